@@ -1,0 +1,72 @@
+# One DAG from data to figures, for every study: `snakemake` runs config/mini.yaml,
+# `snakemake --configfile config/smoke.yaml` another. See README.md for the targets.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/backbones.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/collect.smk"
+include: "rules/figures.smk"
+include: "rules/published.smk"
+
+
+wildcard_constraints:
+    split="corpus|tower|stage1|stage2|test",
+    llm="|".join(STUDY.llms),
+    run="|".join(RUNS),
+    cell="|".join(CELLS),
+    series="|".join(STUDY.laws.series),
+    family="reasoning|ocr",
+
+
+rule all:
+    default_target: True
+    input:
+        f"{OUT}/cells.csv",
+        f"{OUT}/errors.parquet",
+        f"{OUT}/laws.parquet",
+        f"{OUT}/frontier.parquet",
+        FIGURES,
+
+
+# Targets to stop at on the way.
+
+
+rule data:
+    input:
+        expand(f"{OUT}/data/{{split}}", split=SPLITS),
+
+
+rule backbones:
+    input:
+        f"{OUT}/backbones/tower",
+        expand(f"{OUT}/backbones/{{llm}}", llm=STUDY.llms),
+
+
+rule stage1:
+    input:
+        expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=RUNS),
+
+
+rule stage2:
+    input:
+        expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
+
+
+rule evaluate:
+    input:
+        expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
+
+
+onerror:
+    print(f"Failed. Fix the cause and run the same command again: finished jobs are kept.")
+    print(f"The failing job's log stands above, and in {OUT}/logs/.")
+
+
+onsuccess:
+    print(f"Done: {OUT}/")

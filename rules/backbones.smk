@@ -1,0 +1,89 @@
+# Tokenizer, vision tower and LLMs of a tiny study, and the tower's features of every image.
+
+
+rule train_tokenizer:
+    input:
+        corpus=f"{OUT}/data/corpus",
+        stage1=f"{OUT}/data/stage1",
+        stage2=f"{OUT}/data/stage2",
+    output:
+        directory(f"{OUT}/backbones/tokenizer"),
+    log:
+        f"{OUT}/logs/backbones/tokenizer.log",
+    benchmark:
+        f"{OUT}/benchmarks/backbones/tokenizer.tsv"
+    params:
+        template=STUDY.template,
+        code=backbone_fingerprint(),
+    script:
+        "../workflow/scripts/train_tokenizer.py"
+
+
+rule train_tower:
+    input:
+        data=f"{OUT}/data/tower",
+    output:
+        model=directory(f"{OUT}/backbones/tower"),
+        record=f"{OUT}/backbones/tower.json",
+    log:
+        f"{OUT}/logs/backbones/tower.log",
+    benchmark:
+        f"{OUT}/benchmarks/backbones/tower.tsv"
+    params:
+        spec={
+            "kind": "tower",
+            "shape": STUDY.tower.model_dump(mode="json"),
+            "image_size": STUDY.world.image_size,
+            "seed": STUDY.world.seed,
+        },
+        code=backbone_fingerprint(),
+        work=f"{WORK}/tower/{backbone_fingerprint()}",
+        tensorboard=f"{OUT}/tensorboard/tower",
+    script:
+        "../workflow/scripts/train_backbone.py"
+
+
+rule train_llm:
+    input:
+        data=f"{OUT}/data/corpus",
+        tokenizer=f"{OUT}/backbones/tokenizer",
+    output:
+        model=directory(f"{OUT}/backbones/{{llm}}"),
+        record=f"{OUT}/backbones/{{llm}}.json",
+    log:
+        f"{OUT}/logs/backbones/{{llm}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/backbones/{{llm}}.tsv"
+    params:
+        spec=lambda w: {
+            "kind": "llm",
+            "shape": STUDY.llms[w.llm].model_dump(mode="json"),
+            "template": STUDY.template,
+            "seed": STUDY.world.seed,
+        },
+        code=backbone_fingerprint(),
+        work=lambda w: f"{WORK}/{w.llm}/{backbone_fingerprint()}",
+        tensorboard=lambda w: f"{OUT}/tensorboard/{w.llm}",
+    script:
+        "../workflow/scripts/train_backbone.py"
+
+
+rule encode_images:
+    input:
+        data=f"{OUT}/data/{{split}}",
+        tower=f"{OUT}/backbones/tower",
+    output:
+        directory(f"{OUT}/vision/{{split}}"),
+    log:
+        f"{OUT}/logs/vision/{{split}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/vision/{{split}}.tsv"
+    params:
+        feature_layers=list(STUDY.tower.feature_layers),
+        code=fingerprint(
+            ["vlmscale.models.feature_store", "vlmscale.data.shards", "vlmscale.data.images"],
+            files=[Path("workflow/scripts/encode_images.py")],
+            packages=TRAINING_STACK,
+        ),
+    script:
+        "../workflow/scripts/encode_images.py"

@@ -1,0 +1,74 @@
+# The study, its cells and runs, and small look-ups. Anything that can be tested lives in src/vlmscale.
+import csv
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from vlmscale.cells import expand as expand_cells
+from vlmscale.config import load_study, validate
+from vlmscale.errors import UserError
+from vlmscale.fingerprint import fingerprint
+from vlmscale.methods import method
+
+DEFAULT_STUDY = "config/mini.yaml"
+
+# Not `configfile:`, which would merge a second study into the default one, key by key.
+try:
+    if config:
+        STUDY = validate(config, " + ".join(map(str, workflow.configfiles)) or "--config")
+    else:
+        STUDY = load_study(Path(DEFAULT_STUDY))
+    CELLS, RUNS = expand_cells(STUDY)
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+OUT = f"results/{STUDY.study}"
+WORK = f"work/{STUDY.study}"
+SPLITS = ["corpus", "tower", "stage1", "stage2", "test"]
+TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
+EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
+
+
+def projector_module(name):
+    return f"vlmscale.models.projectors.{name}"
+
+
+def training_fingerprint(run):
+    return fingerprint(
+        ["vlmscale.training.stages", projector_module(RUNS[run].method)],
+        files=[Path("workflow/scripts/train_stage.py")],
+        packages=TRAINING_STACK,
+    )
+
+
+def evaluation_fingerprint(cell):
+    return fingerprint(
+        [
+            "vlmscale.evaluation.run",
+            "vlmscale.evaluation.tasks.world",
+            projector_module(CELLS[cell].method),
+        ],
+        files=[
+            Path("workflow/scripts/evaluate_cell.py"),
+            *Path("src/vlmscale/evaluation/tasks").glob("*.yaml"),
+        ],
+        packages=EVALUATION_STACK,
+    )
+
+
+def backbone_fingerprint():
+    return fingerprint(
+        ["vlmscale.training.backbones"],
+        files=[Path("workflow/scripts/train_backbone.py")],
+        packages=TRAINING_STACK,
+    )
+
+
+def options_of(name):
+    """All options of a method, as configured or by default."""
+    return method(name).complete_options(STUDY.methods.get(name, {}))
+
+
+def features_of(split):
+    """The stored tower features of a split, or nothing when the study does without."""
+    return f"{OUT}/vision/{split}" if STUDY.vision_cache else []

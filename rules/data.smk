@@ -1,0 +1,32 @@
+# The generated world, split by split, as Parquet shards with a manifest.
+
+
+rule generate_split:
+    output:
+        directory(f"{OUT}/data/{{split}}"),
+    log:
+        f"{OUT}/logs/data/{{split}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/data/{{split}}.tsv"
+    params:
+        world=STUDY.world.model_dump(mode="json"),
+        counts=lambda w: getattr(STUDY.data, w.split).model_dump(mode="json"),
+        patch=STUDY.tower.patch_size,
+        code=fingerprint(["vlmscale.data.world.generate"], packages=["numpy", "pillow"]),
+    script:
+        "../workflow/scripts/generate_split.py"
+
+
+rule write_cells:
+    output:
+        f"{OUT}/cells.csv",
+    log:
+        f"{OUT}/logs/cells.log",
+    benchmark:
+        f"{OUT}/benchmarks/cells.tsv"
+    params:
+        study=STUDY.study,
+        cells=[asdict(cell) for cell in CELLS.values()],
+    localrule: True
+    script:
+        "../workflow/scripts/write_cells.py"

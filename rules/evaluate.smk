@@ -1,0 +1,23 @@
+# lmms-eval: one job for each cell, all its benchmarks in one process.
+
+
+rule evaluate_cell:
+    input:
+        model=lambda w: f"{OUT}/runs/{CELLS[w.cell].run}/stage2/model",
+        data=f"{OUT}/data/test",
+        features=features_of("test"),
+        benchmarks="resources/benchmarks.csv",
+    output:
+        samples=f"{OUT}/cells/{{cell}}/samples.parquet",
+        scores=f"{OUT}/cells/{{cell}}/scores.parquet",
+    log:
+        f"{OUT}/logs/evaluate/{{cell}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/evaluate/{{cell}}.tsv"
+    params:
+        cell=lambda w: asdict(CELLS[w.cell]),
+        benchmarks=list(STUDY.evaluation.benchmarks),
+        batch_size=STUDY.evaluation.batch_size,
+        fingerprint=lambda w: evaluation_fingerprint(w.cell),
+    script:
+        "../workflow/scripts/evaluate_cell.py"

@@ -1,0 +1,43 @@
+# Figures of a study, one for each law.
+
+# Families a study can fit: those its benchmarks belong to.
+FAMILIES = sorted(
+    {
+        row["family"]
+        for row in csv.DictReader(open("resources/benchmarks.csv"))
+        if row["benchmark"] in STUDY.evaluation.benchmarks
+    }
+)
+FIGURES = expand(
+    f"{OUT}/figures/fig1_{{series}}_{{family}}.{{suffix}}",
+    series=STUDY.laws.series,
+    family=FAMILIES,
+    suffix=["pdf", "png"],
+)
+
+
+rule figure1:
+    input:
+        errors=f"{OUT}/errors.parquet",
+        laws=f"{OUT}/laws.parquet",
+    output:
+        pdf=f"{OUT}/figures/fig1_{{series}}_{{family}}.pdf",
+        png=report(
+            f"{OUT}/figures/fig1_{{series}}_{{family}}.png",
+            caption="../workflow/report/fig1.rst",
+            category="Figure 1",
+            labels={"law": "{series}", "family": "{family}"},
+        ),
+    log:
+        f"{OUT}/logs/figures/fig1_{{series}}_{{family}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/figures/fig1_{{series}}_{{family}}.tsv"
+    params:
+        series=lambda w: w.series,
+        methods=lambda w: list(STUDY.laws.series[w.series]),
+        text_tokens=list(STUDY.laws.text_tokens),
+        title=lambda w: f"{STUDY.study}: {w.family}, {w.series}",
+        code=fingerprint(["vlmscale.figures.fig1"], packages=["matplotlib", "seaborn"]),
+    localrule: True
+    script:
+        "../workflow/scripts/figure1.py"

@@ -1,0 +1,1 @@
+"""Inference scaling laws of vision-language models: LLM size against visual tokens."""

@@ -1,0 +1,114 @@
+"""From scores of single cells to the tidy tables of a study."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws import PowerLaw, fit_power_law
+from vlmscale.errors import UserError
+
+CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "role"]
+
+
+def check_fingerprints(found: Mapping[str, str | None], expected: Mapping[str, str]) -> None:
+    """Raise UserError, naming the cells, when a result was made by other code than today's."""
+    stale = sorted(cell for cell, mark in expected.items() if found.get(cell) != mark)
+    if stale:
+        raise UserError(
+            f"{len(stale)} cells were made by other code than the present: {', '.join(stale)}. "
+            f"Make them again: snakemake --forcerun evaluate, or restore the code."
+        )
+
+
+def chance_levels(samples: pd.DataFrame) -> pd.DataFrame:
+    """Per benchmark the score of the best constant answer: what knowing no image can reach."""
+    targets = samples.drop_duplicates(["benchmark", "id"])
+    share = targets.groupby("benchmark", sort=False)["target"].agg(
+        lambda t: t.value_counts(normalize=True).iloc[0]
+    )
+    return share.rename("chance").reset_index()
+
+
+def errors_table(
+    cells: pd.DataFrame, scores: Mapping[str, pd.DataFrame], parameters: Mapping[str, int]
+) -> pd.DataFrame:
+    """One row a cell and benchmark, and one a cell and family (benchmark "mean").
+
+    cells: columns CELL_COLUMNS. scores: by cell, columns benchmark, family, metric, score, n.
+    parameters: by LLM, all parameters. A cell without scores is left out, never zero.
+    """
+    frames = []
+    for cell in cells.to_dict("records"):
+        if cell["cell"] not in scores:
+            continue
+        table = scores[cell["cell"]]
+        means = table.groupby("family", sort=False).agg(score=("score", "mean"), n=("n", "sum"))
+        means = means.reset_index().assign(benchmark="mean", metric="mean")
+        rows = pd.concat([table, means], ignore_index=True)
+        frames.append(rows.assign(**{column: cell[column] for column in CELL_COLUMNS}))
+    table = pd.concat(frames, ignore_index=True)
+    table["n_params_b"] = table["llm"].map(parameters).astype(float) / 1e9
+    table["error"] = 1 - table["score"]
+    order = [*CELL_COLUMNS, "n_params_b", "family", "benchmark", "metric", "score", "error", "n"]
+    return table[order]
+
+
+def family_means(errors: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an errors table that average a family's benchmarks: what the laws are about."""
+    return errors[errors["benchmark"] == "mean"]
+
+
+def fit_laws(errors: pd.DataFrame, series: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The law of each series (name -> methods) and family, fitted on the cells of role "fit".
+
+    errors: the family means of errors_table, or published numbers in the same columns.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, methods in series.items():
+        mine = errors[errors["method"].isin(methods)]
+        for family, points in mine.groupby("family", sort=False):
+            fitted = points[points["role"] == "fit"]
+            try:
+                law = fit_power_law(fitted)
+            except UserError as error:
+                raise UserError(f"law {name}, {family}: {error}") from None
+            rows.append({"series": name, "family": family, **law_row(law, fitted)})
+    return pd.DataFrame(rows)
+
+
+def law_row(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
+    predicted = law.predict(
+        points["n_params_b"].to_numpy(float), points["visual_tokens"].to_numpy(float)
+    )
+    residual = points["error"].to_numpy(float) - predicted
+    return {
+        "amplitude": law.amplitude,
+        "alpha": law.alpha,
+        "beta": law.beta,
+        "floor": law.floor,
+        "ratio": law.ratio,
+        "floor_bound": law.floor_bound,
+        "alpha_bound": law.exponent_bounds[0],
+        "beta_bound": law.exponent_bounds[1],
+        "sse": law.sse,
+        "rmse": float(np.sqrt(np.mean(residual**2))),
+        "points": law.points,
+        "converged": law.converged,
+    }
+
+
+def law_of(row: Mapping[str, Any]) -> PowerLaw:
+    """The law in a row of fit_laws."""
+    return PowerLaw(
+        amplitude=row["amplitude"],
+        alpha=row["alpha"],
+        beta=row["beta"],
+        floor=row["floor"],
+        floor_bound=row["floor_bound"],
+        exponent_bounds=(row["alpha_bound"], row["beta_bound"]),
+        sse=row["sse"],
+        points=row["points"],
+        converged=row["converged"],
+    )

@@ -1,0 +1,53 @@
+"""Which (N, V) are worth their cost."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from vlmscale.analysis.flops import prefill_gflops
+from vlmscale.analysis.laws import PowerLaw
+
+
+def pareto(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
+    """Positions of the undominated points, cheapest first.
+
+    A point is kept when its error is below that of every cheaper point; of equal cost, the lowest.
+    """
+    cost, error = np.asarray(cost, float), np.asarray(error, float)
+    order = np.lexsort((error, cost))
+    best = np.minimum.accumulate(np.concatenate([[np.inf], error[order][:-1]]))
+    return order[error[order] < best]
+
+
+def optimal_tokens(law: PowerLaw, text_tokens: float, *, low: float, high: float) -> float:
+    """The number of visual tokens of lowest error at any fixed cost 2 N (Q + V), N continuous.
+
+    T* = Q / (alpha / beta - 1), within [low, high]; `high` when alpha <= beta, since then error falls
+    in T throughout. Neither A, nor D, nor the budget enters.
+    """
+    if law.alpha <= law.beta:
+        return high
+    return float(np.clip(law.beta * text_tokens / (law.alpha - law.beta), low, high))
+
+
+def frontier_table(
+    errors: pd.DataFrame, series: Mapping[str, Sequence[str]], text_tokens: Sequence[int]
+) -> pd.DataFrame:
+    """The measured Pareto front of each series (name -> methods), family and text length.
+
+    errors: family means, columns llm, n_params_b, method, visual_tokens, family, error; seeds are
+    averaged. One row a point on a front, cheapest first, with its cost in GFLOPs.
+    """
+    frames = []
+    axes = ["llm", "n_params_b", "method", "visual_tokens"]
+    for name, methods in series.items():
+        mine = errors[errors["method"].isin(methods)]
+        for family, points in mine.groupby("family", sort=False):
+            means = points.groupby(axes, as_index=False)["error"].mean()
+            for q in text_tokens:
+                cost = prefill_gflops(means["n_params_b"], means["visual_tokens"], q)
+                front = means.assign(gflops=cost).iloc[pareto(cost, means["error"])]
+                frames.append(front.assign(series=name, family=family, text_tokens=q))
+    return pd.concat(frames, ignore_index=True)

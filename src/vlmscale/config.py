@@ -1,0 +1,233 @@
+"""The config of a study: typed, frozen, unknown keys refused. config/README.md explains every key."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from vlmscale.errors import UserError
+from vlmscale.methods import method, method_names
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class World(Frozen):
+    """The generated world: what exists in it. How much of it is drawn stands under `data`."""
+
+    seed: int = 0
+    image_size: PositiveInt = Field(48, description="side of the square images, pixels")
+    colours: int = Field(8, ge=2, le=8)
+    shapes: int = Field(8, ge=2, le=8)
+    objects: int = Field(3, ge=1, le=4, description="most objects in a scene")
+    relations: PositiveInt = Field(8, description="relations a (colour, shape) pair has facts in")
+    values: int = Field(16, ge=2, le=64, description="possible values of a fact")
+    alphabet: int = Field(12, ge=2, le=26, description="letters that occur on pages")
+    lines: int = Field(2, ge=1, le=4, description="lines of a page")
+    columns: int = Field(2, ge=1, le=4, description="letters in a line")
+
+
+class Counts(Frozen):
+    """Samples of a split, by kind."""
+
+    scenes: int = Field(0, ge=0, description="images with coloured shapes (reasoning questions)")
+    pages: int = Field(0, ge=0, description="images with letters (reading questions)")
+    text: int = Field(0, ge=0, description="conversations without an image")
+
+
+class Data(Frozen):
+    """The splits of a study."""
+
+    corpus: Counts = Field(description="text the LLMs are pretrained on")
+    tower: Counts = Field(description="images the vision tower is pretrained on")
+    stage1: Counts = Field(description="captioned images")
+    stage2: Counts = Field(description="images with conversations, and text against forgetting")
+    test: Counts = Field(description="images asked one question of each family")
+
+
+class Recipe(Frozen):
+    """One optimisation: AdamW, cosine schedule to zero after a linear warm-up, gradient clip 1."""
+
+    epochs: float | None = Field(None, gt=0, description="passes over the data; or give `steps`")
+    steps: PositiveInt | None = Field(None, description="optimiser steps; or give `epochs`")
+    batch_size: PositiveInt = Field(description="samples per optimiser step")
+    learning_rate: float = Field(gt=0)
+    projector_learning_rate: float | None = Field(
+        None, gt=0, description="of the projector, where it differs from the LLM's"
+    )
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_length: PositiveInt = Field(2048, description="tokens, visual tokens included")
+    checkpoint_every: PositiveInt = Field(500, description="steps between training checkpoints")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Recipe":
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        return self
+
+
+class Transformer(Frozen):
+    """Shape and pretraining of a backbone that the study makes from nothing."""
+
+    hidden_size: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    intermediate_size: PositiveInt
+    recipe: Recipe
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Transformer":
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
+        return self
+
+
+class Tower(Transformer):
+    """The vision tower, a CLIP vision transformer; frozen once it is made."""
+
+    patch_size: PositiveInt
+    feature_layers: tuple[int, ...] = Field(
+        description="hidden states handed to the compressors, joined on channels; the last one is "
+        "`patches` (CLIP ViT-L/14: 12, 16, 22, 23)"
+    )
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> "Tower":
+        if not self.feature_layers or not all(0 <= i <= self.layers for i in self.feature_layers):
+            raise ValueError(f"feature_layers must be between 0 and layers={self.layers}")
+        return self
+
+
+class Block(Frozen):
+    """A full product of these axes; the grid is the union of its blocks."""
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    llms: tuple[str, ...] = Field(min_length=1)
+    visual_tokens: tuple[PositiveInt, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+
+class Exclude(Frozen):
+    """Cells to leave out: those that match every axis named here."""
+
+    method: str | None = None
+    llm: str | None = None
+    visual_tokens: int | None = None
+    seed: int | None = None
+
+
+class Evaluation(Frozen):
+    benchmarks: tuple[str, ...] = Field(min_length=1, description="rows of resources/benchmarks.csv")
+    batch_size: PositiveInt = 32
+
+
+class Laws(Frozen):
+    """Which cells are fitted together, and how."""
+
+    series: dict[str, tuple[str, ...]] = Field(
+        description="name of a law -> methods whose cells it is fitted on"
+    )
+    holdout: tuple[str, ...] = Field((), description="LLMs that are predicted, never fitted")
+    text_tokens: tuple[int, ...] = Field(
+        (0, 50), description="text tokens Q per question on the cost axes of Figure 1"
+    )
+
+
+class Study(Frozen):
+    """One study: everything that decides its results."""
+
+    study: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="names its folder in results/")
+    world: World
+    data: Data
+    tower: Tower
+    llms: dict[str, Transformer] = Field(min_length=1)
+    template: Literal["qa", "chatml"] = Field("qa", description="conversation format of the LLMs")
+    grid: tuple[Block, ...] = Field(min_length=1)
+    exclude: tuple[Exclude, ...] = ()
+    methods: dict[str, dict[str, str]] = Field({}, description="options of methods, by method")
+    stage1: Recipe
+    stage2: Recipe
+    vision_cache: bool = Field(description="compute the tower's features once for all cells")
+    evaluation: Evaluation
+    laws: Laws
+
+    @property
+    def grid_side(self) -> int:
+        """Patches along one side of an image."""
+        return self.world.image_size // self.tower.patch_size
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Study":
+        if self.world.image_size % self.tower.patch_size:
+            raise ValueError(
+                f"world.image_size {self.world.image_size} is not a multiple of "
+                f"tower.patch_size {self.tower.patch_size}"
+            )
+        named = [(f"methods.{name}", name) for name in self.methods]
+        for i, block in enumerate(self.grid):
+            named += [(f"grid.{i}.methods", name) for name in block.methods]
+            for llm in set(block.llms) - set(self.llms):
+                raise ValueError(f"grid.{i}.llms: {llm!r} is not under llms: {', '.join(self.llms)}")
+            for name in set(block.methods) & set(method_names()):
+                allowed = method(name).supported(self.grid_side)
+                for v in set(block.visual_tokens) - set(allowed):
+                    raise ValueError(
+                        f"grid.{i}.visual_tokens: {name} cannot give {v} visual tokens on a "
+                        f"{self.grid_side} x {self.grid_side} grid. Choose from: "
+                        f"{', '.join(map(str, allowed))}."
+                    )
+        for series, names in self.laws.series.items():
+            named += [(f"laws.series.{series}", name) for name in names]
+        for key, name in named:
+            if name not in method_names():
+                raise ValueError(f"{key}: no method {name!r}. There are: {', '.join(method_names())}.")
+        for name, options in self.methods.items():
+            try:
+                method(name).complete_options(options)
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        for llm in set(self.laws.holdout) - set(self.llms):
+            raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(self.llms)}")
+        return self
+
+
+def validate(raw: dict[str, Any], source: str) -> Study:
+    """The study described by `raw`. Raises UserError naming the file `source`, key, value and cure."""
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            key = ".".join(map(str, e["loc"]))
+            if e["type"] == "extra_forbidden":
+                lines.append(f"{key}: unknown key. Remove it, or see config/README.md for the keys.")
+                continue
+            message = e["msg"].removeprefix("Value error, ")
+            value = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
+            lines.append(f"{key}: {message}{value}" if key else message)
+        raise UserError(f"{source} is not a valid study:\n  " + "\n  ".join(lines)) from None
+
+
+def load_study(path: Path) -> Study:
+    """Read and validate a study's YAML file. Raises UserError when it is not one."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} is not a valid study: expected keys and values at the top level")
+    return validate(raw, str(path))
+
+
+def schema() -> str:
+    """The JSON schema of a study, as it stands in config/schema.json."""
+    return json.dumps(Study.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema())

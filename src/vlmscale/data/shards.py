@@ -1,0 +1,136 @@
+"""Splits on disk: a folder of Parquet shards and the manifest.json that says what they hold.
+
+One row is one sample in the LLaVA format: an image or none, and a conversation whose turns are
+{"from": "human" | "gpt", "value": text}; `<image>` in the first human turn marks the image's place.
+The manifest is written last, so its presence means that the split is complete.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features, Image, List, Value
+
+from vlmscale.errors import UserError
+from vlmscale.provenance import atomic_path, read_json, write_json
+
+IMAGE_TOKEN = "<image>"
+SAMPLE = Features(
+    {
+        "id": Value("string"),
+        "image": Image(),
+        "image_key": Value("string"),
+        "conversations": List({"from": Value("string"), "value": Value("string")}),
+    }
+)
+# The tower's training data: the class of every patch, row by row.
+TAGGED = Features(
+    {
+        "id": Value("string"),
+        "image": Image(),
+        "colour": List(Value("int8")),
+        "shape": List(Value("int8")),
+        "letter": List(Value("int8")),
+    }
+)
+# One question of a benchmark.
+QUESTION = Features(
+    {
+        "id": Value("string"),
+        "image": Image(),
+        "image_key": Value("string"),
+        "question": Value("string"),
+        "answer": Value("string"),
+    }
+)
+
+
+def write_split(
+    folder: Path,
+    shards: Mapping[str, Iterable[Mapping[str, Any]]],
+    features: Features,
+    about: Mapping[str, Any],
+) -> None:
+    """Write each of `shards` (name -> rows) and a manifest with counts, checksums and `about`."""
+    with atomic_path(folder) as scratch:
+        scratch.mkdir()
+        records = {}
+        for name, rows in shards.items():
+            file = scratch / f"{name}.parquet"
+            table = pa.Table.from_pylist(list(rows), schema=features.arrow_schema)
+            # Small row groups: a sample is read without decompressing its whole shard.
+            pq.write_table(table, file, row_group_size=256)
+            records[file.name] = {
+                "rows": table.num_rows,
+                "bytes": file.stat().st_size,
+                "sha256": _sha256(file),
+            }
+        total = sum(record["rows"] for record in records.values())
+        write_json(scratch / "manifest.json", {**about, "rows": total, "shards": records})
+
+
+def shard_files(folder: Path, *, checksum: bool = False) -> list[Path]:
+    """The split's shards in order, after checking them against the manifest.
+
+    Sizes are always checked; `checksum` also reads every byte. Raises UserError naming the file.
+    """
+    manifest = folder / "manifest.json"
+    if not manifest.exists():
+        raise UserError(f"{folder} holds no manifest.json: the split is missing or incomplete.")
+    files = []
+    for name, record in sorted(read_json(manifest)["shards"].items()):
+        file = folder / name
+        if not file.exists():
+            raise UserError(f"{file} is missing. {_cure(folder)}")
+        if file.stat().st_size != record["bytes"]:
+            raise UserError(
+                f"{file} is damaged: {file.stat().st_size} bytes, the manifest says "
+                f"{record['bytes']}. {_cure(folder)}"
+            )
+        if checksum and _sha256(file) != record["sha256"]:
+            raise UserError(f"{file} is damaged: its checksum is not the manifest's. {_cure(folder)}")
+        files.append(file)
+    return files
+
+
+def check_conversations(where: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raise UserError for the first sample whose `<image>` marks and image disagree.
+
+    `rows` need the columns id, image_key (None without an image) and conversations.
+    """
+    for row in rows:
+        turns: Sequence[Mapping[str, str]] = row["conversations"]
+        marks = sum(turn["value"].count(IMAGE_TOKEN) for turn in turns)
+        if marks != (row["image_key"] is not None):
+            images = "an image" if row["image_key"] is not None else "no image"
+            raise UserError(
+                f"{where}, sample {row['id']}: {marks} {IMAGE_TOKEN} marks but {images}. "
+                "Each image needs exactly one mark."
+            )
+        if [turn["from"] for turn in turns] != ["human", "gpt"] * (len(turns) // 2) or not turns:
+            raise UserError(
+                f"{where}, sample {row['id']}: turns must alternate human, gpt, human, gpt ..."
+            )
+
+
+def _cure(folder: Path) -> str:
+    return f"Delete {folder} and run again: the split will be made anew."
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def unique_images(folder: Path) -> list[tuple[str, bytes]]:
+    """(image key, file content) of every different image of a split that has image keys."""
+    found: dict[str, bytes] = {}
+    for file in shard_files(folder, checksum=True):
+        table = pq.read_table(file, columns=["image", "image_key"])
+        for image, key in zip(table["image"], table["image_key"], strict=True):
+            if key.as_py() is not None and key.as_py() not in found:
+                found[key.as_py()] = image["bytes"].as_py()
+    return list(found.items())

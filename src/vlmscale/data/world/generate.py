@@ -1,0 +1,167 @@
+"""The splits of a generated world, each from its own seed.
+
+Whether an image may be used for testing is decided by a hash of its pixels, so no image can be in
+both a training and the test split, whatever their seeds and sizes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlmscale.config import Counts, World
+from vlmscale.data.images import image_key, png
+from vlmscale.data.shards import IMAGE_TOKEN, QUESTION, SAMPLE, TAGGED, write_split
+from vlmscale.data.world.questions import (
+    CAPTION_REQUESTS,
+    PAGE_FAMILIES,
+    SCENE_FAMILIES,
+    Turn,
+    caption,
+    conversation,
+)
+from vlmscale.data.world.render import Picture, render_page, render_scene
+from vlmscale.data.world.scenes import Facts, Page, Scene, draw_page, draw_scene
+
+Row = dict[str, Any]
+# One image in ten is for testing.
+_TEST_SHARE = 10
+
+
+def is_test(key: str) -> bool:
+    return int(key[:8], 16) % _TEST_SHARE == 0
+
+
+def pictures(
+    world: World, counts: Counts, rng: np.random.Generator, *, test: bool = False
+) -> Iterator[tuple[Scene | Page, Picture, str]]:
+    """(subject, picture, image key) for every image of a split, scenes and pages mixed."""
+    for kind in rng.permutation(np.repeat(["scene", "page"], [counts.scenes, counts.pages])):
+        while True:
+            subject: Scene | Page
+            if kind == "scene":
+                subject = draw_scene(world, rng)
+                picture = render_scene(world, subject, rng)
+            else:
+                subject = draw_page(world, rng)
+                picture = render_page(world, subject, rng)
+            key = image_key(picture.image)
+            if is_test(key) == test:
+                break
+        yield subject, picture, key
+
+
+def tower_rows(world: World, counts: Counts, rng: np.random.Generator, patch: int) -> list[Row]:
+    return [
+        {"id": f"image-{i}", "image": _image(picture), **picture.patch_tags(patch)}
+        for i, (_, picture, _) in enumerate(pictures(world, counts, rng))
+    ]
+
+
+def caption_rows(world: World, counts: Counts, rng: np.random.Generator) -> list[Row]:
+    """One instruction and one caption for each image."""
+    return [
+        _with_image(i, picture, key, [(str(rng.choice(CAPTION_REQUESTS)), caption(subject))])
+        for i, (subject, picture, key) in enumerate(pictures(world, counts, rng))
+    ]
+
+
+def instruction_rows(world: World, counts: Counts, rng: np.random.Generator) -> list[Row]:
+    """Several questions on each image, and text-only conversations between them."""
+    facts = Facts.of(world)
+    rows = [
+        _with_image(i, picture, key, conversation(world, facts, subject, rng))
+        for i, (subject, picture, key) in enumerate(pictures(world, counts, rng))
+    ]
+    rows += [_text_only(world, facts, rng, i) for i in range(counts.text)]
+    return [rows[i] for i in rng.permutation(len(rows))]
+
+
+def benchmark_rows(
+    world: World, counts: Counts, rng: np.random.Generator
+) -> dict[str, list[Row]]:
+    """Benchmark -> questions: every test image is asked one question of each of its families."""
+    facts = Facts.of(world)
+    rows: dict[str, list[Row]] = {family: [] for family in (*SCENE_FAMILIES, *PAGE_FAMILIES)}
+    for i, (subject, picture, key) in enumerate(pictures(world, counts, rng, test=True)):
+        families: dict[str, Callable[..., Turn]] = dict(
+            SCENE_FAMILIES if isinstance(subject, Scene) else PAGE_FAMILIES
+        )
+        for family, ask in families.items():
+            question, answer = ask(world, facts, subject, rng)
+            rows[family].append(
+                {
+                    "id": f"test-{i}",
+                    "image": _image(picture),
+                    "image_key": key,
+                    "question": question,
+                    "answer": answer,
+                }
+            )
+    return rows
+
+
+def generate(world: World, split: str, counts: Counts, folder: Path, *, patch: int) -> None:
+    """Write one split (a field of vlmscale.config.Data) as Parquet shards.
+
+    `patch` is the tower's patch size in pixels, for the tower's tags.
+    """
+    rng = np.random.default_rng([world.seed, *split.encode()])
+    shards: dict[str, list[Row]]
+    match split:
+        case "tower":
+            shards, features = {"shard-00000": tower_rows(world, counts, rng, patch)}, TAGGED
+        case "stage1":
+            shards, features = {"shard-00000": caption_rows(world, counts, rng)}, SAMPLE
+        case "test":
+            shards, features = benchmark_rows(world, counts, rng), QUESTION
+        case _:
+            shards, features = {"shard-00000": instruction_rows(world, counts, rng)}, SAMPLE
+    about = {"split": split, "seed": world.seed, "licence": "generated, Apache-2.0"}
+    write_split(folder, shards, features, about)
+
+
+def _turns(pairs: Iterable[Turn], opening: str) -> list[dict[str, str]]:
+    """The LLaVA form of a conversation; `opening` stands before the first question."""
+    turns = []
+    for i, (question, answer) in enumerate(pairs):
+        turns.append({"from": "human", "value": (opening if i == 0 else "") + question})
+        turns.append({"from": "gpt", "value": answer})
+    return turns
+
+
+def _text_only(world: World, facts: Facts, rng: np.random.Generator, number: int) -> Row:
+    """A conversation without an image: three in five recall facts, the rest read a caption."""
+    if rng.random() < 0.6:
+        keys = list(facts.values)
+        chosen = [keys[i] for i in rng.choice(len(keys), size=6, replace=False)]
+        opening = ""
+        pairs = [(f"what is the {r} of a {c} {s} ?", facts.values[c, s, r]) for c, s, r in chosen]
+    else:
+        subject = draw_scene(world, rng) if rng.random() < 0.6 else draw_page(world, rng)
+        opening = caption(subject) + "\n"
+        pairs = [
+            (str(rng.choice(CAPTION_REQUESTS)), caption(subject)),
+            *conversation(world, facts, subject, rng),
+        ]
+        pairs = [pairs[i] for i in sorted(rng.permutation(len(pairs))[:5])]
+    return {
+        "id": f"text-{number}",
+        "image": None,
+        "image_key": None,
+        "conversations": _turns(pairs, opening),
+    }
+
+
+def _with_image(number: int, picture: Picture, key: str, pairs: Iterable[Turn]) -> Row:
+    return {
+        "id": f"image-{number}",
+        "image": _image(picture),
+        "image_key": key,
+        "conversations": _turns(pairs, f"{IMAGE_TOKEN}\n"),
+    }
+
+
+def _image(picture: Picture) -> dict[str, bytes | None]:
+    return {"bytes": png(picture.image), "path": None}

@@ -1,0 +1,119 @@
+"""A vlmscale checkpoint as an lmms-eval model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lmms_eval.api.instance import Instance
+from lmms_eval.api.model import lmms
+from tqdm import tqdm
+
+from vlmscale.data.images import image_key
+from vlmscale.errors import UserError
+from vlmscale.models.checkpoint import load
+from vlmscale.models.feature_store import FeatureStore
+
+# Given by some tasks, understood by their own adapters only.
+_FOREIGN = ("until", "image_aspect_ratio")
+_SAMPLING = ("temperature", "top_p", "top_k", "num_beams")
+# For tasks that name no limit (TextVQA, VizWiz): their answers are a few words.
+_DEFAULT_NEW_TOKENS = 32
+
+
+class VlmScale(lmms):
+    """Greedy generation in batches, padded on the left.
+
+    pretrained: a checkpoint folder. features: a folder of stored tower features of the evaluated
+    images, instead of running the tower.
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str | Path,
+        batch_size: int | str = 1,
+        device: str | None = None,
+        features: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.processor = load(Path(pretrained))
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model.to(self._device).eval()
+        self.batch_size = int(batch_size)
+        self.features = FeatureStore(Path(features)) if features is not None else None
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @property
+    def rank(self) -> int:
+        return 0
+
+    @property
+    def world_size(self) -> int:
+        return 1
+
+    def clean(self) -> None:
+        """lmms-eval would delete the model here; it is still needed for the next task."""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        raise UserError("vlmscale checkpoints answer by generation only; choose generate_until tasks")
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        raise UserError("vlmscale checkpoints answer single questions only")
+
+    @torch.inference_mode()
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """The answer to each request, in order.
+
+        Requests of equal generation settings share batches, long ones first; tasks may be mixed.
+        """
+        answers: list[str] = [""] * len(requests)
+        groups: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
+            groups.setdefault(repr(sorted(request.args[1].items())), []).append(i)
+        with tqdm(total=len(requests), desc="questions") as bar:
+            for members in groups.values():
+                members.sort(key=lambda i: -len(requests[i].args[0]))
+                for start in range(0, len(members), self.batch_size):
+                    batch = members[start : start + self.batch_size]
+                    for i, answer in zip(
+                        batch, self._answer([requests[i] for i in batch]), strict=True
+                    ):
+                        answers[i] = answer
+                    bar.update(len(batch))
+        return answers
+
+    def _answer(self, requests: list[Instance]) -> list[str]:
+        images, questions = [], []
+        for request in requests:
+            context, _, doc_to_visual, doc_id, task, split = request.args
+            visuals = doc_to_visual(self.task_dict[task][split][doc_id])
+            if len(visuals) > 1:
+                raise UserError(f"{task}, question {doc_id}: {len(visuals)} images; only one is read")
+            images.append(visuals[0] if visuals else None)
+            questions.append(context.replace("<image>", "").strip())
+        inputs = self.processor.ask(images, questions)
+        if self.features is not None and "pixel_values" in inputs:
+            del inputs["pixel_values"]
+            keys = [image_key(image) for image in images if image is not None]
+            inputs["vision_features"] = torch.stack([self.features.get(key) for key in keys])
+        settings = dict(requests[0].args[1])
+        until = settings.get("until") or []
+        for key in (*_FOREIGN, *(() if settings.get("do_sample") else _SAMPLING)):
+            settings.pop(key, None)
+        settings.setdefault("max_new_tokens", _DEFAULT_NEW_TOKENS)
+        output = self.model.generate(**inputs.to(self._device), **settings)
+        texts = self.processor.tokenizer.batch_decode(
+            output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        return [_cut(text, until).strip() for text in texts]
+
+
+def _cut(text: str, until: list[str] | str) -> str:
+    for stop in [until] if isinstance(until, str) else until:
+        if stop:
+            text = text.split(stop)[0]
+    return text

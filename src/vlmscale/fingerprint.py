@@ -1,0 +1,92 @@
+"""A hash of the code a job runs, so that editing a method reruns that method's cells and nothing else.
+
+Snakemake sees neither edits in imported modules nor changed package versions. Every expensive rule
+therefore carries `fingerprint(...)` of its entry modules as a param.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+LOCK = PACKAGE.parents[1] / "requirements" / "lock.txt"
+
+
+def fingerprint(
+    modules: Iterable[str], *, files: Iterable[Path] = (), packages: Iterable[str] = ()
+) -> str:
+    """Hash of the import closure of `modules` within vlmscale, of `files`, and of locked versions.
+
+    Comments, docstrings and formatting do not count. Imports inside functions do; imports by a name
+    made at run time cannot be seen, so name those modules yourself.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(closure(modules)):
+        digest.update(f"{name}\n{_syntax(_path(name))}\n".encode())
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\n" + file.read_bytes())
+    locked = _locked_versions()
+    for package in sorted(packages):
+        digest.update(f"{package}=={locked[package]}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def closure(modules: Iterable[str]) -> frozenset[str]:
+    """Every module of vlmscale that `modules` import, directly or not, themselves and their
+    parent packages included.
+    """
+    seen: set[str] = set()
+    todo = list(modules)
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += _imports(name)
+    return frozenset(seen)
+
+
+def _path(name: str) -> Path:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _imports(name: str) -> tuple[str, ...]:
+    found = [name.rpartition(".")[0]]
+    for node in ast.walk(ast.parse(_path(name).read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(
+        module
+        for module in found
+        if module.partition(".")[0] == PACKAGE.name and _path(module).exists()
+    )
+
+
+@cache
+def _syntax(path: Path) -> str:
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            node.body = body[1:]
+    return ast.dump(tree)
+
+
+@cache
+def _locked_versions() -> dict[str, str]:
+    versions = dict(re.findall(r"^([\w.-]+)==(\S+)$", LOCK.read_text(), re.M))
+    versions["torch"] = re.findall(r"torch==([\w.]+)", LOCK.read_text())[0]
+    return versions

@@ -1,0 +1,36 @@
+"""What every job of the workflow does around its one library call: keep a log, end with one message."""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vlmscale.errors import UserError
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """End the process with status 1 and one line for a UserError; anything else is a bug and keeps
+    its traceback.
+    """
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+@contextmanager
+def logged(log: str | os.PathLike[str]) -> Iterator[None]:
+    """Send all output, also that of subprocesses and C code, to the file `log`; errors included."""
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        with clear_errors():
+            yield
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)

@@ -1,0 +1,104 @@
+"""Transformers folders in and out: backbones put together to a VLM, checkpoints checked before use."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    CLIPVisionModel,
+    GenerationConfig,
+)
+
+from vlmscale.errors import UserError
+from vlmscale.models.conversation import IMAGE_TOKEN
+from vlmscale.models.vlm import Vlm, VlmConfig, VlmProcessor
+from vlmscale.provenance import read_json
+
+
+def check_folder(folder: Path, *extra: str) -> None:
+    """Raise UserError unless `folder` has config.json, every weight file, whole, and the files `extra`."""
+    index = folder / "model.safetensors.index.json"
+    weights = (
+        sorted(set(read_json(index)["weight_map"].values()))
+        if index.exists()
+        else ["model.safetensors"]
+    )
+    for name in ("config.json", *weights, *extra):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder} is not a complete checkpoint: {name} is missing. Delete the folder and "
+                "run again: it will be made anew."
+            )
+    for name in weights:
+        check_safetensors(folder / name)
+
+
+def check_safetensors(file: Path) -> None:
+    """Raise UserError unless `file` is a whole safetensors file (its header is read, not its data)."""
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is damaged: {error}. Delete it and run again.") from None
+
+
+def assemble(
+    llm: Path,
+    tower: Path,
+    *,
+    method: str,
+    visual_tokens: int,
+    options: dict[str, str],
+    feature_layers: list[int],
+    template: str,
+    seed: int,
+) -> tuple[Vlm, VlmProcessor]:
+    """A VLM from an LLM folder and a tower folder, with a fresh projector seeded by `seed`."""
+    check_folder(llm, "tokenizer.json")
+    check_folder(tower, "preprocessor_config.json")
+    tokenizer = AutoTokenizer.from_pretrained(llm)
+    if IMAGE_TOKEN not in tokenizer.get_vocab():
+        tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+    language = AutoModelForCausalLM.from_pretrained(llm)
+    if len(tokenizer) > language.config.vocab_size:
+        language.resize_token_embeddings(len(tokenizer))
+    vision = CLIPVisionModel.from_pretrained(tower)
+    config = VlmConfig(
+        vision_config=vision.config,
+        text_config=language.config,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        vision_feature_layer=list(feature_layers),
+        method=method,
+        visual_tokens=visual_tokens,
+        method_options=options,
+        template=template,
+    )
+    with torch.device("meta"):  # only the frame: every part is put in below
+        model = Vlm(config)
+    model.model.language_model = language.model
+    model.model.vision_tower = vision
+    model.lm_head = language.lm_head
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
+    )
+    model.initialise_projector(seed)
+    processor = VlmProcessor(
+        AutoImageProcessor.from_pretrained(tower, backend="pil"),
+        tokenizer,
+        visual_tokens=visual_tokens,
+        template=template,
+        reads_question="question" in model.model.multi_modal_projector.needs,
+    )
+    return model, processor
+
+
+def load(folder: Path) -> tuple[Vlm, VlmProcessor]:
+    """A trained checkpoint. Raises UserError when a file of it is missing or damaged."""
+    check_folder(folder, "tokenizer.json", "processor_config.json")
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    return model, AutoProcessor.from_pretrained(folder)

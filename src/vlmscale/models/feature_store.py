@@ -1,0 +1,85 @@
+"""The tower's features of a split, computed once and memory-mapped.
+
+The tower is frozen, so its features are the same for every cell of a study.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import AutoImageProcessor, CLIPVisionModel
+
+from vlmscale.errors import UserError
+from vlmscale.models.checkpoint import check_folder
+from vlmscale.models.vlm import tower_features
+from vlmscale.provenance import atomic_path, read_json, write_json
+
+# i images, p patches, l selected layers, d tower width
+
+
+class FeatureStore:
+    """Features by image key (vlmscale.data.images.image_key)."""
+
+    def __init__(self, folder: Path) -> None:
+        index = folder / "index.json"
+        if not index.exists():
+            raise UserError(f"{folder} holds no index.json. Delete it and run again.")
+        self.folder = folder
+        self.rows: dict[str, int] = read_json(index)["rows"]
+        self.features = np.load(folder / "features.npy", mmap_mode="r")
+
+    def get(self, key: str) -> Tensor:
+        """Features of one image, (p, l d), float32."""
+        if key not in self.rows:
+            raise UserError(
+                f"{self.folder} has no features of image {key}: it was made from other data. "
+                "Delete it and run again."
+            )
+        return torch.from_numpy(np.array(self.features[self.rows[key]]))
+
+
+def write_store(
+    tower: Path,
+    images: Iterable[tuple[str, Any]],
+    total: int,
+    folder: Path,
+    *,
+    feature_layers: Sequence[int],
+    batch_size: int = 64,
+) -> None:
+    """Run the tower over `images`, pairs of a key and a PIL image, and write their features.
+
+    `total` is the number of images. float32, so that training from the store and from pixels agree.
+    """
+    check_folder(tower, "preprocessor_config.json")
+    model = CLIPVisionModel.from_pretrained(tower).eval()
+    processor = AutoImageProcessor.from_pretrained(tower, backend="pil")
+    config = model.config
+    patches = (config.image_size // config.patch_size) ** 2
+    shape = (total, patches, len(feature_layers) * config.hidden_size)
+    rows: dict[str, int] = {}
+    with atomic_path(folder) as scratch:
+        scratch.mkdir()
+        store = np.lib.format.open_memmap(
+            scratch / "features.npy", mode="w+", dtype=np.float32, shape=shape
+        )
+        with tqdm(total=total, desc="tower", unit="image") as bar:
+            for batch in _batches(images, batch_size):
+                pixels = processor([image for _, image in batch], return_tensors="pt")
+                features = tower_features(model, pixels["pixel_values"], list(feature_layers))
+                store[len(rows) : len(rows) + len(batch)] = features.numpy()
+                rows.update({key: len(rows) + i for i, (key, _) in enumerate(batch)})
+                bar.update(len(batch))
+        store.flush()
+        write_json(scratch / "index.json", {"feature_layers": list(feature_layers), "rows": rows})
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,0 +1,33 @@
+"""Average pooling, the baseline that any learned compressor must beat."""
+
+from einops import reduce
+from torch import Tensor
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+
+
+class AvgPool(Projector):
+    """The mean over each region of patches, then LLaVA-1.5's two-layer MLP.
+
+    As LLaVA-VL/LLaVA-NeXT multimodal_resampler/spatial_pool.py (mode average) before the MLP.
+    """
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        self.side, self.window = region_side(visual_tokens, widths.grid_side)
+        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches (b, p, d) -> (b, v, d_llm), regions row by row."""
+        pooled = reduce(
+            features.patches,
+            "b (gh h gw w) d -> b (gh gw) d",
+            "mean",
+            gh=self.side,
+            gw=self.side,
+            h=self.window,
+            w=self.window,
+        )
+        out: Tensor = self.mlp(pooled)
+        return out

@@ -1,0 +1,25 @@
+"""The projector of LLaVA-1.5: every patch becomes a visual token."""
+
+from torch import Tensor
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+
+
+class Mlp(Projector):
+    """No compression: a two-layer MLP on each patch, v = p.
+
+    Liu et al. 2023, arXiv 2310.03744; haotian-liu/LLaVA multimodal_projector/builder.py.
+    Differences: none. The paper's 576-token point.
+    """
+
+    counts = "full"
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches (b, p, d) -> (b, p, d_llm)."""
+        out: Tensor = self.mlp(features.patches)
+        return out

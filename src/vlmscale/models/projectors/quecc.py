@@ -1,0 +1,53 @@
+"""QueCC: region attention whose queries know the question."""
+
+from typing import ClassVar
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.region_attention import RegionAttention, normed_mlp
+
+
+class QueCC(Projector):
+    """Query-aware convolutional cross-attention: patches plus question, down-sampled by a learned
+    depth-wise convolution, query the multi-layer features of their own region.
+
+    The paper, section 4; locuslab/llava-token-compression multimodal_projector/quecc.py. Written
+    from its description. Differences: any grid side and width; the question comes from the
+    conversation's structure instead of a search in decoded text; an empty question cannot select
+    the embedding of a padding token.
+    """
+
+    needs = ("multilayer", "question")
+    options: ClassVar = {
+        # Which human turn of a multi-turn sample is the question: the released code takes the
+        # first, the paper says "most recent".
+        "query_turn": ("first", "last", "random"),
+        # The released recipe keeps the chat template in stage 1, so that a question exists there.
+        "stage1_template": ("chat", "plain"),
+    }
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        d, d_multi = widths.tower, widths.tower * widths.layers
+        self.side, window = region_side(visual_tokens, widths.grid_side)
+        self.question = nn.Sequential(nn.Linear(widths.llm, d), nn.LayerNorm(d, eps=1e-6))
+        self.query = normed_mlp(d, d)
+        self.downsample = nn.Conv2d(d, d, kernel_size=window, stride=window, groups=d)
+        self.key = normed_mlp(d_multi, d)
+        self.value = normed_mlp(d_multi, d)
+        self.attention = RegionAttention(d)
+        self.mlp = two_layer_mlp(d, widths.llm)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches (b, p, d), multilayer (b, p, l d), question (b, d_llm) -> (b, v, d_llm)."""
+        question = rearrange(self.question(features.question), "b d -> b 1 d")
+        fine = rearrange(
+            self.query(features.patches + question), "b (h w) d -> b d h w", h=features.grid_side
+        )
+        query = rearrange(self.downsample(fine), "b d h w -> b (h w) d")
+        key, value = self.key(features.multilayer), self.value(features.multilayer)
+        out: Tensor = self.mlp(self.attention(query, key, value, side=self.side))
+        return out

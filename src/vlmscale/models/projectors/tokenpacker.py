@@ -1,0 +1,70 @@
+"""TokenPacker: a coarse query for each region, refined by attention to the region's fine features."""
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.region_attention import RegionAttention, normed_mlp
+
+
+class TokenPacker(Projector):
+    """Down-sampled patches query the multi-layer features of their own region.
+
+    Li et al. 2024, arXiv 2407.02392; CircleRadon/TokenPacker multimodal_projector/builder.py. The
+    compressor of the paper's scaling law. Written from its description. Differences: any grid side
+    and width; `query_resize` offers what the released code does not.
+    """
+
+    needs = ("multilayer",)
+    # bilinear, as released, has no anti-aliasing: it reads the two by two central patches of a
+    # region of even side, the single central patch of a region of side 3.
+    options: ClassVar = {"query_resize": ("bilinear", "antialias", "avgpool")}
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        d, d_multi = widths.tower, widths.tower * widths.layers
+        self.side, self.window = region_side(visual_tokens, widths.grid_side)
+        self.query_resize = options["query_resize"]
+        self.query = nn.Sequential(nn.Linear(d, d, bias=False), nn.LayerNorm(d, eps=1e-6))
+        self.key = normed_mlp(d_multi, d)
+        self.value = normed_mlp(d_multi, d)
+        self.attention = RegionAttention(d)
+        self.mlp = two_layer_mlp(d, widths.llm)
+        self.apply(_initialise)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches (b, p, d), multilayer (b, p, l d) -> (b, v, d_llm)."""
+        query = self.query(self._coarse(features.patches, features.grid_side))
+        key, value = self.key(features.multilayer), self.value(features.multilayer)
+        out: Tensor = self.mlp(self.attention(query, key, value, side=self.side))
+        return out
+
+    def _coarse(self, patches: Tensor, grid_side: int) -> Tensor:
+        """(b, p, d) -> (b, v, d)."""
+        grid = rearrange(patches, "b (h w) d -> b d h w", h=grid_side)
+        if self.query_resize == "avgpool":
+            grid = F.avg_pool2d(grid, self.window)
+        else:  # in float32, as released
+            grid = F.interpolate(
+                grid.float(),
+                size=(self.side, self.side),
+                mode="bilinear",
+                align_corners=False,
+                antialias=self.query_resize == "antialias",
+            ).to(patches.dtype)
+        return rearrange(grid, "b d h w -> b (h w) d")
+
+
+def _initialise(module: nn.Module) -> None:
+    """Released initialisation: normal 0.02 for every Linear, the attention's output included.
+
+    Its fused input projection is no Linear and keeps PyTorch's Xavier-uniform.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,222 @@
+"""Tiny backbones made from nothing, saved as the transformers folders that real ones come in."""
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import (
+    AutoTokenizer,
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from vlmscale.data.images import decode
+from vlmscale.data.shards import shard_files
+from vlmscale.models.conversation import IMAGE_TOKEN, TEMPLATES
+from vlmscale.provenance import atomic_path, versions, write_json
+from vlmscale.training.data import Collate, Conversations, read_rows
+from vlmscale.training.loop import Outcome, optimise
+from vlmscale.training.spec import LlmSpec, TowerSpec
+
+
+def train_tokenizer(splits: Sequence[Path], template: str, output: Path) -> None:
+    """A word-level tokenizer of all words in `splits`, the template's and the special tokens."""
+    unknown, padding, end = "<unk>", "<pad>", "<eos>"
+    tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
+    # Words and newlines; spaces only separate.
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\s]+"), "removed", invert=True)
+    tokenizer.decoder = decoders.WordPiece(prefix="", cleanup=False)
+    special = [unknown, padding, end, IMAGE_TOKEN]
+    texts = [*asdict(TEMPLATES[template]).values(), *_texts(splits)]
+    # Counted as words, the special tokens would get second ids and leave holes in the vocabulary.
+    words = (re.sub("|".join(map(re.escape, special)), " ", text) for text in texts)
+    tokenizer.train_from_iterator(words, trainers.WordLevelTrainer(special_tokens=special))
+    with atomic_path(output) as scratch:
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            unk_token=unknown,
+            pad_token=padding,
+            eos_token=end,
+            additional_special_tokens=[IMAGE_TOKEN],
+            padding_side="left",
+        ).save_pretrained(scratch)
+
+
+def _texts(splits: Sequence[Path]) -> Iterator[str]:
+    for split in splits:
+        for file in shard_files(split):
+            for row in pq.read_table(file, columns=["conversations"]).to_pylist():
+                yield from (turn["value"] for turn in row["conversations"])
+
+
+def train_llm(spec: LlmSpec) -> None:
+    """Pretrain a Qwen2 of the given shape on text-only conversations, loss on the answers."""
+    tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer)
+    torch.manual_seed(spec.seed)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=spec.shape.hidden_size,
+            intermediate_size=spec.shape.intermediate_size,
+            num_hidden_layers=spec.shape.layers,
+            num_attention_heads=spec.shape.heads,
+            num_key_value_heads=spec.shape.heads,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    dataset = Conversations(
+        spec.data,
+        tokenizer,
+        template=spec.template,
+        visual_tokens=0,
+        query_turn="first",
+        max_length=spec.shape.recipe.max_length,
+        seed=spec.seed,
+        cache=spec.paths.work / "arrow",
+    )
+    outcome = optimise(
+        model,
+        dataset,
+        Collate(tokenizer, reads_question=False, image_input="pixel_values"),
+        spec.shape.recipe,
+        seed=spec.seed,
+        work=spec.paths.work,
+        tensorboard=spec.paths.tensorboard,
+    )
+    with atomic_path(spec.output) as scratch:
+        model.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+    _finish(spec, outcome, sum(p.numel() for p in model.parameters()))
+
+
+class PatchTagger(nn.Module):
+    """A tower with one linear classifier a tag, on each patch of its last selected layer."""
+
+    def __init__(self, tower: CLIPVisionModel, layer: int, classes: dict[str, int]) -> None:
+        super().__init__()
+        self.tower, self.layer = tower, layer
+        width = tower.config.hidden_size
+        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in classes.items()})
+
+    def logits(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """pixel_values (b, 3, h, w) -> for each tag (b, p, classes)."""
+        hidden = self.tower(pixel_values, output_hidden_states=True).hidden_states[self.layer]
+        return {name: head(hidden[:, 1:]) for name, head in self.heads.items()}
+
+    def forward(self, pixel_values: Tensor, **tags: Tensor) -> dict[str, Tensor]:
+        """Tags are (b, p), 0 for background, which counts little: it is most of every image."""
+        losses = []
+        for name, logits in self.logits(pixel_values).items():
+            weight = torch.ones(logits.shape[-1], device=logits.device)
+            weight[0] = _BACKGROUND_WEIGHT
+            losses.append(F.cross_entropy(logits.flatten(0, 1), tags[name].flatten(), weight))
+        return {"loss": torch.stack(losses).sum()}
+
+
+_BACKGROUND_WEIGHT = 0.15
+_TAGS = ("colour", "shape", "letter")
+
+
+class TaggedImages(Dataset[dict[str, Any]]):
+    def __init__(self, split: Path, processor: CLIPImageProcessorPil, cache: Path) -> None:
+        self.split, self.processor = split, processor
+        self.rows = read_rows(split, cache)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        image = decode(row["image"]["bytes"], f"{self.split}, sample {row['id']}")
+        pixels = self.processor(image, return_tensors="pt")["pixel_values"][0]
+        return {
+            "id": row["id"],
+            "pixel_values": pixels,
+            **{tag: torch.tensor(row[tag]) for tag in _TAGS},
+        }
+
+    def classes(self) -> dict[str, int]:
+        """Number of classes of each tag, background included."""
+        table = self.rows.with_format("numpy")
+        return {tag: int(max(max(tags) for tags in table[tag])) + 1 for tag in _TAGS}
+
+
+@dataclass(frozen=True)
+class _CollateImages:
+    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        tensors = {
+            key: torch.stack([sample[key] for sample in samples]) for key in ("pixel_values", *_TAGS)
+        }
+        return {**tensors, "sample_ids": [sample["id"] for sample in samples]}
+
+
+def train_tower(spec: TowerSpec) -> None:
+    """Pretrain a CLIP vision transformer to name what each patch shows.
+
+    Supervised tags instead of CLIP's contrast with captions, which takes far more images; the tower
+    sees no question and no answer.
+    """
+    processor = CLIPImageProcessorPil(
+        size={"height": spec.image_size, "width": spec.image_size},
+        do_center_crop=False,
+        default_to_square=True,
+        image_mean=[0.5] * 3,
+        image_std=[0.25] * 3,
+    )
+    dataset = TaggedImages(spec.data, processor, spec.paths.work / "arrow")
+    torch.manual_seed(spec.seed)
+    tower = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=spec.shape.hidden_size,
+            intermediate_size=spec.shape.intermediate_size,
+            num_hidden_layers=spec.shape.layers,
+            num_attention_heads=spec.shape.heads,
+            image_size=spec.image_size,
+            patch_size=spec.shape.patch_size,
+        )
+    )
+    model = PatchTagger(tower, spec.shape.feature_layers[-1], dataset.classes())
+    outcome = optimise(
+        model,
+        dataset,
+        _CollateImages(),
+        spec.shape.recipe,
+        seed=spec.seed,
+        work=spec.paths.work,
+        tensorboard=spec.paths.tensorboard,
+    )
+    with atomic_path(spec.output) as scratch:
+        tower.save_pretrained(scratch)
+        processor.save_pretrained(scratch)
+    _finish(spec, outcome, sum(p.numel() for p in tower.parameters()))
+
+
+def _finish(spec: LlmSpec | TowerSpec, outcome: Outcome, parameters: int) -> None:
+    """The record comes last: its presence means that the backbone is complete."""
+    write_json(
+        spec.record,
+        {
+            **spec.model_dump(mode="json", include={"kind", "shape", "seed"}),
+            **asdict(outcome),
+            "parameters": parameters,
+            "versions": versions(),
+        },
+    )
+    shutil.rmtree(spec.paths.work)

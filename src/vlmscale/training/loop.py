@@ -1,0 +1,203 @@
+"""One optimisation, for every model the study trains: Hugging Face's Trainer, resumable and recorded."""
+
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from vlmscale.config import Recipe
+from vlmscale.errors import UserError
+from vlmscale.provenance import read_json, write_json
+
+# Written into a Trainer checkpoint when all of it is on disk; one without is never resumed from.
+_COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished optimisation has to tell; times are summed over interrupted attempts."""
+
+    steps: int
+    losses: list[tuple[int, float]]  # (step, mean loss since the entry before)
+    seconds: float
+    tokens: int
+    tokens_per_second: float
+    peak_memory_bytes: int
+    attempts: int
+    device: str
+
+
+class _Trainer(Trainer):
+    """Counts tokens, stops at a loss that is not finite, and gives the projector its own rate."""
+
+    def __init__(self, *args: Any, recipe: Recipe, projector: nn.Module | None, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.recipe, self.projector = recipe, projector
+        self.tokens = 0
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        ids = inputs.pop("sample_ids")
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        value = loss[0] if isinstance(loss, tuple) else loss
+        if not torch.isfinite(value):
+            raise UserError(
+                f"the loss is {value.item()} at step {self.state.global_step}, samples "
+                f"{', '.join(ids)}. Lower the learning rate, or look at these samples."
+            )
+        mask: Tensor | None = inputs.get("attention_mask")
+        self.tokens += int(mask.sum()) if mask is not None else 0
+        return loss
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            projector = set(self.projector.parameters()) if self.projector is not None else set()
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            groups = [
+                {"params": [p for p in trained if p not in projector]},
+                {
+                    "params": [p for p in trained if p in projector],
+                    "lr": self.recipe.projector_learning_rate or self.recipe.learning_rate,
+                },
+            ]
+            self.optimizer = torch.optim.AdamW(
+                [group for group in groups if group["params"]],
+                lr=self.recipe.learning_rate,
+                weight_decay=self.recipe.weight_decay,
+            )
+        return self.optimizer
+
+
+class _Bookkeeping(TrainerCallback):
+    """Marks complete checkpoints and keeps the time and tokens of every attempt beside them."""
+
+    def __init__(self, work: Path) -> None:
+        self.file = work / "attempts.json"
+        self.earlier = read_json(self.file)["attempts"] if self.file.exists() else []
+        self.start = time.monotonic()
+        self.trainer: _Trainer | None = None
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        (folder / _COMPLETE).touch()
+        self.write()
+
+    def write(self) -> list[dict[str, float]]:
+        assert self.trainer is not None
+        now = {"seconds": time.monotonic() - self.start, "tokens": self.trainer.tokens}
+        attempts = [*self.earlier, now]
+        write_json(self.file, {"attempts": attempts})
+        return attempts
+
+
+def optimise(
+    model: nn.Module,
+    dataset: Dataset[Any],
+    collate: Callable[[list[Any]], dict[str, Any]],
+    recipe: Recipe,
+    *,
+    seed: int,
+    work: Path,
+    tensorboard: Path,
+    projector: nn.Module | None = None,
+) -> Outcome:
+    """Train what requires a gradient in `model`, going on from the last complete checkpoint in `work`.
+
+    A resumed optimisation ends with the same weights as an uninterrupted one (bit for bit on CPU).
+    The caller removes `work` when the result is safe. Raises UserError for a loss that is not finite.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    set_seed(seed)
+    checkpoint = last_checkpoint(work)
+    bookkeeping = _Bookkeeping(work)
+    steps = recipe.steps or -1
+    trainer = _Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(work),
+            per_device_train_batch_size=recipe.batch_size,
+            max_steps=steps,
+            num_train_epochs=recipe.epochs or 1.0,
+            learning_rate=recipe.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=recipe.warmup_ratio,
+            weight_decay=recipe.weight_decay,
+            max_grad_norm=1.0,
+            logging_steps=0.02,
+            save_steps=recipe.checkpoint_every,
+            save_total_limit=1,
+            seed=seed,
+            data_seed=seed,
+            report_to=["tensorboard"],
+            remove_unused_columns=False,
+            label_names=["labels"],
+            dataloader_pin_memory=torch.cuda.is_available(),
+            use_cpu=not torch.cuda.is_available(),
+        ),
+        train_dataset=dataset,
+        data_collator=collate,
+        callbacks=[bookkeeping],
+        recipe=recipe,
+        projector=projector,
+    )
+    bookkeeping.trainer = trainer
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    attempts = bookkeeping.write()
+    seconds = sum(attempt["seconds"] for attempt in attempts)
+    tokens = int(sum(attempt["tokens"] for attempt in attempts))
+    return Outcome(
+        steps=trainer.state.global_step,
+        losses=[(e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e],
+        seconds=seconds,
+        tokens=tokens,
+        tokens_per_second=tokens / seconds,
+        peak_memory_bytes=_peak_memory(),
+        attempts=len(attempts),
+        device=str(trainer.args.device),
+    )
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """The newest complete checkpoint; incomplete ones, left by a kill, are removed."""
+    found = []
+    for folder in work.glob("checkpoint-*"):
+        if (folder / _COMPLETE).exists():
+            found.append((int(folder.name.removeprefix("checkpoint-")), folder))
+        else:
+            shutil.rmtree(folder)
+    return max(found)[1] if found else None
+
+
+def freeze(model: nn.Module, *, trainable: Iterable[nn.Module]) -> tuple[int, int]:
+    """Let only `trainable` learn; (trainable, all) parameters."""
+    model.requires_grad_(False)
+    for module in trainable:
+        module.requires_grad_(True)
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(
+        p.numel() for p in parameters
+    )
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,69 @@
+"""What a training process is told: one JSON file, so that every job is a command anyone can repeat.
+
+Needs no torch.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from vlmscale.config import Frozen, Recipe, Tower, Transformer
+
+
+class Paths(Frozen):
+    """Where a training process reads and writes. `work` holds checkpoints until it has ended."""
+
+    work: Path
+    tensorboard: Path
+
+
+class StageSpec(Frozen):
+    """Stage 1 (projector only, captions) or stage 2 (projector and LLM, instructions) of one run."""
+
+    kind: Literal["stage1", "stage2"]
+    run: str
+    method: str
+    visual_tokens: int
+    options: dict[str, str]
+    seed: int
+    template: str
+    feature_layers: tuple[int, ...]
+    recipe: Recipe
+    fingerprint: str
+    llm: Path
+    tower: Path
+    data: Path
+    features: Path | None
+    projector: Path | None
+    output: Path
+    record: Path
+    paths: Paths
+
+
+class LlmSpec(Frozen):
+    """Pretraining of a tiny LLM on the text corpus."""
+
+    kind: Literal["llm"]
+    shape: Transformer
+    template: str
+    seed: int
+    tokenizer: Path
+    data: Path
+    output: Path
+    record: Path
+    paths: Paths
+
+
+class TowerSpec(Frozen):
+    """Pretraining of a tiny vision tower on generated images with patch-wise tags."""
+
+    kind: Literal["tower"]
+    shape: Tower
+    image_size: int
+    seed: int
+    data: Path
+    output: Path
+    record: Path
+    paths: Paths
+
+
+Spec = StageSpec | LlmSpec | TowerSpec

@@ -1,0 +1,119 @@
+"""The two stages of LLaVA-1.5, for every method: one function, only the spec differs."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from vlmscale.errors import UserError
+from vlmscale.models.checkpoint import assemble, check_safetensors
+from vlmscale.models.feature_store import FeatureStore
+from vlmscale.models.vlm import Vlm, VlmProcessor
+from vlmscale.provenance import atomic_path, versions, write_json
+from vlmscale.training.data import Collate, Conversations
+from vlmscale.training.loop import freeze, optimise
+from vlmscale.training.spec import StageSpec
+
+
+def train_stage(spec: StageSpec) -> None:
+    """Train one stage of one run and write spec.output, then spec.record (run.json).
+
+    Stage 1 trains the projector and writes it alone; stage 2 starts from it, trains projector and LLM
+    and writes the whole checkpoint. The tower is frozen in both.
+    """
+    model, processor = assemble(
+        spec.llm,
+        spec.tower,
+        method=spec.method,
+        visual_tokens=spec.visual_tokens,
+        options=spec.options,
+        feature_layers=list(spec.feature_layers),
+        template=spec.template,
+        seed=spec.seed,
+    )
+    projector = model.model.multi_modal_projector
+    if spec.projector is not None:
+        check_safetensors(spec.projector)
+        projector.load_state_dict(load_file(spec.projector))
+    language = [model.model.language_model, model.lm_head] if spec.kind == "stage2" else []
+    trained, total = freeze(model, trainable=[projector, *language])
+    print(f"{spec.run} {spec.kind}: {trained:,} of {total:,} parameters are trained", flush=True)
+    outcome = optimise(
+        model,
+        _dataset(spec, processor),
+        Collate(
+            processor.tokenizer,
+            processor.reads_question,
+            "pixel_values" if spec.features is None else "vision_features",
+        ),
+        spec.recipe,
+        seed=spec.seed,
+        work=spec.paths.work,
+        tensorboard=spec.paths.tensorboard,
+        projector=projector,
+    )
+    if spec.kind == "stage1":
+        with atomic_path(spec.output) as scratch:
+            save_file(projector.state_dict(), scratch)
+    else:
+        save_checkpoint(model, processor, spec.output)
+    embedding = model.get_input_embeddings().weight.numel()
+    llm = sum(p.numel() for p in model.model.language_model.parameters())
+    head = 0 if model.config.tie_word_embeddings else model.lm_head.weight.numel()
+    write_json(
+        spec.record,
+        {
+            **spec.model_dump(mode="json", include=_RECORDED),
+            **asdict(outcome),
+            "llm_parameters": llm + head,
+            "llm_parameters_non_embedding": llm - embedding,
+            "projector_parameters": sum(p.numel() for p in projector.parameters()),
+            "trained_parameters": trained,
+            "versions": versions(),
+        },
+    )
+    shutil.rmtree(spec.paths.work)
+
+
+_RECORDED = {
+    "kind",
+    "run",
+    "method",
+    "visual_tokens",
+    "options",
+    "seed",
+    "template",
+    "feature_layers",
+    "recipe",
+    "fingerprint",
+}
+
+
+def save_checkpoint(model: Vlm, processor: VlmProcessor, folder: Path) -> None:
+    """An ordinary transformers folder, whole or not at all."""
+    with atomic_path(folder) as scratch:
+        model.save_pretrained(scratch)
+        processor.save_pretrained(scratch)
+
+
+def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
+    # A method may keep the chat template in stage 1; LLaVA-1.5's default is plain captions.
+    plain = spec.kind == "stage1" and spec.options.get("stage1_template", "plain") == "plain"
+    if spec.recipe.max_length <= spec.visual_tokens:
+        raise UserError(
+            f"{spec.kind}.max_length {spec.recipe.max_length} leaves no room beside "
+            f"{spec.visual_tokens} visual tokens. Raise it."
+        )
+    return Conversations(
+        spec.data,
+        processor.tokenizer,
+        template="plain" if plain else spec.template,
+        visual_tokens=spec.visual_tokens,
+        query_turn=spec.options.get("query_turn", "first"),
+        max_length=spec.recipe.max_length,
+        seed=spec.seed,
+        cache=spec.paths.work / "arrow",
+        features=FeatureStore(spec.features) if spec.features is not None else None,
+        image_processor=processor.image_processor,
+    )

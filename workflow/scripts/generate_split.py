@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from vlmscale.config import Counts, World
+from vlmscale.data.world.generate import generate
+from vlmscale.jobs import logged
+
+with logged(snakemake.log[0]):
+    generate(
+        World(**snakemake.params.world),
+        snakemake.wildcards.split,
+        Counts(**snakemake.params.counts),
+        Path(snakemake.output[0]),
+        patch=snakemake.params.patch,
+    )

@@ -1,0 +1,15 @@
+from pydantic import TypeAdapter
+
+from vlmscale.jobs import logged
+from vlmscale.training.launch import launch
+from vlmscale.training.spec import LlmSpec, TowerSpec
+
+with logged(snakemake.log[0]):
+    spec = {
+        **snakemake.params.spec,
+        **dict(snakemake.input.items()),
+        "output": snakemake.output.model,
+        "record": snakemake.output.record,
+        "paths": {"work": snakemake.params.work, "tensorboard": snakemake.params.tensorboard},
+    }
+    launch(TypeAdapter(LlmSpec | TowerSpec).validate_python(spec))
