@@ -64,7 +64,9 @@ rule evaluate:
 
 
 onerror:
-    print(f"Failed. Fix the cause and run the same command again: finished jobs are kept.")
+    print(
+        f"Failed. Fix the cause and run the same command again: finished jobs are kept."
+    )
     print(f"The failing job's log stands above, and in {OUT}/logs/.")
 
 

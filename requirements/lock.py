@@ -26,8 +26,10 @@ def resolve(direct: Path) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
-            + ["--report", str(report), "-r", str(direct), TORCH],
+            [
+                *(sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"),
+                *("--quiet", "--report", str(report), "-r", str(direct), TORCH),
+            ],
             check=True,
         )
         chosen = [item["metadata"] for item in json.loads(report.read_text())["install"]]
@@ -37,7 +39,9 @@ def resolve(direct: Path) -> dict[str, str]:
 def main() -> None:
     pins = resolve(HERE / "direct.in")
     lines = [f"{name}=={pins[name]}" for name in sorted(pins) if not LEFT_OUT.match(name)]
-    header = f"# Written by requirements/lock.py from direct.in; install {TORCH} first, then this with --no-deps.\n"
+    header = (
+        f"# Written by requirements/lock.py. Install {TORCH} first, then this with --no-deps.\n"
+    )
     (HERE / "lock.txt").write_text(header + "\n".join(lines) + "\n")
 
 

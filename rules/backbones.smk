@@ -81,7 +81,11 @@ rule encode_images:
     params:
         feature_layers=list(STUDY.tower.feature_layers),
         code=fingerprint(
-            ["vlmscale.models.feature_store", "vlmscale.data.shards", "vlmscale.data.images"],
+            [
+                "vlmscale.models.feature_store",
+                "vlmscale.data.shards",
+                "vlmscale.data.images",
+            ],
             files=[Path("workflow/scripts/encode_images.py")],
             packages=TRAINING_STACK,
         ),

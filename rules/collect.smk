@@ -15,11 +15,11 @@ rule collect:
         f"{OUT}/logs/collect.log",
     benchmark:
         f"{OUT}/benchmarks/collect.tsv"
+    localrule: True
     params:
         evaluated={cell: evaluation_fingerprint(cell) for cell in CELLS},
         trained={run: training_fingerprint(run) for run in RUNS},
         code=fingerprint(["vlmscale.analysis.collect"]),
-    localrule: True
     script:
         "../workflow/scripts/collect.py"
 
@@ -34,10 +34,10 @@ rule fit:
         f"{OUT}/logs/fit.log",
     benchmark:
         f"{OUT}/benchmarks/fit.tsv"
+    localrule: True
     params:
         series={name: list(methods) for name, methods in STUDY.laws.series.items()},
         text_tokens=list(STUDY.laws.text_tokens),
         code=fingerprint(["vlmscale.analysis.collect", "vlmscale.analysis.frontier"]),
-    localrule: True
     script:
         "../workflow/scripts/fit.py"

@@ -15,7 +15,9 @@ DEFAULT_STUDY = "config/mini.yaml"
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
     if config:
-        STUDY = validate(config, " + ".join(map(str, workflow.configfiles)) or "--config")
+        STUDY = validate(
+            config, " + ".join(map(str, workflow.configfiles)) or "--config"
+        )
     else:
         STUDY = load_study(Path(DEFAULT_STUDY))
     CELLS, RUNS = expand_cells(STUDY)

@@ -24,9 +24,9 @@ rule write_cells:
         f"{OUT}/logs/cells.log",
     benchmark:
         f"{OUT}/benchmarks/cells.tsv"
+    localrule: True
     params:
         study=STUDY.study,
         cells=[asdict(cell) for cell in CELLS.values()],
-    localrule: True
     script:
         "../workflow/scripts/write_cells.py"

@@ -32,12 +32,12 @@ rule figure1:
         f"{OUT}/logs/figures/fig1_{{series}}_{{family}}.log",
     benchmark:
         f"{OUT}/benchmarks/figures/fig1_{{series}}_{{family}}.tsv"
+    localrule: True
     params:
         series=lambda w: w.series,
         methods=lambda w: list(STUDY.laws.series[w.series]),
         text_tokens=list(STUDY.laws.text_tokens),
         title=lambda w: f"{STUDY.study}: {w.family}, {w.series}",
         code=fingerprint(["vlmscale.figures.fig1"], packages=["matplotlib", "seaborn"]),
-    localrule: True
     script:
         "../workflow/scripts/figure1.py"

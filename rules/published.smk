@@ -23,9 +23,9 @@ rule published_errors:
         f"{PUBLISHED}/logs/errors.log",
     benchmark:
         f"{PUBLISHED}/benchmarks/errors.tsv"
+    localrule: True
     params:
         code=fingerprint(["vlmscale.analysis.published"]),
-    localrule: True
     script:
         "../workflow/scripts/published_errors.py"
 

@@ -67,7 +67,9 @@ def expand(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
             role: Literal["fit", "holdout"] = "holdout" if llm in study.laws.holdout else "fit"
             cell = Cell(slug(llm, name, tokens, seed), run.run, llm, name, tokens, seed, role)
             if cell.cell in cells:
-                raise UserError(f"grid: cell {cell.cell} is listed twice. Take it out of one block.")
+                raise UserError(
+                    f"grid: cell {cell.cell} is listed twice. Take it out of one block."
+                )
             cells[cell.cell] = cell
             runs[run.run] = run
     if not cells:

@@ -83,7 +83,9 @@ class Transformer(Frozen):
     @model_validator(mode="after")
     def _divisible(self) -> "Transformer":
         if self.hidden_size % self.heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}")
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}"
+            )
         return self
 
 
@@ -122,7 +124,9 @@ class Exclude(Frozen):
 
 
 class Evaluation(Frozen):
-    benchmarks: tuple[str, ...] = Field(min_length=1, description="rows of resources/benchmarks.csv")
+    benchmarks: tuple[str, ...] = Field(
+        min_length=1, description="rows of resources/benchmarks.csv"
+    )
     batch_size: PositiveInt = 32
 
 
@@ -172,7 +176,9 @@ class Study(Frozen):
         for i, block in enumerate(self.grid):
             named += [(f"grid.{i}.methods", name) for name in block.methods]
             for llm in set(block.llms) - set(self.llms):
-                raise ValueError(f"grid.{i}.llms: {llm!r} is not under llms: {', '.join(self.llms)}")
+                raise ValueError(
+                    f"grid.{i}.llms: {llm!r} is not under llms: {', '.join(self.llms)}"
+                )
             for name in set(block.methods) & set(method_names()):
                 allowed = method(name).supported(self.grid_side)
                 for v in set(block.visual_tokens) - set(allowed):
@@ -185,7 +191,9 @@ class Study(Frozen):
             named += [(f"laws.series.{series}", name) for name in names]
         for key, name in named:
             if name not in method_names():
-                raise ValueError(f"{key}: no method {name!r}. There are: {', '.join(method_names())}.")
+                raise ValueError(
+                    f"{key}: no method {name!r}. There are: {', '.join(method_names())}."
+                )
         for name, options in self.methods.items():
             try:
                 method(name).complete_options(options)
@@ -205,7 +213,9 @@ def validate(raw: dict[str, Any], source: str) -> Study:
         for e in error.errors():
             key = ".".join(map(str, e["loc"]))
             if e["type"] == "extra_forbidden":
-                lines.append(f"{key}: unknown key. Remove it, or see config/README.md for the keys.")
+                lines.append(
+                    f"{key}: unknown key. Remove it, or see config/README.md for the keys."
+                )
                 continue
             message = e["msg"].removeprefix("Value error, ")
             value = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"

@@ -34,7 +34,9 @@ class Method:
             return [side * side]
         if self.counts == "square":
             return [g * g for g in range(1, side + 1) if side % g == 0]
-        raise UserError(f"{PROJECTORS / self.name}.py: counts={self.counts!r} is not full or square")
+        raise UserError(
+            f"{PROJECTORS / self.name}.py: counts={self.counts!r} is not full or square"
+        )
 
     def trained_as(self, visual_tokens: int, side: int) -> tuple[str, int]:
         """(method, visual tokens) of the training run that serves this method at `visual_tokens`."""
@@ -96,7 +98,9 @@ def _projector_class(stem: str) -> ast.ClassDef:
         if isinstance(node, ast.ClassDef) and wanted in [ast.unparse(b) for b in node.bases]
     ]
     if len(found) != 1:
-        raise UserError(f"{PROJECTORS / stem}.py: expected one subclass of {wanted}, found {len(found)}")
+        raise UserError(
+            f"{PROJECTORS / stem}.py: expected one subclass of {wanted}, found {len(found)}"
+        )
     return found[0]
 
 

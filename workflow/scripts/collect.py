@@ -4,7 +4,8 @@ import pandas as pd
 
 from vlmscale.analysis.collect import chance_levels, check_fingerprints, errors_table
 from vlmscale.jobs import logged
-from vlmscale.provenance import read_json, read_provenance, write_parquet
+from vlmscale.provenance import read_json
+from vlmscale.tables import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
     cells = pd.read_csv(snakemake.input.cells)

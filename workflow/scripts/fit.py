@@ -5,7 +5,7 @@ import pandas as pd
 from vlmscale.analysis.collect import family_means, fit_laws
 from vlmscale.analysis.frontier import frontier_table
 from vlmscale.jobs import logged
-from vlmscale.provenance import read_provenance, write_parquet
+from vlmscale.tables import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
     errors = family_means(pd.read_parquet(snakemake.input.errors))

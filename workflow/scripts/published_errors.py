@@ -4,7 +4,7 @@ import pandas as pd
 
 from vlmscale.analysis.published import published_errors
 from vlmscale.jobs import logged
-from vlmscale.provenance import write_parquet
+from vlmscale.tables import write_parquet
 
 with logged(snakemake.log[0]):
     scores = {family: pd.read_csv(file) for family, file in snakemake.input.items()}

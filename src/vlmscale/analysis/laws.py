@@ -45,7 +45,7 @@ class PowerLaw:
 
     @property
     def ratio(self) -> float:
-        """alpha / beta: how much faster error falls with log N than with log T."""
+        """Alpha / beta: how much faster error falls with log N than with log T."""
         return self.alpha / self.beta if self.beta > 0 else np.inf
 
     def predict(self, n_params_b: Floats | float, visual_tokens: Floats | float) -> Floats:
@@ -57,11 +57,15 @@ def check_points(points: pd.DataFrame, *, where: str = "points") -> None:
     """Raise UserError unless `points` can be fitted: columns, ranges, more than one N and T."""
     for column in COLUMNS:
         if column not in points:
-            raise UserError(f"{where}: column {column!r} is missing; needed are {', '.join(COLUMNS)}")
+            raise UserError(
+                f"{where}: column {column!r} is missing; needed are {', '.join(COLUMNS)}"
+            )
         if points[column].isna().any():
             raise UserError(f"{where}: column {column!r} has missing values; drop those rows first")
     if not points["error"].between(0, 1).all():
-        raise UserError(f"{where}: errors must lie in [0, 1]; a score is not an error: use 1 - score")
+        raise UserError(
+            f"{where}: errors must lie in [0, 1]; a score is not an error: use 1 - score"
+        )
     for column in COLUMNS[:2]:
         if (points[column] <= 0).any():
             raise UserError(f"{where}: column {column!r} must be positive")
@@ -158,7 +162,9 @@ def _log_start(log_n: Floats, log_t: Floats, y: Floats) -> tuple[float, float]:
     """Exponents of the law without D by ordinary least squares on ln(error)."""
     design = np.column_stack([np.ones_like(y), -log_n, -log_t])
     coefficients = np.linalg.lstsq(design, np.log(np.maximum(y, 1e-6)), rcond=None)[0]
-    return float(np.clip(coefficients[1], *_EXPONENTS)), float(np.clip(coefficients[2], *_EXPONENTS))
+    return float(np.clip(coefficients[1], *_EXPONENTS)), float(
+        np.clip(coefficients[2], *_EXPONENTS)
+    )
 
 
 def _polish(

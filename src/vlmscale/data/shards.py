@@ -91,7 +91,9 @@ def shard_files(folder: Path, *, checksum: bool = False) -> list[Path]:
                 f"{record['bytes']}. {_cure(folder)}"
             )
         if checksum and _sha256(file) != record["sha256"]:
-            raise UserError(f"{file} is damaged: its checksum is not the manifest's. {_cure(folder)}")
+            raise UserError(
+                f"{file} is damaged: its checksum is not the manifest's. {_cure(folder)}"
+            )
         files.append(file)
     return files
 

@@ -1,7 +1,6 @@
 """A vlmscale checkpoint as an lmms-eval model."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from lmms_eval.api.instance import Instance
@@ -59,7 +58,9 @@ class VlmScale(lmms):
         """lmms-eval would delete the model here; it is still needed for the next task."""
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        raise UserError("vlmscale checkpoints answer by generation only; choose generate_until tasks")
+        raise UserError(
+            "vlmscale checkpoints answer by generation only; choose generate_until tasks"
+        )
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
         raise UserError("vlmscale checkpoints answer single questions only")
@@ -92,7 +93,9 @@ class VlmScale(lmms):
             context, _, doc_to_visual, doc_id, task, split = request.args
             visuals = doc_to_visual(self.task_dict[task][split][doc_id])
             if len(visuals) > 1:
-                raise UserError(f"{task}, question {doc_id}: {len(visuals)} images; only one is read")
+                raise UserError(
+                    f"{task}, question {doc_id}: {len(visuals)} images; only one is read"
+                )
             images.append(visuals[0] if visuals else None)
             questions.append(context.replace("<image>", "").strip())
         inputs = self.processor.ask(images, questions)

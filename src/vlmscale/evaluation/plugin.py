@@ -7,7 +7,5 @@ def manifests() -> list[Any]:
     from lmms_eval.models.registry_v2 import ModelManifest
 
     return [
-        ModelManifest(
-            model_id="vlmscale", simple_class_path="vlmscale.evaluation.adapter.VlmScale"
-        )
+        ModelManifest(model_id="vlmscale", simple_class_path="vlmscale.evaluation.adapter.VlmScale")
     ]

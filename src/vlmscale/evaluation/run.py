@@ -13,7 +13,7 @@ import yaml
 from vlmscale.data.shards import shard_files
 from vlmscale.errors import UserError
 from vlmscale.evaluation.adapter import VlmScale
-from vlmscale.provenance import write_parquet
+from vlmscale.tables import write_parquet
 
 TASKS = Path(__file__).parent / "tasks"
 
@@ -39,14 +39,13 @@ def evaluate(
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     model = VlmScale(checkpoint, batch_size=batch_size, features=features)
     frames = []
-    for row in benchmarks.itertuples():
-        if row.benchmark not in files:
+    for name, task, metric in benchmarks[["benchmark", "task", "metric"]].values.tolist():
+        if name not in files:
             raise UserError(
-                f"evaluation.benchmarks: {data} has no {row.benchmark}. There are: "
-                f"{', '.join(files)}."
+                f"evaluation.benchmarks: {data} has no {name}. There are: {', '.join(files)}."
             )
-        answers = _run_task(model, row.task, row.benchmark, files[row.benchmark], batch_size)
-        frames.append(_samples(answers, row.benchmark, row.metric, files[row.benchmark]))
+        answers = _run_task(model, task, name, files[name], batch_size)
+        frames.append(_samples(answers, name, metric, files[name]))
     table = pd.concat(frames, ignore_index=True)
     means = table.groupby("benchmark", sort=False)["score"].agg(score="mean", n="size")
     summary = benchmarks[["benchmark", "family", "metric"]].merge(

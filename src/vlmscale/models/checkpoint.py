@@ -9,9 +9,9 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
-    AutoTokenizer,
     CLIPVisionModel,
     GenerationConfig,
+    PreTrainedTokenizerFast,
 )
 
 from vlmscale.errors import UserError
@@ -47,6 +47,15 @@ def check_safetensors(file: Path) -> None:
         raise UserError(f"{file} is damaged: {error}. Delete it and run again.") from None
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer exactly as tokenizer.json describes it.
+
+    AutoTokenizer would override a folder's own pre-tokenizer by the one it knows for the model type
+    (for qwen2 with transformers 5.23), and so misread a tokenizer that a study has made itself.
+    """
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
 def assemble(
     llm: Path,
     tower: Path,
@@ -61,7 +70,7 @@ def assemble(
     """A VLM from an LLM folder and a tower folder, with a fresh projector seeded by `seed`."""
     check_folder(llm, "tokenizer.json")
     check_folder(tower, "preprocessor_config.json")
-    tokenizer = AutoTokenizer.from_pretrained(llm)
+    tokenizer = load_tokenizer(llm)
     if IMAGE_TOKEN not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     language = AutoModelForCausalLM.from_pretrained(llm)

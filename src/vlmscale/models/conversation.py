@@ -1,6 +1,6 @@
 """Conversations as tokens: templates, the place of the image, which tokens are learned, and the question.
 
-Every piece of a conversation is tokenised on its own, so the span of each answer is known and masks are
+What is learned and what is not is tokenised apart, so the span of each answer is known and masks are
 never found again by searching text.
 """
 
@@ -71,40 +71,24 @@ def encode(
     closes with the opening of the answer and has no labels there. `query_turn` says which human turn is
     the question ("first", "last", "random"; the last needs `rng`).
     """
-    ids: list[int] = []
-    labels: list[int] = []
-
-    def add(text: str, *, learned: bool = False) -> None:
-        pieces = text.split(IMAGE_TOKEN)
-        for i, piece in enumerate(pieces):
-            if i:
-                ids.extend([image_id] * visual_tokens)
-                labels.extend([IGNORED] * visual_tokens)
-            tokens = tokenizer.encode(piece, add_special_tokens=False) if piece else []
-            ids.extend(tokens)
-            labels.extend(tokens if learned else [IGNORED] * len(tokens))
-
-    image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
-    if tokenizer.bos_token_id is not None:
-        ids.append(tokenizer.bos_token_id)
-        labels.append(IGNORED)
+    segments: list[tuple[str, bool]] = []  # text, whether it is learned
     if template == "plain":
         for turn in turns:
-            if turn["from"] == "human":
-                add(IMAGE_TOKEN if IMAGE_TOKEN in turn["value"] else "")
-            else:
-                add(turn["value"] + "\n", learned=True)
+            if turn["from"] == "gpt":
+                segments.append((turn["value"] + "\n", True))
+            elif IMAGE_TOKEN in turn["value"]:
+                segments.append((IMAGE_TOKEN, False))
     else:
         t = TEMPLATES[template]
-        add(t.system)
+        opening = t.system
         for turn in turns:
-            if turn["from"] == "human":
-                add(t.human_open)
-                add(turn["value"])
-                add(t.human_close)
-                add(t.answer_open)
+            if turn["from"] == "gpt":
+                segments.append((turn["value"] + t.answer_close, True))
             else:
-                add(turn["value"] + t.answer_close, learned=True)
+                frame = (opening, t.human_open, turn["value"], t.human_close, t.answer_open)
+                segments.append(("".join(frame), False))
+                opening = ""
+    ids, labels = _tokenise(segments, tokenizer, visual_tokens)
     questions = [turn["value"] for turn in turns if turn["from"] == "human"]
     position = {"first": 0, "last": -1}.get(query_turn)
     if position is None:
@@ -112,3 +96,26 @@ def encode(
         position = int(rng.integers(len(questions)))
     question = questions[position].replace(IMAGE_TOKEN, "").strip() or _NO_QUESTION
     return Encoded(ids, labels, tokenizer.encode(question))
+
+
+def _tokenise(
+    segments: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, visual_tokens: int
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of text segments; each `<image>` becomes `visual_tokens` image tokens."""
+    pieces = [
+        (piece, learned, i > 0)
+        for text, learned in segments
+        for i, piece in enumerate(text.split(IMAGE_TOKEN))
+    ]
+    # One call for the whole conversation: the tokenizer's overhead is in the calls.
+    encoded = tokenizer([piece for piece, _, _ in pieces], add_special_tokens=False)["input_ids"]
+    image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+    ids = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    labels = [IGNORED] * len(ids)
+    for (_, learned, after_image), tokens in zip(pieces, encoded, strict=True):
+        if after_image:
+            ids += [image_id] * visual_tokens
+            labels += [IGNORED] * visual_tokens
+        ids += tokens
+        labels += tokens if learned else [IGNORED] * len(tokens)
+    return ids, labels

@@ -105,6 +105,7 @@ class VlmModel(LlavaModel):
         """
         projector = self.multi_modal_projector
         if vision_features is None:
+            assert pixel_values is not None
             vision_features = tower_features(self.vision_tower, pixel_values, self.config.layers)
         weight = next(projector.parameters())
         multilayer = vision_features.to(weight.device, weight.dtype)
@@ -208,9 +209,7 @@ class Vlm(LlavaForConditionalGeneration):
         in the order of the sequences that have one. Raises ValueError when placeholders and visual
         tokens differ in number.
         """
-        loss_kwargs = {
-            key: kwargs.pop(key) for key in ("num_items_in_batch",) if key in kwargs
-        }
+        loss_kwargs = {key: kwargs.pop(key) for key in ("num_items_in_batch",) if key in kwargs}
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,

@@ -10,11 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import (
-    AutoTokenizer,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -25,6 +24,7 @@ from transformers import (
 
 from vlmscale.data.images import decode
 from vlmscale.data.shards import shard_files
+from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IMAGE_TOKEN, TEMPLATES
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.training.data import Collate, Conversations, read_rows
@@ -38,7 +38,6 @@ def train_tokenizer(splits: Sequence[Path], template: str, output: Path) -> None
     tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
     # Words and newlines; spaces only separate.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\s]+"), "removed", invert=True)
-    tokenizer.decoder = decoders.WordPiece(prefix="", cleanup=False)
     special = [unknown, padding, end, IMAGE_TOKEN]
     texts = [*asdict(TEMPLATES[template]).values(), *_texts(splits)]
     # Counted as words, the special tokens would get second ids and leave holes in the vocabulary.
@@ -64,7 +63,7 @@ def _texts(splits: Sequence[Path]) -> Iterator[str]:
 
 def train_llm(spec: LlmSpec) -> None:
     """Pretrain a Qwen2 of the given shape on text-only conversations, loss on the answers."""
-    tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer)
+    tokenizer = load_tokenizer(spec.tokenizer)
     torch.manual_seed(spec.seed)
     model = Qwen2ForCausalLM(
         Qwen2Config(
@@ -162,7 +161,8 @@ class TaggedImages(Dataset[dict[str, Any]]):
 class _CollateImages:
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         tensors = {
-            key: torch.stack([sample[key] for sample in samples]) for key in ("pixel_values", *_TAGS)
+            key: torch.stack([sample[key] for sample in samples])
+            for key in ("pixel_values", *_TAGS)
         }
         return {**tensors, "sample_ids": [sample["id"] for sample in samples]}
 

@@ -46,6 +46,7 @@ class _Trainer(Trainer):
     """Counts tokens, stops at a loss that is not finite, and gives the projector its own rate."""
 
     def __init__(self, *args: Any, recipe: Recipe, projector: nn.Module | None, **kw: Any) -> None:
+        self.optimizer: torch.optim.Optimizer | None
         super().__init__(*args, **kw)
         self.recipe, self.projector = recipe, projector
         self.tokens = 0
@@ -69,7 +70,7 @@ class _Trainer(Trainer):
         if self.optimizer is None:
             projector = set(self.projector.parameters()) if self.projector is not None else set()
             trained = [p for p in self.model.parameters() if p.requires_grad]
-            groups = [
+            groups: list[dict[str, Any]] = [
                 {"params": [p for p in trained if p not in projector]},
                 {
                     "params": [p for p in trained if p in projector],
@@ -192,9 +193,7 @@ def freeze(model: nn.Module, *, trainable: Iterable[nn.Module]) -> tuple[int, in
     for module in trainable:
         module.requires_grad_(True)
     parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad), sum(
-        p.numel() for p in parameters
-    )
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
 
 
 def _peak_memory() -> int:

@@ -78,9 +78,7 @@ def instruction_rows(world: World, counts: Counts, rng: np.random.Generator) -> 
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
-def benchmark_rows(
-    world: World, counts: Counts, rng: np.random.Generator
-) -> dict[str, list[Row]]:
+def benchmark_rows(world: World, counts: Counts, rng: np.random.Generator) -> dict[str, list[Row]]:
     """Benchmark -> questions: every test image is asked one question of each of its families."""
     facts = Facts.of(world)
     rows: dict[str, list[Row]] = {family: [] for family in (*SCENE_FAMILIES, *PAGE_FAMILIES)}

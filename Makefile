@@ -1,0 +1,59 @@
+# `make` lists the targets; every one works on a fresh clone and nothing else.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+CORES ?= $(shell nproc)
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+setup: .venv/complete ## the environment: .venv from the pinned lock
+
+.venv/complete: requirements/lock.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	@# torch first, and alone: a CUDA machine sets TORCH to its own build. torchvision never.
+	$(BIN)/pip install --quiet --no-deps '$(TORCH)'
+	$(BIN)/pip install --quiet --no-deps -r requirements/lock.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: setup ## the default study (config/mini.yaml) and the paper's released numbers
+	$(SNAKEMAKE) all published
+
+smoke: setup ## the CI study: every rule, in minutes
+	$(SNAKEMAKE) --configfile config/smoke.yaml
+
+published: setup ## refit the paper's released numbers, in seconds
+	$(SNAKEMAKE) published
+
+report: setup ## results/report.html of the default study
+	$(SNAKEMAKE) all published --report results/report.html
+
+check: setup ## formatting, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/snakemake --lint --configfile config/smoke.yaml
+
+test: check ## check, unit tests, the smoke study
+	$(BIN)/pytest
+
+format: setup ## format and sort imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+schema: setup ## write config/schema.json from the config models
+	$(BIN)/python -m vlmscale.config > config/schema.json
+
+lock: setup ## resolve requirements/direct.in anew
+	$(BIN)/python requirements/lock.py
+
+clean: ## remove results and work of all studies, not the environment
+	find results -mindepth 1 ! -name README.md -delete
+	rm -rf work .snakemake
+
+.PHONY: help setup run smoke published report check test format schema lock clean

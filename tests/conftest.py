@@ -1,0 +1,111 @@
+"""Shared fixtures: a small generated world, and random tiny backbones to build models on."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def study():
+    from vlmscale.config import load_study
+
+    return load_study(ROOT / "config" / "smoke.yaml")
+
+
+@pytest.fixture(scope="session")
+def splits(study, tmp_path_factory):
+    """A few samples of every split of the smoke study's world: folder by split name."""
+    from vlmscale.config import Counts
+    from vlmscale.data.world.generate import generate
+
+    folder = tmp_path_factory.mktemp("world")
+    counts = {
+        "corpus": Counts(text=80),
+        "tower": Counts(scenes=12, pages=12),
+        "stage1": Counts(scenes=12, pages=12),
+        "stage2": Counts(scenes=24, pages=16, text=8),
+        "test": Counts(scenes=6, pages=6),
+    }
+    for split, count in counts.items():
+        generate(study.world, split, count, folder / split, patch=study.tower.patch_size)
+    return {split: folder / split for split in counts}
+
+
+@pytest.fixture(scope="session")
+def backbones(study, splits, tmp_path_factory):
+    """Untrained backbones in the folders that training writes: {"llm": ..., "tower": ...}."""
+    import torch
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        CLIPVisionModel,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+    )
+
+    from vlmscale.models.checkpoint import load_tokenizer
+    from vlmscale.training.backbones import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("backbones")
+    train_tokenizer(
+        [splits["corpus"], splits["stage1"], splits["stage2"]], "qa", folder / "tokenizer"
+    )
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    torch.manual_seed(0)
+    # Widths of tower and LLM differ: where they are equal, a mix-up goes unseen.
+    llm = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=24,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    llm.save_pretrained(folder / "llm")
+    tokenizer.save_pretrained(folder / "llm")
+    side = study.world.image_size
+    tower = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=side,
+            patch_size=study.tower.patch_size,
+        )
+    )
+    tower.save_pretrained(folder / "tower")
+    CLIPImageProcessorPil(
+        size={"height": side, "width": side}, do_center_crop=False, default_to_square=True
+    ).save_pretrained(folder / "tower")
+    return {"llm": folder / "llm", "tower": folder / "tower"}
+
+
+@pytest.fixture(scope="session")
+def build(backbones):
+    """build(method, visual_tokens, **options) -> an untrained Vlm and its processor, in eval mode."""
+    from vlmscale.methods import method as declared
+    from vlmscale.models.checkpoint import assemble
+
+    def assemble_tiny(name, visual_tokens, **options):
+        model, processor = assemble(
+            backbones["llm"],
+            backbones["tower"],
+            method=name,
+            visual_tokens=visual_tokens,
+            options=declared(name).complete_options(options),
+            feature_layers=[1, 2, 3],
+            template="qa",
+            seed=0,
+        )
+        return model.eval(), processor
+
+    return assemble_tiny

@@ -1,0 +1,93 @@
+"""A bad config ends in one message that names file, key, value and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vlmscale import config
+from vlmscale.cells import expand, write_cells
+from vlmscale.config import load_study, validate
+from vlmscale.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def raw():
+    return yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_is_valid_and_named_after_its_study(path):
+    assert load_study(path).study == path.stem
+
+
+def test_schema_file_is_current():
+    assert (ROOT / "config/schema.json").read_text() == config.schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r.update(sede=1), ["sede", "unknown key"]),
+        (lambda r: r["stage2"].update(lerning_rate=1), ["stage2.lerning_rate", "unknown key"]),
+        (
+            lambda r: r["grid"][0].update(visual_tokens=[1, 5]),
+            ["grid.0.visual_tokens", "5 visual tokens", "6 x 6", "1, 4, 9, 36"],
+        ),
+        (lambda r: r["grid"][0].update(methods=["magic"]), ["grid.0.methods", "magic", "quecc"]),
+        (lambda r: r["grid"][0].update(llms=["d1"]), ["grid.0.llms", "d1", "d32"]),
+        (
+            lambda r: r.update(methods={"quecc": {"query_turn": "third"}}),
+            ["methods.quecc.query_turn", "third", "first, last, random"],
+        ),
+        (lambda r: r.update(methods={"mlp": {"x": "y"}}), ["methods.mlp.x", "no such option"]),
+        (lambda r: r["stage1"].update(epochs=1), ["stage1", "either epochs or steps"]),
+        (lambda r: r["tower"].update(patch_size=7), ["48", "not a multiple", "7"]),
+        (lambda r: r["tower"].update(feature_layers=[9]), ["feature_layers", "layers=3"]),
+        (lambda r: r["laws"].update(holdout=["d1"]), ["laws.holdout", "d1"]),
+        (lambda r: r["world"].update(colours=99), ["world.colours", "99"]),
+    ],
+)
+def test_errors_name_file_key_and_cure(raw, change, words):
+    change(raw)
+    with pytest.raises(UserError) as caught:
+        validate(raw, "config/x.yaml")
+    for word in ["config/x.yaml", *words]:
+        assert word in str(caught.value)
+
+
+def test_a_file_that_is_no_yaml(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("a: [")
+    with pytest.raises(UserError, match=r"x\.yaml cannot be read as YAML"):
+        load_study(file)
+
+
+def test_cells_and_runs(study, tmp_path):
+    cells, runs = expand(study)
+    assert len(cells) == len(runs) == 14
+    assert runs["d32__quecc__v4__s0"].visual_tokens == 4
+    assert {cell.run for cell in cells.values()} == set(runs)
+    write_cells(tmp_path / "cells.csv", study.study, cells.values())
+    lines = (tmp_path / "cells.csv").read_text().splitlines()
+    assert lines[0] == "study,cell,run,llm,method,visual_tokens,seed,role"
+    assert len(lines) == 15
+
+
+def test_exclusions_and_holdout(raw):
+    raw["exclude"] = [{"method": "quecc", "llm": "d64"}, {"visual_tokens": 9}]
+    raw["laws"]["holdout"] = ["d64"]
+    cells, _ = expand(validate(raw, "x"))
+    assert not [c for c in cells.values() if c.method == "quecc" and c.llm == "d64"]
+    assert not [c for c in cells.values() if c.visual_tokens == 9]
+    assert {c.role for c in cells.values() if c.llm == "d64"} == {"holdout"}
+
+
+def test_a_cell_listed_twice_and_an_empty_grid(raw):
+    twice = {**raw, "grid": [raw["grid"][0], raw["grid"][0]]}
+    with pytest.raises(UserError, match="listed twice"):
+        expand(validate(twice, "x"))
+    with pytest.raises(UserError, match="every cell is excluded"):
+        expand(validate({**raw, "exclude": [{"seed": 0}]}, "x"))

@@ -1,0 +1,99 @@
+"""What the model reads, what it learns, and which text is the question."""
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from vlmscale.models.checkpoint import load_tokenizer
+from vlmscale.models.conversation import IGNORED, encode
+
+TURNS = [
+    {"from": "human", "value": "<image>\nis there a red circle ?"},
+    {"from": "gpt", "value": "yes"},
+    {"from": "human", "value": "how many objects are there ?"},
+    {"from": "gpt", "value": "2"},
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(backbones):
+    return load_tokenizer(backbones["llm"])
+
+
+def learned(tokenizer, encoded):
+    return tokenizer.decode([i for i in encoded.labels if i != IGNORED])
+
+
+def test_every_word_of_the_world_is_known(tokenizer, splits):
+    import pyarrow.parquet as pq
+
+    for file in splits["test"].glob("*.parquet"):
+        for row in pq.read_table(file, columns=["question", "answer"]).to_pylist():
+            ids = tokenizer.encode(row["question"] + "\n" + row["answer"])
+            assert tokenizer.unk_token_id not in ids
+
+
+def test_the_vocabulary_has_no_holes(tokenizer):
+    assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
+
+
+def test_qa_template(tokenizer):
+    encoded = encode(TURNS, tokenizer, "qa", visual_tokens=3)
+    tokens = tokenizer.convert_ids_to_tokens(encoded.input_ids)
+    assert tokens[:6] == ["Q:", "<image>", "<image>", "<image>", "\n", "is"]
+    assert learned(tokenizer, encoded).split() == ["yes", "<eos>", "2", "<eos>"]
+    assert len(encoded.labels) == len(encoded.input_ids)
+
+
+def test_plain_template_leaves_out_what_the_human_says(tokenizer):
+    encoded = encode(TURNS[:2], tokenizer, "plain", visual_tokens=2)
+    assert tokenizer.convert_ids_to_tokens(encoded.input_ids) == ["<image>", "<image>", "yes", "\n"]
+    assert encoded.labels[:2] == [IGNORED, IGNORED]
+
+
+def test_a_prompt_is_the_beginning_of_its_training_sample(tokenizer):
+    sample = encode(TURNS[:2], tokenizer, "qa", visual_tokens=3)
+    prompt = encode(TURNS[:1], tokenizer, "qa", visual_tokens=3)
+    assert sample.input_ids[: len(prompt.input_ids)] == prompt.input_ids
+    assert set(prompt.labels) == {IGNORED}
+    assert sample.labels[: len(prompt.labels)] == prompt.labels
+
+
+@pytest.mark.parametrize(("turn", "question"), [("first", TURNS[0]), ("last", TURNS[2])])
+def test_the_question_is_the_bare_text_of_a_human_turn(tokenizer, turn, question):
+    encoded = encode(TURNS, tokenizer, "qa", visual_tokens=1, query_turn=turn)
+    assert encoded.question_ids == tokenizer.encode(question["value"].removeprefix("<image>\n"))
+
+
+def test_a_random_question_follows_its_generator(tokenizer):
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        return encode(TURNS, tokenizer, "qa", visual_tokens=1, query_turn="random", rng=rng)
+
+    assert draw(1).question_ids == draw(1).question_ids
+    assert len({tuple(draw(seed).question_ids) for seed in range(20)}) == 2
+
+
+def test_an_image_without_a_question_still_has_one(tokenizer):
+    turns = [{"from": "human", "value": "<image>\n"}, TURNS[1]]
+    assert encode(turns, tokenizer, "qa", visual_tokens=1).question_ids
+
+
+def test_chatml_with_a_bos_token():
+    """The same function serves a byte-level chat tokenizer with other special tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    special = ["<unk>", "<s>", "<|im_start|>", "<|im_end|>", "<image>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate([*special, *alphabet])}
+    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<s>", additional_special_tokens=special[2:]
+    )
+    encoded = encode(TURNS, tokenizer, "chatml", visual_tokens=2)
+    assert encoded.input_ids[0] == tokenizer.bos_token_id
+    text = "".join(tokenizer.convert_ids_to_tokens(encoded.input_ids))
+    assert text.count("<|im_start|>") == 5  # system, two questions, two answers
+    answers = [i for i in encoded.labels if i != IGNORED]
+    assert tokenizer.convert_ids_to_tokens(answers)[:4] == ["y", "e", "s", "<|im_end|>"]

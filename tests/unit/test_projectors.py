@@ -1,0 +1,203 @@
+"""The contract of every compressor, and the properties each is known by."""
+
+import pytest
+import torch
+
+from vlmscale.methods import method, method_names
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Widths, projector_class, region_side
+
+LAYERS, TOWER = 3, 16
+
+
+def make(name, side, tokens, llm=24, **options):
+    torch.manual_seed(0)
+    widths = Widths(tower=TOWER, layers=LAYERS, llm=llm, grid_side=side)
+    return projector_class(name)(widths, tokens, method(name).complete_options(options))
+
+
+def features(side, b=2, llm=24, seed=1, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    multilayer = torch.randn(b, side * side, LAYERS * TOWER, generator=generator).to(dtype)
+    question = torch.randn(b, llm, generator=generator).to(dtype)
+    return VisionFeatures(multilayer[..., -TOWER:], side, multilayer, question)
+
+
+def part(f, rows):
+    return VisionFeatures(f.patches[rows], f.grid_side, f.multilayer[rows], f.question[rows])
+
+
+CASES = [
+    (name, side, tokens)
+    for name in method_names()
+    for side in (12, 24)
+    for tokens in method(name).supported(side)
+]
+SMALL = [(name, 6, method(name).supported(6)[0]) for name in method_names()]
+
+
+@pytest.mark.parametrize(("name", "side", "tokens"), CASES)
+def test_shape(name, side, tokens):
+    with torch.no_grad():
+        assert make(name, side, tokens)(features(side)).shape == (2, tokens, 24)
+
+
+@pytest.mark.parametrize("llm", [16, 24, 40, 64])
+@pytest.mark.parametrize(("name", "side", "tokens"), SMALL)
+def test_any_llm_width(name, side, tokens, llm):
+    out = make(name, side, tokens, llm=llm)(features(side, llm=llm))
+    assert out.shape == (2, tokens, llm)
+
+
+@pytest.mark.parametrize(("name", "side", "tokens"), SMALL)
+def test_gradient_reaches_every_parameter(name, side, tokens):
+    projector = make(name, side, tokens)
+    projector(features(side)).square().sum().backward()
+    for key, parameter in projector.named_parameters():
+        assert parameter.grad is not None, key
+        # A key's bias adds the same to all scores of a query: softmax takes it out again.
+        exempt = key.endswith("in_proj_bias") or key.startswith("key.3.bias")
+        assert exempt or parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize(("name", "side", "tokens"), SMALL)
+def test_batch_composition_does_not_matter(name, side, tokens):
+    projector, batch = make(name, side, tokens).eval(), features(side, b=3)
+    with torch.no_grad():
+        together = projector(batch)
+        alone = torch.cat([projector(part(batch, slice(i, i + 1))) for i in range(3)])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "side", "tokens"), SMALL)
+def test_bfloat16_and_state_dict(name, side, tokens):
+    projector = make(name, side, tokens)
+    fresh = make(name, side, tokens)
+    fresh.load_state_dict(projector.state_dict())
+    with torch.no_grad():
+        assert torch.equal(projector(features(side)), fresh(features(side)))
+        low = projector.bfloat16()(features(side, dtype=torch.bfloat16))
+    assert low.dtype == torch.bfloat16
+    assert torch.isfinite(low).all()
+
+
+def test_region_side_refuses_what_no_grid_allows():
+    assert region_side(4, 6) == (2, 3)
+    for tokens in (2, 25, 49):
+        with pytest.raises(ValueError, match=f"{tokens} visual tokens"):
+            region_side(tokens, 6)
+
+
+def test_mlp_is_two_linears_with_gelu():
+    projector, f = make("mlp", 6, 36), features(6)
+    first, second = projector.mlp[0], projector.mlp[2]
+    expected = second(torch.nn.functional.gelu(first(f.patches)))
+    assert torch.equal(projector(f), expected)
+
+
+def test_avgpool_reads_its_region_only():
+    projector, f = make("avgpool", 6, 4), features(6, b=1)
+    patches = f.patches.clone().requires_grad_()
+    out = projector(VisionFeatures(patches, 6))
+    out[0, 3].sum().backward()  # bottom right
+    touched = patches.grad[0].abs().sum(-1).reshape(6, 6) > 0
+    assert touched[3:, 3:].all()
+    assert touched.sum() == 9
+
+
+def query_sources(tokens, side, **options):
+    """Which patches the first TokenPacker query depends on."""
+    projector = make("tokenpacker", side, tokens, **options)
+    patches = features(side, b=1).patches.clone().requires_grad_()
+    projector._coarse(patches, side)[0, 0].sum().backward()
+    return (patches.grad[0].abs().sum(-1) > 0).nonzero().flatten().tolist()
+
+
+def test_tokenpacker_query_reads_the_central_patches_as_released():
+    assert query_sources(1, 24) == [11 * 24 + 11, 11 * 24 + 12, 12 * 24 + 11, 12 * 24 + 12]
+    assert query_sources(64, 24) == [24 + 1]  # regions of 3 x 3: the single centre
+    assert query_sources(36, 24) == [24 + 1, 24 + 2, 48 + 1, 48 + 2]
+    assert len(query_sources(1, 24, query_resize="avgpool")) == 576
+    assert len(query_sources(1, 24, query_resize="antialias")) > 4
+
+
+def test_tokenpacker_initialisation_is_the_released_one():
+    projector = make("tokenpacker", 24, 36)
+    for key, module in projector.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.2), key
+            assert module.bias is None or not module.bias.any()
+    fused = projector.attention.attention.in_proj_weight  # keeps Xavier-uniform
+    assert fused.std().item() > 0.1
+
+
+def test_tokenpacker_parameters_do_not_depend_on_the_token_count():
+    counts = {
+        sum(p.numel() for p in make("tokenpacker", 24, tokens).parameters())
+        for tokens in method("tokenpacker").supported(24)
+    }
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "published"),
+    [
+        ("tokenpacker", 36, 36_722_688),
+        ("quecc", 36, 21_008_384 + 20_979_712),
+        ("quecc", 1, 21_581_824 + 20_979_712),
+    ],
+)
+def test_parameters_at_clip_and_vicuna_widths_are_the_published_ones(name, tokens, published):
+    widths = Widths(tower=1024, layers=4, llm=4096, grid_side=24)
+    with torch.device("meta"):
+        projector = projector_class(name)(widths, tokens, method(name).complete_options({}))
+    assert sum(p.numel() for p in projector.parameters()) == published
+
+
+@pytest.mark.parametrize("name", ["tokenpacker", "quecc"])
+def test_a_token_attends_to_its_own_region_only(name):
+    """Keys and values outside a region do not touch its token; order within it does not matter."""
+    projector, f = make(name, 6, 4), features(6, b=1)
+    attention, side = projector.attention, projector.side
+    query = torch.randn(1, 4, TOWER)
+    with torch.no_grad():
+        key, value = projector.key(f.multilayer), projector.value(f.multilayer)
+        before = attention(query, key, value, side=side)
+        other = key.clone()
+        other[0, -1] += 10  # bottom right patch
+        after = attention(query, other, value, side=side)
+        assert torch.equal(before[0, :3], after[0, :3])
+        assert not torch.equal(before[0, 3], after[0, 3])
+        order = torch.arange(36)
+        order[[0, 1, 6]] = order[[6, 0, 1]]  # three patches of the first region
+        shuffled = attention(query, key[:, order], value[:, order], side=side)
+    torch.testing.assert_close(before, shuffled, atol=1e-6, rtol=1e-5)
+
+
+def test_quecc_reads_the_question_and_nobody_elses():
+    projector, f = make("quecc", 6, 4).eval(), features(6, b=2)
+    changed = f.question.clone()
+    changed[1] += 1
+    with torch.no_grad():
+        before = projector(f)
+        after = projector(VisionFeatures(f.patches, 6, f.multilayer, changed))
+    assert torch.equal(before[0], after[0])
+    assert not torch.allclose(before[1], after[1])
+
+
+def test_quecc_without_its_text_projection_is_text_independent():
+    projector, f = make("quecc", 6, 4), features(6)
+    for parameter in projector.question.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        before = projector(f)
+        after = projector(VisionFeatures(f.patches, 6, f.multilayer, f.question + 1))
+    assert torch.equal(before, after)
+
+
+def test_quecc_convolution_has_the_region_as_kernel_and_no_norm_behind_it():
+    for tokens, window in ((1, 24), (4, 12), (16, 6), (36, 4), (64, 3), (144, 2)):
+        conv = make("quecc", 24, tokens).downsample
+        assert conv.kernel_size == conv.stride == (window, window)
+        assert conv.groups == TOWER
+        assert conv.weight.abs().max() <= 1 / window

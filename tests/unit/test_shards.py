@@ -1,0 +1,66 @@
+"""Damaged data is refused by name before anything is computed from it."""
+
+import shutil
+
+import pytest
+
+from vlmscale.data.images import decode
+from vlmscale.data.shards import check_conversations, shard_files
+from vlmscale.errors import UserError
+
+
+@pytest.fixture
+def split(splits, tmp_path):
+    return shutil.copytree(splits["stage2"], tmp_path / "stage2")
+
+
+def test_a_truncated_shard(split):
+    file = split / "shard-00000.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"shard-00000\.parquet is damaged.*Delete"):
+        shard_files(split)
+
+
+def test_a_shard_with_a_flipped_byte(split):
+    file = split / "shard-00000.parquet"
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 1
+    file.write_bytes(content)
+    shard_files(split)  # the size is right
+    with pytest.raises(UserError, match="checksum"):
+        shard_files(split, checksum=True)
+
+
+def test_a_missing_shard_and_a_missing_manifest(split):
+    (split / "shard-00000.parquet").unlink()
+    with pytest.raises(UserError, match=r"shard-00000\.parquet is missing"):
+        shard_files(split)
+    (split / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"no manifest\.json"):
+        shard_files(split)
+
+
+def sample(key, *values):
+    turns = [
+        {"from": who, "value": v} for who, v in zip(["human", "gpt"] * 9, values, strict=False)
+    ]
+    return {"id": "s1", "image_key": key, "conversations": turns}
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (sample(None, "<image>\nwhat ?", "x"), "s1: 1 <image> marks but no image"),
+        (sample("k", "what ?", "x"), "s1: 0 <image> marks but an image"),
+        (sample("k", "<image> <image>", "x"), "s1: 2 <image> marks"),
+        (sample("k", "<image>"), "s1: turns must alternate"),
+    ],
+)
+def test_marks_and_images_must_agree(row, words):
+    with pytest.raises(UserError, match=words):
+        check_conversations("data/stage2", [sample(None, "a", "b"), row])
+
+
+def test_an_image_that_does_not_decode():
+    with pytest.raises(UserError, match="sample s9: the image does not decode"):
+        decode(b"\x89PNG not really", "data/stage2, sample s9")
