@@ -36,7 +36,6 @@ check: setup ## formatting, lint, types, import rules
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakemake --lint --configfile config/smoke.yaml
 
 test: check ## check, unit tests, the smoke study
 	$(BIN)/pytest

@@ -2,32 +2,6 @@
 # Training checkpoints live in work/, undeclared: snakemake deletes declared outputs of failed jobs.
 
 
-def stage_spec(kind):
-    """What decides the result of a stage of a run, and nothing else: only this reruns it."""
-    recipe = getattr(STUDY, kind).model_dump(mode="json")
-
-    def spec(wildcards):
-        run = RUNS[wildcards.run]
-        return {
-            "kind": kind,
-            "run": run.run,
-            "method": run.method,
-            "visual_tokens": run.visual_tokens,
-            "seed": run.seed,
-            "options": options_of(run.method),
-            "template": STUDY.template,
-            "feature_layers": list(STUDY.tower.feature_layers),
-            "recipe": recipe,
-            "fingerprint": training_fingerprint(run.run),
-        }
-
-    return spec
-
-
-def llm_of(wildcards):
-    return f"{OUT}/backbones/{RUNS[wildcards.run].llm}"
-
-
 rule train_stage1:
     input:
         data=f"{OUT}/data/stage1",

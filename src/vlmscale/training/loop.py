@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     Trainer,
     TrainerCallback,
@@ -19,6 +20,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.integrations import TensorBoardCallback
 
 from vlmscale.config import Recipe
 from vlmscale.errors import UserError
@@ -147,7 +149,7 @@ def optimise(
             save_total_limit=1,
             seed=seed,
             data_seed=seed,
-            report_to=["tensorboard"],
+            report_to=[],
             remove_unused_columns=False,
             label_names=["labels"],
             dataloader_pin_memory=torch.cuda.is_available(),
@@ -155,7 +157,7 @@ def optimise(
         ),
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[bookkeeping],
+        callbacks=[bookkeeping, TensorBoardCallback(SummaryWriter(str(tensorboard)))],
         recipe=recipe,
         projector=projector,
     )

@@ -1,0 +1,225 @@
+"""Training: killed and resumed without a trace, reproducible, freezing what each stage freezes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vlmscale.config import Recipe
+from vlmscale.errors import UserError
+from vlmscale.methods import method
+from vlmscale.models.checkpoint import load
+from vlmscale.training.launch import launch
+from vlmscale.training.loop import last_checkpoint, optimise
+from vlmscale.training.spec import StageSpec
+from vlmscale.training.stages import train_stage
+
+STEPS = 24
+
+
+@pytest.fixture
+def spec(backbones, splits, tmp_path):
+    """spec(name, **changes) -> a stage-2 spec that trains from pixels into tmp_path/name."""
+
+    def make(name, **changes):
+        values = {
+            "kind": "stage2",
+            "run": name,
+            "method": "tokenpacker",
+            "visual_tokens": 4,
+            "options": method(changes.get("method", "tokenpacker")).complete_options({}),
+            "seed": 3,
+            "template": "qa",
+            "feature_layers": (1, 2, 3),
+            "recipe": {
+                "steps": STEPS,
+                "batch_size": 4,
+                "learning_rate": 1e-3,
+                "projector_learning_rate": 2e-3,
+                "checkpoint_every": 4,
+            },
+            "fingerprint": "f00",
+            "llm": backbones["llm"],
+            "tower": backbones["tower"],
+            "data": splits["stage2"],
+            "features": None,
+            "projector": None,
+            "output": tmp_path / name / "model",
+            "record": tmp_path / name / "run.json",
+            "paths": {"work": tmp_path / name / "work", "tensorboard": tmp_path / name / "tb"},
+        }
+        return StageSpec(**{**values, **changes})
+
+    return make
+
+
+def weights(spec):
+    return (spec.output / "model.safetensors").read_bytes()
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
+    whole, killed = spec("whole"), spec("killed")
+    launch(whole)
+    file = killed.paths.work / "spec.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(killed.model_dump_json())
+    command = [sys.executable, "-m", "vlmscale.training", str(file)]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while last_complete(killed.paths.work) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+        assert child.poll() is None, "ended before it could be killed"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    step = int(last_complete(killed.paths.work).removeprefix("checkpoint-"))
+    assert 0 < step < STEPS
+    assert not killed.output.exists()
+    assert not killed.record.exists()
+    launch(killed)
+    assert weights(killed) == weights(whole)
+    record = json.loads(killed.record.read_text())
+    assert record["attempts"] == 2
+    assert record["steps"] == STEPS
+    assert not killed.paths.work.exists()
+
+
+def last_complete(work):
+    found = sorted(work.glob("checkpoint-*/complete"), key=lambda p: int(p.parent.name[11:]))
+    return found[-1].parent.name if found else None
+
+
+def test_a_half_written_checkpoint_is_never_resumed_from(tmp_path):
+    (tmp_path / "checkpoint-4").mkdir()
+    (tmp_path / "checkpoint-4" / "complete").touch()
+    (tmp_path / "checkpoint-8").mkdir()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert not (tmp_path / "checkpoint-8").exists()
+
+
+def test_same_seed_same_bytes_and_another_seed_others(spec):
+    runs = [spec("a"), spec("b"), spec("c", seed=4)]
+    for run in runs:
+        train_stage(run)
+    assert weights(runs[0]) == weights(runs[1])
+    assert weights(runs[0]) != weights(runs[2])
+
+
+@pytest.mark.parametrize("kind", ["stage1", "stage2"])
+@pytest.mark.parametrize("name", ["tokenpacker", "quecc"])
+def test_each_stage_trains_what_it_should(spec, backbones, tmp_path, name, kind):
+    projector = tmp_path / "stage1.safetensors"
+    first = spec("one", kind="stage1", method=name, output=projector)
+    train_stage(first)
+    record = json.loads(first.record.read_text())
+    assert record["trained_parameters"] == record["projector_parameters"]
+    assert len(record["losses"]) > 5
+    assert record["tokens_per_second"] > 0
+    if kind == "stage1":
+        return
+    second = spec("two", method=name, projector=projector)
+    train_stage(second)
+    model, _ = load(second.output)
+    before_llm = load_file(backbones["llm"] / "model.safetensors")
+    before_tower = load_file(backbones["tower"] / "model.safetensors")
+    tower = model.model.vision_tower.state_dict()
+    assert all(torch.equal(value, tower[key]) for key, value in before_tower.items())
+    llm = model.model.language_model.state_dict()
+    moved = [k for k, v in before_llm.items() if not torch.equal(v, llm[k.removeprefix("model.")])]
+    assert len(moved) == len(before_llm)
+    stage1 = load_file(projector)
+    after = model.model.multi_modal_projector.state_dict()
+    assert any(not torch.equal(stage1[key], after[key]) for key in stage1)
+    record = json.loads(second.record.read_text())
+    total = sum(p.numel() for p in model.model.language_model.parameters())
+    assert record["llm_parameters"] == total  # the head is tied to the embedding
+    assert record["trained_parameters"] == total + record["projector_parameters"]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
+    class Broken(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            return {"loss": self.weight * x.sum() * float("nan")}
+
+    data = [{"id": f"s{i}", "x": 1.0} for i in range(4)]
+
+    def collate(samples):
+        return {
+            "x": torch.tensor([s["x"] for s in samples]),
+            "sample_ids": [s["id"] for s in samples],
+        }
+
+    recipe = Recipe(steps=2, batch_size=4, learning_rate=0.1)
+    with pytest.raises(UserError, match="loss is nan at step 0") as caught:
+        optimise(Broken(), data, collate, recipe, seed=0, work=tmp_path, tensorboard=tmp_path)
+    assert all(f"s{i}" in str(caught.value) for i in range(4))
+
+
+def test_no_room_beside_the_visual_tokens(spec):
+    recipe = {"steps": 1, "batch_size": 4, "learning_rate": 1e-3, "max_length": 4}
+    with pytest.raises(UserError, match=r"max_length 4 leaves no room beside 4 visual tokens"):
+        train_stage(spec("x", recipe=recipe))
+
+
+def test_a_damaged_stage1_projector_is_refused(spec, tmp_path):
+    (tmp_path / "p.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(UserError, match=r"p\.safetensors is damaged"):
+        train_stage(spec("x", projector=tmp_path / "p.safetensors"))
+
+
+def test_command_line_errors_are_one_line(tmp_path):
+    (tmp_path / "bad.json").write_text('{"kind": "stage9"}')
+    command = [sys.executable, "-m", "vlmscale.training", str(tmp_path / "bad.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "is not a training spec" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def damaged_split(splits, folder, change):
+    """Stage-2 rows with one of them changed, in a split whose manifest agrees."""
+    import pyarrow.parquet as pq
+
+    from vlmscale.data.shards import SAMPLE, shard_files, write_split
+
+    rows = [r for file in shard_files(splits["stage2"]) for r in pq.read_table(file).to_pylist()]
+    change(next(row for row in rows if row["image_key"] is not None))
+    write_split(folder, {"shard-00000": rows}, SAMPLE, {})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda row: row["image"].update(bytes=b"not an image"),
+            r"sample image-\d+: the image does not decode",
+        ),
+        (
+            lambda row: row.update(image=None, image_key=None),
+            r"sample image-\d+: 1 <image> marks but no image",
+        ),
+    ],
+    ids=["undecodable image", "placeholder without an image"],
+)
+def test_a_bad_sample_ends_training_with_its_name(spec, splits, tmp_path, change, says):
+    bad = spec("bad", data=damaged_split(splits, tmp_path / "split", change))
+    file = tmp_path / "spec.json"
+    file.write_text(bad.model_dump_json())
+    command = [sys.executable, "-m", "vlmscale.training", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert re.search(says, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not bad.output.exists()
+    assert not bad.record.exists()

@@ -1,0 +1,80 @@
+"""The smoke study, run once by the real command, and copies of it that tests may damage."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COPIED = (
+    "Snakefile",
+    "rules",
+    "workflow",
+    "config",
+    "profiles",
+    "resources",
+    "requirements",
+    "src",
+)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A checkout in which snakemake can be run."""
+
+    path: Path
+
+    def snakemake(self, *arguments, config="config/smoke.yaml", timeout=900):
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        if config:
+            command += ["--configfile", config]
+        return subprocess.run(
+            command,
+            cwd=self.path,
+            env={**os.environ, "PYTHONPATH": str(self.path / "src")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+
+    def planned(self, *targets, config="config/smoke.yaml"):
+        """What a dry run would do: {rule: [wildcards of each job]}."""
+        done = self.snakemake("-n", *targets, config=config)
+        assert done.returncode == 0, done.stdout
+        jobs = {}
+        for block in re.split(r"\n(?=(?:local)?rule )", done.stdout):
+            head = re.match(r"(?:local)?rule (\w+):", block)
+            if head:
+                wildcards = re.search(r"^    wildcards: (.*)$", block, re.M)
+                jobs.setdefault(head[1], []).append(wildcards[1] if wildcards else "")
+        return jobs
+
+
+@pytest.fixture(scope="session")
+def smoke():
+    """The finished smoke study of this checkout."""
+    tree = Tree(ROOT)
+    done = tree.snakemake(timeout=1800)
+    assert done.returncode == 0, done.stdout[-5000:]
+    return tree
+
+
+@pytest.fixture
+def copy(smoke, tmp_path):
+    """A copy of the checkout with the finished study; times and metadata are kept."""
+    for name in COPIED:
+        source, target = ROOT / name, tmp_path / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    shutil.copytree(ROOT / "results/smoke", tmp_path / "results/smoke")
+    (tmp_path / ".snakemake").mkdir()
+    shutil.copytree(ROOT / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    return Tree(tmp_path)

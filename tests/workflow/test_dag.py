@@ -1,0 +1,50 @@
+"""The workflow without training: every config plans, the linter agrees, the published numbers fit."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from .conftest import ROOT, Tree
+
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_dry_run(config, tmp_path):
+    """In an empty checkout every cell of every config is planned."""
+    for name in ("Snakefile", "rules", "workflow", "config", "profiles", "resources", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    jobs = Tree(tmp_path).planned(config=config)
+    assert jobs["all"] == [""]
+    assert len(jobs["evaluate_cell"]) >= len(jobs["train_stage2"]) > 0
+    assert len(jobs["train_stage1"]) == len(jobs["train_stage2"])
+
+
+def test_lint():
+    done = Tree(ROOT).snakemake("--lint", config="config/smoke.yaml")
+    complaints = {line.strip() for line in done.stdout.splitlines() if line.startswith("    * ")}
+    # One pinned environment serves all rules; `make setup` builds it.
+    assert complaints <= {"* Specify a conda environment or container for each rule.:"}, done.stdout
+
+
+def test_published_numbers(tmp_path):
+    for name in ("Snakefile", "rules", "workflow", "config", "profiles", "resources", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    tree, contents = Tree(tmp_path), []
+    for _ in range(2):
+        done = tree.snakemake("published", "--forceall", config=None)
+        assert done.returncode == 0, done.stdout
+        out = tmp_path / "results/published"
+        results = [*out.glob("*.parquet"), *out.glob("figures/*")]
+        contents.append({file: Path(file).read_bytes() for file in results})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 3 + 4
+    laws = pd.read_parquet(out / "laws.parquet").set_index("family")
+    law = laws.loc["reasoning"]
+    found = (law["amplitude"], law["alpha"], law["beta"], law["sse"])
+    assert found == pytest.approx((0.5908, 0.07094, 0.01510, 3.794e-4), rel=3e-4)
+    assert (law["floor"], law["floor_bound"]) == (0, "lower")
+    frontier = pd.read_parquet(out / "frontier.parquet")
+    sizes = frontier.groupby(["family", "text_tokens"]).size()
+    assert (sizes["reasoning", 0], sizes["reasoning", 50]) == (10, 20)

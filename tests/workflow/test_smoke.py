@@ -1,0 +1,134 @@
+"""The smoke study end to end: it is complete, it learned something, and its model opens anywhere."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from transformers import set_seed
+
+from vlmscale.tables import read_provenance
+
+pytestmark = pytest.mark.smoke
+
+
+@pytest.fixture(scope="module")
+def out(smoke):
+    return smoke.path / "results/smoke"
+
+
+def test_repeated_it_does_nothing(smoke):
+    assert smoke.planned() == {}
+
+
+def test_every_cell_has_every_benchmark(out):
+    errors, cells = pd.read_parquet(out / "errors.parquet"), pd.read_csv(out / "cells.csv")
+    assert set(errors["cell"]) == set(cells["cell"])
+    assert (errors.groupby("cell")["benchmark"].nunique() == 7).all()  # six and the means
+    assert errors["error"].between(0, 1).all()
+    assert errors.groupby("llm")["n_params_b"].nunique().eq(1).all()
+    assert (
+        errors.loc[errors.llm == "d64", "n_params_b"].iloc[0]
+        > 3 * (errors.loc[errors.llm == "d32", "n_params_b"].iloc[0])
+    )
+
+
+def test_scores_are_the_means_of_their_samples(out):
+    for folder in (out / "cells").iterdir():
+        samples = pd.read_parquet(folder / "samples.parquet")
+        scores = pd.read_parquet(folder / "scores.parquet").set_index("benchmark")
+        means = samples.groupby("benchmark")["score"].mean()
+        pd.testing.assert_series_equal(means, scores["score"].sort_index(), check_names=False)
+        right = samples["answer"].str.lower() == samples["target"].str.lower()
+        assert (right == (samples["score"] == 1)).all()
+
+
+def test_laws_figures_and_provenance(out):
+    laws = pd.read_parquet(out / "laws.parquet")
+    assert set(zip(laws["series"], laws["family"], strict=True)) == {
+        (series, family) for series in ("tokenpacker", "quecc") for family in ("reasoning", "ocr")
+    }
+    assert (laws["points"] == 8).all()
+    for law in laws.itertuples():
+        for suffix in ("pdf", "png"):
+            figure = out / f"figures/fig1_{law.series}_{law.family}.{suffix}"
+            assert figure.stat().st_size > 10_000
+    record = read_provenance(out / "cells/d32__quecc__v4__s0/scores.parquet")
+    assert record["cell"]["method"] == "quecc"
+    assert {"torch", "transformers", "lmms-eval"} <= set(record["versions"])
+
+
+def test_run_json_tells_the_story_of_a_run(out):
+    run = json.loads((out / "runs/d32__quecc__v4__s0/stage2/run.json").read_text())
+    assert run["steps"] == run["recipe"]["steps"]
+    first, last = run["losses"][0][1], run["losses"][-1][1]
+    assert last < first
+    assert min(run["seconds"], run["tokens_per_second"], run["peak_memory_bytes"]) > 0
+    assert list((out / "tensorboard/d32__quecc__v4__s0/stage2").glob("events*"))
+
+
+def first_questions(out, number):
+    """(image, question, answer) of the first turn of training samples with an image."""
+    rows = pq.read_table(next((out / "data/stage2").glob("*.parquet"))).to_pylist()
+    found = []
+    for row in rows:
+        if row["image_key"] is not None and len(found) < number:
+            question, answer = row["conversations"][:2]
+            image = Image.open(io.BytesIO(row["image"]["bytes"]))
+            found.append((image, question["value"].removeprefix("<image>\n"), answer["value"]))
+    return found
+
+
+def test_the_smallest_llm_learned_its_training_questions_and_looks_at_the_image(out):
+    from vlmscale.models.checkpoint import load
+
+    model, processor = load(out / "runs/d32__mlp__v36__s0/stage2/model")
+    samples = first_questions(out, 400)
+    images, questions, answers = map(list, zip(*samples, strict=True))
+
+    def accuracy(shown):
+        inputs = processor.ask(shown, questions)
+        ids = model.eval().generate(**inputs, max_new_tokens=4)
+        given = processor.tokenizer.batch_decode(
+            ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        right = [g.strip() == a for g, a in zip(given, answers, strict=True)]
+        return sum(right) / len(right)
+
+    set_seed(0)
+    # Chance: for every kind of question, always its most frequent answer.
+    table = pd.DataFrame({"kind": [" ".join(q.split()[:3]) for q in questions], "answer": answers})
+    modes = table.groupby("kind")["answer"].agg(lambda a: a.value_counts().iloc[0])
+    chance = modes.sum() / len(table)
+    seen = accuracy(images)
+    shuffled = accuracy([images[i] for i in np.random.default_rng(0).permutation(len(images))])
+    assert seen > chance + 0.15, (seen, chance)
+    assert shuffled < seen - 0.15, (seen, shuffled)
+
+
+def test_a_compressed_model_opens_by_auto_classes_alone(out):
+    code = """
+import sys, vlmscale.models.vlm
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+model = AutoModelForImageTextToText.from_pretrained(sys.argv[1])
+processor = AutoProcessor.from_pretrained(sys.argv[1])
+inputs = processor.ask([Image.new("RGB", (48, 48), "red")], ["how many objects are there ?"])
+ids = model.generate(**inputs, max_new_tokens=4)
+print(type(model.model.multi_modal_projector).__name__, ids.shape[1] > inputs["input_ids"].shape[1])
+"""
+    folder = out / "runs/d64__quecc__v4__s0/stage2/model"
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["QueCC", "True"], done.stderr
+
+
+def test_lmms_evals_own_entry_point_finds_the_adapter(out):
+    from lmms_eval.models import get_model
+
+    assert get_model("vlmscale").__name__ == "VlmScale"
