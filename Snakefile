@@ -71,4 +71,4 @@ onerror:
 
 
 onsuccess:
-    print(f"Done: {OUT}/")
+    print("Done. Results and their README are in results/.")

@@ -56,6 +56,14 @@ class Tree:
         return jobs
 
 
+@pytest.fixture
+def empty(tmp_path):
+    """A checkout without results."""
+    for name in COPIED:
+        (tmp_path / name).symlink_to(ROOT / name)
+    return Tree(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def smoke():
     """The finished smoke study of this checkout."""

@@ -11,11 +11,9 @@ CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob(
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_dry_run(config, tmp_path):
-    """In an empty checkout every cell of every config is planned."""
-    for name in ("Snakefile", "rules", "workflow", "config", "profiles", "resources", "src"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    jobs = Tree(tmp_path).planned(config=config)
+def test_dry_run(config, empty):
+    """In a checkout without results every cell of every config is planned."""
+    jobs = empty.planned(config=config)
     assert jobs["all"] == [""]
     assert len(jobs["evaluate_cell"]) >= len(jobs["train_stage2"]) > 0
     assert len(jobs["train_stage1"]) == len(jobs["train_stage2"])
@@ -28,14 +26,11 @@ def test_lint():
     assert complaints <= {"* Specify a conda environment or container for each rule.:"}, done.stdout
 
 
-def test_published_numbers(tmp_path):
-    for name in ("Snakefile", "rules", "workflow", "config", "profiles", "resources", "src"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    tree, contents = Tree(tmp_path), []
+def test_published_numbers(empty):
+    out, contents = empty.path / "results/published", []
     for _ in range(2):
-        done = tree.snakemake("published", "--forceall", config=None)
+        done = empty.snakemake("published", "--forceall", config=None)
         assert done.returncode == 0, done.stdout
-        out = tmp_path / "results/published"
         results = [*out.glob("*.parquet"), *out.glob("figures/*")]
         contents.append({file: Path(file).read_bytes() for file in results})
     assert contents[0] == contents[1]
