@@ -24,16 +24,6 @@ wildcard_constraints:
     family="reasoning|ocr",
 
 
-rule all:
-    default_target: True
-    input:
-        f"{OUT}/cells.csv",
-        f"{OUT}/errors.parquet",
-        f"{OUT}/laws.parquet",
-        f"{OUT}/frontier.parquet",
-        FIGURES,
-
-
 # Targets to stop at on the way.
 
 
@@ -61,6 +51,20 @@ rule stage2:
 rule evaluate:
     input:
         expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
+
+
+rule all:
+    default_target: True
+    input:
+        f"{OUT}/cells.csv",
+        f"{OUT}/errors.parquet",
+        f"{OUT}/laws.parquet",
+        f"{OUT}/frontier.parquet",
+        FIGURES,
+        # Asked for by name: snakemake would not miss an intermediate file whose products are there.
+        rules.stage1.input,
+        rules.stage2.input,
+        rules.evaluate.input,
 
 
 onerror:

@@ -85,7 +85,7 @@ def test_collect_refuses_results_of_other_code(copy):
     """A source edited while jobs were running: the result carries the old fingerprint."""
     edit(copy, f"{PROJECTORS}/quecc.py", "groups=d)", "groups=d, bias=True)")
     (copy.path / "results/smoke/errors.parquet").unlink()
-    done = copy.snakemake("--rerun-triggers", "mtime", "--", "collect")
+    done = copy.snakemake("collect", "--rerun-triggers", "mtime")
     assert done.returncode != 0
     assert "made by other code than the present: d32__quecc__v1__s0" in done.stdout
     assert "Traceback" not in done.stdout

@@ -113,7 +113,7 @@ def test_the_smallest_llm_learned_its_training_questions_and_looks_at_the_image(
 
 def test_a_compressed_model_opens_by_auto_classes_alone(out):
     code = """
-import sys, vlmscale.models.vlm
+import sys, vlmscale.models
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 model = AutoModelForImageTextToText.from_pretrained(sys.argv[1])

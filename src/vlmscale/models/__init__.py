@@ -1,0 +1,19 @@
+"""Vision-language models with a choice of compressors.
+
+Importing this package registers them with transformers: a checkpoint, an ordinary transformers folder,
+then opens by the Auto classes alone, with its method and without remote code.
+
+    AutoModelForImageTextToText.from_pretrained(folder)
+    AutoProcessor.from_pretrained(folder)
+"""
+
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+from vlmscale.models.processor import VlmProcessor
+from vlmscale.models.vlm import Vlm, VlmConfig
+
+__all__ = ["Vlm", "VlmConfig", "VlmProcessor"]
+
+AutoConfig.register("vlmscale", VlmConfig)
+AutoModelForImageTextToText.register(VlmConfig, Vlm)
+AutoProcessor.register(VlmConfig, VlmProcessor)

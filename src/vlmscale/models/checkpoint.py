@@ -16,7 +16,8 @@ from transformers import (
 
 from vlmscale.errors import UserError
 from vlmscale.models.conversation import IMAGE_TOKEN
-from vlmscale.models.vlm import Vlm, VlmConfig, VlmProcessor
+from vlmscale.models.processor import VlmProcessor
+from vlmscale.models.vlm import Vlm, VlmConfig
 from vlmscale.provenance import read_json
 
 

@@ -17,7 +17,7 @@ from vlmscale.data.shards import check_conversations, shard_files
 from vlmscale.errors import UserError
 from vlmscale.models.conversation import IGNORED, Encoded, encode
 from vlmscale.models.feature_store import FeatureStore
-from vlmscale.models.vlm import pad_batch
+from vlmscale.models.processor import pad_batch
 
 
 def read_rows(split: Path, cache: Path) -> Any:

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import assemble, check_safetensors
 from vlmscale.models.feature_store import FeatureStore
-from vlmscale.models.vlm import Vlm, VlmProcessor
+from vlmscale.models.processor import VlmProcessor
+from vlmscale.models.vlm import Vlm
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import freeze, optimise

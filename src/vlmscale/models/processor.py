@@ -1,0 +1,98 @@
+"""From images, questions and conversations to the tensors a model takes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import BatchFeature, LlavaProcessor, PreTrainedTokenizerBase
+
+from vlmscale.models.conversation import IGNORED, Encoded, encode
+
+# b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens
+
+
+class VlmProcessor(LlavaProcessor):
+    """Images and questions to model inputs."""
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        visual_tokens: int = 1,
+        template: str = "qa",
+        reads_question: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, **kwargs)
+        self.visual_tokens = visual_tokens
+        self.template = template
+        self.reads_question = reads_question
+
+    def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
+        return str(self.image_token) * self.visual_tokens
+
+    def ask(self, images: list[Any], questions: list[str]) -> BatchFeature:
+        """Inputs of generate() for one image (or None) and one question each.
+
+        input_ids, attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) when there is an
+        image; question_input_ids, question_attention_mask (i, q) when the method reads the question.
+        """
+        prompts = []
+        for image, question in zip(images, questions, strict=True):
+            text = question if image is None else f"{self.image_token}\n{question}"
+            prompts.append(
+                encode(
+                    [{"from": "human", "value": text}],
+                    self.tokenizer,
+                    self.template,
+                    visual_tokens=self.visual_tokens,
+                )
+            )
+        given = [image for image in images if image is not None]
+        inputs = pad_batch(
+            prompts,
+            [image is not None for image in images],
+            self.tokenizer,
+            reads_question=self.reads_question,
+            side="left",
+        )
+        inputs.pop("labels")
+        if given:
+            inputs["pixel_values"] = self.image_processor(given, return_tensors="pt")[
+                "pixel_values"
+            ]
+        return BatchFeature(inputs)
+
+
+def pad_batch(
+    encoded: list[Encoded],
+    has_image: list[bool],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    reads_question: bool,
+    side: str,
+) -> dict[str, Tensor]:
+    """Pad sequences on `side` ("left", "right"), questions always on the right, one for each image."""
+    length = max(len(e.input_ids) for e in encoded)
+    rows: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
+    for e in encoded:
+        gap = length - len(e.input_ids)
+        for key, values, filler in (
+            ("input_ids", e.input_ids, tokenizer.pad_token_id),
+            ("attention_mask", [1] * len(e.input_ids), 0),
+            ("labels", e.labels, IGNORED),
+        ):
+            padding = [filler] * gap
+            rows[key].append(padding + values if side == "left" else values + padding)
+    batch = {key: torch.tensor(value) for key, value in rows.items()}
+    questions = [e.question_ids for e, shown in zip(encoded, has_image, strict=True) if shown]
+    if reads_question and questions:
+        longest = max(map(len, questions))
+        gaps = [longest - len(q) for q in questions]
+        batch["question_input_ids"] = torch.tensor(
+            [q + [tokenizer.pad_token_id] * gap for q, gap in zip(questions, gaps, strict=True)]
+        )
+        batch["question_attention_mask"] = torch.tensor(
+            [[1] * len(q) + [0] * gap for q, gap in zip(questions, gaps, strict=True)]
+        )
+    return batch
