@@ -1,7 +1,6 @@
 """Tiny backbones made from nothing, saved as the transformers folders that real ones come in."""
 
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IMAGE_TOKEN, TEMPLATES
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.training.data import Collate, Conversations, read_rows
-from vlmscale.training.loop import Outcome, optimise
+from vlmscale.training.loop import Outcome, discard, optimise
 from vlmscale.training.spec import LlmSpec, TowerSpec
 
 
@@ -219,4 +218,4 @@ def _finish(spec: LlmSpec | TowerSpec, outcome: Outcome, parameters: int) -> Non
             "versions": versions(),
         },
     )
-    shutil.rmtree(spec.paths.work)
+    discard(spec.paths.work)

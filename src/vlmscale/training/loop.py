@@ -125,7 +125,7 @@ def optimise(
     """Train what requires a gradient in `model`, going on from the last complete checkpoint in `work`.
 
     A resumed optimisation ends with the same weights as an uninterrupted one (bit for bit on CPU).
-    The caller removes `work` when the result is safe. Raises UserError for a loss that is not finite.
+    The caller discards `work` when the result is safe. Raises UserError for a loss that is not finite.
     """
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     set_seed(seed)
@@ -146,7 +146,8 @@ def optimise(
             max_grad_norm=1.0,
             logging_steps=0.02,
             save_steps=recipe.checkpoint_every,
-            save_total_limit=1,
+            # Two: the older one is removed before the newer one is marked complete.
+            save_total_limit=2,
             seed=seed,
             data_seed=seed,
             report_to=[],
@@ -187,6 +188,14 @@ def last_checkpoint(work: Path) -> Path | None:
         else:
             shutil.rmtree(folder)
     return max(found)[1] if found else None
+
+
+def discard(work: Path) -> None:
+    """Remove the checkpoints of a finished optimisation; a kill leaves no half of one behind."""
+    done = work.with_name(f"{work.name}.done")
+    shutil.rmtree(done, ignore_errors=True)
+    work.rename(done)
+    shutil.rmtree(done)
 
 
 def freeze(model: nn.Module, *, trainable: Iterable[nn.Module]) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """The two stages of LLaVA-1.5, for every method: one function, only the spec differs."""
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.training.data import Collate, Conversations
-from vlmscale.training.loop import freeze, optimise
+from vlmscale.training.loop import discard, freeze, optimise
 from vlmscale.training.spec import StageSpec
 
 
@@ -74,7 +73,7 @@ def train_stage(spec: StageSpec) -> None:
             "versions": versions(),
         },
     )
-    shutil.rmtree(spec.paths.work)
+    discard(spec.paths.work)
 
 
 _RECORDED = {
