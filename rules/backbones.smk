@@ -14,7 +14,7 @@ rule train_tokenizer:
         f"{OUT}/benchmarks/backbones/tokenizer.tsv"
     params:
         template=STUDY.template,
-        code=backbone_fingerprint(),
+        code=code_of("train_tokenizer.py", packages=TRAINING_STACK),
     script:
         "../workflow/scripts/train_tokenizer.py"
 
@@ -80,14 +80,6 @@ rule encode_images:
         f"{OUT}/benchmarks/vision/{{split}}.tsv"
     params:
         feature_layers=list(STUDY.tower.feature_layers),
-        code=fingerprint(
-            [
-                "vlmscale.models.feature_store",
-                "vlmscale.data.shards",
-                "vlmscale.data.images",
-            ],
-            files=[Path("workflow/scripts/encode_images.py")],
-            packages=TRAINING_STACK,
-        ),
+        code=code_of("encode_images.py", packages=TRAINING_STACK),
     script:
         "../workflow/scripts/encode_images.py"

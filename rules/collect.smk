@@ -19,7 +19,7 @@ rule collect:
     params:
         evaluated={cell: evaluation_fingerprint(cell) for cell in CELLS},
         trained={run: training_fingerprint(run) for run in RUNS},
-        code=fingerprint(["vlmscale.analysis.collect"]),
+        code=code_of("collect.py"),
     script:
         "../workflow/scripts/collect.py"
 
@@ -38,6 +38,6 @@ rule fit:
     params:
         series={name: list(methods) for name, methods in STUDY.laws.series.items()},
         text_tokens=list(STUDY.laws.text_tokens),
-        code=fingerprint(["vlmscale.analysis.collect", "vlmscale.analysis.frontier"]),
+        code=code_of("fit.py"),
     script:
         "../workflow/scripts/fit.py"

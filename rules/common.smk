@@ -5,12 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vlmscale.cells import expand as expand_cells
-from vlmscale.config import load_study, validate
+from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
 from vlmscale.fingerprint import fingerprint
 from vlmscale.methods import method
 
 DEFAULT_STUDY = "config/mini.yaml"
+with open("resources/benchmarks.csv") as file:
+    BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
 
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
@@ -21,6 +23,7 @@ try:
     else:
         STUDY = load_study(Path(DEFAULT_STUDY))
     CELLS, RUNS = expand_cells(STUDY)
+    check_benchmarks(STUDY, BENCHMARKS, "resources/benchmarks.csv")
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -31,38 +34,40 @@ TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
 EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 
 
+SCRIPTS = Path("workflow/scripts")
+
+
+def code_of(script, *modules, packages=("numpy", "pandas", "pyarrow", "scipy")):
+    """Fingerprint of a rule's script, of `modules` it reaches otherwise, and of `packages`."""
+    return fingerprint(modules, scripts=[SCRIPTS / script], packages=packages)
+
+
 def projector_module(name):
     return f"vlmscale.models.projectors.{name}"
 
 
 def training_fingerprint(run):
-    return fingerprint(
-        ["vlmscale.training.stages", projector_module(RUNS[run].method)],
-        files=[Path("workflow/scripts/train_stage.py")],
+    return code_of(
+        "train_stage.py",
+        "vlmscale.training.stages",
+        projector_module(RUNS[run].method),
         packages=TRAINING_STACK,
     )
 
 
 def evaluation_fingerprint(cell):
+    tasks = Path("src/vlmscale/evaluation/tasks")
     return fingerprint(
-        [
-            "vlmscale.evaluation.run",
-            "vlmscale.evaluation.tasks.world",
-            projector_module(CELLS[cell].method),
-        ],
-        files=[
-            Path("workflow/scripts/evaluate_cell.py"),
-            *Path("src/vlmscale/evaluation/tasks").glob("*.yaml"),
-        ],
+        [projector_module(CELLS[cell].method)],
+        scripts=[SCRIPTS / "evaluate_cell.py", *tasks.glob("*.py")],
+        files=tasks.glob("*.yaml"),
         packages=EVALUATION_STACK,
     )
 
 
 def backbone_fingerprint():
-    return fingerprint(
-        ["vlmscale.training.backbones"],
-        files=[Path("workflow/scripts/train_backbone.py")],
-        packages=TRAINING_STACK,
+    return code_of(
+        "train_backbone.py", "vlmscale.training.backbones", packages=TRAINING_STACK
     )
 
 

@@ -12,7 +12,7 @@ rule generate_split:
         world=STUDY.world.model_dump(mode="json"),
         counts=lambda w: getattr(STUDY.data, w.split).model_dump(mode="json"),
         patch=STUDY.tower.patch_size,
-        code=fingerprint(["vlmscale.data.world.generate"], packages=["numpy", "pillow"]),
+        code=code_of("generate_split.py", packages=("numpy", "pillow", "pyarrow")),
     script:
         "../workflow/scripts/generate_split.py"
 
@@ -28,5 +28,6 @@ rule write_cells:
     params:
         study=STUDY.study,
         cells=[asdict(cell) for cell in CELLS.values()],
+        code=code_of("write_cells.py"),
     script:
         "../workflow/scripts/write_cells.py"

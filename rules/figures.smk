@@ -1,13 +1,6 @@
 # Figures of a study, one for each law.
 
-# Families a study can fit: those its benchmarks belong to.
-FAMILIES = sorted(
-    {
-        row["family"]
-        for row in csv.DictReader(open("resources/benchmarks.csv"))
-        if row["benchmark"] in STUDY.evaluation.benchmarks
-    }
-)
+FAMILIES = sorted({BENCHMARKS[name] for name in STUDY.evaluation.benchmarks})
 FIGURES = expand(
     f"{OUT}/figures/fig1_{{series}}_{{family}}.{{suffix}}",
     series=STUDY.laws.series,
@@ -38,6 +31,6 @@ rule figure1:
         methods=lambda w: list(STUDY.laws.series[w.series]),
         text_tokens=list(STUDY.laws.text_tokens),
         title=lambda w: f"{STUDY.study}: {w.family}, {w.series}",
-        code=fingerprint(["vlmscale.figures.fig1"], packages=["matplotlib", "seaborn"]),
+        code=code_of("figure1.py", packages=("matplotlib", "pandas", "seaborn")),
     script:
         "../workflow/scripts/figure1.py"

@@ -25,7 +25,7 @@ rule published_errors:
         f"{PUBLISHED}/benchmarks/errors.tsv"
     localrule: True
     params:
-        code=fingerprint(["vlmscale.analysis.published"]),
+        code=code_of("published_errors.py"),
     script:
         "../workflow/scripts/published_errors.py"
 
@@ -43,7 +43,7 @@ use rule fit as published_fit with:
     params:
         series={"published": ["tokenpacker"]},
         text_tokens=[0, 50],
-        code=fingerprint(["vlmscale.analysis.collect", "vlmscale.analysis.frontier"]),
+        code=code_of("fit.py"),
 
 
 use rule figure1 as published_figure1 with:
@@ -67,4 +67,4 @@ use rule figure1 as published_figure1 with:
         methods=["tokenpacker"],
         text_tokens=[0, 50],
         title=lambda w: f"published scores: {w.family}",
-        code=fingerprint(["vlmscale.figures.fig1"], packages=["matplotlib", "seaborn"]),
+        code=code_of("figure1.py", packages=("matplotlib", "pandas", "seaborn")),

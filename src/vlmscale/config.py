@@ -2,14 +2,27 @@
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from vlmscale.errors import UserError
 from vlmscale.methods import method, method_names
+
+# Names that become parts of paths.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class Frozen(BaseModel):
@@ -19,7 +32,7 @@ class Frozen(BaseModel):
 class World(Frozen):
     """The generated world: what exists in it. How much of it is drawn stands under `data`."""
 
-    seed: int = 0
+    seed: NonNegativeInt = 0
     image_size: PositiveInt = Field(48, description="side of the square images, pixels")
     colours: int = Field(8, ge=2, le=8)
     shapes: int = Field(8, ge=2, le=8)
@@ -29,6 +42,15 @@ class World(Frozen):
     alphabet: int = Field(12, ge=2, le=26, description="letters that occur on pages")
     lines: int = Field(2, ge=1, le=4, description="lines of a page")
     columns: int = Field(2, ge=1, le=4, description="letters in a line")
+
+    @model_validator(mode="after")
+    def _a_colour_is_left(self) -> "World":
+        if self.objects >= self.colours:
+            raise ValueError(
+                f"objects {self.objects} must be fewer than colours {self.colours}: no colour occurs "
+                "twice in a scene, and one must be absent"
+            )
+        return self
 
 
 class Counts(Frozen):
@@ -47,6 +69,19 @@ class Data(Frozen):
     stage1: Counts = Field(description="captioned images")
     stage2: Counts = Field(description="images with conversations, and text against forgetting")
     test: Counts = Field(description="images asked one question of each family")
+
+    @model_validator(mode="after")
+    def _each_split_has_its_kind(self) -> "Data":
+        images = {"scenes", "pages"}
+        kinds = {"tower": images, "stage1": images, "test": images, "corpus": {"text"}}
+        for split in type(self).model_fields:
+            given = {kind for kind, number in getattr(self, split) if number}
+            allowed = kinds.get(split, images | {"text"})
+            if not given or given - allowed:
+                raise ValueError(
+                    f"{split}: needs some of {', '.join(sorted(allowed))}, and no other"
+                )
+        return self
 
 
 class Recipe(Frozen):
@@ -111,7 +146,7 @@ class Block(Frozen):
     methods: tuple[str, ...] = Field(min_length=1)
     llms: tuple[str, ...] = Field(min_length=1)
     visual_tokens: tuple[PositiveInt, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
 
 
 class Exclude(Frozen):
@@ -133,11 +168,11 @@ class Evaluation(Frozen):
 class Laws(Frozen):
     """Which cells are fitted together, and how."""
 
-    series: dict[str, tuple[str, ...]] = Field(
-        description="name of a law -> methods whose cells it is fitted on"
+    series: dict[Name, tuple[str, ...]] = Field(
+        min_length=1, description="name of a law -> methods whose cells it is fitted on"
     )
     holdout: tuple[str, ...] = Field((), description="LLMs that are predicted, never fitted")
-    text_tokens: tuple[int, ...] = Field(
+    text_tokens: tuple[NonNegativeInt, ...] = Field(
         (0, 50), description="text tokens Q per question on the cost axes of Figure 1"
     )
 
@@ -145,11 +180,11 @@ class Laws(Frozen):
 class Study(Frozen):
     """One study: everything that decides its results."""
 
-    study: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="names its folder in results/")
+    study: Name = Field(description="names its folder in results/")
     world: World
     data: Data
     tower: Tower
-    llms: dict[str, Transformer] = Field(min_length=1)
+    llms: dict[Name, Transformer] = Field(min_length=1)
     template: Literal["qa", "chatml"] = Field("qa", description="conversation format of the LLMs")
     grid: tuple[Block, ...] = Field(min_length=1)
     exclude: tuple[Exclude, ...] = ()
@@ -199,6 +234,19 @@ class Study(Frozen):
                 method(name).complete_options(options)
             except UserError as error:
                 raise ValueError(str(error)) from None
+        used = {name for block in self.grid for name in block.methods}
+        for series, names in self.laws.series.items():
+            if not used & set(names):
+                raise ValueError(
+                    f"laws.series.{series}: no cell of the grid has one of its methods"
+                )
+        if "tower" in self.llms or "tokenizer" in self.llms:
+            raise ValueError("llms: tower and tokenizer are taken as names of backbones")
+        if self.tower.hidden_size % 8:
+            raise ValueError(
+                f"tower.hidden_size {self.tower.hidden_size} must be a multiple of 8, the "
+                "compressors' attention heads"
+            )
         for llm in set(self.laws.holdout) - set(self.llms):
             raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(self.llms)}")
         return self
@@ -221,6 +269,17 @@ def validate(raw: dict[str, Any], source: str) -> Study:
             value = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
             lines.append(f"{key}: {message}{value}" if key else message)
         raise UserError(f"{source} is not a valid study:\n  " + "\n  ".join(lines)) from None
+
+
+def check_benchmarks(study: Study, known: Collection[str], table: str) -> None:
+    """Raise UserError unless every benchmark of the study is `known`, a row of the file `table`."""
+    asked = study.evaluation.benchmarks
+    for name in asked:
+        if name not in known or asked.count(name) > 1:
+            what = "is listed twice" if name in known else f"is not in {table}"
+            raise UserError(
+                f"evaluation.benchmarks: {name!r} {what}. There are: {', '.join(known)}."
+            )
 
 
 def load_study(path: Path) -> Study:

@@ -16,15 +16,24 @@ LOCK = PACKAGE.parents[1] / "requirements" / "lock.txt"
 
 
 def fingerprint(
-    modules: Iterable[str], *, files: Iterable[Path] = (), packages: Iterable[str] = ()
+    modules: Iterable[str] = (),
+    *,
+    scripts: Iterable[Path] = (),
+    files: Iterable[Path] = (),
+    packages: Iterable[str] = (),
 ) -> str:
-    """Hash of the import closure of `modules` within vlmscale, of `files`, and of locked versions.
+    """Hash of `modules`, of `scripts`, of all they import within vlmscale, of the bytes of `files`,
+    and of the locked versions of `packages`.
 
     Comments, docstrings and formatting do not count. Imports inside functions do; imports by a name
     made at run time cannot be seen, so name those modules yourself.
     """
     digest = hashlib.sha256()
-    for name in sorted(closure(modules)):
+    scripts = sorted(scripts)
+    imported = [module for script in scripts for module in _imports_of(script)]
+    for script in scripts:
+        digest.update(f"{script.name}\n{_syntax(script)}\n".encode())
+    for name in sorted(closure([*modules, *imported])):
         digest.update(f"{name}\n{_syntax(_path(name))}\n".encode())
     for file in sorted(files):
         digest.update(file.name.encode() + b"\n" + file.read_bytes())
@@ -53,10 +62,15 @@ def _path(name: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-@cache
 def _imports(name: str) -> tuple[str, ...]:
-    found = [name.rpartition(".")[0]]
-    for node in ast.walk(ast.parse(_path(name).read_text())):
+    parent = name.rpartition(".")[0]
+    return (*((parent,) if parent and _path(parent).exists() else ()), *_imports_of(_path(name)))
+
+
+@cache
+def _imports_of(path: Path) -> tuple[str, ...]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

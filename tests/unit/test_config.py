@@ -7,7 +7,7 @@ import yaml
 
 from vlmscale import config
 from vlmscale.cells import expand, write_cells
-from vlmscale.config import load_study, validate
+from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +48,13 @@ def test_schema_file_is_current():
         (lambda r: r["tower"].update(feature_layers=[9]), ["feature_layers", "layers=3"]),
         (lambda r: r["laws"].update(holdout=["d1"]), ["laws.holdout", "d1"]),
         (lambda r: r["world"].update(colours=99), ["world.colours", "99"]),
+        (lambda r: r["world"].update(objects=4), ["world", "objects 4 must be fewer"]),
+        (lambda r: r["data"].update(corpus={"scenes": 3}), ["data", "corpus: needs some of text"]),
+        (lambda r: r["data"].update(test={}), ["data", "test: needs some of pages, scenes"]),
+        (lambda r: r["grid"][0].update(seeds=[-1]), ["grid.0.seeds", "-1"]),
+        (lambda r: r["laws"]["series"].update(x=["avgpool"]), ["laws.series.x", "no cell"]),
+        (lambda r: r["laws"]["series"].update({"a/b": ["mlp"]}), ["laws.series", "a/b"]),
+        (lambda r: r["tower"].update(hidden_size=60), ["tower.hidden_size 60", "multiple of 8"]),
     ],
 )
 def test_errors_name_file_key_and_cure(raw, change, words):
@@ -56,6 +63,16 @@ def test_errors_name_file_key_and_cure(raw, change, words):
         validate(raw, "config/x.yaml")
     for word in ["config/x.yaml", *words]:
         assert word in str(caught.value)
+
+
+def test_unknown_and_repeated_benchmarks(raw):
+    for names, words in (
+        (["exits"], "'exits' is not in table"),
+        (["char"] * 2, "'char' is listed twice"),
+    ):
+        raw["evaluation"]["benchmarks"] = names
+        with pytest.raises(UserError, match=words):
+            check_benchmarks(validate(raw, "x"), ["exist", "char"], "table")
 
 
 def test_a_file_that_is_no_yaml(tmp_path):

@@ -6,6 +6,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED, encode
+from vlmscale.training.backbones import train_tokenizer
 
 TURNS = [
     {"from": "human", "value": "<image>\nis there a red circle ?"},
@@ -77,6 +78,15 @@ def test_a_random_question_follows_its_generator(tokenizer):
 def test_an_image_without_a_question_still_has_one(tokenizer):
     turns = [{"from": "human", "value": "<image>\n"}, TURNS[1]]
     assert encode(turns, tokenizer, "qa", visual_tokens=1).question_ids
+
+
+def test_a_tiny_tokenizer_knows_the_marks_of_chatml(splits, tmp_path):
+    train_tokenizer([splits["corpus"]], "chatml", tmp_path / "tokenizer")
+    tokenizer = load_tokenizer(tmp_path / "tokenizer")
+    encoded = encode(TURNS, tokenizer, "chatml", visual_tokens=1)
+    assert tokenizer.unk_token_id not in encoded.input_ids
+    assert learned(tokenizer, encoded).split() == ["yes", "<|im_end|>", "2", "<|im_end|>"]
+    assert tokenizer.eos_token == "<|im_end|>"
 
 
 def test_chatml_with_a_bos_token():

@@ -23,11 +23,11 @@ def copied(tmp_path, monkeypatch):
         assert old in text
         path.write_text(text.replace(old, new, 1))
         module._syntax.cache_clear()
-        module._imports.cache_clear()
+        module._imports_of.cache_clear()
 
-    module._imports.cache_clear()
+    module._imports_of.cache_clear()
     yield edit
-    module._imports.cache_clear()
+    module._imports_of.cache_clear()
 
 
 def test_closure_reaches_imports_and_no_other_method():
@@ -59,6 +59,19 @@ def test_what_changes_it(copied, file, old, new, changes):
     before = fingerprint(ROOTS)
     copied(file, old, new)
     assert (fingerprint(ROOTS) != before) is changes
+
+
+def test_a_script_counts_with_what_it_imports(tmp_path, copied):
+    script = tmp_path / "fit.py"
+    script.write_text("from vlmscale.analysis.laws import fit_power_law\n")
+    before = fingerprint(scripts=[script])
+    copied("analysis/laws.py", "_NODES = 41", "_NODES = 21")
+    assert fingerprint(scripts=[script]) != before
+    copied("analysis/laws.py", "_NODES = 21", "_NODES = 41")
+    assert fingerprint(scripts=[script]) == before
+    script.write_text("from vlmscale.analysis.laws import PowerLaw\n")
+    module._syntax.cache_clear()
+    assert fingerprint(scripts=[script]) != before
 
 
 def test_files_and_locked_versions_count(tmp_path, monkeypatch):

@@ -71,6 +71,7 @@ def test_profile_of_the_floor(floor, alpha, beta, sse):
 def test_a_planted_law_is_recovered(amplitude, alpha, beta, floor):
     law = fit_power_law(design(amplitude, alpha, beta, floor))
     assert law.sse < 1e-14
+    assert law.converged
     assert law.alpha == pytest.approx(alpha, abs=1e-3)
     assert law.beta == pytest.approx(beta, abs=1e-3)
     assert law.floor == pytest.approx(floor, abs=5e-3)

@@ -16,8 +16,8 @@ from vlmscale.config import Recipe
 from vlmscale.errors import UserError
 from vlmscale.methods import method
 from vlmscale.models.checkpoint import load
-from vlmscale.training.launch import launch
-from vlmscale.training.loop import last_checkpoint, optimise
+from vlmscale.training.launch import launch, prepare
+from vlmscale.training.loop import last_checkpoint, locked, optimise
 from vlmscale.training.spec import StageSpec
 from vlmscale.training.stages import train_stage
 
@@ -67,11 +67,7 @@ def weights(spec):
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
     whole, killed = spec("whole"), spec("killed")
     launch(whole)
-    file = killed.paths.work / "spec.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(killed.model_dump_json())
-    command = [sys.executable, "-m", "vlmscale.training", str(file)]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(prepare(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while last_complete(killed.paths.work) is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -101,6 +97,49 @@ def test_a_half_written_checkpoint_is_never_resumed_from(tmp_path):
     (tmp_path / "checkpoint-8").mkdir()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     assert not (tmp_path / "checkpoint-8").exists()
+
+
+def test_checkpoints_of_another_spec_or_other_inputs_are_not_resumed(spec, tmp_path):
+    first = spec("x")
+    prepare(first)
+    (first.paths.work / "checkpoint-4").mkdir()
+    prepare(first)
+    assert (first.paths.work / "checkpoint-4").exists()
+    prepare(first.model_copy(update={"seed": 9}))
+    assert not (first.paths.work / "checkpoint-4").exists()
+    projector = tmp_path / "p.safetensors"
+    projector.write_bytes(b"a")
+    second = spec("x", projector=projector)
+    prepare(second)
+    (second.paths.work / "checkpoint-4").mkdir()
+    os.utime(projector, (1, 1))
+    prepare(second)
+    assert not (second.paths.work / "checkpoint-4").exists()
+
+
+def test_killed_between_its_end_and_its_result(spec, tmp_path, monkeypatch):
+    """The weights come from the last checkpoint; no step is added."""
+    whole, killed = spec("whole"), spec("killed")
+    train_stage(whole)
+    with monkeypatch.context() as patched:
+        patched.setattr("vlmscale.training.stages.save_checkpoint", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_stage(killed)
+    train_stage(killed)
+    assert weights(killed) == weights(whole)
+    assert json.loads(killed.record.read_text())["steps"] == STEPS
+
+
+def _killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_two_processes_cannot_train_in_one_place(tmp_path):
+    second = locked(tmp_path)
+    with locked(tmp_path), pytest.raises(UserError, match="another process is training"):
+        second.__enter__()
+    with locked(tmp_path):
+        pass
 
 
 def test_same_seed_same_bytes_and_another_seed_others(spec):

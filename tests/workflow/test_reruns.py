@@ -87,6 +87,8 @@ def test_collect_refuses_results_of_other_code(copy):
     (copy.path / "results/smoke/errors.parquet").unlink()
     done = copy.snakemake("collect", "--rerun-triggers", "mtime")
     assert done.returncode != 0
-    assert "made by other code than the present: d32__quecc__v1__s0" in done.stdout
+    assert (
+        "train_stage1 were made by other code than the present: d32__quecc__v1__s0" in done.stdout
+    )
     assert "Traceback" not in done.stdout
     assert not (copy.path / "results/smoke/errors.parquet").exists()

@@ -10,13 +10,13 @@ from vlmscale.tables import read_provenance, write_parquet
 with logged(snakemake.log[0]):
     cells = pd.read_csv(snakemake.input.cells)
     records = {r["run"]: r for r in (read_json(Path(f)) for f in snakemake.input.stage2)}
-    for stage in (snakemake.input.stage1, snakemake.input.stage2):
-        made = [read_json(Path(file)) for file in stage]
-        check_fingerprints({r["run"]: r["fingerprint"] for r in made}, snakemake.params.trained)
+    for stage in ("stage1", "stage2"):
+        made = [read_json(Path(file)) for file in snakemake.input.get(stage)]
+        found = {r["run"]: r["fingerprint"] for r in made}
+        check_fingerprints(found, snakemake.params.trained, rule=f"train_{stage}")
     made = {r["cell"]["cell"]: r for r in map(read_provenance, snakemake.input.scores)}
-    check_fingerprints(
-        {cell: r["fingerprint"] for cell, r in made.items()}, snakemake.params.evaluated
-    )
+    found = {cell: r["fingerprint"] for cell, r in made.items()}
+    check_fingerprints(found, snakemake.params.evaluated, rule="evaluate_cell")
     scores = dict(zip(made, map(pd.read_parquet, snakemake.input.scores), strict=True))
     parameters = {llm: records[run]["llm_parameters"] for llm, run in cells[["llm", "run"]].values}
     provenance = {"study": cells["study"][0], "fingerprints": snakemake.params.evaluated}

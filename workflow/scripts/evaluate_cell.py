@@ -16,5 +16,6 @@ with logged(snakemake.log[0]):
         batch_size=params.batch_size,
         samples=Path(snakemake.output.samples),
         scores=Path(snakemake.output.scores),
-        provenance={"cell": params.cell, "fingerprint": params.fingerprint},
+        cell=params.cell,
+        fingerprint=params.fingerprint,
     )

@@ -12,13 +12,18 @@ from vlmscale.errors import UserError
 CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "role"]
 
 
-def check_fingerprints(found: Mapping[str, str | None], expected: Mapping[str, str]) -> None:
-    """Raise UserError, naming the cells, when a result was made by other code than today's."""
+def check_fingerprints(
+    found: Mapping[str, str | None], expected: Mapping[str, str], *, rule: str
+) -> None:
+    """Raise UserError, naming the cells or runs, when a result was made by other code than today's.
+
+    `rule` is the one that makes such results.
+    """
     stale = sorted(cell for cell, mark in expected.items() if found.get(cell) != mark)
     if stale:
         raise UserError(
-            f"{len(stale)} cells were made by other code than the present: {', '.join(stale)}. "
-            f"Make them again: snakemake --forcerun evaluate, or restore the code."
+            f"results of {rule} were made by other code than the present: {', '.join(stale)}. "
+            f"Make them again (snakemake --forcerun {rule}), or restore the code."
         )
 
 

@@ -178,7 +178,7 @@ def _polish(
     """(A, alpha, beta, D) at the local optimum next to the given exponents."""
     x = np.exp(-alpha * log_n - beta * log_t)[None]
     a, d, _ = (float(value[0]) for value in linear_part(x, y, floors))
-    free_floor = floors[0] < d < floors[1]
+    free_floor = floors[0] < floors[1]
 
     def unpack(p: Floats) -> Floats:
         return p if free_floor else np.append(p, d)

@@ -27,17 +27,25 @@ def evaluate(
     batch_size: int,
     samples: Path,
     scores: Path,
-    provenance: Mapping[str, Any],
+    cell: Mapping[str, Any],
+    fingerprint: str,
 ) -> None:
     """Answer every question of `benchmarks` (rows of resources/benchmarks.csv) and write two tables.
 
     samples: one row a question (benchmark, id, question, target, answer, score).
     scores: one row a benchmark (benchmark, family, metric, score in [0, 1], n).
-    Raises UserError when a split or the checkpoint is damaged, or lmms-eval lost a question.
+    Raises UserError when a split or the checkpoint is damaged or is not what `cell` (its method and
+    visual_tokens) says, or when lmms-eval lost a question.
     """
     files = {file.stem: file for file in shard_files(data, checksum=True)}
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     model = VlmScale(checkpoint, batch_size=batch_size, features=features)
+    trained = (model.model.config.method, model.model.config.visual_tokens)
+    if trained != (cell["method"], cell["visual_tokens"]):
+        raise UserError(
+            f"{checkpoint} was trained with {trained[0]} at {trained[1]} visual tokens; evaluating it "
+            f"as {cell['method']} at {cell['visual_tokens']} is not supported yet."
+        )
     frames = []
     for name, task, metric in benchmarks[["benchmark", "task", "metric"]].values.tolist():
         if name not in files:
@@ -51,6 +59,7 @@ def evaluate(
     summary = benchmarks[["benchmark", "family", "metric"]].merge(
         means.reset_index(), on="benchmark", validate="one_to_one"
     )
+    provenance = {"cell": dict(cell), "fingerprint": fingerprint}
     write_parquet(samples, table, provenance)
     write_parquet(scores, summary, provenance)
 

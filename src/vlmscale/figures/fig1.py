@@ -22,10 +22,10 @@ def draw_figure1(
 ) -> Figure:
     """One panel for each number of text tokens.
 
-    points: columns llm, n_params_b, visual_tokens, error; one row a cell, seeds are averaged.
+    points: columns llm, n_params_b, method, visual_tokens, error; one row a cell, seeds are averaged.
     """
     use_house_style()
-    axes_of_cell = ["llm", "n_params_b", "visual_tokens"]
+    axes_of_cell = ["llm", "n_params_b", "method", "visual_tokens"]
     means = points.groupby(axes_of_cell)[["error"]].mean().reset_index()
     means = means.sort_values(["n_params_b", "visual_tokens"])
     looks = Looks.of(means)

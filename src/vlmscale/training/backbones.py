@@ -30,15 +30,20 @@ from vlmscale.training.data import Collate, Conversations, read_rows
 from vlmscale.training.loop import Outcome, discard, optimise
 from vlmscale.training.spec import LlmSpec, TowerSpec
 
+# Marks in a template such as <eos> or <|im_end|>, each a token of its own.
+_MARK = r"<[^<>\s]+>"
+
 
 def train_tokenizer(splits: Sequence[Path], template: str, output: Path) -> None:
     """A word-level tokenizer of all words in `splits`, the template's and the special tokens."""
-    unknown, padding, end = "<unk>", "<pad>", "<eos>"
+    unknown, padding, fixed = "<unk>", "<pad>", list(asdict(TEMPLATES[template]).values())
+    marks = sorted(set(re.findall(_MARK, " ".join(fixed))))
+    end = re.findall(_MARK, TEMPLATES[template].answer_close)[0]
     tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
     # Words and newlines; spaces only separate.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\s]+"), "removed", invert=True)
-    special = [unknown, padding, end, IMAGE_TOKEN]
-    texts = [*asdict(TEMPLATES[template]).values(), *_texts(splits)]
+    special = [unknown, padding, IMAGE_TOKEN, *marks]
+    texts = [*fixed, *_texts(splits)]
     # Counted as words, the special tokens would get second ids and leave holes in the vocabulary.
     words = (re.sub("|".join(map(re.escape, special)), " ", text) for text in texts)
     tokenizer.train_from_iterator(words, trainers.WordLevelTrainer(special_tokens=special))
@@ -48,7 +53,7 @@ def train_tokenizer(splits: Sequence[Path], template: str, output: Path) -> None
             unk_token=unknown,
             pad_token=padding,
             eos_token=end,
-            additional_special_tokens=[IMAGE_TOKEN],
+            additional_special_tokens=[IMAGE_TOKEN, *marks],
             padding_side="left",
         ).save_pretrained(scratch)
 

@@ -1,9 +1,11 @@
 """One optimisation, for every model the study trains: Hugging Face's Trainer, resumable and recorded."""
 
+import fcntl
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +131,6 @@ def optimise(
     """
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     set_seed(seed)
-    checkpoint = last_checkpoint(work)
     bookkeeping = _Bookkeeping(work)
     steps = recipe.steps or -1
     trainer = _Trainer(
@@ -163,7 +164,13 @@ def optimise(
         projector=projector,
     )
     bookkeeping.trainer = trainer
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with locked(work):
+        checkpoint = last_checkpoint(work)
+        if checkpoint is not None and (state := _finished(checkpoint)):
+            trainer._load_from_checkpoint(str(checkpoint))  # killed between its end and its result
+            trainer.state = state
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     attempts = bookkeeping.write()
     seconds = sum(attempt["seconds"] for attempt in attempts)
     tokens = int(sum(attempt["tokens"] for attempt in attempts))
@@ -188,6 +195,26 @@ def last_checkpoint(work: Path) -> Path | None:
         else:
             shutil.rmtree(folder)
     return max(found)[1] if found else None
+
+
+def _finished(checkpoint: Path) -> TrainerState | None:
+    """The state of a checkpoint written after the last step. Resumed, Trainer would add a step."""
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    return state if state.global_step >= state.max_steps else None
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Keep other processes from training in `work`; ends with this one, however it ends."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is training in {work}, left by an earlier attempt. End it first."
+            ) from None
+        yield
 
 
 def discard(work: Path) -> None:
