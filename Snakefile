@@ -59,6 +59,7 @@ rule all:
         f"{OUT}/cells.csv",
         f"{OUT}/errors.parquet",
         f"{OUT}/laws.parquet",
+        f"{OUT}/intervals.parquet",
         f"{OUT}/frontier.parquet",
         FIGURES,
         # Asked for by name: snakemake would not miss an intermediate file whose products are there.

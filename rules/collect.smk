@@ -29,6 +29,7 @@ rule fit:
         errors=f"{OUT}/errors.parquet",
     output:
         laws=f"{OUT}/laws.parquet",
+        intervals=f"{OUT}/intervals.parquet",
         frontier=f"{OUT}/frontier.parquet",
     log:
         f"{OUT}/logs/fit.log",
@@ -38,6 +39,8 @@ rule fit:
     params:
         series={name: list(methods) for name, methods in STUDY.laws.series.items()},
         text_tokens=list(STUDY.laws.text_tokens),
+        draws=STUDY.laws.bootstrap_draws,
+        seed=STUDY.laws.seed,
         code=code_of("fit.py"),
     script:
         "../workflow/scripts/fit.py"

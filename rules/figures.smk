@@ -13,6 +13,7 @@ rule figure1:
     input:
         errors=f"{OUT}/errors.parquet",
         laws=f"{OUT}/laws.parquet",
+        intervals=f"{OUT}/intervals.parquet",
     output:
         pdf=f"{OUT}/figures/fig1_{{series}}_{{family}}.pdf",
         png=report(

@@ -5,6 +5,7 @@ PUBLISHED = "results/published"
 rule published:
     input:
         f"{PUBLISHED}/laws.parquet",
+        f"{PUBLISHED}/intervals.parquet",
         f"{PUBLISHED}/frontier.parquet",
         expand(
             f"{PUBLISHED}/figures/fig1_{{family}}.{{suffix}}",
@@ -35,6 +36,7 @@ use rule fit as published_fit with:
         errors=f"{PUBLISHED}/errors.parquet",
     output:
         laws=f"{PUBLISHED}/laws.parquet",
+        intervals=f"{PUBLISHED}/intervals.parquet",
         frontier=f"{PUBLISHED}/frontier.parquet",
     log:
         f"{PUBLISHED}/logs/fit.log",
@@ -43,6 +45,8 @@ use rule fit as published_fit with:
     params:
         series={"published": ["tokenpacker"]},
         text_tokens=[0, 50],
+        draws=2000,
+        seed=0,
         code=code_of("fit.py"),
 
 
@@ -50,6 +54,7 @@ use rule figure1 as published_figure1 with:
     input:
         errors=f"{PUBLISHED}/errors.parquet",
         laws=f"{PUBLISHED}/laws.parquet",
+        intervals=f"{PUBLISHED}/intervals.parquet",
     output:
         pdf=f"{PUBLISHED}/figures/fig1_{{family}}.pdf",
         png=report(

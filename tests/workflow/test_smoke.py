@@ -54,6 +54,9 @@ def test_laws_figures_and_provenance(out):
         (series, family) for series in ("tokenpacker", "quecc") for family in ("reasoning", "ocr")
     }
     assert (laws["points"] == 8).all()
+    spread = pd.read_parquet(out / "intervals.parquet")
+    assert len(spread) == len(laws) * 4 * 6  # schemes; alpha, beta, floor, ratio, T*(10), share
+    assert (spread["low"] <= spread["high"]).all()
     for law in laws.itertuples():
         for suffix in ("pdf", "png"):
             figure = out / f"figures/fig1_{law.series}_{law.family}.{suffix}"

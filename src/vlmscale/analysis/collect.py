@@ -1,12 +1,9 @@
 """From scores of single cells to the tidy tables of a study."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws import PowerLaw, fit_power_law
 from vlmscale.errors import UserError
 
 CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "role"]
@@ -58,62 +55,3 @@ def errors_table(
     table["error"] = 1 - table["score"]
     order = [*CELL_COLUMNS, "n_params_b", "family", "benchmark", "metric", "score", "error", "n"]
     return table[order]
-
-
-def family_means(errors: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an errors table that average a family's benchmarks: what the laws are about."""
-    return errors[errors["benchmark"] == "mean"]
-
-
-def fit_laws(errors: pd.DataFrame, series: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The law of each series (name -> methods) and family, fitted on the cells of role "fit".
-
-    errors: the family means of errors_table, or published numbers in the same columns.
-    """
-    rows: list[dict[str, Any]] = []
-    for name, methods in series.items():
-        mine = errors[errors["method"].isin(methods)]
-        for family, points in mine.groupby("family", sort=False):
-            fitted = points[points["role"] == "fit"]
-            try:
-                law = fit_power_law(fitted)
-            except UserError as error:
-                raise UserError(f"law {name}, {family}: {error}") from None
-            rows.append({"series": name, "family": family, **law_row(law, fitted)})
-    return pd.DataFrame(rows)
-
-
-def law_row(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
-    predicted = law.predict(
-        points["n_params_b"].to_numpy(float), points["visual_tokens"].to_numpy(float)
-    )
-    residual = points["error"].to_numpy(float) - predicted
-    return {
-        "amplitude": law.amplitude,
-        "alpha": law.alpha,
-        "beta": law.beta,
-        "floor": law.floor,
-        "ratio": law.ratio,
-        "floor_bound": law.floor_bound,
-        "alpha_bound": law.exponent_bounds[0],
-        "beta_bound": law.exponent_bounds[1],
-        "sse": law.sse,
-        "rmse": float(np.sqrt(np.mean(residual**2))),
-        "points": law.points,
-        "converged": law.converged,
-    }
-
-
-def law_of(row: Mapping[str, Any]) -> PowerLaw:
-    """The law in a row of fit_laws."""
-    return PowerLaw(
-        amplitude=row["amplitude"],
-        alpha=row["alpha"],
-        beta=row["beta"],
-        floor=row["floor"],
-        floor_bound=row["floor_bound"],
-        exponent_bounds=(row["alpha_bound"], row["beta_bound"]),
-        sse=row["sse"],
-        points=row["points"],
-        converged=row["converged"],
-    )

@@ -1,7 +1,8 @@
 """The law error = A N^-alpha T^-beta + D, by exact bounded least squares.
 
 A and D enter linearly: for given exponents they are solved in closed form, which leaves a search over
-two numbers (variable projection). There is no randomness and no start value.
+two numbers (variable projection) for the start. Damped Gauss-Newton steps within the bounds finish it, for
+many data sets at once: a bootstrap is one call. There is no randomness here.
 
 The paper writes two amplitudes, A and B; only their product can be determined, and it is A here. On
 small ranges of N and T, D trades against the exponents: read alpha and beta together with D and its
@@ -14,7 +15,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from vlmscale.errors import UserError
 
@@ -22,11 +22,10 @@ Floats = NDArray[np.float64]
 Bound = Literal["interior", "lower", "upper"]
 COLUMNS = ("n_params_b", "visual_tokens", "error")
 
-_NODES = 41  # of the search grid, per exponent
-_ROUNDS = 14
-_SHRINK = 0.375
-_EXPONENTS = (0.0, 1.0)  # searched range of alpha and beta
+_NODES = 15  # of the grid for the start, per exponent; denser towards 0, where laws of VLMs lie
+_EXPONENTS = (0.0, 1.0)  # range of alpha and beta
 _MAX_AMPLITUDE = 10.0
+_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -77,142 +76,177 @@ def check_points(points: pd.DataFrame, *, where: str = "points") -> None:
         raise UserError(f"{where}: {len(points)} rows are too few for a law with four parameters")
 
 
-def fit_power_law(points: pd.DataFrame, *, floor: float | None = None) -> PowerLaw:
-    """Least-squares fit of `points` (columns n_params_b, visual_tokens, error), one weight each.
+def fit_power_law(
+    points: pd.DataFrame, *, floor: float | None = None, weights: Floats | None = None
+) -> PowerLaw:
+    """Least-squares fit of `points` (columns n_params_b, visual_tokens, error).
 
-    floor: a fixed D; by default D is fitted with 0 <= D <= smallest error. Raises UserError for
-    points that cannot be fitted.
+    floor: a fixed D; by default D is fitted with 0 <= D <= smallest error. weights: one a point, by
+    default 1. Raises UserError for points that cannot be fitted.
     """
     check_points(points)
-    log_n, log_t = (np.log(points[column].to_numpy(float)) for column in COLUMNS[:2])
-    y = points["error"].to_numpy(float)
-    floors = (0.0, float(y.min())) if floor is None else (floor, floor)
-    alpha, beta = _search(log_n, log_t, y, floors)
-    fit = _polish(log_n, log_t, y, floors, alpha, beta)
-    second = _polish(log_n, log_t, y, floors, *_log_start(log_n, log_t, y))
-    sse = [_sse(log_n, log_t, y, p) for p in (fit, second)]
-    best = fit if sse[0] <= sse[1] else second
-    amplitude, alpha, beta, d = map(float, best)
+    log_n, log_t, y = logs(points)
+    w = np.ones_like(y) if weights is None else np.asarray(weights, float)
+    low, high = _box(y[None], w[None], floor)
+    # Two starts that have nothing in common: the grid, and least squares on ln(error).
+    starts = np.vstack([_grid_start(log_n, log_t, y[None], w[None], low, high), _log_start(points)])
+    twice = np.ones((2, 1))
+    theta, sse = _descend(log_n, log_t, twice * y, twice * w, twice * low, twice * high, starts)
+    best = int(sse.argmin())
+    amplitude, alpha, beta, d = map(float, theta[best])
     return PowerLaw(
         amplitude=amplitude,
         alpha=alpha,
         beta=beta,
         floor=d,
-        floor_bound=_bound(d, floors),
-        exponent_bounds=(_bound(alpha, _EXPONENTS), _bound(beta, _EXPONENTS)),
-        sse=min(sse),
+        floor_bound=_bound(d, float(low[0, 3]), float(high[0, 3])),
+        exponent_bounds=(_bound(alpha, *_EXPONENTS), _bound(beta, *_EXPONENTS)),
+        sse=float(sse[best]),
         points=len(y),
-        converged=abs(sse[0] - sse[1]) <= 1e-10,
+        converged=bool(abs(sse[0] - sse[1]) <= 1e-10),
     )
 
 
-def linear_part(x: Floats, y: Floats, floors: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
-    """Best A and D of y = A x + D with 0 <= A <= 10 and D within `floors`, for each row of x.
+def fit_many(
+    log_n: Floats, log_t: Floats, y: Floats, w: Floats, *, floor: float | None = None
+) -> tuple[Floats, Floats]:
+    """Fit b data sets on the same design: (A, alpha, beta, D) (b, 4) and sums of squares (b,).
 
-    x (k, n), y (n,) -> A, D, sum of squares (k,). Exact: the interior solution where it is feasible,
-    else the best of the four edges of the box.
+    log_n, log_t (n,); errors y and weights w (b, n). A weight of 0 leaves a point out.
     """
-    n = y.size
-    s_x, s_xx, s_xy = x.sum(-1), (x * x).sum(-1), x @ y
-    s_y, s_yy = y.sum(), y @ y
-    low, high = floors
+    low, high = _box(y, w, floor)
+    return _descend(log_n, log_t, y, w, low, high, _grid_start(log_n, log_t, y, w, low, high))
+
+
+def logs(points: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+    """Logarithms of N and T, and the error, of `points`, each (n,)."""
+    log_n, log_t = (np.log(points[column].to_numpy(float)) for column in COLUMNS[:2])
+    return log_n, log_t, points["error"].to_numpy(float)
+
+
+def linear_part(
+    x: Floats, y: Floats, w: Floats, low: Floats, high: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Best A and D of y = A x + D with 0 <= A <= 10, low <= D <= high, for each row of x.
+
+    x (k, n); y, w (b, n); low, high (b, 1) -> A, D, weighted sum of squares (b, k). Exact: the interior
+    solution where it is feasible, else the best of the four edges of the box.
+    """
+    s_w, s_y, s_yy = (v.sum(-1, keepdims=True) for v in (w, w * y, w * y * y))
+    s_x, s_xx, s_xy = w @ x.T, w @ (x * x).T, (w * y) @ x.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        a = (n * s_xy - s_x * s_y) / (n * s_xx - s_x**2)  # not finite for constant x
-    d = (s_y - a * s_x) / n
+        a = (s_w * s_xy - s_x * s_y) / (s_w * s_xx - s_x**2)  # not finite for constant x
+    d = (s_y - a * s_x) / s_w
     feasible = np.isfinite(a) & (a >= 0) & (a <= _MAX_AMPLITUDE) & (d >= low) & (d <= high)
-    candidates = [(np.where(feasible, a, 0.0), np.where(feasible, d, low), feasible)]
     everywhere = np.ones_like(feasible)
-    for edge in floors:
+    candidates = [(np.where(feasible, a, 0.0), np.where(feasible, d, low), feasible)]
+    for edge in (low, high):
         on_edge = np.clip((s_xy - edge * s_x) / s_xx, 0, _MAX_AMPLITUDE)
-        candidates.append((on_edge, np.full_like(on_edge, edge), everywhere))
-    for edge in (0.0, _MAX_AMPLITUDE):
-        on_edge = np.clip((s_y - edge * s_x) / n, low, high)
-        candidates.append((np.full_like(on_edge, edge), on_edge, everywhere))
-    amplitudes, offsets = (np.stack([c[i] for c in candidates]) for i in (0, 1))
+        candidates.append((on_edge, np.broadcast_to(edge, on_edge.shape), everywhere))
+    for amplitude in (0.0, _MAX_AMPLITUDE):
+        on_edge = np.clip((s_y - amplitude * s_x) / s_w, low, high)
+        candidates.append((np.full_like(on_edge, amplitude), on_edge, everywhere))
+    amplitudes, offsets, allowed = (np.stack([c[i] for c in candidates]) for i in range(3))
     sse = (
         s_yy
         - 2 * amplitudes * s_xy
         - 2 * offsets * s_y
         + amplitudes**2 * s_xx
         + 2 * amplitudes * offsets * s_x
-        + n * offsets**2
+        + s_w * offsets**2
     )
-    sse = np.where(np.stack([c[2] for c in candidates]), sse, np.inf)
+    sse = np.where(allowed, sse, np.inf)
     best = sse.argmin(0)[None]
-    take = [np.take_along_axis(v, best, 0)[0] for v in (amplitudes, offsets, sse)]
-    return take[0], take[1], take[2]
+    a, d, sse = (np.take_along_axis(v, best, 0)[0] for v in (amplitudes, offsets, sse))
+    return a, d, sse
 
 
-def _search(
-    log_n: Floats, log_t: Floats, y: Floats, floors: tuple[float, float]
-) -> tuple[float, float]:
-    """The best exponents on a grid that is recentred on its best node and shrunk, round by round."""
-    centre, half = np.array([0.5, 0.5]), 0.5
-    for _ in range(_ROUNDS):
-        axes = [np.clip(np.linspace(c - half, c + half, _NODES), *_EXPONENTS) for c in centre]
-        alpha, beta = (grid.ravel() for grid in np.meshgrid(*axes, indexing="ij"))
-        x = np.exp(-np.outer(alpha, log_n) - np.outer(beta, log_t))
-        best = linear_part(x, y, floors)[2].argmin()
-        centre = np.array([alpha[best], beta[best]])
-        half *= _SHRINK
-    return float(centre[0]), float(centre[1])
+def _box(y: Floats, w: Floats, floor: float | None) -> tuple[Floats, Floats]:
+    """Bounds of (A, alpha, beta, D) for each data set, (b, 4)."""
+    low = np.tile([0.0, _EXPONENTS[0], _EXPONENTS[0], 0.0], (len(y), 1))
+    high = np.tile([_MAX_AMPLITUDE, _EXPONENTS[1], _EXPONENTS[1], 0.0], (len(y), 1))
+    high[:, 3] = np.where(w > 0, y, np.inf).min(1)
+    if floor is not None:
+        low[:, 3] = high[:, 3] = floor
+    return low, high
 
 
-def _log_start(log_n: Floats, log_t: Floats, y: Floats) -> tuple[float, float]:
-    """Exponents of the law without D by ordinary least squares on ln(error)."""
+def _grid_start(
+    log_n: Floats, log_t: Floats, y: Floats, w: Floats, low: Floats, high: Floats
+) -> Floats:
+    """The best exponents (b, 2) on a fixed grid."""
+    axis = np.linspace(*_EXPONENTS, _NODES) ** 2
+    alpha, beta = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing="ij"))
+    x = np.exp(-np.outer(alpha, log_n) - np.outer(beta, log_t))
+    chunks = [np.s_[i : i + 250] for i in range(0, len(y), 250)]  # bounds the memory
+    sse = [linear_part(x, y[c], w[c], low[c, 3:], high[c, 3:])[2].argmin(1) for c in chunks]
+    best = np.concatenate(sse)
+    return np.column_stack([alpha[best], beta[best]])
+
+
+def _log_start(points: pd.DataFrame) -> Floats:
+    """Exponents (2,) of the law without D by ordinary least squares on ln(error)."""
+    log_n, log_t, y = logs(points)
     design = np.column_stack([np.ones_like(y), -log_n, -log_t])
-    coefficients = np.linalg.lstsq(design, np.log(np.maximum(y, 1e-6)), rcond=None)[0]
-    return float(np.clip(coefficients[1], *_EXPONENTS)), float(
-        np.clip(coefficients[2], *_EXPONENTS)
-    )
+    solution = np.linalg.lstsq(design, np.log(np.maximum(y, 1e-6)), rcond=None)[0]
+    return np.clip(solution[1:], *_EXPONENTS)
 
 
-def _polish(
+def _descend(
     log_n: Floats,
     log_t: Floats,
     y: Floats,
-    floors: tuple[float, float],
-    alpha: float,
-    beta: float,
-) -> Floats:
-    """(A, alpha, beta, D) at the local optimum next to the given exponents."""
-    x = np.exp(-alpha * log_n - beta * log_t)[None]
-    a, d, _ = (float(value[0]) for value in linear_part(x, y, floors))
-    free_floor = floors[0] < floors[1]
+    w: Floats,
+    low: Floats,
+    high: Floats,
+    exponents: Floats,
+) -> tuple[Floats, Floats]:
+    """Levenberg-Marquardt within the box, for all data sets side by side.
 
-    def unpack(p: Floats) -> Floats:
-        return p if free_floor else np.append(p, d)
+    A parameter on a bound that the gradient presses against is held there for the step.
+    """
+    alpha, beta = exponents[:, :1], exponents[:, 1:]
+    x = np.exp(-alpha * log_n - beta * log_t)  # (b, n)
+    # A rough A and D suffice here: the first step solves for both.
+    d = low[:, 3:]
+    a = (w * x * (y - d)).sum(1, keepdims=True) / (w * x * x).sum(1, keepdims=True)
+    theta = np.clip(np.column_stack([a, alpha, beta, d]), low, high)
+    residual, sse = _residual(theta, x, y, w)
+    damping = np.full(len(y), 1e-3)
+    diagonal = np.arange(4)
+    for _ in range(_STEPS):
+        jacobian = np.stack(
+            [x, -theta[:, :1] * x * log_n, -theta[:, :1] * x * log_t, np.ones_like(x)], axis=2
+        )
+        gradient = np.einsum("bn,bnk->bk", w * residual, jacobian)
+        normal = np.einsum("bn,bnk,bnl->bkl", w, jacobian, jacobian)
+        held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+        held |= low == high
+        scale = normal[:, diagonal, diagonal] * (1 + damping[:, None])
+        normal = np.where(held[:, :, None] | held[:, None, :], 0.0, normal)
+        normal[:, diagonal, diagonal] = np.where(held | (scale == 0), 1.0, scale)
+        step = np.linalg.solve(normal, np.where(held, 0.0, gradient)[:, :, None])[:, :, 0]
+        trial = np.clip(theta - step, low, high)
+        x_trial = np.exp(-trial[:, 1:2] * log_n - trial[:, 2:3] * log_t)
+        residual_trial, sse_trial = _residual(trial, x_trial, y, w)
+        better = sse_trial <= sse
+        settled = np.abs(sse - sse_trial) <= 1e-15 * sse
+        theta = np.where(better[:, None], trial, theta)
+        x = np.where(better[:, None], x_trial, x)
+        residual = np.where(better[:, None], residual_trial, residual)
+        sse = np.where(better, sse_trial, sse)
+        damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-14, 1e10)
+        if np.all(settled | (damping >= 1e10)):
+            break
+    return theta, sse
 
-    def residuals(p: Floats) -> Floats:
-        a_, alpha_, beta_, d_ = unpack(p)
-        return np.asarray(a_ * np.exp(-alpha_ * log_n - beta_ * log_t) + d_ - y)
 
-    start = np.array([a, alpha, beta, d] if free_floor else [a, alpha, beta])
-    low = np.array([0.0, _EXPONENTS[0], _EXPONENTS[0], floors[0]])[: start.size]
-    high = np.array([_MAX_AMPLITUDE, _EXPONENTS[1], _EXPONENTS[1], floors[1]])[: start.size]
-    inside = np.clip(start, low + 1e-12, high - 1e-12)
-    found = least_squares(
-        residuals,
-        inside,
-        bounds=(low, high),
-        x_scale=np.array([0.5, 0.05, 0.02, 0.1])[: start.size],
-        xtol=1e-15,
-        ftol=1e-15,
-        gtol=1e-15,
-    )
-    fit = unpack(found.x)
-    edge = {"lower": floors[0], "upper": floors[1]}.get(_bound(float(fit[3]), floors))
-    if free_floor and edge is not None:  # on its bound exactly, and three free parameters again
-        return _polish(log_n, log_t, y, (edge, edge), float(fit[1]), float(fit[2]))
-    return fit
+def _residual(theta: Floats, x: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats]:
+    residual = theta[:, :1] * x + theta[:, 3:] - y
+    return residual, (w * residual**2).sum(1)
 
 
-def _sse(log_n: Floats, log_t: Floats, y: Floats, p: Floats) -> float:
-    residual = p[0] * np.exp(-p[1] * log_n - p[2] * log_t) + p[3] - y
-    return float(residual @ residual)
-
-
-def _bound(value: float, bounds: tuple[float, float]) -> Bound:
-    if value - bounds[0] <= 1e-9:
+def _bound(value: float, low: float, high: float) -> Bound:
+    if value - low <= 1e-9:
         return "lower"
-    return "upper" if bounds[1] - value <= 1e-9 else "interior"
+    return "upper" if high - value <= 1e-9 else "interior"

@@ -18,11 +18,18 @@ from vlmscale.figures.style import MARKERS, use_house_style
 
 
 def draw_figure1(
-    points: pd.DataFrame, law: PowerLaw, *, text_tokens: Sequence[int], title: str
+    points: pd.DataFrame,
+    law: PowerLaw,
+    spread: pd.DataFrame,
+    *,
+    text_tokens: Sequence[int],
+    title: str,
 ) -> Figure:
     """One panel for each number of text tokens.
 
     points: columns llm, n_params_b, method, visual_tokens, error; one row a cell, seeds are averaged.
+    spread: intervals of the law, columns scheme, quantity, low, high; those of resampled sizes are
+    shown, or of resampled points where two sizes leave nothing to resample.
     """
     use_house_style()
     axes_of_cell = ["llm", "n_params_b", "method", "visual_tokens"]
@@ -37,7 +44,7 @@ def draw_figure1(
         cached = ", text cached" if q == 0 else ""
         ax.set_title(f"({'abcdefgh'[panel]}) Q = {q} text tokens{cached}", loc="left")
     axes[0][0].set_ylabel("average downstream error")
-    figure.legend(handles=_legend(looks, law), loc="outside right upper", fontsize="small")
+    figure.legend(handles=_legend(looks, law, spread), loc="outside right upper", fontsize="small")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -88,7 +95,14 @@ def draw_cost_panel(
     ax.set_xlabel("GFLOPs per question, 2N(Q + V)")
 
 
-def _legend(looks: Looks, law: PowerLaw) -> list[Line2D]:
+def _legend(looks: Looks, law: PowerLaw, spread: pd.DataFrame) -> list[Line2D]:
+    scheme = "sizes" if len(looks.colours) > 2 else "cases"
+    shown = spread[spread["scheme"] == scheme].set_index("quantity")
+    bounds: dict[str, list[float]] = shown[["low", "high"]].T.to_dict("list")  # type: ignore[assignment]
+    exponents = []
+    for symbol, name, value in (("α", "alpha", law.alpha), ("β", "beta", law.beta)):
+        low, high = bounds[name]
+        exponents.append(f"{symbol} = {value:.4f} [{low:.4f}, {high:.4f}]")
     note = f"D = {law.floor:.3g}" + ("" if law.floor_bound == "interior" else " (bound)")
     handles = [Line2D([], [], color=colour, label=llm) for llm, colour in looks.colours.items()]
     handles += [
@@ -96,6 +110,6 @@ def _legend(looks: Looks, law: PowerLaw) -> list[Line2D]:
         for count, marker in looks.markers.items()
     ]
     handles.append(Line2D([], [], color="0.2", ls=":", label="Pareto front, measured"))
-    for text in (f"α = {law.alpha:.4f}", f"β = {law.beta:.4f}", note):
+    for text in (*exponents, note, f"95 % intervals over {scheme}"):
         handles.append(Line2D([], [], ls="", label=text))
     return handles
