@@ -40,17 +40,27 @@ rule backbones:
 
 rule stage1:
     input:
-        expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=RUNS),
+        expand(
+            f"{OUT}/runs/{{run}}/stage1/{{file}}",
+            run=RUNS,
+            file=["projector.safetensors", "run.json"],
+        ),
 
 
 rule stage2:
     input:
-        expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
+        expand(
+            f"{OUT}/runs/{{run}}/stage2/{{file}}", run=RUNS, file=["model", "run.json"]
+        ),
 
 
 rule evaluate:
     input:
-        expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
+        expand(
+            f"{OUT}/cells/{{cell}}/{{table}}.parquet",
+            cell=CELLS,
+            table=["samples", "scores"],
+        ),
 
 
 rule all:
@@ -60,9 +70,10 @@ rule all:
         f"{OUT}/errors.parquet",
         f"{OUT}/laws.parquet",
         f"{OUT}/intervals.parquet",
+        f"{OUT}/forms.parquet",
         f"{OUT}/frontier.parquet",
         FIGURES,
-        # Asked for by name: snakemake would not miss an intermediate file whose products are there.
+        # Asked for by name: snakemake misses no intermediate file whose products are there.
         rules.stage1.input,
         rules.stage2.input,
         rules.evaluate.input,

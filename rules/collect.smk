@@ -30,6 +30,7 @@ rule fit:
     output:
         laws=f"{OUT}/laws.parquet",
         intervals=f"{OUT}/intervals.parquet",
+        forms=f"{OUT}/forms.parquet",
         frontier=f"{OUT}/frontier.parquet",
     log:
         f"{OUT}/logs/fit.log",

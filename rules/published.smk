@@ -6,6 +6,7 @@ rule published:
     input:
         f"{PUBLISHED}/laws.parquet",
         f"{PUBLISHED}/intervals.parquet",
+        f"{PUBLISHED}/forms.parquet",
         f"{PUBLISHED}/frontier.parquet",
         expand(
             f"{PUBLISHED}/figures/fig1_{{family}}.{{suffix}}",
@@ -37,6 +38,7 @@ use rule fit as published_fit with:
     output:
         laws=f"{PUBLISHED}/laws.parquet",
         intervals=f"{PUBLISHED}/intervals.parquet",
+        forms=f"{PUBLISHED}/forms.parquet",
         frontier=f"{PUBLISHED}/frontier.parquet",
     log:
         f"{PUBLISHED}/logs/fit.log",

@@ -34,7 +34,7 @@ def test_published_numbers(empty):
         results = [*out.glob("*.parquet"), *out.glob("figures/*")]
         contents.append({file: Path(file).read_bytes() for file in results})
     assert contents[0] == contents[1]
-    assert len(contents[0]) == 4 + 4
+    assert len(contents[0]) == 5 + 4
     laws = pd.read_parquet(out / "laws.parquet").set_index("family")
     law = laws.loc["reasoning"]
     found = (law["amplitude"], law["alpha"], law["beta"], law["sse"])

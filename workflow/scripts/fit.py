@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.fits import family_means, fit_laws, interval_table
+from vlmscale.analysis.fits import family_means, fit_laws, forms_table, interval_table
 from vlmscale.analysis.frontier import frontier_table
 from vlmscale.jobs import logged
 from vlmscale.tables import read_provenance, write_parquet
@@ -22,5 +22,6 @@ with logged(snakemake.log[0]):
     )
     write_parquet(Path(output.laws), laws, provenance)
     write_parquet(Path(output.intervals), spread, provenance)
+    write_parquet(Path(output.forms), forms_table(errors, params.series), provenance)
     frontier = frontier_table(errors, params.series, params.text_tokens)
     write_parquet(Path(output.frontier), frontier, provenance)

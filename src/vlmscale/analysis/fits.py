@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.bootstrap import SCHEMES, bootstrap, intervals
+from vlmscale.analysis.forms import compare_forms
 from vlmscale.analysis.laws import PowerLaw, fit_power_law
 from vlmscale.errors import UserError
 
@@ -57,6 +58,18 @@ def interval_table(
             resampled = bootstrap(points, law_of(row), scheme, draws=draws, seed=seed)
             table = intervals(resampled, text_tokens, most)
             about = {"series": row["series"], "family": row["family"], "scheme": scheme}
+            tables.append(table.assign(**about)[[*about, *table]])
+    return pd.concat(tables, ignore_index=True)
+
+
+def forms_table(errors: pd.DataFrame, series: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The law beside its rivals (forms.py) for each series and family; seeds are points of their own."""
+    tables = []
+    for name, methods in series.items():
+        mine = errors[errors["method"].isin(methods) & (errors["role"] == "fit")]
+        for family, points in mine.groupby("family", sort=False):
+            about = {"series": name, "family": family}
+            table = compare_forms(points)
             tables.append(table.assign(**about)[[*about, *table]])
     return pd.concat(tables, ignore_index=True)
 
