@@ -22,8 +22,8 @@ def study():
 @pytest.fixture(scope="session")
 def splits(study, tmp_path_factory):
     """A few samples of every split of the smoke study's world: folder by split name."""
-    from vlmscale.config import Counts
     from vlmscale.data.world.generate import generate
+    from vlmscale.settings import Counts
 
     folder = tmp_path_factory.mktemp("world")
     counts = {

@@ -52,7 +52,8 @@ def test_closure_reaches_imports_and_no_other_method():
             False,
         ),
         ("models/projectors/tokenpacker.py", "std=0.02", "std=0.03", False),
-        ("analysis/laws.py", "_NODES = 41", "_NODES = 21", False),
+        ("config.py", "class Evaluation(", "class Evaluate(", False),
+        ("analysis/laws.py", "_NODES = 15", "_NODES = 11", False),
     ],
 )
 def test_what_changes_it(copied, file, old, new, changes):
@@ -65,9 +66,9 @@ def test_a_script_counts_with_what_it_imports(tmp_path, copied):
     script = tmp_path / "fit.py"
     script.write_text("from vlmscale.analysis.laws import fit_power_law\n")
     before = fingerprint(scripts=[script])
-    copied("analysis/laws.py", "_NODES = 41", "_NODES = 21")
+    copied("analysis/laws.py", "_NODES = 15", "_NODES = 11")
     assert fingerprint(scripts=[script]) != before
-    copied("analysis/laws.py", "_NODES = 21", "_NODES = 41")
+    copied("analysis/laws.py", "_NODES = 11", "_NODES = 15")
     assert fingerprint(scripts=[script]) == before
     script.write_text("from vlmscale.analysis.laws import PowerLaw\n")
     module._syntax.cache_clear()

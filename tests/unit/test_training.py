@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vlmscale.config import Recipe
 from vlmscale.errors import UserError
 from vlmscale.methods import method
 from vlmscale.models.checkpoint import load
+from vlmscale.settings import Recipe
 from vlmscale.training.launch import launch, prepare
 from vlmscale.training.loop import last_checkpoint, locked, optimise
 from vlmscale.training.spec import StageSpec

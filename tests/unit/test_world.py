@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from vlmscale.config import Counts, World
 from vlmscale.data.images import decode, image_key
 from vlmscale.data.shards import shard_files
 from vlmscale.data.world.generate import generate, is_test
 from vlmscale.data.world.questions import PAGE_FAMILIES, SCENE_FAMILIES, caption, conversation
 from vlmscale.data.world.render import render_page, render_scene
 from vlmscale.data.world.scenes import Facts, Object, Page, Scene, draw_page, draw_scene
+from vlmscale.settings import Counts, World
 
 WORLD = World()
 FACTS = Facts.of(WORLD)

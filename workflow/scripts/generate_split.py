@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from vlmscale.config import Counts, World
 from vlmscale.data.world.generate import generate
 from vlmscale.jobs import logged
+from vlmscale.settings import Counts, World
 
 with logged(snakemake.log[0]):
     generate(

@@ -24,9 +24,9 @@ from transformers import (
 )
 from transformers.integrations import TensorBoardCallback
 
-from vlmscale.config import Recipe
 from vlmscale.errors import UserError
 from vlmscale.provenance import read_json, write_json
+from vlmscale.settings import Recipe
 
 # Written into a Trainer checkpoint when all of it is on disk; one without is never resumed from.
 _COMPLETE = "complete"

@@ -6,7 +6,7 @@ Needs no torch.
 from pathlib import Path
 from typing import Literal
 
-from vlmscale.config import Frozen, Recipe, Tower, Transformer
+from vlmscale.settings import Frozen, Recipe, Tower, Transformer
 
 
 class Paths(Frozen):

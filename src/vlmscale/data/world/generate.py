@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from vlmscale.config import Counts, World
 from vlmscale.data.images import image_key, png
 from vlmscale.data.shards import IMAGE_TOKEN, QUESTION, SAMPLE, TAGGED, write_split
 from vlmscale.data.world.questions import (
@@ -23,6 +22,7 @@ from vlmscale.data.world.questions import (
 )
 from vlmscale.data.world.render import Picture, render_page, render_scene
 from vlmscale.data.world.scenes import Facts, Page, Scene, draw_page, draw_scene
+from vlmscale.settings import Counts, World
 
 Row = dict[str, Any]
 # One image in ten is for testing.

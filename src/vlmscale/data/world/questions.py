@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vlmscale.config import World
 from vlmscale.data.world.scenes import COLOURS, SHAPES, Facts, Page, Scene
+from vlmscale.settings import World
 
 Turn = tuple[str, str]  # question, answer
 CAPTION_REQUESTS = ("describe the image .", "what is shown ?", "what do you see ?")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vlmscale.config import World
 from vlmscale.data.world.scenes import COLOURS, LETTERS, SHAPES, Object, Page, Scene
+from vlmscale.settings import World
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlmscale.config import World
+from vlmscale.settings import World
 
 COLOURS = {
     "red": (225, 45, 45),

@@ -1,0 +1,98 @@
+"""Settings that library functions take: pieces of a study's config, each the argument of something.
+
+They stand apart from config.py, so that a new key of the config does not touch the code of old results.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class World(Frozen):
+    """The generated world: what exists in it. How much of it is drawn stands under `data`."""
+
+    seed: NonNegativeInt = 0
+    image_size: PositiveInt = Field(48, description="side of the square images, pixels")
+    colours: int = Field(8, ge=2, le=8)
+    shapes: int = Field(8, ge=2, le=8)
+    objects: int = Field(3, ge=1, le=4, description="most objects in a scene")
+    relations: PositiveInt = Field(8, description="relations a (colour, shape) pair has facts in")
+    values: int = Field(16, ge=2, le=64, description="possible values of a fact")
+    alphabet: int = Field(12, ge=2, le=26, description="letters that occur on pages")
+    lines: int = Field(2, ge=1, le=4, description="lines of a page")
+    columns: int = Field(2, ge=1, le=4, description="letters in a line")
+
+    @model_validator(mode="after")
+    def _a_colour_is_left(self) -> "World":
+        if self.objects >= self.colours:
+            raise ValueError(
+                f"objects {self.objects} must be fewer than colours {self.colours}: no colour occurs "
+                "twice in a scene, and one must be absent"
+            )
+        return self
+
+
+class Counts(Frozen):
+    """Samples of a split, by kind."""
+
+    scenes: int = Field(0, ge=0, description="images with coloured shapes (reasoning questions)")
+    pages: int = Field(0, ge=0, description="images with letters (reading questions)")
+    text: int = Field(0, ge=0, description="conversations without an image")
+
+
+class Recipe(Frozen):
+    """One optimisation: AdamW, cosine schedule to zero after a linear warm-up, gradient clip 1."""
+
+    epochs: float | None = Field(None, gt=0, description="passes over the data; or give `steps`")
+    steps: PositiveInt | None = Field(None, description="optimiser steps; or give `epochs`")
+    batch_size: PositiveInt = Field(description="samples per optimiser step")
+    learning_rate: float = Field(gt=0)
+    projector_learning_rate: float | None = Field(
+        None, gt=0, description="of the projector, where it differs from the LLM's"
+    )
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_length: PositiveInt = Field(2048, description="tokens, visual tokens included")
+    checkpoint_every: PositiveInt = Field(500, description="steps between training checkpoints")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Recipe":
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        return self
+
+
+class Transformer(Frozen):
+    """Shape and pretraining of a backbone that the study makes from nothing."""
+
+    hidden_size: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    intermediate_size: PositiveInt
+    recipe: Recipe
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Transformer":
+        if self.hidden_size % self.heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}"
+            )
+        return self
+
+
+class Tower(Transformer):
+    """The vision tower, a CLIP vision transformer; frozen once it is made."""
+
+    patch_size: PositiveInt
+    feature_layers: tuple[int, ...] = Field(
+        description="hidden states handed to the compressors, joined on channels; the last one is "
+        "`patches` (CLIP ViT-L/14: 12, 16, 22, 23)"
+    )
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> "Tower":
+        if not self.feature_layers or not all(0 <= i <= self.layers for i in self.feature_layers):
+            raise ValueError(f"feature_layers must be between 0 and layers={self.layers}")
+        return self
