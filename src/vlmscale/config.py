@@ -167,7 +167,12 @@ def validate(raw: dict[str, Any], source: str) -> Study:
         return Study.model_validate(raw)
     except ValidationError as error:
         lines = []
+        places = [e["loc"] for e in error.errors()]
         for e in error.errors():
+            if any(
+                place != e["loc"] and place[: len(e["loc"])] == e["loc"] != () for place in places
+            ):
+                continue  # follows from an error further down, which is listed
             key = ".".join(map(str, e["loc"]))
             if e["type"] == "extra_forbidden":
                 lines.append(

@@ -82,6 +82,15 @@ def test_a_file_that_is_no_yaml(tmp_path):
         load_study(file)
 
 
+def test_an_error_is_told_once(raw):
+    raw["grid"][0]["sedes"] = raw["grid"][0].pop("seeds")
+    raw["grid"][1]["seeds"] = []
+    with pytest.raises(UserError) as caught:
+        validate(raw, "x")
+    keys = [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]]
+    assert sorted(keys) == ["grid.0.sedes", "grid.0.seeds", "grid.1.seeds"]
+
+
 def test_cells_and_runs(study, tmp_path):
     cells, runs = expand(study)
     assert len(cells) == len(runs) == 14
