@@ -118,11 +118,11 @@ def test_points_that_cannot_be_fitted(change, words):
 
 def test_optimal_tokens():
     law = fit_power_law(released("reasoning"))
-    assert optimal_tokens(law, 0, low=1, high=576) == 1
-    assert optimal_tokens(law, 50, low=1, high=576) == pytest.approx(13.52, abs=0.01)
-    assert optimal_tokens(law, 10_000, low=1, high=576) == 576
+    assert optimal_tokens(law.ratio, 0, low=1, high=576) == 1
+    assert optimal_tokens(law.ratio, 50, low=1, high=576) == pytest.approx(13.52, abs=0.01)
+    assert optimal_tokens(law.ratio, 10_000, low=1, high=576) == 576
     ocr = fit_power_law(released("ocr"))
-    assert optimal_tokens(ocr, 50, low=1, high=576) == 576
+    assert optimal_tokens(ocr.ratio, 50, low=1, high=576) == 576
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=20))

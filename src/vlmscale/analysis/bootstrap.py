@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from vlmscale.analysis.frontier import optimal_tokens
 from vlmscale.analysis.laws import Floats, PowerLaw, fit_many, logs
 
 Scheme = Literal["cases", "residual", "wild", "sizes"]
@@ -78,11 +79,11 @@ def intervals(draws: pd.DataFrame, text_tokens: Sequence[int], max_tokens: int) 
     three times: the share of draws in which the LLM's size matters more than the tokens.
     """
     quantities = {name: draws[name].to_numpy() for name in ("alpha", "beta", "floor", "ratio")}
-    with np.errstate(divide="ignore"):
-        per_text = 1 / np.maximum(quantities["ratio"] - 1, 0)  # infinite where ratio <= 1
     for q in text_tokens:
         if q > 0:
-            quantities[f"tokens_at_{q}"] = np.clip(q * per_text, 1, max_tokens)
+            quantities[f"tokens_at_{q}"] = optimal_tokens(
+                quantities["ratio"], q, low=1, high=max_tokens
+            )
     # A draw, never a mean of two: infinite ratios stay infinite instead of becoming undefined.
     rows = [
         {

@@ -173,6 +173,7 @@ def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
     check_points(points)
     log_n, log_t, y = logs(points)
     n = len(y)
+    groups = {"point": np.arange(n), "size": log_n, "count": log_t}
     rows = []
     for form in FORMS:
         k = len(form.parameters)
@@ -187,15 +188,12 @@ def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
                 "sse": sse,
                 "aicc": _aicc(sse, n, k + 1),
                 "bic": n * np.log(sse / n) + (k + 1) * np.log(n),
-                "rmse_left_out_point": _rmse(
-                    _left_out(form, log_n, log_t, y, [np.arange(n) == i for i in range(n)])
-                ),
-                "rmse_left_out_size": _rmse(
-                    _left_out(form, log_n, log_t, y, [log_n == v for v in np.unique(log_n)])
-                ),
-                "rmse_left_out_count": _rmse(
-                    _left_out(form, log_n, log_t, y, [log_t == v for v in np.unique(log_t)])
-                ),
+                **{
+                    f"rmse_left_out_{what}": _rmse(
+                        _left_out(form, log_n, log_t, y, [values == v for v in np.unique(values)])
+                    )
+                    for what, values in groups.items()
+                },
                 "rmse_largest_size": _rmse(missed),
                 "mean_percent_largest_size": float(relative.mean()),
                 "max_percent_largest_size": float(relative.max()),

@@ -7,7 +7,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from vlmscale.analysis.flops import prefill_gflops
-from vlmscale.analysis.laws import PowerLaw
 
 
 def pareto(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
@@ -21,15 +20,17 @@ def pareto(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
     return order[error[order] < best]
 
 
-def optimal_tokens(law: PowerLaw, text_tokens: float, *, low: float, high: float) -> float:
+def optimal_tokens(
+    ratio: ArrayLike, text_tokens: float, *, low: float, high: float
+) -> NDArray[np.float64]:
     """The number of visual tokens of lowest error at any fixed cost 2 N (Q + V), N continuous.
 
-    T* = Q / (alpha / beta - 1), within [low, high]; `high` when alpha <= beta, since then error falls
-    in T throughout. Neither A, nor D, nor the budget enters.
+    ratio: alpha / beta of a law, or of many. T* = Q / (ratio - 1), within [low, high]; `high` when
+    ratio <= 1, since then error falls in T throughout. Neither A, nor D, nor the budget enters.
     """
-    if law.alpha <= law.beta:
-        return high
-    return float(np.clip(law.beta * text_tokens / (law.alpha - law.beta), low, high))
+    excess = np.asarray(ratio, float) - 1
+    best = np.divide(text_tokens, excess, out=np.full_like(excess, np.inf), where=excess > 0)
+    return np.asarray(np.clip(best, low, high))
 
 
 def frontier_table(
