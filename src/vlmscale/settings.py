@@ -5,6 +5,9 @@ They stand apart from config.py, so that a new key of the config does not touch 
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
+# Where a conversation shows its image, in the LLaVA format and in every tokenizer's vocabulary.
+IMAGE_TOKEN = "<image>"
+
 
 class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -16,8 +16,8 @@ from datasets import Features, Image, List, Value
 
 from vlmscale.errors import UserError
 from vlmscale.provenance import atomic_path, read_json, write_json
+from vlmscale.settings import IMAGE_TOKEN
 
-IMAGE_TOKEN = "<image>"
 SAMPLE = Features(
     {
         "id": Value("string"),

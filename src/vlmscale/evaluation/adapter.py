@@ -11,6 +11,7 @@ from vlmscale.data.images import image_key
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import load
 from vlmscale.models.feature_store import FeatureStore
+from vlmscale.settings import IMAGE_TOKEN
 
 # Given by some tasks, understood by their own adapters only.
 _FOREIGN = ("until", "image_aspect_ratio")
@@ -97,7 +98,7 @@ class VlmScale(lmms):
                     f"{task}, question {doc_id}: {len(visuals)} images; only one is read"
                 )
             images.append(visuals[0] if visuals else None)
-            questions.append(context.replace("<image>", "").strip())
+            questions.append(context.replace(IMAGE_TOKEN, "").strip())
         inputs = self.processor.ask(images, questions)
         if self.features is not None and "pixel_values" in inputs:
             del inputs["pixel_values"]

@@ -15,10 +15,10 @@ from transformers import (
 )
 
 from vlmscale.errors import UserError
-from vlmscale.models.conversation import IMAGE_TOKEN
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm, VlmConfig
 from vlmscale.provenance import read_json
+from vlmscale.settings import IMAGE_TOKEN
 
 
 def check_folder(folder: Path, *extra: str) -> None:

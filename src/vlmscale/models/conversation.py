@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-IMAGE_TOKEN = "<image>"
+from vlmscale.settings import IMAGE_TOKEN
+
 IGNORED = -100  # label of tokens without a loss
 # What stands for the question when there is none, as in the released QueCC code.
 _NO_QUESTION = "image"

@@ -24,8 +24,9 @@ from transformers import (
 from vlmscale.data.images import decode
 from vlmscale.data.shards import shard_files
 from vlmscale.models.checkpoint import load_tokenizer
-from vlmscale.models.conversation import IMAGE_TOKEN, TEMPLATES
+from vlmscale.models.conversation import TEMPLATES
 from vlmscale.provenance import atomic_path, versions, write_json
+from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.data import Collate, Conversations, read_rows
 from vlmscale.training.loop import Outcome, discard, optimise
 from vlmscale.training.spec import LlmSpec, TowerSpec

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vlmscale.data.images import image_key, png
-from vlmscale.data.shards import IMAGE_TOKEN, QUESTION, SAMPLE, TAGGED, write_split
+from vlmscale.data.shards import QUESTION, SAMPLE, TAGGED, write_split
 from vlmscale.data.world.questions import (
     CAPTION_REQUESTS,
     PAGE_FAMILIES,
@@ -22,7 +22,7 @@ from vlmscale.data.world.questions import (
 )
 from vlmscale.data.world.render import Picture, render_page, render_scene
 from vlmscale.data.world.scenes import Facts, Page, Scene, draw_page, draw_scene
-from vlmscale.settings import Counts, World
+from vlmscale.settings import IMAGE_TOKEN, Counts, World
 
 Row = dict[str, Any]
 # One image in ten is for testing.
