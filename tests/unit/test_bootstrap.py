@@ -4,10 +4,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.bootstrap import SCHEMES, bootstrap, intervals
+from vlmscale.analysis.bootstrap import (
+    SAMPLE_SCHEMES,
+    SCHEMES,
+    bootstrap,
+    bootstrap_samples,
+    intervals,
+)
 from vlmscale.analysis.laws import fit_power_law
+from vlmscale.errors import UserError
 
 from .test_laws import design, released
+
+
+def repeated(points):
+    """Three training seeds of every cell, which differ a little."""
+    noise = np.random.default_rng(5).normal(0, 0.003, (3, len(points)))
+    return pd.concat(
+        [points.assign(seed=s, error=points["error"] + noise[s]) for s in range(3)],
+        ignore_index=True,
+    )
 
 
 def summary(points, scheme):
@@ -67,7 +83,7 @@ def test_released_ocr_scores(scheme, share):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_same_seed_same_draws(scheme):
-    points = released("reasoning")
+    points = repeated(released("reasoning"))
     law = fit_power_law(points)
     one, same, other = (bootstrap(points, law, scheme, draws=50, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one, same)
@@ -93,3 +109,81 @@ def test_a_draw_of_sizes_has_at_least_two():
     draws = bootstrap(points, fit_power_law(points), "sizes", draws=200, seed=0)
     assert np.isfinite(draws[["alpha", "beta"]]).all().all()
     assert draws["alpha"].nunique() == 1  # with two sizes, every such draw is the data itself
+
+
+def test_seeds_are_drawn_within_their_cell():
+    """Every cell keeps its weight, so cells that do not differ between seeds give no spread."""
+    points = pd.concat([released("reasoning").assign(seed=s) for s in range(3)], ignore_index=True)
+    law = fit_power_law(points)
+    draws = bootstrap(points, law, "seeds", draws=100, seed=0)
+    assert draws["ratio"].to_numpy() == pytest.approx(law.ratio, rel=1e-6)
+    spread = bootstrap(repeated(released("reasoning")), law, "seeds", draws=200, seed=0)["ratio"]
+    assert 0.01 < spread.std() < 0.5
+
+
+def answered(points, benchmarks=3, questions=200, seed=0):
+    """Cells with answers to questions, right with the probability that `points` gives, and easier benchmarks."""
+    rng = np.random.default_rng(seed)
+    cells = points.reset_index(drop=True).assign(cell=[f"c{i}" for i in range(len(points))])
+    frames = []
+    for b in range(benchmarks):
+        luck = rng.uniform(size=questions)  # the same questions are hard for every cell
+        for cell, error in zip(cells["cell"], cells["error"], strict=True):
+            right = luck > error + 0.05 * (b - 1)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "cell": cell,
+                        "benchmark": f"b{b}",
+                        "id": np.arange(questions),
+                        "score": right.astype(float),
+                    }
+                )
+            )
+    samples = pd.concat(frames, ignore_index=True)
+    means = samples.groupby(["cell", "benchmark"])["score"].mean().groupby("cell").mean()
+    return cells.assign(error=1 - cells["cell"].map(means)), samples
+
+
+@pytest.mark.parametrize("scheme", SAMPLE_SCHEMES)
+def test_resampled_answers_vary_about_the_law(scheme):
+    points, samples = answered(design(0.6, 0.3, 0.1, 0.0))
+    law = fit_power_law(points)
+    draws, same, other = (
+        bootstrap_samples(points, samples, scheme, draws=300, seed=seed) for seed in (0, 0, 1)
+    )
+    pd.testing.assert_frame_equal(draws, same)
+    assert not draws.equals(other)
+    low, high = draws["alpha"].quantile([0.025, 0.975])
+    assert low < law.alpha < high
+
+
+def test_the_questions_scheme_is_the_plain_computation():
+    """One draw by hand: the same resample of each benchmark for every cell, averaged, refitted."""
+    points, samples = answered(design(0.6, 0.3, 0.1, 0.0), questions=50)
+    rng = np.random.default_rng(3)
+    means = []
+    for _, answers in samples.groupby("benchmark"):
+        counts = rng.multinomial(50, np.full(50, 1 / 50), size=1)[0]
+        chosen = np.repeat(np.arange(50), counts)
+        table = answers.pivot(index="id", columns="cell", values="score")[points["cell"]]
+        means.append(table.loc[chosen].mean().to_numpy())
+    law = fit_power_law(points.assign(error=1 - np.mean(means, axis=0)))
+    drawn = bootstrap_samples(points, samples, "questions", draws=1, seed=3).iloc[0]
+    assert (drawn["alpha"], drawn["beta"]) == pytest.approx((law.alpha, law.beta), rel=1e-5)
+
+
+def test_more_questions_narrow_the_interval():
+    widths = []
+    for questions in (50, 2000):
+        points, samples = answered(design(0.6, 0.3, 0.1, 0.0), questions=questions)
+        draws = bootstrap_samples(points, samples, "questions", draws=200, seed=0)
+        widths.append(np.subtract(*draws["alpha"].quantile([0.975, 0.025])))
+    assert widths[1] < widths[0] / 2
+
+
+def test_a_cell_without_some_answers_is_named():
+    points, samples = answered(design(0.6, 0.3, 0.1, 0.0))
+    missing = samples.drop(samples[(samples["cell"] == "c3") & (samples["id"] == 7)].index)
+    with pytest.raises(UserError, match="samples of b0: cell c3 lacks questions"):
+        bootstrap_samples(points, missing, "questions", draws=2, seed=0)

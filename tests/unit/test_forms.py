@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vlmscale.analysis.forms import FORMS, compare_forms
 from vlmscale.analysis.laws import logs
@@ -75,6 +77,51 @@ def test_a_planted_form_is_recovered(form):
     log_n, log_t, _ = logs(design(0.5, 0.1, 0.1, 0.0))
     y = form.predict(planted, log_n, log_t)
     assert form.fit(log_n, log_t, y) == pytest.approx(planted, rel=2e-3)
+
+
+# Of each parameter a range in which the form stays within (0, 1) on the design, and is identified.
+RANGES = {
+    "A": (0.3, 0.45),
+    "B": (0.2, 0.4),
+    "alpha": (0.05, 0.4),
+    "beta": (0.03, 0.3),
+    "gamma": (0.0, 0.02),
+    "D": (0.0, 0.1),
+    "c": (0.5, 0.7),
+    "a": (0.01, 0.06),
+    "b": (0.005, 0.03),
+    "g": (0.0, 0.004),
+}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_any_planted_form_is_recovered(form, data):
+    """By its predictions: parameters of additive forms can be soft where the law they draw is not."""
+    planted = np.array([data.draw(st.floats(*RANGES[name]), name) for name in form.parameters])
+    log_n, log_t, _ = logs(design(0.5, 0.1, 0.1, 0.0))
+    y = form.predict(planted, log_n, log_t)
+    found = form.predict(form.fit(log_n, log_t, y), log_n, log_t)
+    assert found == pytest.approx(y, abs=2e-5)
+
+
+def test_left_out_errors_of_the_reference():
+    table = compare_forms(released("reasoning")).set_index("form")
+    # leave-one-size-out and leave-one-count-out of the product law, averaged over what is left out
+    by_size = np.array([0.00541, 0.00506, 0.00522, 0.00266])
+    by_count = np.array([0.00455, 0.00475, 0.00273, 0.00211, 0.00465, 0.00367, 0.00465])
+    row = table.loc["product"]
+    assert row["rmse_left_out_size"] == pytest.approx(np.sqrt((by_size**2).mean()), rel=5e-3)
+    assert row["rmse_left_out_count"] == pytest.approx(np.sqrt((by_count**2).mean()), rel=5e-3)
+    percent = row[["mean_percent_largest_size", "max_percent_largest_size"]].tolist()
+    assert percent == pytest.approx([0.450, 0.972], abs=1e-3)
+
+
+def test_a_form_without_a_miss_comes_first():
+    table = compare_forms(design(0.5, 0.1, 0.03, 0.0))
+    assert table["form"][0].startswith("product")
+    assert not table["aicc"].isna().any()
 
 
 def test_a_small_grid_leaves_predictions_missing():

@@ -6,6 +6,14 @@
 | residual | residuals, which are added to the fitted law                                       |
 | wild     | signs of residuals                                                                 |
 | sizes    | whole LLM sizes: points of a size share one LLM. The honest one, coarse for few    |
+| seeds    | training seeds within each (LLM, method, count); needs repeats                     |
+
+From answers to single questions, kept by an evaluation:
+
+| scheme     | resamples                                                                        |
+|------------|----------------------------------------------------------------------------------|
+| questions  | questions within each benchmark, the same ones for every cell                    |
+| benchmarks | whole benchmarks of the family's average                                         |
 """
 
 from collections.abc import Sequence
@@ -14,12 +22,16 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.frontier import optimal_tokens
-from vlmscale.analysis.laws import Floats, PowerLaw, fit_many, logs
+from vlmscale.analysis.laws import Floats, PowerLaw, check_points, fit_many, logs, ratios
+from vlmscale.analysis.optimum import optimal_tokens
+from vlmscale.errors import UserError
 
-Scheme = Literal["cases", "residual", "wild", "sizes"]
+Scheme = Literal["cases", "residual", "wild", "sizes", "seeds"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+SampleScheme = Literal["questions", "benchmarks"]
+SAMPLE_SCHEMES: tuple[SampleScheme, ...] = get_args(SampleScheme)
 _PARAMETERS = 4  # of the law, for the inflation of residuals; 3 with a fixed D
+_CHUNK = 250  # draws at once, which bounds the memory
 _QUANTILES = {"low": 0.025, "median": 0.5, "high": 0.975}
 
 
@@ -45,20 +57,83 @@ def bootstrap(
         weights = rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
     elif scheme == "sizes":
         weights = _size_weights(points["n_params_b"].to_numpy(), draws, rng)
+    elif scheme == "seeds":
+        weights = _seed_weights(points, draws, rng)
     else:
         fitted = law.predict(np.exp(log_n), np.exp(log_t))
         free = _PARAMETERS - (floor is not None or law.floor_bound != "interior")
+        if n <= free:
+            raise UserError(f"{n} points have no residuals to resample: the law has {free} parameters")
         residual = (y - fitted) * np.sqrt(n / (n - free))
         if scheme == "residual":
             residual = residual - residual.mean()
             errors = fitted + residual[rng.integers(n, size=(draws, n))]
         else:
             errors = fitted + residual * rng.choice([-1.0, 1.0], size=(draws, n))
+    return _refit(log_n, log_t, errors, weights, floor)
+
+
+def bootstrap_samples(
+    points: pd.DataFrame,
+    samples: pd.DataFrame,
+    scheme: SampleScheme,
+    *,
+    draws: int,
+    seed: int,
+    floor: float | None = None,
+) -> pd.DataFrame:
+    """Refit errors averaged anew over resampled questions or benchmarks; result as of bootstrap().
+
+    points: one row a cell, columns cell, n_params_b, visual_tokens, error. samples: columns cell,
+    benchmark, id, score, of one family. Every cell sees the same resample, which keeps what cells have
+    in common. Raises UserError when a cell lacks a question that another has.
+    """
+    check_points(points)
+    rng = np.random.default_rng(seed)
+    means = []  # per benchmark the average score of each cell in each draw, (draws, cells)
+    for benchmark, answers in samples.groupby("benchmark", sort=True):
+        table = answers.pivot(index="cell", columns="id", values="score")
+        table = table.reindex(points["cell"])
+        if table.isna().any(axis=None):
+            cell = table.index[table.isna().any(axis=1)][0]
+            raise UserError(
+                f"samples of {benchmark}: cell {cell} lacks questions that others have; evaluate it again"
+            )
+        scores = table.to_numpy(float)
+        n = scores.shape[1]
+        if scheme == "benchmarks":
+            means.append(np.tile(scores.mean(1), (draws, 1)))
+            continue
+        counts = (
+            rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start))
+            for start in range(0, draws, _CHUNK)
+        )
+        means.append(np.concatenate([chunk @ scores.T / n for chunk in counts]))
+    if scheme == "benchmarks":
+        chosen = rng.multinomial(len(means), np.full(len(means), 1 / len(means)), size=draws)
+        average = np.einsum("db,bdc->dc", chosen / len(means), np.stack(means))
+    else:
+        average = np.mean(means, axis=0)
+    log_n, log_t, _ = logs(points)
+    return _refit(log_n, log_t, 1 - average, np.ones_like(average), floor)
+
+
+def _refit(
+    log_n: Floats, log_t: Floats, errors: Floats, weights: Floats, floor: float | None
+) -> pd.DataFrame:
     theta, _ = fit_many(log_n, log_t, errors, weights, floor=floor)
     table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = table["alpha"].to_numpy() / table["beta"].to_numpy()
-    return table.assign(ratio=np.where(table["beta"] > 0, ratio, np.inf))
+    return table.assign(ratio=ratios(table["alpha"], table["beta"]))
+
+
+def _seed_weights(points: pd.DataFrame, draws: int, rng: np.random.Generator) -> Floats:
+    """How often each point is drawn when the seeds of each (LLM, method, count) are."""
+    weights = np.zeros((draws, len(points)))
+    repeated = ["n_params_b", "visual_tokens", *(c for c in ("llm", "method") if c in points)]
+    for rows in points.groupby(repeated).indices.values():
+        k = len(rows)
+        weights[:, rows] = rng.multinomial(k, np.full(k, 1 / k), size=draws)
+    return weights
 
 
 def _size_weights(sizes: Floats, draws: int, rng: np.random.Generator) -> Floats:

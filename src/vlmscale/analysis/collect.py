@@ -33,13 +33,31 @@ def chance_levels(samples: pd.DataFrame) -> pd.DataFrame:
     return share.rename("chance").reset_index()
 
 
+def samples_table(
+    samples: Mapping[str, pd.DataFrame], scores: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """The score of every question of every cell: columns cell, family, benchmark, id, score.
+
+    By cell, samples: columns benchmark, id, score; scores: columns benchmark, family.
+    """
+    frames = [
+        answers.merge(scores[cell][["benchmark", "family"]], on="benchmark").assign(cell=cell)
+        for cell, answers in samples.items()
+    ]
+    return pd.concat(frames, ignore_index=True)[["cell", "family", "benchmark", "id", "score"]]
+
+
 def errors_table(
-    cells: pd.DataFrame, scores: Mapping[str, pd.DataFrame], parameters: Mapping[str, int]
+    cells: pd.DataFrame,
+    scores: Mapping[str, pd.DataFrame],
+    parameters: Mapping[str, int],
+    non_embedding: Mapping[str, int],
 ) -> pd.DataFrame:
     """One row a cell and benchmark, and one a cell and family (benchmark "mean").
 
     cells: columns CELL_COLUMNS. scores: by cell, columns benchmark, family, metric, score, n.
-    parameters: by LLM, all parameters. A cell without scores is left out, never zero.
+    parameters: by LLM, all parameters; non_embedding: without embeddings and head. `n_params_b` is the
+    size axis of the laws, which `size_axis` names. A cell without scores is left out, never zero.
     """
     frames = []
     for cell in cells.to_dict("records"):
@@ -52,6 +70,9 @@ def errors_table(
         frames.append(rows.assign(**{column: cell[column] for column in CELL_COLUMNS}))
     table = pd.concat(frames, ignore_index=True)
     table["n_params_b"] = table["llm"].map(parameters).astype(float) / 1e9
+    table["non_embedding_b"] = table["llm"].map(non_embedding).astype(float) / 1e9
+    table["size_axis"] = "total"
     table["error"] = 1 - table["score"]
-    order = [*CELL_COLUMNS, "n_params_b", "family", "benchmark", "metric", "score", "error", "n"]
+    sizes = ["n_params_b", "size_axis", "non_embedding_b"]
+    order = [*CELL_COLUMNS, *sizes, "family", "benchmark", "metric", "score", "error", "n"]
     return table[order]

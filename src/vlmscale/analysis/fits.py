@@ -1,15 +1,27 @@
-"""The laws of a study, as tables."""
+"""The laws of a study, as tables: one row or more for each series (a named set of methods) and family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.bootstrap import SCHEMES, bootstrap, intervals
+from vlmscale.analysis.asymptotic import delta_method, jackknife
+from vlmscale.analysis.bootstrap import (
+    SAMPLE_SCHEMES,
+    Scheme,
+    bootstrap,
+    bootstrap_samples,
+    intervals,
+)
 from vlmscale.analysis.forms import compare_forms
-from vlmscale.analysis.laws import PowerLaw, fit_power_law
+from vlmscale.analysis.laws import PowerLaw, fit_power_law, profile_floor
+from vlmscale.analysis.variants import variants
 from vlmscale.errors import UserError
+
+Series = Mapping[str, Sequence[str]]
+Key = tuple[str, str]  # series, family
+Make = Callable[[pd.DataFrame, Key], pd.DataFrame]
 
 
 def family_means(errors: pd.DataFrame) -> pd.DataFrame:
@@ -17,59 +29,133 @@ def family_means(errors: pd.DataFrame) -> pd.DataFrame:
     return errors[errors["benchmark"] == "mean"]
 
 
-def fit_laws(errors: pd.DataFrame, series: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def fitted_points(errors: pd.DataFrame, methods: Sequence[str], family: str) -> pd.DataFrame:
+    """The cells that one law is fitted on: its methods, its family, role "fit"."""
+    mine = errors["method"].isin(methods) & (errors["family"] == family) & (errors["role"] == "fit")
+    return errors[mine]
+
+
+def fit_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """The law of each series (name -> methods) and family, fitted on the cells of role "fit".
 
     errors: the family means of errors_table, or published numbers in the same columns.
     """
-    rows: list[dict[str, Any]] = []
-    for name, methods in series.items():
-        mine = errors[errors["method"].isin(methods)]
-        for family, points in mine.groupby("family", sort=False):
-            fitted = points[points["role"] == "fit"]
-            try:
-                law = fit_power_law(fitted)
-            except UserError as error:
-                raise UserError(f"law {name}, {family}: {error}") from None
-            rows.append({"series": name, "family": family, **law_row(law, fitted)})
-    return pd.DataFrame(rows)
+
+    def fit(points: pd.DataFrame, _: Key) -> pd.DataFrame:
+        (axis,) = points["size_axis"].unique()
+        return pd.DataFrame([{"size_axis": axis, **law_row(fit_power_law(points), points)}])
+
+    return _for_each(errors, series, fit)
+
+
+def draws_table(
+    errors: pd.DataFrame,
+    series: Series,
+    *,
+    draws: int,
+    seed: int,
+    samples: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Bootstrap refits of every law by every scheme that applies to it (see schemes_for).
+
+    Columns series, family, scheme, amplitude, alpha, beta, floor, ratio. samples: of samples_table,
+    where questions were kept.
+    """
+
+    def resample(points: pd.DataFrame, key: Key) -> pd.DataFrame:
+        law = fit_power_law(points)
+        tables: dict[str, pd.DataFrame] = {
+            scheme: bootstrap(points, law, scheme, draws=draws, seed=seed)
+            for scheme in schemes_for(points)
+        }
+        if samples is not None:
+            mine = samples[samples["family"] == key[1]]
+            for kind in SAMPLE_SCHEMES:
+                tables[kind] = bootstrap_samples(points, mine, kind, draws=draws, seed=seed)
+        frames = [table.assign(scheme=scheme) for scheme, table in tables.items()]
+        merged = pd.concat(frames, ignore_index=True)
+        return merged[["scheme", *(c for c in merged if c != "scheme")]]
+
+    return _for_each(errors, series, resample)
+
+
+def schemes_for(points: pd.DataFrame) -> list[Scheme]:
+    """The schemes of bootstrap() that have something to resample in `points`."""
+    schemes: list[Scheme] = ["cases", "residual", "wild"]
+    if points["n_params_b"].nunique() > 2:
+        schemes.append("sizes")
+    if "seed" in points and points["seed"].nunique() > 1:
+        schemes.append("seeds")
+    return schemes
 
 
 def interval_table(
-    errors: pd.DataFrame,
-    laws: pd.DataFrame,
-    series: Mapping[str, Sequence[str]],
-    *,
-    text_tokens: Sequence[int],
-    draws: int,
-    seed: int,
+    errors: pd.DataFrame, draws: pd.DataFrame, series: Series, text_tokens: Sequence[int]
 ) -> pd.DataFrame:
-    """Bootstrap intervals of every law in `laws`, by each scheme (see bootstrap.py).
+    """95 % intervals of every law: by each scheme of `draws`, the delta method and the jackknife.
 
-    Columns series, family, scheme, quantity, low, median, high. errors and series as in fit_laws.
+    Columns series, family, scheme, quantity, low, median, high; the middle of the last two is the
+    estimate, and they hold D fixed where it is on its bound.
     """
-    tables = []
-    for record in laws.to_dict("records"):
-        row = {str(column): value for column, value in record.items()}
-        mine = errors["method"].isin(series[row["series"]]) & (errors["family"] == row["family"])
-        points = errors[mine & (errors["role"] == "fit")]
+    by_law = dict(iter(draws.groupby(["series", "family"])))
+
+    def summarise(points: pd.DataFrame, key: Key) -> pd.DataFrame:
         most = int(points["visual_tokens"].max())
-        for scheme in SCHEMES:
-            resampled = bootstrap(points, law_of(row), scheme, draws=draws, seed=seed)
-            table = intervals(resampled, text_tokens, most)
-            about = {"series": row["series"], "family": row["family"], "scheme": scheme}
-            tables.append(table.assign(**about)[[*about, *table]])
-    return pd.concat(tables, ignore_index=True)
+        tables = {
+            str(scheme): intervals(table, text_tokens, most)
+            for scheme, table in by_law[key].groupby("scheme", sort=False)
+        }
+        law = fit_power_law(points)
+        if all(bound == "interior" for bound in law.exponent_bounds):
+            for scheme, table in (
+                ("delta method", delta_method(points, law)),
+                ("jackknife", jackknife(points, law)),
+            ):
+                table = table[table["quantity"] != "amplitude"]
+                tables[scheme] = table.rename(columns={"estimate": "median"})
+        columns = ["scheme", "quantity", "low", "median", "high"]
+        frames = [table.assign(scheme=scheme)[columns] for scheme, table in tables.items()]
+        return pd.concat(frames, ignore_index=True)
+
+    return _for_each(errors, series, summarise)
 
 
-def forms_table(errors: pd.DataFrame, series: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def profile_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+    """The law at each fixed D, from -1 to nearly the smallest error, where it ceases to exist."""
+
+    def profile(points: pd.DataFrame, _: Key) -> pd.DataFrame:
+        highest = 0.98 * float(points["error"].min())
+        floors = np.concatenate(
+            [np.linspace(-1, 0, 40, endpoint=False), np.linspace(0, highest, 41)]
+        )
+        return profile_floor(points, floors)
+
+    return _for_each(errors, series, profile)
+
+
+def forms_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """The law beside its rivals (forms.py) for each series and family; seeds are points of their own."""
+    return _for_each(errors, series, lambda points, _: compare_forms(points))
+
+
+def variants_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+    """The law under other choices (variants.py) for each series and family."""
+    return _for_each(errors, series, lambda points, _: variants(points))
+
+
+def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
+    """make(points, (series, family)) of every law, stacked."""
     tables = []
     for name, methods in series.items():
-        mine = errors[errors["method"].isin(methods) & (errors["role"] == "fit")]
-        for family, points in mine.groupby("family", sort=False):
+        for family in errors["family"].unique():
+            points = fitted_points(errors, methods, family)
+            if points.empty:
+                continue
+            try:
+                table = make(points, (name, family))
+            except UserError as error:
+                raise UserError(f"law {name}, {family}: {error}") from None
             about = {"series": name, "family": family}
-            table = compare_forms(points)
             tables.append(table.assign(**about)[[*about, *table]])
     return pd.concat(tables, ignore_index=True)
 

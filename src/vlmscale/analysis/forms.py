@@ -26,6 +26,8 @@ from scipy.special import expit, logit
 
 from vlmscale.analysis.laws import Floats, check_points, fit_many, logs
 
+_ADDITIVE_STARTS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45, 0.7, 1.2)
+
 # (parameters of the form, ln N, ln T) -> error
 Predict = Callable[[Floats, Floats, Floats], Floats]
 Fit = Callable[[Floats, Floats, Floats], Floats]
@@ -102,20 +104,18 @@ def _additive(*, floor: bool) -> Fit:
         return solution, design @ solution - y
 
     def fit(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
-        starts = [(a, b) for a in (0.02, 0.1, 0.3) for b in (0.02, 0.1, 0.3)]
-        found = [
-            least_squares(
-                lambda e: linear(e, log_n, log_t, y)[1],
-                start,
-                bounds=([1e-6, 1e-6], [3, 3]),
-                x_scale=0.05,
-                xtol=1e-14,
-                ftol=1e-14,
-                gtol=1e-14,
-            )
-            for start in starts
-        ]
-        exponents = min(found, key=lambda result: float(result.cost)).x
+        # The sum of squares has more than one valley: the best of a grid leads into the deepest.
+        starts = [(a, b) for a in _ADDITIVE_STARTS for b in _ADDITIVE_STARTS]
+        residuals = np.stack([linear(np.array(start), log_n, log_t, y)[1] for start in starts])
+        exponents = least_squares(
+            lambda e: linear(e, log_n, log_t, y)[1],
+            starts[int((residuals**2).sum(1).argmin())],
+            bounds=([1e-6, 1e-6], [3, 3]),
+            x_scale=0.05,
+            xtol=1e-14,
+            ftol=1e-14,
+            gtol=1e-14,
+        ).x
         a, b, *d = linear(exponents, log_n, log_t, y)[0]
         return np.array([a, exponents[0], b, exponents[1], *d])
 
@@ -187,7 +187,7 @@ def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
                 "parameters": k,
                 "sse": sse,
                 "aicc": _aicc(sse, n, k + 1),
-                "bic": n * np.log(sse / n) + (k + 1) * np.log(n),
+                "bic": n * _log_mean(sse, n) + (k + 1) * np.log(n),
                 **{
                     f"rmse_left_out_{what}": _rmse(
                         _left_out(form, log_n, log_t, y, [values == v for v in np.unique(values)])
@@ -220,8 +220,13 @@ def _rmse(missed: Floats) -> float:
     return float(np.sqrt(np.mean(missed**2)))
 
 
+def _log_mean(sse: float, n: int) -> float:
+    """ln(SSE / n); minus infinity for a form that misses nothing."""
+    return float(np.log(sse / n)) if sse > 0 else -np.inf
+
+
 def _aicc(sse: float, n: int, k: int) -> float:
     """Corrected Akaike criterion; k counts the variance. Infinite where n leaves no correction."""
     if n - k - 1 <= 0:
         return float("inf")
-    return float(n * np.log(sse / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
+    return float(n * _log_mean(sse, n) + 2 * k + 2 * k * (k + 1) / (n - k - 1))

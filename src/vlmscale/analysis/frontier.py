@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from vlmscale.analysis.flops import prefill_gflops
+from vlmscale.analysis.costs import prefill_gflops
+from vlmscale.analysis.laws import Floats
+from vlmscale.analysis.optimum import Predict
 
 
 def pareto(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
@@ -20,17 +22,55 @@ def pareto(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
     return order[error[order] < best]
 
 
-def optimal_tokens(
-    ratio: ArrayLike, text_tokens: float, *, low: float, high: float
-) -> NDArray[np.float64]:
-    """The number of visual tokens of lowest error at any fixed cost 2 N (Q + V), N continuous.
+def envelope(
+    predict: Predict,
+    sizes_b: Sequence[float],
+    text_tokens: float,
+    *,
+    low: float = 1,
+    high: float = 576,
+) -> pd.DataFrame:
+    """The best size at every cost, V being any number in [low, high]: the Pareto front of a law.
 
-    ratio: alpha / beta of a law, or of many. T* = Q / (ratio - 1), within [low, high]; `high` when
-    ratio <= 1, since then error falls in T throughout. Neither A, nor D, nor the budget enters.
+    predict: (n_params_b, visual_tokens) -> error, which must not rise in V. One row a stretch of the
+    front on which one size is best, cheapest first: n_params_b, gflops_from, gflops_to, tokens_from,
+    tokens_to, error_from, error_to. Where a size has all its tokens and the next cannot be afforded yet,
+    a gap is left.
     """
-    excess = np.asarray(ratio, float) - 1
-    best = np.divide(text_tokens, excess, out=np.full_like(excess, np.inf), where=excess > 0)
-    return np.asarray(np.clip(best, low, high))
+    sizes = np.sort(np.asarray(sizes_b, float))
+    ends = prefill_gflops(sizes[:, None], [low, high], text_tokens)
+
+    def errors(gflops: Floats) -> Floats:
+        """(sizes, costs): of each size with the tokens it can afford; infinite where not even `low`."""
+        gflops = np.atleast_1d(gflops)
+        tokens = gflops / (2 * sizes[:, None]) - text_tokens
+        fitted = predict(sizes[:, None], np.clip(tokens, low, high))
+        # A size that has all tokens already gains nothing from more budget: it is the same point.
+        return np.where(tokens >= low * (1 - 1e-12), fitted, np.inf)
+
+    # Between its ends every size's error is smooth, so the best size can only change at a size's first
+    # affordable cost or where two curves cross; the latter are found between fine steps.
+    steps = np.geomspace(ends.min(), ends.max(), 4000)
+    steps = np.unique(np.concatenate([steps, ends.ravel()]))
+    best = errors(steps).argmin(0)
+    bounds = [steps[0]]
+    owners = [int(best[0])]
+    for i in np.flatnonzero(np.diff(best)):
+        left, right, new = steps[i], steps[i + 1], int(best[i + 1])
+        for _ in range(60):  # bisection, which also finds a jump
+            middle = (left + right) / 2
+            left, right = (left, middle) if errors(middle).argmin() == new else (middle, right)
+        bounds.append(right)
+        owners.append(new)
+    bounds.append(steps[-1])
+    rows = []
+    for owner, start, stop in zip(owners, bounds[:-1], bounds[1:], strict=True):
+        stop = min(stop, ends[owner, 1])  # past its last token a size costs no more
+        tokens = np.array([start, stop]) / (2 * sizes[owner]) - text_tokens
+        fitted = predict(np.full(2, sizes[owner]), tokens)
+        rows.append((sizes[owner], start, stop, *tokens, *fitted))
+    columns = ["n_params_b", "gflops_from", "gflops_to", "tokens_from", "tokens_to"]
+    return pd.DataFrame(rows, columns=[*columns, "error_from", "error_to"])
 
 
 def frontier_table(

@@ -14,18 +14,20 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vlmscale.errors import UserError
 
 Floats = NDArray[np.float64]
 Bound = Literal["interior", "lower", "upper"]
+FloorBound = Literal[Bound, "fixed"]
 COLUMNS = ("n_params_b", "visual_tokens", "error")
 
 _NODES = 15  # of the grid for the start, per exponent; denser towards 0, where laws of VLMs lie
 _EXPONENTS = (0.0, 1.0)  # range of alpha and beta
 _MAX_AMPLITUDE = 10.0
 _STEPS = 300
+_SETTLED = 1e-13  # relative change of the sum of squares
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class PowerLaw:
     alpha: float
     beta: float
     floor: float  # D
-    floor_bound: Bound
+    floor_bound: FloorBound
     exponent_bounds: tuple[Bound, Bound]
     sse: float
     points: int
-    converged: bool  # an independent second start ends at the same sum of squares
+    converged: bool  # by least squares: a second, unrelated start ends at the same sum of squares
 
     @property
     def ratio(self) -> float:
@@ -53,27 +55,46 @@ class PowerLaw:
 
 
 def check_points(points: pd.DataFrame, *, where: str = "points") -> None:
-    """Raise UserError unless `points` can be fitted: columns, ranges, more than one N and T."""
+    """Raise UserError unless `points` can be fitted.
+
+    Checked are columns, ranges, more than one N and T, and that rows of the same N and T differ in one
+    of the columns llm, method, seed.
+    """
+    values = {}
     for column in COLUMNS:
         if column not in points:
             raise UserError(
                 f"{where}: column {column!r} is missing; needed are {', '.join(COLUMNS)}"
             )
-        if points[column].isna().any():
-            raise UserError(f"{where}: column {column!r} has missing values; drop those rows first")
-    if not points["error"].between(0, 1).all():
+        try:
+            values[column] = points[column].to_numpy(float, na_value=np.nan)
+        except (TypeError, ValueError):
+            raise UserError(f"{where}: column {column!r} must hold numbers") from None
+        if not np.isfinite(values[column]).all():
+            raise UserError(
+                f"{where}: column {column!r} has missing or infinite values; drop those rows first"
+            )
+    if ((values["error"] < 0) | (values["error"] > 1)).any():
         raise UserError(
             f"{where}: errors must lie in [0, 1]; a score is not an error: use 1 - score"
         )
     for column in COLUMNS[:2]:
-        if (points[column] <= 0).any():
+        if (values[column] <= 0).any():
             raise UserError(f"{where}: column {column!r} must be positive")
-        if points[column].nunique() < 2:
+        if (values[column] == values[column][:1]).all():
             raise UserError(
                 f"{where}: all rows have the same {column}; its exponent needs at least two values"
             )
     if len(points) < 4:
         raise UserError(f"{where}: {len(points)} rows are too few for a law with four parameters")
+    names = [*COLUMNS[:2], *(c for c in ("llm", "method", "seed") if c in points)]
+    twice = points[points.duplicated(names)]
+    if len(twice):
+        n, t = twice[list(COLUMNS[:2])].iloc[0]
+        raise UserError(
+            f"{where}: two rows for N = {n:g}, T = {t:g}; repeats need a column 'seed' that tells them "
+            "apart, else remove one"
+        )
 
 
 def fit_power_law(
@@ -93,29 +114,67 @@ def fit_power_law(
     twice = np.ones((2, 1))
     theta, sse = _descend(log_n, log_t, twice * y, twice * w, twice * low, twice * high, starts)
     best = int(sse.argmin())
-    amplitude, alpha, beta, d = map(float, theta[best])
+    converged = bool(abs(sse[0] - sse[1]) <= 1e-10)
+    return law_from(theta[best], points, floor=floor, weights=weights, converged=converged)
+
+
+def law_from(
+    theta: Floats,
+    points: pd.DataFrame,
+    *,
+    floor: float | None,
+    weights: Floats | None = None,
+    converged: bool,
+) -> PowerLaw:
+    """The law (A, alpha, beta, D), with its bounds and its sum of squares on `points`."""
+    log_n, log_t, y = logs(points)
+    w = np.ones_like(y) if weights is None else np.asarray(weights, float)
+    low, high = (box[0] for box in _box(y[None], w[None], floor))
+    amplitude, alpha, beta, d = map(float, theta)
+    x = np.exp(-alpha * log_n - beta * log_t)
     return PowerLaw(
         amplitude=amplitude,
         alpha=alpha,
         beta=beta,
         floor=d,
-        floor_bound=_bound(d, float(low[0, 3]), float(high[0, 3])),
+        floor_bound=_bound(d, low[3], high[3]) if floor is None else "fixed",
         exponent_bounds=(_bound(alpha, *_EXPONENTS), _bound(beta, *_EXPONENTS)),
-        sse=float(sse[best]),
+        sse=float((w * (amplitude * x + d - y) ** 2).sum()),
         points=len(y),
-        converged=bool(abs(sse[0] - sse[1]) <= 1e-10),
+        converged=converged,
     )
 
 
 def fit_many(
-    log_n: Floats, log_t: Floats, y: Floats, w: Floats, *, floor: float | None = None
+    log_n: Floats, log_t: Floats, y: Floats, w: Floats, *, floor: Floats | float | None = None
 ) -> tuple[Floats, Floats]:
     """Fit b data sets on the same design: (A, alpha, beta, D) (b, 4) and sums of squares (b,).
 
-    log_n, log_t (n,); errors y and weights w (b, n). A weight of 0 leaves a point out.
+    log_n, log_t (n,); errors y and weights w (b, n). A weight of 0 leaves a point out. floor: a fixed D,
+    one for all or one for each (b,).
     """
     low, high = _box(y, w, floor)
     return _descend(log_n, log_t, y, w, low, high, _grid_start(log_n, log_t, y, w, low, high))
+
+
+def profile_floor(points: pd.DataFrame, floors: Floats) -> pd.DataFrame:
+    """The best law at each given D: columns floor, amplitude, alpha, beta, ratio, sse.
+
+    D may be negative here, which shows that the sum of squares has no lowest point without a bound.
+    """
+    check_points(points)
+    log_n, log_t, y = logs(points)
+    each = np.ones((len(floors), 1))
+    theta, sse = fit_many(log_n, log_t, each * y, each * np.ones_like(y), floor=np.asarray(floors))
+    table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
+    table["ratio"] = ratios(table["alpha"], table["beta"])
+    return table.assign(sse=sse)[["floor", "amplitude", "alpha", "beta", "ratio", "sse"]]
+
+
+def ratios(alpha: ArrayLike, beta: ArrayLike) -> Floats:
+    """Alpha / beta of many laws; infinite where beta is 0, even if alpha is 0 too."""
+    alpha, beta = np.asarray(alpha, float), np.asarray(beta, float)
+    return np.divide(alpha, beta, out=np.full_like(alpha, np.inf), where=beta > 0)
 
 
 def logs(points: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
@@ -161,7 +220,7 @@ def linear_part(
     return a, d, sse
 
 
-def _box(y: Floats, w: Floats, floor: float | None) -> tuple[Floats, Floats]:
+def _box(y: Floats, w: Floats, floor: Floats | float | None) -> tuple[Floats, Floats]:
     """Bounds of (A, alpha, beta, D) for each data set, (b, 4)."""
     low = np.tile([0.0, _EXPONENTS[0], _EXPONENTS[0], 0.0], (len(y), 1))
     high = np.tile([_MAX_AMPLITUDE, _EXPONENTS[1], _EXPONENTS[1], 0.0], (len(y), 1))
@@ -218,8 +277,9 @@ def _descend(
         jacobian = np.stack(
             [x, -theta[:, :1] * x * log_n, -theta[:, :1] * x * log_t, np.ones_like(x)], axis=2
         )
-        gradient = np.einsum("bn,bnk->bk", w * residual, jacobian)
-        normal = np.einsum("bn,bnk,bnl->bkl", w, jacobian, jacobian)
+        weighted = (jacobian * w[:, :, None]).transpose(0, 2, 1)
+        gradient = (weighted @ residual[:, :, None])[:, :, 0]
+        normal = weighted @ jacobian
         held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
         held |= low == high
         scale = normal[:, diagonal, diagonal] * (1 + damping[:, None])
@@ -230,7 +290,7 @@ def _descend(
         x_trial = np.exp(-trial[:, 1:2] * log_n - trial[:, 2:3] * log_t)
         residual_trial, sse_trial = _residual(trial, x_trial, y, w)
         better = sse_trial <= sse
-        settled = np.abs(sse - sse_trial) <= 1e-15 * sse
+        settled = np.abs(sse - sse_trial) <= _SETTLED * sse
         theta = np.where(better[:, None], trial, theta)
         x = np.where(better[:, None], x_trial, x)
         residual = np.where(better[:, None], residual_trial, residual)

@@ -5,25 +5,34 @@ from collections.abc import Mapping
 import pandas as pd
 
 from vlmscale.analysis.collect import CELL_COLUMNS
+from vlmscale.analysis.costs import Decoder
 
 
-def published_errors(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def published_errors(
+    scores: Mapping[str, pd.DataFrame], decoders: Mapping[str, Decoder]
+) -> pd.DataFrame:
     """By family the released table (n_params_b nominal, visual_tokens, score) -> one errors table.
 
-    The released scores are averages over a suite, hence benchmark "mean"; the 576-token points are
-    LLaVA-1.5's MLP in all likelihood, which the paper does not say.
+    decoders: the released LLMs by name, for the size axes other than the nominal one. The released scores
+    are averages over a suite, hence benchmark "mean"; the 576-token points are LLaVA-1.5's MLP in all
+    likelihood, which the paper does not say.
     """
+    names = {decoder.nominal_b: name for name, decoder in decoders.items()}
     frames = []
     for family, table in scores.items():
+        llms = [names[float(n)] for n in table["n_params_b"]]
         frames.append(
             pd.DataFrame(
                 {
-                    "llm": [f"Qwen1.5-{n:g}B" for n in table["n_params_b"]],
+                    "llm": llms,
                     "method": "tokenpacker",
                     "visual_tokens": table["visual_tokens"],
                     "seed": 0,
                     "role": "fit",
                     "n_params_b": table["n_params_b"].astype(float),
+                    "size_axis": "nominal",
+                    "total_b": [decoders[llm].total_b for llm in llms],
+                    "non_embedding_b": [decoders[llm].non_embedding_b for llm in llms],
                     "family": family,
                     "benchmark": "mean",
                     "metric": "mean",
@@ -36,3 +45,13 @@ def published_errors(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     merged["cell"] = merged["llm"] + "__v" + merged["visual_tokens"].astype(str)
     merged["run"] = merged["cell"]
     return merged[[*CELL_COLUMNS, *[c for c in merged if c not in CELL_COLUMNS]]]
+
+
+def paper_decoders(architectures: Mapping[str, object]) -> dict[str, Decoder]:
+    """The LLMs of the paper's scaling study, by name, smallest first."""
+    found = {
+        name: shape
+        for name, shape in architectures.items()
+        if isinstance(shape, Decoder) and name.startswith("Qwen1.5")
+    }
+    return dict(sorted(found.items(), key=lambda item: item[1].nominal_b))

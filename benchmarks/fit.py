@@ -1,0 +1,148 @@
+"""How long our fit takes beside the search released with the paper, and how good each result is.
+
+    OPENBLAS_NUM_THREADS=1 python benchmarks/fit.py [--share 0.2] [--seed 0] [--json fit.json]
+
+The search is written anew: the nodes of the released grid in random order, in a Python loop that stops
+after a share of them. `as released` computes a node as the released code does, point by point with the
+score looked up each time, but leaves out its progress line, whose text is composed anew for every
+node and takes longer than the node itself. `one expression` is the same search with numpy
+arrays, and `all nodes at once` our exact enumeration: the fairer rivals. Same scores, same process, one
+thread; nothing is scaled up from a shorter run. Takes about a minute with the default share.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from vlmscale.analysis.bootstrap import bootstrap
+from vlmscale.analysis.grid_search import RELEASED, grid_search
+from vlmscale.analysis.laws import Floats, fit_power_law
+
+SCORES = Path(__file__).parents[1] / "resources" / "published" / "reasoning_scores.csv"
+BLOCK = 10_000  # nodes between two updates of the progress bar
+FITS = 50
+DRAWS = 2000
+
+Loss = Callable[[Floats], float]  # (A, alpha, beta, D) -> sum of squares
+
+
+def as_released(points: pd.DataFrame) -> Loss:
+    sizes, tokens = (
+        points["n_params_b"].unique().tolist(),
+        points["visual_tokens"].unique().tolist(),
+    )
+    scores = {str(n): rows["score"].tolist() for n, rows in points.groupby("n_params_b")}
+
+    def predict(node: Floats, n: float, t: int) -> float:
+        amplitude, alpha, beta, floor = node
+        return amplitude / n**alpha / t**beta + floor
+
+    def loss(node: Floats) -> float:
+        total = 0.0
+        for n in sizes:
+            for t in tokens:
+                error = 1 - scores[str(n)][tokens.index(t)]
+                total += (predict(node, n, t) - error) ** 2
+        return total
+
+    return loss
+
+
+def one_expression(points: pd.DataFrame) -> Loss:
+    n, t, y = (points[c].to_numpy(float) for c in ("n_params_b", "visual_tokens", "error"))
+
+    def loss(node: Floats) -> float:
+        amplitude, alpha, beta, floor = node
+        return ((amplitude / n**alpha / t**beta + floor - y) ** 2).sum()
+
+    return loss
+
+
+def search(loss: Loss, share: float, seed: int, title: str) -> dict[str, Any]:
+    start = time.perf_counter()
+    order = np.random.default_rng(seed).permutation(np.prod(RELEASED.shape))
+    visits = order[: int(share * len(order)) + 1]  # it stops once more than the share is visited
+    least, best = np.inf, np.empty(4)
+    for i in track(range(0, len(visits), BLOCK), description=title):
+        where = np.unravel_index(visits[i : i + BLOCK], RELEASED.shape)
+        for node in np.column_stack(
+            [axis[k] for axis, k in zip(RELEASED.axes, where, strict=True)]
+        ):
+            if (sse := loss(node)) < least:
+                least, best = sse, node
+    wall = time.perf_counter() - start
+    return row(title, len(visits), wall, float(least), *map(float, best))
+
+
+def row(name: str, nodes: int, wall: float, sse: float, *parameters: float) -> dict[str, Any]:
+    names = ("amplitude", "alpha", "beta", "floor")
+    found = dict(zip(names, parameters, strict=True))
+    return {"name": name, "nodes": nodes, "seconds": wall, "sse": sse, **found}
+
+
+def median_seconds(call: Callable[[], object], repeats: int) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+    return statistics.median(once() for _ in range(repeats))
+
+
+def main(
+    share: Annotated[float, typer.Option(help="of the nodes, to visit", min=0, max=0.99)] = 0.2,
+    seed: Annotated[int, typer.Option(help="of the order of nodes")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+) -> None:
+    points = pd.read_csv(SCORES)
+    points = points.assign(error=1 - points["score"])
+    law, best = fit_power_law(points), grid_search(points, RELEASED)  # also warms up
+
+    seconds = median_seconds(lambda: fit_power_law(points), FITS)
+    ours = row("our fit", 0, seconds, law.sse, law.amplitude, law.alpha, law.beta, law.floor)
+    seconds = median_seconds(lambda: grid_search(points, RELEASED), 5)
+    found = (best.amplitude, best.alpha, best.beta, best.floor)
+    rows = [
+        ours,
+        row("all nodes at once", best.nodes, seconds, best.sse, *found),
+        search(one_expression(points), share, seed, "search, one expression"),
+        search(as_released(points), share, seed, "search, as released"),
+    ]
+    for entry in rows:
+        entry["times_ours"] = entry["seconds"] / ours["seconds"]
+        entry["excess_sse"] = entry["sse"] / ours["sse"] - 1
+    draws = median_seconds(lambda: bootstrap(points, law, "cases", draws=DRAWS, seed=seed), 3)
+
+    headings = ("", "nodes", "seconds", "x our fit", "SSE", "excess", "A", "alpha", "beta", "D")
+    table = Table(
+        *headings, title=f"{SCORES.name}, {len(points)} points, share {share}, seed {seed}"
+    )
+    for e in rows:
+        table.add_row(
+            e["name"],
+            f"{e['nodes']:,}" if e["nodes"] else "",
+            f"{e['seconds']:.4g}",
+            f"{e['times_ours']:,.0f}",
+            f"{e['sse']:.3e}",
+            f"{e['excess_sse']:.1%}",
+            *(f"{e[key]:.4f}" for key in ("amplitude", "alpha", "beta", "floor")),
+        )
+    Console(width=120).print(table)
+    Console().print(f"our fit: median of {FITS}; bootstrap of {DRAWS:,} refits: {draws:.2f} s")
+    if json_file:
+        figures = {"share": share, "seed": seed, "rows": rows, "bootstrap_seconds": draws}
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,304 @@
+"""What an answer costs, in GFLOPs; a multiply-add is two FLOPs.
+
+`prefill_gflops` is the paper's count. The rest counts every matrix product of the real layers. Biases,
+norms, activations, softmax, resizing, averaging and the look-up of embeddings are left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from vlmscale.errors import UserError
+from vlmscale.methods import method as declared
+
+# What is known of the text before the image comes.
+#   new     nothing
+#   known   the question is one of a fixed set: what a compressor reads of it is computed once
+#   cached  that, and the text stands before the image: its keys and values are computed once, too
+Text = Literal["new", "known", "cached"]
+
+_FEATURE_LAYERS = 4  # of the tower, that TokenPacker and QueCC read as released
+
+
+def prefill_gflops(
+    n_params_b: ArrayLike,
+    visual_tokens: ArrayLike,
+    text_tokens: ArrayLike,
+    generated_tokens: ArrayLike = 0,
+) -> NDArray[np.float64]:
+    """GFLOPs of one image-question pair, 2 N (Q + V + G) with N in billions (the paper, section 3.1).
+
+    Tower and compressor are left out, as in the paper; text_tokens is 0 when the text is cached.
+    """
+    counts = (text_tokens, visual_tokens, generated_tokens)
+    total = sum(np.asarray(count, float) for count in counts)
+    return np.asarray(2 * np.asarray(n_params_b, float) * total)
+
+
+@dataclass(frozen=True)
+class DecoderCost:
+    """GFLOPs of passes through an LLM."""
+
+    projections: float  # of queries, keys, values and outputs, and the MLP
+    attention: float
+    head: float
+
+    @property
+    def total(self) -> float:
+        return self.projections + self.attention + self.head
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The shape of an LLM with rotary positions and RMS norms (Llama, Qwen)."""
+
+    nominal_b: float  # billions of parameters, as in the name
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    heads: int
+    key_value_heads: int  # fewer than heads when queries share keys and values in groups
+    vocabulary: int  # rows of the embedding, with those that only pad it
+    tied_head: bool  # the head is the embedding
+    gated_mlp: bool
+    qkv_bias: bool
+
+    @property
+    def non_embedding_b(self) -> float:
+        """Billions of parameters with biases and norms, without embedding and head."""
+        h = self.hidden_size
+        biases = h + 2 * self._key_value_width if self.qkv_bias else 0
+        return (self.layers * (self._block_weights + biases + 2 * h) + h) / 1e9
+
+    @property
+    def total_b(self) -> float:
+        """Billions of parameters; a tied head is counted once."""
+        matrices = 1 if self.tied_head else 2
+        return self.non_embedding_b + matrices * self.vocabulary * self.hidden_size / 1e9
+
+    def forward(self, tokens: float, *, cached: float, scored: float) -> DecoderCost:
+        """A pass over `tokens` that follow `cached` ones; `scored` of them go through the head.
+
+        Attention is causal: half of all pairs among the tokens themselves, all pairs with cached ones.
+        Grouped heads save projections, not attention.
+        """
+        pairs = tokens * (cached + tokens / 2)
+        return DecoderCost(
+            projections=2 * tokens * self.layers * self._block_weights / 1e9,
+            attention=4 * self.layers * self.hidden_size * pairs / 1e9,
+            head=2 * self.vocabulary * self.hidden_size * scored / 1e9,
+        )
+
+    def prefill(
+        self, visual_tokens: float, text_tokens: float, *, text_cached: bool = False
+    ) -> DecoderCost:
+        """The pass over the prompt; its last position alone is scored."""
+        if text_cached:
+            return self.forward(visual_tokens, cached=text_tokens, scored=1)
+        return self.forward(visual_tokens + text_tokens, cached=0, scored=1)
+
+    def decode(self, prompt_tokens: float, generated_tokens: float) -> DecoderCost:
+        """One pass for each generated token, all of them scored.
+
+        The prefill scores the first token and the pass over the last one scores the end of the answer.
+        """
+        return self.forward(generated_tokens, cached=prompt_tokens, scored=generated_tokens)
+
+    @property
+    def _key_value_width(self) -> int:
+        return self.hidden_size // self.heads * self.key_value_heads
+
+    @property
+    def _block_weights(self) -> int:
+        attention = 2 * self.hidden_size * (self.hidden_size + self._key_value_width)
+        return attention + _mlp_weights(self.hidden_size, self.intermediate_size, self.gated_mlp)
+
+
+@dataclass(frozen=True)
+class Tower:
+    """The shape of a vision transformer with a CLS position (CLIP)."""
+
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    gated_mlp: bool
+    image_size: int
+    patch_size: int
+
+    @property
+    def grid_side(self) -> int:
+        return self.image_size // self.patch_size
+
+    @property
+    def patches(self) -> int:
+        return self.grid_side**2
+
+    def gflops(self, layers: int | None = None) -> float:
+        """One image through the patch embedding and the first `layers` blocks, by default all.
+
+        Features of the last block but one need one block fewer; transformers runs all of them.
+        Attention is over all pairs of positions.
+        """
+        if layers is None:
+            layers = self.layers
+        if not 0 <= layers <= self.layers:
+            raise UserError(f"tower: {layers} layers cannot be run; it has {self.layers}")
+        h, positions = self.hidden_size, self.patches + 1
+        embedding = self.patches * 3 * self.patch_size**2 * h
+        projections = 4 * h * h + _mlp_weights(h, self.intermediate_size, self.gated_mlp)
+        block = positions * projections + 2 * h * positions**2
+        return 2 * (embedding + layers * block) / 1e9
+
+
+def compressor_gflops(
+    method: str,
+    visual_tokens: int,
+    *,
+    tower: Tower,
+    llm_width: int,
+    feature_layers: int = _FEATURE_LAYERS,
+) -> float:
+    """One image through the compressor, from the tower's features to the LLM's input.
+
+    feature_layers: how many of the tower's layers TokenPacker and QueCC read. QueCC's pass of the LLM
+    over the question is not included.
+    """
+    _check_tokens(method, visual_tokens, tower)
+    d, p, v = tower.hidden_size, tower.patches, visual_tokens
+    output_mlp = v * (d * llm_width + llm_width**2)
+    # Of TokenPacker and QueCC. Attention projects everything once more, and each of the v queries meets
+    # the p / v patches of its own region.
+    keys_and_values = 2 * p * (feature_layers * d * d + d * d)
+    attention = 2 * v * d * d + 2 * p * d * d + 2 * p * d
+    match method:
+        case "mlp" | "avgpool":
+            multiply_adds = output_mlp
+        case "tokenpacker":
+            multiply_adds = v * d * d + keys_and_values + attention + output_mlp
+        case "quecc":
+            # The depth-wise convolution reads each patch once.
+            query = llm_width * d + 2 * p * d * d + p * d
+            multiply_adds = query + keys_and_values + attention + output_mlp
+        case _:
+            raise UserError(f"the cost of {method} is not known; add it to {__name__}")
+    return 2 * multiply_adds / 1e9
+
+
+@dataclass(frozen=True)
+class AnswerCost:
+    """GFLOPs of one answer about one image."""
+
+    tower: float
+    compressor: float
+    text_pass: float  # of the LLM over the question, for a compressor that reads it
+    prefill: DecoderCost
+    decode: DecoderCost
+
+    @property
+    def total(self) -> float:
+        return self.tower + self.without_tower
+
+    @property
+    def without_tower(self) -> float:
+        """The cost where the tower's features are stored."""
+        return self.compressor + self.text_pass + self.prefill.total + self.decode.total
+
+
+def answer_gflops(
+    decoder: Decoder,
+    tower: Tower,
+    method: str,
+    visual_tokens: int,
+    text_tokens: int,
+    generated_tokens: int = 0,
+    *,
+    text: Text = "new",
+    tower_layers: int | None = None,
+    feature_layers: int = _FEATURE_LAYERS,
+) -> AnswerCost:
+    """One answer, from the image's pixels to its last token.
+
+    text: what is known before the image comes (see Text). tower_layers as in Tower.gflops,
+    feature_layers as in compressor_gflops. A compressor that reads the question reads all of the text.
+    """
+    reads_question = "question" in declared(method).needs and text == "new"
+    return AnswerCost(
+        tower=tower.gflops(tower_layers),
+        compressor=compressor_gflops(
+            method,
+            visual_tokens,
+            tower=tower,
+            llm_width=decoder.hidden_size,
+            feature_layers=feature_layers,
+        ),
+        # The hidden state is read, nothing is scored.
+        text_pass=decoder.forward(text_tokens, cached=0, scored=0).total if reads_question else 0.0,
+        prefill=decoder.prefill(visual_tokens, text_tokens, text_cached=text == "cached"),
+        decode=decoder.decode(visual_tokens + text_tokens, generated_tokens),
+    )
+
+
+Shape = TypeVar("Shape", Decoder, Tower)
+
+
+def load_architectures(path: Path) -> dict[str, Decoder | Tower]:
+    """Shapes by name, from a table as resources/architectures.csv (its columns: resources/README.md)."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    shapes: dict[str, Decoder | Tower] = {}
+    for row in table.to_dict("records"):
+        values = {str(column): str(value) for column, value in row.items()}
+        name, kind = values.get("name", ""), values.get("kind", "")
+        if not name or name in shapes:
+            raise UserError(f"{path}: each row needs a name of its own, not {name!r}")
+        if kind == "llm":
+            shapes[name] = _shape(values, Decoder, f"{path}: {name}")
+        elif kind == "tower":
+            shapes[name] = _shape(values, Tower, f"{path}: {name}")
+        else:
+            raise UserError(f"{path}: {name}: kind {kind!r} must be llm or tower")
+    return shapes
+
+
+def find(architectures: Mapping[str, Decoder | Tower], name: str, kind: type[Shape]) -> Shape:
+    """The shape called `name`; raises UserError unless there is one and it is a `kind`."""
+    found = architectures.get(name)
+    if not isinstance(found, kind):
+        known = ", ".join(key for key, shape in architectures.items() if isinstance(shape, kind))
+        raise UserError(
+            f"no {kind.__name__.lower()} is called {name!r}; known are {known}. "
+            "Add others to resources/architectures.csv"
+        )
+    return found
+
+
+def _shape(values: Mapping[str, str], kind: type[Shape], where: str) -> Shape:
+    parsed: dict[str, float | bool] = {}
+    for field in fields(kind):
+        text = values.get(field.name, "")
+        try:
+            if field.type is bool:
+                parsed[field.name] = {"true": True, "false": False}[text.lower()]
+            else:
+                parsed[field.name] = float(text) if field.type is float else int(text)
+        except (KeyError, ValueError):
+            wanted = "true or false" if field.type is bool else "a number"
+            raise UserError(f"{where}: {field.name} is {text!r}, must be {wanted}") from None
+    return kind(**parsed)  # type: ignore[arg-type]
+
+
+def _mlp_weights(hidden_size: int, intermediate_size: int, gated: bool) -> int:
+    return (3 if gated else 2) * hidden_size * intermediate_size
+
+
+def _check_tokens(method: str, visual_tokens: int, tower: Tower) -> None:
+    possible = declared(method).supported(tower.grid_side)
+    if visual_tokens not in possible:
+        raise UserError(
+            f"{method} cannot give {visual_tokens} visual tokens from {tower.patches} patches, only "
+            f"{', '.join(map(str, possible))}"
+        )
