@@ -1,0 +1,253 @@
+"""The command line `vlmscale`: here the options, in the files beside it what the commands do.
+
+A command imports its file when it runs, so that --help waits for no library.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vlmscale.jobs import clear_errors
+
+app = typer.Typer(
+    name="vlmscale",
+    help="Scaling laws of vision-language models, error = A N^-alpha T^-beta + D: N is the LLM's size in "
+    "billions of parameters, T the number of visual tokens.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object instead; numbers unrounded, null for infinite or undefined.",
+    ),
+]
+Methods = Annotated[
+    str,
+    typer.Option(help="Compression methods to use, by comma; all where empty.", metavar="A,B"),
+]
+
+
+@app.command("fit", epilog="Example: vlmscale fit scores.csv --text-tokens 0,50,100")
+@clear_errors()
+def fit_command(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV or Parquet table with columns n_params_b (billions), visual_tokens, and score or "
+            "error (0 to 1); optional llm, method, seed, family. A study's errors.parquet is one."
+        ),
+    ],
+    methods: Methods = "",
+    floor: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Fix D at this error; fitted where not given."),
+    ] = None,
+    loss: Annotated[
+        Literal["squares", "huber", "absolute"],
+        typer.Option(help="Of the error (squares), or of its logarithm (huber, absolute)."),
+    ] = "squares",
+    delta: Annotated[
+        float, typer.Option(min=1e-8, help="Threshold of --loss huber, in ln(error).")
+    ] = 1e-3,
+    weights: Annotated[
+        Literal["equal", "relative"], typer.Option(help="relative weighs squares by 1 / error^2.")
+    ] = "equal",
+    search: Annotated[
+        Literal["least-squares", "released-grid", "appendix-grid"],
+        typer.Option(
+            help="A grid is the paper's own fit: ranges of the released code, or of its text."
+        ),
+    ] = "least-squares",
+    share: Annotated[
+        float,
+        typer.Option(
+            max=1, help="Of a grid's nodes to visit at random; the released code has 0.2."
+        ),
+    ] = 1.0,
+    draws: Annotated[
+        int, typer.Option(min=0, help="Bootstrap refits behind each interval; 0 for none.")
+    ] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resampling and of --share.")] = 0,
+    text_tokens: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Text tokens Q beside the visual ones, by comma or repeated; best T for each.",
+            show_default="0,50",
+            metavar="Q",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Fit the law to a table of scores: intervals, best token counts, rival forms; families apart."""
+    from vlmscale.cli.fit import Choices, fit_file, show
+    from vlmscale.cli.output import emit
+
+    choices = Choices(
+        floor=floor,
+        loss=loss,
+        delta=delta,
+        weights=weights,
+        search=search,
+        share=share,
+        seed=seed,
+        draws=draws,
+    )
+    counts = _whole_numbers(",".join(text_tokens or ["0,50"]), "--text-tokens")
+    report = fit_file(file, choices, methods=_names(methods), text_tokens=counts)
+    emit(report, json, show)
+
+
+@app.command("recommend", epilog="Example: vlmscale recommend --gflops 2000 --text-tokens 50")
+@clear_errors()
+def recommend_command(
+    gflops: Annotated[
+        float | None, typer.Option(min=0, help="What an answer may cost, in GFLOPs.")
+    ] = None,
+    latency_ms: Annotated[
+        float | None,
+        typer.Option(min=0, help="How long an answer may take, in milliseconds; with --latencies."),
+    ] = None,
+    latencies: Annotated[
+        Path | None,
+        typer.Option(help="Your measurements: CSV with columns llm, visual_tokens, latency_ms."),
+    ] = None,
+    text_tokens: Annotated[int, typer.Option(min=0, help="Text tokens Q of a question.")] = 50,
+    generated_tokens: Annotated[int, typer.Option(min=0, help="Tokens G of an answer.")] = 0,
+    cached_text: Annotated[
+        bool,
+        typer.Option(
+            "--cached-text", help="The text stands before the image, computed once: free."
+        ),
+    ] = False,
+    family: Annotated[
+        Literal["reasoning", "ocr"], typer.Option(help="The kind of questions asked.")
+    ] = "reasoning",
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="LLMs to choose from, by comma: billions of parameters, or names of "
+            "resources/architectures.csv.",
+            show_default="Qwen1.5 0.5B, 1.8B, 4B, 7B, 14B; the LLMs of --latencies",
+        ),
+    ] = None,
+    token_counts: Annotated[
+        str,
+        typer.Option(
+            help="Visual token counts T to choose from, by comma; any is 1 to 576, with --with-tower "
+            "those the method can give."
+        ),
+    ] = "any",
+    cost: Annotated[
+        Literal["nominal", "exact"],
+        typer.Option(
+            help="nominal: 2 N (Q + T + G). exact: the layers of LLMs given by name, with attention "
+            "and head."
+        ),
+    ] = "nominal",
+    with_tower: Annotated[
+        bool,
+        typer.Option("--with-tower", help="Add vision tower and compressor; with --cost exact."),
+    ] = False,
+    method: Annotated[
+        str, typer.Option(help="Whose compressor --with-tower adds.")
+    ] = "tokenpacker",
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="Fit the law to this table, as for vlmscale fit, instead of the released scores."
+        ),
+    ] = None,
+    methods: Methods = "",
+    json: Json = False,
+) -> None:
+    """Choose LLM and visual tokens for a budget: --gflops, or --latency-ms with --latencies."""
+    if (gflops is None) == (latency_ms is None):
+        raise typer.BadParameter("give one of --gflops and --latency-ms")
+    if (latency_ms is None) != (latencies is None):
+        raise typer.BadParameter("--latency-ms and --latencies belong together")
+    if latencies is not None and cost == "exact":
+        raise typer.BadParameter("--cost exact counts GFLOPs; it has no use beside --latencies")
+    if with_tower and cost != "exact":
+        raise typer.BadParameter("--with-tower needs --cost exact")
+    if methods and scores is None:
+        raise typer.BadParameter("--methods chooses among the points of --scores")
+    from vlmscale.cli.output import emit
+    from vlmscale.cli.recommend import Question, recommend, show
+
+    budget = gflops if gflops is not None else latency_ms
+    assert budget is not None  # checked above
+    question = Question(
+        budget=budget,
+        latencies=latencies,
+        text_tokens=text_tokens,
+        generated_tokens=generated_tokens,
+        cached_text=cached_text,
+        cost=cost,
+        with_tower=with_tower,
+        method=method,
+        sizes=sizes,
+        token_counts=token_counts,
+    )
+    report = recommend(question, family=family, scores=scores, methods=_names(methods))
+    emit(report, json, show)
+
+
+@app.command("audit", epilog="Example: vlmscale audit --study results/mini --claim C13")
+@clear_errors()
+def audit_command(
+    study: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a study's results that count as evidence, too; repeatable."),
+    ] = None,
+    claim: Annotated[
+        str | None, typer.Option(help="Show all about the claim with this id.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check the paper's claims against its released numbers, and against studies of your own."""
+    from vlmscale.cli.audit import check, show, show_one
+    from vlmscale.cli.output import emit
+
+    emit(check(study or [], claim), json, show if claim is None else show_one)
+
+
+@app.command("cells", epilog="Example: vlmscale cells --config config/mini.yaml --tflops 990")
+@clear_errors()
+def cells_command(
+    config: Annotated[Path, typer.Option(help="Config of the study.")] = Path("config/mini.yaml"),
+    tflops: Annotated[float, typer.Option(min=0.001, help="Peak of one GPU, TFLOP/s.")] = 400,
+    utilisation: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Share of the peak that training reaches.")
+    ] = 0.4,
+    text_tokens: Annotated[int, typer.Option(min=0, help="Text tokens of a training sample.")] = 64,
+    json: Json = False,
+) -> None:
+    """List a study's training runs with FLOPs and GPU hours, estimated before anything starts."""
+    from vlmscale.cli.cells import plan, show
+    from vlmscale.cli.output import emit
+
+    report = plan(config, tflops=tflops, utilisation=utilisation, text_tokens=text_tokens)
+    emit(report, json, show)
+
+
+def main() -> None:
+    app()
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [-1]
+    if min(numbers) < 0:
+        raise typer.BadParameter(f"{option} {text}: give numbers from 0, such as 0,50")
+    return numbers

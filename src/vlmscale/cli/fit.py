@@ -1,0 +1,303 @@
+"""The law of a user's own points, with everything that belongs beside its exponents."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vlmscale.analysis.asymptotic import delta_method, separately_determined
+from vlmscale.analysis.bootstrap import bootstrap, intervals
+from vlmscale.analysis.fits import law_row, schemes_for
+from vlmscale.analysis.forms import compare_forms
+from vlmscale.analysis.grid_search import APPENDIX, RELEASED, GridFit, grid_search
+from vlmscale.analysis.laws import PowerLaw, fit_power_law
+from vlmscale.analysis.optimum import flat_range, optimal_tokens
+from vlmscale.analysis.robust import fit_robust
+from vlmscale.cli.output import Report, number, span, status, table
+from vlmscale.cli.points import read_points, size_axis
+from vlmscale.errors import UserError
+
+_FLAT = 0.01  # of the error: what counts as about as good as the best token count
+_SYMBOLS = {"amplitude": "A", "floor": "D", "ratio": "alpha / beta"}
+_EXPONENTS = {"alpha_bound": "alpha", "beta_bound": "beta"}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How to fit. The defaults of the command are the paper's law by least squares."""
+
+    floor: float | None
+    loss: Literal["squares", "huber", "absolute"]
+    delta: float
+    weights: Literal["equal", "relative"]
+    search: Literal["least-squares", "released-grid", "appendix-grid"]
+    share: float
+    seed: int
+    draws: int
+
+    def __post_init__(self) -> None:
+        if self.loss != "squares" and self.weights != "equal":
+            raise typer.BadParameter(
+                "--weights relative is for --loss squares; the other losses are relative already"
+            )
+        changed = self.floor is not None or (self.loss, self.weights) != ("squares", "equal")
+        if self.search != "least-squares" and changed:
+            raise typer.BadParameter(
+                "--search on a grid has its own D and unweighted squares; leave out --floor, --loss "
+                "and --weights"
+            )
+
+    @property
+    def is_plain(self) -> bool:
+        """Unweighted least squares, which is what resampling refits and standard errors are of."""
+        return (self.search, self.loss, self.weights) == ("least-squares", "squares", "equal")
+
+
+def fit_file(
+    path: Path, choices: Choices, *, methods: Sequence[str], text_tokens: Sequence[int]
+) -> Report:
+    """The laws of all families in `path`, by read_points."""
+    fits = []
+    for family, points in read_points(path, methods).items():
+        if choices.floor is not None and choices.floor > points["error"].min():
+            raise UserError(
+                f"{path}: --floor {choices.floor:g} is above the smallest error, "
+                f"{points['error'].min():g}; D is what no LLM and no number of tokens gets below"
+            )
+        fit = {"family": family or None, **_fit(points, choices, text_tokens)}
+        if not methods and "method" in points and points["method"].nunique() > 1:
+            together = ", ".join(sorted(points["method"].astype(str).unique()))
+            fit["notes"].append(f"One law for {together} together; choose with --methods.")
+        fits.append(fit)
+    return {"file": str(path), "choices": asdict(choices), "fits": fits}
+
+
+def _fit(points: pd.DataFrame, choices: Choices, text_tokens: Sequence[int]) -> Report:
+    report: Report = {
+        "points": len(points),
+        "sizes": sorted(points["n_params_b"].unique()),
+        "token_counts": sorted(points["visual_tokens"].unique()),
+        "size_axis": size_axis(points),
+        "notes": [],
+    }
+    notes: list[str] = report["notes"]
+    if choices.search != "least-squares":
+        ranges = RELEASED if choices.search == "released-grid" else APPENDIX
+        with status("searching the grid"):
+            found = grid_search(points, ranges, share=choices.share, seed=choices.seed)
+        law = {**asdict(found), "ratio": found.alpha / found.beta if found.beta > 0 else np.inf}
+        notes += _grid_notes(found, fit_power_law(points))
+    else:
+        fitted = _law(points, choices)
+        law = law_row(fitted, points)
+        notes += _bound_notes(law)
+        if separately_determined(points, fitted) < 4:
+            notes.append(
+                "These points do not determine A, alpha, beta and D apart from each other."
+            )
+    report["law"] = law
+    report["standard_errors"] = None
+    draws: dict[str, pd.DataFrame] = {}
+    if len(points) == 4:
+        notes.append("Four points leave nothing to tell how sure the four parameters are.")
+    elif choices.is_plain:
+        report["standard_errors"] = _standard_errors(points, fitted)
+        draws = _draws(points, fitted, choices)
+    else:
+        notes.append("Standard errors and intervals are given for unweighted least squares only.")
+    most = int(points["visual_tokens"].max())
+    spread = {scheme: intervals(refits, text_tokens, most) for scheme, refits in draws.items()}
+    report["intervals"] = [
+        {"scheme": scheme, **row}
+        for scheme, quantities in spread.items()
+        for row in quantities.to_dict("records")
+    ]
+    report["optimal_tokens"] = [_optimum(law, q, most, spread) for q in text_tokens]
+    with status("comparing forms"):
+        report["forms"] = compare_forms(points)
+    return report
+
+
+def _law(points: pd.DataFrame, choices: Choices) -> PowerLaw:
+    if choices.loss != "squares":
+        return fit_robust(points, loss=choices.loss, delta=choices.delta, floor=choices.floor)
+    weights = None
+    if choices.weights == "relative":
+        weights = points["error"].to_numpy(float).clip(1e-6) ** -2
+    return fit_power_law(points, floor=choices.floor, weights=weights)
+
+
+def _draws(points: pd.DataFrame, law: PowerLaw, choices: Choices) -> dict[str, pd.DataFrame]:
+    """Refits by each scheme that applies; none for draws = 0."""
+    found: dict[str, pd.DataFrame] = {}
+    if choices.draws == 0:
+        return found
+    for scheme in schemes_for(points):
+        with status(f"refitting {choices.draws} resamples: {scheme}"):
+            found[scheme] = bootstrap(
+                points,
+                law,
+                scheme,
+                draws=choices.draws,
+                seed=choices.seed,
+                floor=choices.floor,
+            )
+    return found
+
+
+def _standard_errors(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame | None:
+    """Of the delta method; None where an exponent is on a bound or two act as one."""
+    if law.exponent_bounds != ("interior", "interior"):
+        return None
+    try:
+        return delta_method(points, law)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def _optimum(law: Report, text_tokens: int, most: int, spread: dict[str, pd.DataFrame]) -> Report:
+    """T* with its interval from resampled sizes, of points where there are too few sizes for that."""
+    scheme = next((name for name in ("sizes", "cases") if name in spread), None)
+    low = high = None
+    if scheme is not None and text_tokens > 0:
+        row = spread[scheme].set_index("quantity").loc[f"tokens_at_{text_tokens}"]
+        low, high = row["low"], row["high"]
+    best = optimal_tokens(law["ratio"], text_tokens, low=1, high=most).item()
+    flat = flat_range(law["alpha"], law["beta"], text_tokens, _FLAT, low=1, high=most)
+    return {
+        "text_tokens": text_tokens,
+        "tokens": best,
+        "low": low,
+        "high": high,
+        "interval_scheme": scheme,
+        "flat_low": flat[0],
+        "flat_high": flat[1],
+    }
+
+
+def _bound_notes(law: Report) -> list[str]:
+    where = {
+        "interior": f"D = {law['floor']:.4g} lies within its bounds.",
+        "lower": "D lies at its lower bound, 0.",
+        "upper": f"D lies at its upper bound, the smallest error, {law['floor']:.4g}.",
+        "fixed": f"D was fixed at {law['floor']:g}.",
+    }
+    notes = [where[law["floor_bound"]]]
+    notes[0] += " alpha and beta hold for this D only, their ratio hardly depends on it."
+    notes += [
+        f"{name} lies at its {law[key]} bound, {law[name]:g}."
+        for key, name in _EXPONENTS.items()
+        if law[key] != "interior"
+    ]
+    if not law["converged"]:
+        notes.append("The fit has not converged; do not use its numbers.")
+    return notes
+
+
+def _grid_notes(found: GridFit, least_squares: PowerLaw) -> list[str]:
+    notes = [f"The best of {found.nodes:,} nodes of the grid."]
+    if least_squares.sse > 0:
+        excess = found.sse / least_squares.sse - 1
+        notes[0] += f" Its sum of squares is {excess:.1%} above that of least squares."
+    notes += [
+        f"{_SYMBOLS.get(name, name)} lies on the {edge} edge of the grid."
+        for name, edge in found.edges.items()
+        if edge != "interior"
+    ]
+    return notes
+
+
+def show(console: Console, report: Report) -> None:
+    for fit in report["fits"]:
+        _show_fit(console, report["file"], fit)
+
+
+def _show_fit(console: Console, file: str, fit: Report) -> None:
+    sizes, counts, law = fit["sizes"], fit["token_counts"], fit["law"]
+    console.print(f"{file}{', ' + fit['family'] if fit['family'] else ''}", style="bold")
+    console.print(
+        f"{fit['points']} points, {len(sizes)} sizes ({span(sizes[0], sizes[-1])} B), "
+        f"{len(counts)} token counts ({span(counts[0], counts[-1])})"
+    )
+    console.print(f"{formula(law)}   (alpha / beta = {number(law['ratio'])})", style="bold")
+    console.print(f"sum of squares {law['sse']:.4g}. {fit['size_axis']}; T: visual tokens.")
+    for note in fit["notes"]:
+        console.print(note)
+    if (errors := fit["standard_errors"]) is not None:
+        rows = [
+            [
+                _SYMBOLS.get(str(row["quantity"]), str(row["quantity"])),
+                number(row["estimate"]),
+                number(row["standard_error"], 2),
+                span(row["low"], row["high"]),
+            ]
+            for row in errors.to_dict("records")
+        ]
+        title = "Asymptotic errors (D held where it is on its bound)"
+        columns = ["quantity", "estimate", "standard error", "95 %"]
+        console.print(table(title, columns, rows, words=["quantity"]))
+    if fit["intervals"]:
+        console.print(_interval_table(fit["intervals"]))
+    schemes = {row["interval_scheme"] for row in fit["optimal_tokens"]} - {None}
+    title = "Best visual tokens T* at the cost 2 N (Q + T), N continuous"
+    columns = ["Q", "T*", f"95 % ({', '.join(schemes)})" if schemes else "95 %", "error within 1 %"]
+    rows = [
+        [
+            str(row["text_tokens"]),
+            number(row["tokens"]),
+            span(row["low"], row["high"]),
+            span(row["flat_low"], row["flat_high"], 3),
+        ]
+        for row in fit["optimal_tokens"]
+    ]
+    console.print(table(title, columns, rows))
+    console.print(_form_table(fit["forms"]))
+
+
+def formula(law: Report) -> str:
+    """The law in one line; law: amplitude, alpha, beta, floor."""
+    return (
+        f"error = {law['amplitude']:.4g} N^-{law['alpha']:.4g} T^-{law['beta']:.4g} "
+        f"+ {law['floor']:.4g}"
+    )
+
+
+def _interval_table(found: Sequence[Report]) -> Table:
+    names = {"alpha": "alpha", "beta": "beta", "floor": "D", "ratio": "alpha / beta"}
+    by_scheme: dict[str, dict[str, Report]] = {}
+    for row in found:
+        by_scheme.setdefault(row["scheme"], {})[row["quantity"]] = row
+    rows = []
+    for scheme, of in by_scheme.items():
+        spans = [span(of[name]["low"], of[name]["high"], 3) for name in names]
+        rows.append([scheme, *spans, f"{of['share_ratio_above_1']['low']:.1%}"])
+    title = "95 % intervals by what is resampled (sizes: the honest one, coarse for few sizes)"
+    columns = ["scheme", *names.values(), "alpha > beta"]
+    return table(title, columns, rows, words=["scheme"])
+
+
+def _form_table(forms: pd.DataFrame) -> Table:
+    values = {
+        "rmse_left_out_point": "point",
+        "rmse_left_out_size": "size",
+        "rmse_left_out_count": "count",
+        "rmse_largest_size": "largest",
+        "max_percent_largest_size": "max %",
+    }
+    rows = [
+        [
+            str(row["form"]),
+            str(row["parameters"]),
+            number(row["aicc"]),
+            *(number(row[key], 3) for key in values),
+        ]
+        for row in forms.to_dict("records")
+    ]
+    title = "Rival forms: RMSE where each point, size or count is left out, and of the largest size"
+    return table(title, ["form", "k", "AICc", *values.values()], rows, words=["form"])
