@@ -68,10 +68,9 @@ rule all:
     input:
         f"{OUT}/cells.csv",
         f"{OUT}/errors.parquet",
-        f"{OUT}/laws.parquet",
-        f"{OUT}/intervals.parquet",
-        f"{OUT}/forms.parquet",
-        f"{OUT}/frontier.parquet",
+        expand(f"{OUT}/{{name}}.parquet", name=LAW_TABLES),
+        expand(f"{OUT}/tables/{{name}}.{{suffix}}", name=TABLES, suffix=["md", "tex"]),
+        expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),
         FIGURES,
         # Asked for by name: snakemake misses no intermediate file whose products are there.
         rules.stage1.input,

@@ -1,4 +1,4 @@
-# One tidy table of all cells, and the laws fitted on it.
+# One tidy table of all cells, the laws fitted on it, and what they say of the paper's claims.
 
 
 rule collect:
@@ -10,6 +10,7 @@ rule collect:
         stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         errors=f"{OUT}/errors.parquet",
+        samples=f"{OUT}/samples.parquet",
         chance=f"{OUT}/chance.parquet",
     log:
         f"{OUT}/logs/collect.log",
@@ -24,14 +25,40 @@ rule collect:
         "../workflow/scripts/collect.py"
 
 
+# Of the released numbers, all that the claims are checked against.
+RELEASED = [
+    "resources/architectures.csv",
+    *(
+        f"resources/published/{name}.csv"
+        for name in (
+            "claims",
+            "earlier_scores",
+            "ocr_scores",
+            "ocr_unsplit_scores",
+            "readings",
+            "reasoning_scores",
+            "table1",
+        )
+    ),
+]
+TABLES = ["laws", "forms", "variants"]  # also written for people
+LAW_TABLES = [
+    "laws",
+    "draws",
+    "intervals",
+    "profile",
+    "variants",
+    "forms",
+    "frontier",
+]
+
+
 rule fit:
     input:
         errors=f"{OUT}/errors.parquet",
+        samples=f"{OUT}/samples.parquet",
     output:
-        laws=f"{OUT}/laws.parquet",
-        intervals=f"{OUT}/intervals.parquet",
-        forms=f"{OUT}/forms.parquet",
-        frontier=f"{OUT}/frontier.parquet",
+        **{name: f"{OUT}/{name}.parquet" for name in LAW_TABLES},
     log:
         f"{OUT}/logs/fit.log",
     benchmark:
@@ -45,3 +72,39 @@ rule fit:
         code=code_of("fit.py"),
     script:
         "../workflow/scripts/fit.py"
+
+
+rule tables:
+    input:
+        **{name: f"{OUT}/{name}.parquet" for name in ("intervals", *TABLES)},
+    output:
+        **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in TABLES},
+        **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in TABLES},
+    log:
+        f"{OUT}/logs/tables.log",
+    benchmark:
+        f"{OUT}/benchmarks/tables.tsv"
+    localrule: True
+    params:
+        code=code_of("tables.py"),
+    script:
+        "../workflow/scripts/tables.py"
+
+
+rule audit:
+    input:
+        released=RELEASED,
+        errors=[f"{OUT}/errors.parquet"],
+    output:
+        table=f"{OUT}/audit.parquet",
+        text=f"{OUT}/audit.md",
+    log:
+        f"{OUT}/logs/audit.log",
+    benchmark:
+        f"{OUT}/benchmarks/audit.tsv"
+    localrule: True
+    params:
+        resources="resources",
+        code=code_of("audit.py"),
+    script:
+        "../workflow/scripts/audit.py"

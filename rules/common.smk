@@ -7,6 +7,7 @@ from pathlib import Path
 from vlmscale.cells import expand as expand_cells
 from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
+from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
 from vlmscale.methods import method
 

@@ -1,37 +1,56 @@
-# Figures of a study, one for each law.
+# Figures of a study, a folder for each law.
 
 FAMILIES = sorted({BENCHMARKS[name] for name in STUDY.evaluation.benchmarks})
 FIGURES = expand(
-    f"{OUT}/figures/fig1_{{series}}_{{family}}.{{suffix}}",
+    f"{OUT}/figures/{{series}}_{{family}}/{{name}}.{{suffix}}",
     series=STUDY.laws.series,
     family=FAMILIES,
+    name=LAW_FIGURES,
     suffix=["pdf", "png"],
 )
 
 
-rule figure1:
+def figure_files(folder, category, labels):
+    """PDF and PNG of every figure of a law, the latter for the report with its own caption."""
+
+    def bitmap(name):
+        return report(
+            f"{folder}/{name}.png",
+            caption=f"../workflow/report/{name}.rst",
+            category=category,
+            labels={**labels, "figure": name},
+        )
+
+    return [
+        *(f"{folder}/{name}.pdf" for name in LAW_FIGURES),
+        *(bitmap(name) for name in LAW_FIGURES),
+    ]
+
+
+rule figures:
     input:
-        errors=f"{OUT}/errors.parquet",
-        laws=f"{OUT}/laws.parquet",
-        intervals=f"{OUT}/intervals.parquet",
+        **{
+            name: f"{OUT}/{name}.parquet"
+            for name in ("errors", "laws", "draws", "profile")
+        },
     output:
-        pdf=f"{OUT}/figures/fig1_{{series}}_{{family}}.pdf",
-        png=report(
-            f"{OUT}/figures/fig1_{{series}}_{{family}}.png",
-            caption="../workflow/report/fig1.rst",
-            category="Figure 1",
-            labels={"law": "{series}", "family": "{family}"},
+        figure_files(
+            f"{OUT}/figures/{{series}}_{{family}}",
+            "Figures",
+            {"law": "{series}", "family": "{family}"},
         ),
     log:
-        f"{OUT}/logs/figures/fig1_{{series}}_{{family}}.log",
+        f"{OUT}/logs/figures/{{series}}_{{family}}.log",
     benchmark:
-        f"{OUT}/benchmarks/figures/fig1_{{series}}_{{family}}.tsv"
+        f"{OUT}/benchmarks/figures/{{series}}_{{family}}.tsv"
     localrule: True
     params:
         series=lambda w: w.series,
         methods=lambda w: list(STUDY.laws.series[w.series]),
         text_tokens=list(STUDY.laws.text_tokens),
+        predicted={},
+        printed=None,
         title=lambda w: f"{STUDY.study}: {w.family}, {w.series}",
-        code=code_of("figure1.py", packages=("matplotlib", "pandas", "seaborn")),
+        code=code_of("figures.py", packages=("matplotlib", "pandas", "seaborn")),
     script:
-        "../workflow/scripts/figure1.py"
+        "../workflow/scripts/figures.py"

@@ -1,26 +1,39 @@
-# The paper's released numbers through the same fit and the same figure. Needs no torch and no training.
+# The paper's released numbers through the same fit, figures and tables. Needs no torch and no training.
 PUBLISHED = "results/published"
+PUBLISHED_SERIES = {"published": ["tokenpacker"]}
+with open("resources/published/readings.csv") as file:
+    READINGS = {
+        row["name"]: tuple(map(float, row["value"].split()))
+        for row in csv.DictReader(file)
+    }
 
 
 rule published:
     input:
-        f"{PUBLISHED}/laws.parquet",
-        f"{PUBLISHED}/intervals.parquet",
-        f"{PUBLISHED}/forms.parquet",
-        f"{PUBLISHED}/frontier.parquet",
+        expand(f"{PUBLISHED}/{{name}}.parquet", name=[*LAW_TABLES, "table1"]),
         expand(
-            f"{PUBLISHED}/figures/fig1_{{family}}.{{suffix}}",
+            f"{PUBLISHED}/tables/{{name}}.{{suffix}}",
+            name=[*TABLES, "table1"],
+            suffix=["md", "tex"],
+        ),
+        expand(
+            f"{PUBLISHED}/figures/{{family}}/{{name}}.{{suffix}}",
             family=["reasoning", "ocr"],
+            name=LAW_FIGURES,
             suffix=["pdf", "png"],
         ),
+        expand(f"{PUBLISHED}/figures/fig4.{{suffix}}", suffix=["pdf", "png"]),
+        f"{PUBLISHED}/audit.parquet",
+        f"{PUBLISHED}/audit.md",
 
 
 rule published_errors:
     input:
         reasoning="resources/published/reasoning_scores.csv",
         ocr="resources/published/ocr_scores.csv",
+        architectures="resources/architectures.csv",
     output:
-        errors=f"{PUBLISHED}/errors.parquet",
+        f"{PUBLISHED}/errors.parquet",
     log:
         f"{PUBLISHED}/logs/errors.log",
     benchmark:
@@ -36,42 +49,112 @@ use rule fit as published_fit with:
     input:
         errors=f"{PUBLISHED}/errors.parquet",
     output:
-        laws=f"{PUBLISHED}/laws.parquet",
-        intervals=f"{PUBLISHED}/intervals.parquet",
-        forms=f"{PUBLISHED}/forms.parquet",
-        frontier=f"{PUBLISHED}/frontier.parquet",
+        **{name: f"{PUBLISHED}/{name}.parquet" for name in LAW_TABLES},
     log:
         f"{PUBLISHED}/logs/fit.log",
     benchmark:
         f"{PUBLISHED}/benchmarks/fit.tsv"
     params:
-        series={"published": ["tokenpacker"]},
+        series=PUBLISHED_SERIES,
         text_tokens=[0, 50],
         draws=2000,
         seed=0,
         code=code_of("fit.py"),
 
 
-use rule figure1 as published_figure1 with:
+use rule figures as published_figures with:
     input:
-        errors=f"{PUBLISHED}/errors.parquet",
-        laws=f"{PUBLISHED}/laws.parquet",
-        intervals=f"{PUBLISHED}/intervals.parquet",
+        **{
+            name: f"{PUBLISHED}/{name}.parquet"
+            for name in ("errors", "laws", "draws", "profile")
+        },
     output:
-        pdf=f"{PUBLISHED}/figures/fig1_{{family}}.pdf",
-        png=report(
-            f"{PUBLISHED}/figures/fig1_{{family}}.png",
-            caption="../workflow/report/fig1.rst",
-            category="Published numbers",
-            labels={"family": "{family}"},
+        figure_files(
+            f"{PUBLISHED}/figures/{{family}}",
+            "Published numbers",
+            {"family": "{family}"},
         ),
     log:
-        f"{PUBLISHED}/logs/figures/fig1_{{family}}.log",
+        f"{PUBLISHED}/logs/figures/{{family}}.log",
     benchmark:
-        f"{PUBLISHED}/benchmarks/figures/fig1_{{family}}.tsv"
+        f"{PUBLISHED}/benchmarks/figures/{{family}}.tsv"
     params:
         series="published",
-        methods=["tokenpacker"],
+        methods=PUBLISHED_SERIES["published"],
         text_tokens=[0, 50],
-        title=lambda w: f"published scores: {w.family}",
-        code=code_of("figure1.py", packages=("matplotlib", "pandas", "seaborn")),
+        predicted={"Qwen1.5-14B": 14.0},
+        printed=lambda w: {
+            exponent: READINGS[f"{w.family}_{exponent}_printed"][0]
+            for exponent in ("alpha", "beta")
+        },
+        title=lambda w: f"released scores: {w.family}",
+        code=code_of("figures.py", packages=("matplotlib", "pandas", "seaborn")),
+
+
+rule published_fig4:
+    input:
+        errors=f"{PUBLISHED}/errors.parquet",
+    output:
+        pdf=f"{PUBLISHED}/figures/fig4.pdf",
+        png=report(
+            f"{PUBLISHED}/figures/fig4.png",
+            caption="../workflow/report/fig4.rst",
+            category="Published numbers",
+            labels={"family": "both", "figure": "fig4"},
+        ),
+    log:
+        f"{PUBLISHED}/logs/figures/fig4.log",
+    benchmark:
+        f"{PUBLISHED}/benchmarks/figures/fig4.tsv"
+    localrule: True
+    params:
+        methods=PUBLISHED_SERIES["published"],
+        title="released scores at about equal compute, text cached",
+        configurations=[("Qwen1.5-1.8B", 144), ("Qwen1.5-4B", 64), ("Qwen1.5-7B", 36)],
+        reference=("Qwen1.5-0.5B", 576),
+        code=code_of("fig4.py", packages=("matplotlib", "pandas", "seaborn")),
+    script:
+        "../workflow/scripts/fig4.py"
+
+
+use rule tables as published_tables with:
+    input:
+        **{name: f"{PUBLISHED}/{name}.parquet" for name in ("intervals", *TABLES)},
+    output:
+        **{f"{name}_md": f"{PUBLISHED}/tables/{name}.md" for name in TABLES},
+        **{f"{name}_tex": f"{PUBLISHED}/tables/{name}.tex" for name in TABLES},
+    log:
+        f"{PUBLISHED}/logs/tables.log",
+    benchmark:
+        f"{PUBLISHED}/benchmarks/tables.tsv"
+
+
+rule published_table1:
+    input:
+        "resources/published/table1.csv",
+    output:
+        parquet=f"{PUBLISHED}/table1.parquet",
+        md=f"{PUBLISHED}/tables/table1.md",
+        tex=f"{PUBLISHED}/tables/table1.tex",
+    log:
+        f"{PUBLISHED}/logs/table1.log",
+    benchmark:
+        f"{PUBLISHED}/benchmarks/table1.tsv"
+    localrule: True
+    params:
+        method="QueCC",
+        code=code_of("published_table1.py"),
+    script:
+        "../workflow/scripts/published_table1.py"
+
+
+use rule audit as published_audit with:
+    input:
+        released=RELEASED,
+    output:
+        table=f"{PUBLISHED}/audit.parquet",
+        text=f"{PUBLISHED}/audit.md",
+    log:
+        f"{PUBLISHED}/logs/audit.log",
+    benchmark:
+        f"{PUBLISHED}/benchmarks/audit.tsv"

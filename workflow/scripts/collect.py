@@ -2,26 +2,35 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.collect import chance_levels, check_fingerprints, errors_table
+from vlmscale.analysis.collect import (
+    chance_levels,
+    check_fingerprints,
+    errors_table,
+    samples_table,
+)
 from vlmscale.jobs import logged
 from vlmscale.provenance import read_json
 from vlmscale.tables import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
-    cells = pd.read_csv(snakemake.input.cells)
-    records = {r["run"]: r for r in (read_json(Path(f)) for f in snakemake.input.stage2)}
+    cells, output = pd.read_csv(snakemake.input.cells), snakemake.output
     for stage in ("stage1", "stage2"):
         made = [read_json(Path(file)) for file in snakemake.input.get(stage)]
-        found = {r["run"]: r["fingerprint"] for r in made}
+        records = {record["run"]: record for record in made}
+        found = {run: record["fingerprint"] for run, record in records.items()}
         check_fingerprints(found, snakemake.params.trained, rule=f"train_{stage}")
     made = {r["cell"]["cell"]: r for r in map(read_provenance, snakemake.input.scores)}
     found = {cell: r["fingerprint"] for cell, r in made.items()}
     check_fingerprints(found, snakemake.params.evaluated, rule="evaluate_cell")
     scores = dict(zip(made, map(pd.read_parquet, snakemake.input.scores), strict=True))
-    parameters = {llm: records[run]["llm_parameters"] for llm, run in cells[["llm", "run"]].values}
-    provenance = {"study": cells["study"][0], "fingerprints": snakemake.params.evaluated}
-    write_parquet(
-        Path(snakemake.output.errors), errors_table(cells, scores, parameters), provenance
+    samples = dict(zip(made, map(pd.read_parquet, snakemake.input.samples), strict=True))
+    by_llm = {llm: records[run] for llm, run in cells[["llm", "run"]].values}
+    total, non_embedding = (
+        {llm: record[key] for llm, record in by_llm.items()}
+        for key in ("llm_parameters", "llm_parameters_non_embedding")
     )
-    chance = chance_levels(pd.read_parquet(snakemake.input.samples[0]))
-    write_parquet(Path(snakemake.output.chance), chance, provenance)
+    provenance = {"study": cells["study"][0], "fingerprints": snakemake.params.evaluated}
+    errors = errors_table(cells, scores, total, non_embedding)
+    write_parquet(Path(output.errors), errors, provenance)
+    write_parquet(Path(output.samples), samples_table(samples, scores), provenance)
+    write_parquet(Path(output.chance), chance_levels(next(iter(samples.values()))), provenance)

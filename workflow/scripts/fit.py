@@ -2,26 +2,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.fits import family_means, fit_laws, forms_table, interval_table
+from vlmscale.analysis import fits
 from vlmscale.analysis.frontier import frontier_table
 from vlmscale.jobs import logged
 from vlmscale.tables import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
-    params, output = snakemake.params, snakemake.output
-    errors = family_means(pd.read_parquet(snakemake.input.errors))
-    provenance = {"source": read_provenance(Path(snakemake.input.errors)), "seed": params.seed}
-    laws = fit_laws(errors, params.series)
-    spread = interval_table(
-        errors,
-        laws,
-        params.series,
-        text_tokens=params.text_tokens,
-        draws=params.draws,
-        seed=params.seed,
+    source, params = snakemake.input, snakemake.params
+    errors = fits.family_means(pd.read_parquet(source.errors))
+    samples = pd.read_parquet(source.samples) if source.get("samples") else None
+    draws = fits.draws_table(
+        errors, params.series, draws=params.draws, seed=params.seed, samples=samples
     )
-    write_parquet(Path(output.laws), laws, provenance)
-    write_parquet(Path(output.intervals), spread, provenance)
-    write_parquet(Path(output.forms), forms_table(errors, params.series), provenance)
-    frontier = frontier_table(errors, params.series, params.text_tokens)
-    write_parquet(Path(output.frontier), frontier, provenance)
+    tables = {
+        "laws": fits.fit_laws(errors, params.series),
+        "draws": draws,
+        "intervals": fits.interval_table(errors, draws, params.series, params.text_tokens),
+        "profile": fits.profile_table(errors, params.series),
+        "variants": fits.variants_table(errors, params.series),
+        "forms": fits.forms_table(errors, params.series),
+        "frontier": frontier_table(errors, params.series, params.text_tokens),
+    }
+    provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
+    for name, table in tables.items():
+        write_parquet(Path(snakemake.output[name]), table, provenance)

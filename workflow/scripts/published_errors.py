@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.published import published_errors
+from vlmscale.analysis.costs import load_architectures
+from vlmscale.analysis.published import paper_decoders, published_errors
 from vlmscale.jobs import logged
 from vlmscale.tables import write_parquet
 
 with logged(snakemake.log[0]):
-    scores = {family: pd.read_csv(file) for family, file in snakemake.input.items()}
+    families = ("reasoning", "ocr")
+    scores = {family: pd.read_csv(snakemake.input[family]) for family in families}
+    decoders = paper_decoders(load_architectures(Path(snakemake.input.architectures)))
     provenance = {"source": "arXiv 2411.03312, released scores; see resources/published/README.md"}
-    write_parquet(Path(snakemake.output.errors), published_errors(scores), provenance)
+    write_parquet(Path(snakemake.output[0]), published_errors(scores, decoders), provenance)

@@ -1,0 +1,135 @@
+"""Tables for people: the same numbers as Markdown and as LaTeX."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.table1 import gap_closed, wide
+from vlmscale.provenance import atomic_path
+
+
+def write_readable(frame: pd.DataFrame, markdown: Path, latex: Path) -> None:
+    """Write a table of strings to both files."""
+    with atomic_path(markdown) as scratch:
+        scratch.write_text(frame.to_markdown(index=False, disable_numparse=True) + "\n")
+    with atomic_path(latex) as scratch:
+        scratch.write_text(frame.rename(columns=_escape).map(_escape).to_latex(index=False))
+
+
+def laws_for_people(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
+    """Laws with 95 % intervals over resampled LLM sizes, or over points where there are just two sizes."""
+    rows = []
+    for law in laws.to_dict("records"):
+        mine = intervals[
+            (intervals["series"] == law["series"]) & (intervals["family"] == law["family"])
+        ]
+        scheme = "sizes" if (mine["scheme"] == "sizes").any() else "cases"
+        spread = mine[mine["scheme"] == scheme].set_index("quantity")
+        row = {"law": law["series"], "family": law["family"], "N": law["size_axis"]}
+        row["A"] = f"{law['amplitude']:.4f}"
+        for name, symbol, digits in (("alpha", "α", 4), ("beta", "β", 4), ("ratio", "α/β", 2)):
+            row[symbol] = _with_interval(law[name], spread.loc[name], digits)
+        row["D"] = f"{law['floor']:.3g}" + _bound(law["floor_bound"])
+        for quantity in spread.index[spread.index.str.startswith("tokens_at_")]:
+            text = quantity.removeprefix("tokens_at_")
+            found = spread.loc[quantity]
+            row[f"T*({text})"] = f"{found['median']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+        row |= {
+            "SSE": f"{law['sse']:.3e}",
+            "RMSE": f"{law['rmse']:.4f}",
+            "points": str(law["points"]),
+        }
+        rows.append({**row, "intervals over": scheme})
+    return pd.DataFrame(rows).fillna("")
+
+
+def forms_for_people(forms: pd.DataFrame) -> pd.DataFrame:
+    """Forms beside each other, best AICc first in each law; errors of the largest size in percent."""
+    best = forms.groupby(["series", "family"])["aicc"].transform("min")
+    return pd.DataFrame(
+        {
+            "law": forms["series"],
+            "family": forms["family"],
+            "form": forms["form"],
+            "parameters": forms["parameters"].astype(str),
+            "SSE": forms["sse"].map("{:.3e}".format),
+            "ΔAICc": (forms["aicc"] - best).map(_fixed(1)),
+            "BIC": forms["bic"].map(_fixed(1)),
+            "RMSE, point left out": forms["rmse_left_out_point"].map(_fixed(5)),
+            "size left out": forms["rmse_left_out_size"].map(_fixed(5)),
+            "count left out": forms["rmse_left_out_count"].map(_fixed(5)),
+            "largest size, mean %": forms["mean_percent_largest_size"].map(_fixed(2)),
+            "max %": forms["max_percent_largest_size"].map(_fixed(2)),
+        }
+    )
+
+
+def variants_for_people(variants: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "law": variants["series"],
+            "family": variants["family"],
+            "variant": variants["variant"],
+            "A": variants["amplitude"].map(_fixed(4)),
+            "α": variants["alpha"].map(_fixed(4)),
+            "β": variants["beta"].map(_fixed(4)),
+            "α/β": variants["ratio"].map(_fixed(2)),
+            "D": [
+                f"{floor:.3g}" + _bound(bound)
+                for floor, bound in zip(variants["floor"], variants["floor_bound"], strict=True)
+            ],
+            "SSE": variants["sse"].map("{:.3e}".format),
+            "points": variants["points"].astype(str),
+        }
+    )
+
+
+def table1_for_people(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The paper's Table 1, each block followed by the gap to LLaVA-1.5 that `method` closes in it."""
+    scores = wide(table)
+    benchmarks = list(scores.columns[3:-2])
+    gaps = gap_closed(table, method=method)
+    closed = {
+        (group, benchmark): float(percent)
+        for group, benchmark, percent in gaps[
+            ["group", "benchmark", "gap_closed_percent"]
+        ].itertuples(index=False)
+    }
+    rows = []
+    for group, block in scores.groupby("group", sort=False):
+        for row in block.to_dict("records"):
+            shown = {b: _fixed(1)(row[b]) for b in benchmarks}
+            relative = _fixed(1)(row["relative_percent"])
+            rows.append(
+                {
+                    "method": row["method"],
+                    "visual tokens": str(row["visual_tokens"]),
+                    **shown,
+                    "mean gap, %": relative,
+                    "over": str(row["benchmarks_compared"]),
+                }
+            )
+        shown = {b: _fixed(1)(closed[group, b]) for b in benchmarks if (group, b) in closed}
+        if shown:
+            rows.append({"method": f"gap {method} closes, %", **shown})
+    return pd.DataFrame(rows).fillna("")
+
+
+def _with_interval(value: float, found: "pd.Series[float]", digits: int) -> str:
+    return f"{value:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
+
+
+def _fixed(digits: int) -> Callable[[float], str]:
+    return lambda value: "" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _bound(bound: str) -> str:
+    return {"interior": "", "fixed": " (fixed)"}.get(bound, " (bound)")
+
+
+def _escape(text: str) -> str:
+    for character, name in (("α", r"$\alpha$"), ("β", r"$\beta$"), ("Δ", r"$\Delta$")):
+        text = text.replace(character, name)
+    return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")

@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from vlmscale.analysis.audit import audit, audit_markdown, load_evidence
+from vlmscale.jobs import logged
+from vlmscale.provenance import atomic_path
+from vlmscale.tables import write_parquet
+
+with logged(snakemake.log[0]):
+    studies = [Path(file).parent for file in snakemake.input.get("errors", [])]
+    table = audit(load_evidence(Path(snakemake.params.resources), studies))
+    provenance = {"source": "resources/published", "studies": [folder.name for folder in studies]}
+    write_parquet(Path(snakemake.output.table), table, provenance)
+    with atomic_path(Path(snakemake.output.text)) as scratch:
+        scratch.write_text(audit_markdown(table))
