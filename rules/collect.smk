@@ -104,7 +104,7 @@ rule audit:
         f"{OUT}/benchmarks/audit.tsv"
     localrule: True
     params:
-        resources="resources",
+        resources=lambda w, input: str(Path(input.released[0]).parent),
         code=code_of("audit.py"),
     script:
         "../workflow/scripts/audit.py"

@@ -106,3 +106,20 @@ def stage_spec(kind):
 
 def llm_of(wildcards):
     return f"{OUT}/backbones/{RUNS[wildcards.run].llm}"
+
+
+def figure_files(folder, category, labels):
+    """PDF and PNG of every figure of a law, the latter for the report with its own caption."""
+
+    def bitmap(name):
+        return report(
+            f"{folder}/{name}.png",
+            caption=f"../workflow/report/{name}.rst",
+            category=category,
+            labels={**labels, "figure": name},
+        )
+
+    return [
+        *(f"{folder}/{name}.pdf" for name in LAW_FIGURES),
+        *(bitmap(name) for name in LAW_FIGURES),
+    ]

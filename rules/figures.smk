@@ -10,23 +10,6 @@ FIGURES = expand(
 )
 
 
-def figure_files(folder, category, labels):
-    """PDF and PNG of every figure of a law, the latter for the report with its own caption."""
-
-    def bitmap(name):
-        return report(
-            f"{folder}/{name}.png",
-            caption=f"../workflow/report/{name}.rst",
-            category=category,
-            labels={**labels, "figure": name},
-        )
-
-    return [
-        *(f"{folder}/{name}.pdf" for name in LAW_FIGURES),
-        *(bitmap(name) for name in LAW_FIGURES),
-    ]
-
-
 rule figures:
     input:
         **{

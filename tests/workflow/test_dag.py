@@ -1,9 +1,11 @@
 """The workflow without training: every config plans, the linter agrees, the published numbers fit."""
 
-from pathlib import Path
+from collections import Counter
 
 import pandas as pd
 import pytest
+
+from vlmscale.figures import LAW_FIGURES
 
 from .conftest import ROOT, Tree
 
@@ -19,6 +21,9 @@ def test_dry_run(config, empty):
     assert len(jobs["train_stage1"]) == len(jobs["train_stage2"])
 
 
+KINDS = {".parquet", ".md", ".tex", ".pdf", ".png"}
+
+
 def test_lint():
     done = Tree(ROOT).snakemake("--lint", config="config/smoke.yaml")
     complaints = {line.strip() for line in done.stdout.splitlines() if line.startswith("    * ")}
@@ -31,10 +36,14 @@ def test_published_numbers(empty):
     for _ in range(2):
         done = empty.snakemake("published", "--forceall", config=None)
         assert done.returncode == 0, done.stdout
-        results = [*out.glob("*.parquet"), *out.glob("figures/*")]
-        contents.append({file: Path(file).read_bytes() for file in results})
+        results = [file for file in out.rglob("*") if file.suffix in KINDS and file.is_file()]
+        contents.append({file: file.read_bytes() for file in results})
     assert contents[0] == contents[1]
-    assert len(contents[0]) == 5 + 4
+    made = Counter(file.suffix for file in contents[0])
+    laws_figures = 2 * len(LAW_FIGURES) + 1
+    assert made == {".parquet": 10, ".md": 5, ".tex": 4, ".pdf": laws_figures, ".png": laws_figures}
+    audit = pd.read_parquet(out / "audit.parquet")
+    assert len(audit) == 58
     laws = pd.read_parquet(out / "laws.parquet").set_index("family")
     law = laws.loc["reasoning"]
     found = (law["amplitude"], law["alpha"], law["beta"], law["sse"])

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.smoke
 
-JOINT = {"all", "collect", "fit", "figure1"}
+JOINT = {"all", "audit", "collect", "figures", "fit", "tables"}
 PROJECTORS = "src/vlmscale/models/projectors"
 
 
@@ -22,7 +22,12 @@ def test_one_cell_deleted_is_redone_with_the_same_bytes(copy):
     kept = [out / f"runs/{run}/stage1/projector.safetensors"]
     kept += [out / f"runs/{run}/stage2/model/model.safetensors", out / "errors.parquet"]
     kept += [out / f"cells/{run}/{table}.parquet" for table in ("samples", "scores")]
-    kept += [out / "laws.parquet", out / "figures/fig1_quecc_ocr.png"]
+    kept += [
+        out / "laws.parquet",
+        out / "tables/laws.md",
+        out / "figures/quecc_ocr/fig1.png",
+        out / "audit.md",
+    ]
     before = {file: file.read_bytes() for file in kept}
     kept[0].unlink()
     (out / f"cells/{run}/scores.parquet").unlink()
