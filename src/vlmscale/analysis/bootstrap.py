@@ -63,7 +63,9 @@ def bootstrap(
         fitted = law.predict(np.exp(log_n), np.exp(log_t))
         free = _PARAMETERS - (floor is not None or law.floor_bound != "interior")
         if n <= free:
-            raise UserError(f"{n} points have no residuals to resample: the law has {free} parameters")
+            raise UserError(
+                f"{n} points have no residuals to resample: the law has {free} parameters"
+            )
         residual = (y - fitted) * np.sqrt(n / (n - free))
         if scheme == "residual":
             residual = residual - residual.mean()
