@@ -69,7 +69,11 @@ rule all:
         f"{OUT}/cells.csv",
         f"{OUT}/errors.parquet",
         expand(f"{OUT}/{{name}}.parquet", name=LAW_TABLES),
-        expand(f"{OUT}/tables/{{name}}.{{suffix}}", name=TABLES, suffix=["md", "tex"]),
+        expand(
+            f"{OUT}/tables/{{name}}.{{suffix}}",
+            name=STUDY_TABLES,
+            suffix=["md", "tex"],
+        ),
         expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),
         FIGURES,
         # Asked for by name: snakemake misses no intermediate file whose products are there.

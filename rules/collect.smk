@@ -42,6 +42,7 @@ RELEASED = [
     ),
 ]
 TABLES = ["laws", "forms", "variants"]  # also written for people
+STUDY_TABLES = [*TABLES, "methods"]
 LAW_TABLES = [
     "laws",
     "draws",
@@ -76,10 +77,10 @@ rule fit:
 
 rule tables:
     input:
-        **{name: f"{OUT}/{name}.parquet" for name in ("intervals", *TABLES)},
+        **{name: f"{OUT}/{name}.parquet" for name in ("errors", "intervals", *TABLES)},
     output:
-        **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in TABLES},
-        **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in TABLES},
+        **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in STUDY_TABLES},
+        **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in STUDY_TABLES},
     log:
         f"{OUT}/logs/tables.log",
     benchmark:

@@ -9,7 +9,6 @@ from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
-from vlmscale.methods import method
 
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
@@ -44,7 +43,8 @@ def code_of(script, *modules, packages=("numpy", "pandas", "pyarrow", "scipy")):
 
 
 def projector_module(name):
-    return f"vlmscale.models.projectors.{name}"
+    """The module of the method that the study calls `name`."""
+    return f"vlmscale.models.projectors.{STUDY.variant(name).method.name}"
 
 
 def training_fingerprint(run):
@@ -58,8 +58,9 @@ def training_fingerprint(run):
 
 def evaluation_fingerprint(cell):
     tasks = Path("src/vlmscale/evaluation/tasks")
+    methods = {CELLS[cell].method, RUNS[CELLS[cell].run].method}
     return fingerprint(
-        [projector_module(CELLS[cell].method)],
+        sorted(map(projector_module, methods)),
         scripts=[SCRIPTS / "evaluate_cell.py", *tasks.glob("*.py")],
         files=tasks.glob("*.yaml"),
         packages=EVALUATION_STACK,
@@ -72,14 +73,20 @@ def backbone_fingerprint():
     )
 
 
-def options_of(name):
-    """All options of a method, as configured or by default."""
-    return method(name).complete_options(STUDY.methods.get(name, {}))
+def setting(served):
+    """What the projector of a run or a cell is built for."""
+    chosen = STUDY.variant(served.method)
+    return {
+        "method": chosen.method.name,
+        "visual_tokens": served.visual_tokens,
+        "options": chosen.options,
+    }
 
 
-def features_of(split):
-    """The stored tower features of a split, or nothing when the study does without."""
-    return f"{OUT}/vision/{split}" if STUDY.vision_cache else []
+def features_of(split, name):
+    """The stored tower features of a split; nothing for a study or a method that does without."""
+    sees_pixels = "pixels" in STUDY.variant(name).method.needs
+    return f"{OUT}/vision/{split}" if STUDY.vision_cache and not sees_pixels else []
 
 
 def stage_spec(kind):
@@ -91,10 +98,8 @@ def stage_spec(kind):
         return {
             "kind": kind,
             "run": run.run,
-            "method": run.method,
-            "visual_tokens": run.visual_tokens,
+            **setting(run),
             "seed": run.seed,
-            "options": options_of(run.method),
             "template": STUDY.template,
             "feature_layers": list(STUDY.tower.feature_layers),
             "recipe": recipe,

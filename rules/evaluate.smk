@@ -5,7 +5,7 @@ rule evaluate_cell:
     input:
         model=lambda w: f"{OUT}/runs/{CELLS[w.cell].run}/stage2/model",
         data=f"{OUT}/data/test",
-        features=features_of("test"),
+        features=lambda w: features_of("test", CELLS[w.cell].method),
         benchmarks="resources/benchmarks.csv",
     output:
         samples=f"{OUT}/cells/{{cell}}/samples.parquet",
@@ -16,6 +16,8 @@ rule evaluate_cell:
         f"{OUT}/benchmarks/evaluate/{{cell}}.tsv"
     params:
         cell=lambda w: asdict(CELLS[w.cell]),
+        trained=lambda w: setting(RUNS[CELLS[w.cell].run]),
+        evaluated=lambda w: setting(CELLS[w.cell]),
         benchmarks=list(STUDY.evaluation.benchmarks),
         batch_size=STUDY.evaluation.batch_size,
         fingerprint=lambda w: evaluation_fingerprint(w.cell),

@@ -5,7 +5,7 @@
 rule train_stage1:
     input:
         data=f"{OUT}/data/stage1",
-        features=features_of("stage1"),
+        features=lambda w: features_of("stage1", RUNS[w.run].method),
         tower=f"{OUT}/backbones/tower",
         llm=llm_of,
     output:
@@ -26,7 +26,7 @@ rule train_stage1:
 rule train_stage2:
     input:
         data=f"{OUT}/data/stage2",
-        features=features_of("stage2"),
+        features=lambda w: features_of("stage2", RUNS[w.run].method),
         tower=f"{OUT}/backbones/tower",
         llm=llm_of,
         projector=f"{OUT}/runs/{{run}}/stage1/projector.safetensors",

@@ -1,7 +1,8 @@
 """The grid of a study: cells, the points of the law, and the training runs that serve them.
 
 A training run is (LLM, method, visual tokens, seed) as trained. A cell is the same four, as evaluated.
-Several cells can be served by one run: a method says so in its own file (Method.trained_as).
+Several cells can be served by one run: a method says so in its own file (Variant.trained_as). Methods
+go by the names that the study gives them.
 """
 
 import csv
@@ -13,7 +14,6 @@ from typing import Literal
 
 from vlmscale.config import Exclude, Study
 from vlmscale.errors import UserError
-from vlmscale.methods import method
 from vlmscale.provenance import atomic_path
 
 
@@ -56,7 +56,7 @@ def expand(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
         ):
             if any(_matches(rule, llm, name, tokens, seed) for rule in study.exclude):
                 continue
-            trained_method, trained_tokens = method(name).trained_as(tokens, study.grid_side)
+            trained_method, trained_tokens = study.variant(name).trained_as(tokens, study.grid_side)
             run = Run(
                 slug(llm, trained_method, trained_tokens, seed),
                 llm,

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic import (
 )
 
 from vlmscale.errors import UserError
-from vlmscale.methods import method, method_names
+from vlmscale.methods import Variant, method_names, variant
 from vlmscale.settings import Counts, Frozen, Recipe, Tower, Transformer, World
 
 # Names that become parts of paths.
@@ -97,7 +98,9 @@ class Study(Frozen):
     template: Literal["qa", "chatml"] = Field("qa", description="conversation format of the LLMs")
     grid: tuple[Block, ...] = Field(min_length=1)
     exclude: tuple[Exclude, ...] = ()
-    methods: dict[str, dict[str, str]] = Field({}, description="options of methods, by method")
+    methods: dict[Name, dict[str, str]] = Field(
+        {}, description="options by method, or by a name of your own with `method` among them"
+    )
     stage1: Recipe
     stage2: Recipe
     vision_cache: bool = Field(description="compute the tower's features once for all cells")
@@ -108,6 +111,10 @@ class Study(Frozen):
     def grid_side(self) -> int:
         """Patches along one side of an image."""
         return self.world.image_size // self.tower.patch_size
+
+    def variant(self, name: str) -> Variant:
+        """The method that this study calls `name`, with its options."""
+        return variant(name, self.methods)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -123,26 +130,24 @@ class Study(Frozen):
                 raise ValueError(
                     f"grid.{i}.llms: {llm!r} is not under llms: {', '.join(self.llms)}"
                 )
-            for name in set(block.methods) & set(method_names()):
-                allowed = method(name).supported(self.grid_side)
-                for v in set(block.visual_tokens) - set(allowed):
-                    raise ValueError(
-                        f"grid.{i}.visual_tokens: {name} cannot give {v} visual tokens on a "
-                        f"{self.grid_side} x {self.grid_side} grid. Choose from: "
-                        f"{', '.join(map(str, allowed))}."
-                    )
         for series, names in self.laws.series.items():
             named += [(f"laws.series.{series}", name) for name in names]
         for key, name in named:
-            if name not in method_names():
+            if name not in self.methods and name not in method_names():
                 raise ValueError(
                     f"{key}: no method {name!r}. There are: {', '.join(method_names())}."
                 )
-        for name, options in self.methods.items():
-            try:
-                method(name).complete_options(options)
-            except UserError as error:
-                raise ValueError(str(error)) from None
+            self._check_variant(key, name)
+        for i, block in enumerate(self.grid):
+            for name in block.methods:
+                allowed = self.variant(name).method.supported(self.grid_side)
+                for v in set(block.visual_tokens) - set(allowed):
+                    raise ValueError(
+                        f"grid.{i}.visual_tokens: {name} cannot give {v} visual tokens on a "
+                        f"{self.grid_side} x {self.grid_side} grid. Choose from: {_ranges(allowed)}."
+                    )
+                for v in block.visual_tokens:
+                    self._check_served(f"grid.{i}", name, v)
         used = {name for block in self.grid for name in block.methods}
         for series, names in self.laws.series.items():
             if not used & set(names):
@@ -159,6 +164,49 @@ class Study(Frozen):
         for llm in set(self.laws.holdout) - set(self.llms):
             raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(self.llms)}")
         return self
+
+    def _check_variant(self, key: str, name: str) -> None:
+        try:
+            found = self.variant(name)
+        except UserError as error:
+            words = str(error)  # names the option by its key, if it is about one
+            raise ValueError(words if words.startswith(key) else f"{key}: {words}") from None
+        if "tower_attention" in found.method.needs:
+            before_last = self.tower.layers - 1
+            if before_last not in self.tower.feature_layers:
+                raise ValueError(
+                    f"{key}: {name} reads the tower's last block, so tower.feature_layers must have "
+                    f"{before_last}, the layer before it"
+                )
+
+    def _check_served(self, key: str, name: str, visual_tokens: int) -> None:
+        """The run that serves a cell must be possible, and made with the options that they share."""
+        found = self.variant(name)
+        server, tokens = found.trained_as(visual_tokens, self.grid_side)
+        if server == name:
+            return
+        self._check_variant(f"{key} (served by {server})", server)
+        serving = self.variant(server)
+        if tokens not in serving.method.supported(self.grid_side):
+            raise ValueError(
+                f"{key}: {name} is served by {server} at {tokens} visual tokens, which a "
+                f"{self.grid_side} x {self.grid_side} grid does not allow"
+            )
+        for option, value in found.options.items():
+            if option != "training" and serving.options.get(option, value) != value:
+                raise ValueError(
+                    f"{key}: {name} has {option}: {value}, but {server}, which it is served by, is trained "
+                    f"with {option}: {serving.options[option]}. Choose the same for both."
+                )
+
+
+def _ranges(counts: Sequence[int]) -> str:
+    """Token counts for people: 1 to 36 instead of all of them."""
+    if len(counts) > 2 and len({b - a for a, b in pairwise(counts)}) == 1:
+        step = counts[1] - counts[0]
+        every = "" if step == 1 else f" in steps of {step}"
+        return f"{counts[0]} to {counts[-1]}{every}"
+    return ", ".join(map(str, counts))
 
 
 def validate(raw: dict[str, Any], source: str) -> Study:

@@ -1,11 +1,17 @@
 """What each compression method declares about itself, read without importing it.
 
 Method `x` is the file models/projectors/x.py with one subclass of Projector. Its class attributes
-`needs`, `counts`, `served_by` and `options` are literals, so they can be read from the source: the
-workflow knows every method without importing torch, and no list of methods exists to be kept.
+are literals, so they can be read from the source: the workflow knows every method without importing
+torch, and no list of methods exists to be kept. models/projectors/base.py says what each means.
+
+A *variant* is a method under a name of its own with some of its options chosen, as a study's config
+names it under `methods`; every method is also a variant with all options at their defaults.
 """
 
 import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,56 +20,96 @@ from typing import Any
 from vlmscale.errors import UserError
 
 PROJECTORS = Path(__file__).parent / "models" / "projectors"
+METHOD_KEY = "method"  # of a variant's options in a config
 _BASE = "base"
 
 
 @dataclass(frozen=True)
 class Method:
-    """The declarations of one projector class; models/projectors/base.py says what each means."""
+    """The declarations of one projector class."""
 
     name: str
     summary: str
+    source: str
     needs: tuple[str, ...]
     counts: str
-    served_by: tuple[str, int | str] | None
     options: dict[str, tuple[str, ...]]
+    served_by: dict[str, tuple[str, int | str]]
+    weights: str
+    multiply_adds: str
+    positions: str
 
     def supported(self, side: int) -> list[int]:
         """Every number of visual tokens this method can give on a grid of side x side patches."""
-        if self.counts == "full":
-            return [side * side]
-        if self.counts == "square":
-            return [g * g for g in range(1, side + 1) if side % g == 0]
+        patches = side * side
+        squares = [g * g for g in range(1, side + 1) if side % g == 0]
+        match self.counts.split(" "):
+            case ["full"]:
+                return [patches]
+            case ["square"]:
+                return squares
+            case ["square", "+", "1"]:
+                return [v + 1 for v in squares]
+            case ["any"]:
+                return list(range(1, patches + 1))
+            case ["any", "to", *formula]:
+                most = evaluate(" ".join(formula), {"w": side})
+                return list(range(1, int(most) + 1))
+            case ["multiples", "of", number] if number.isdecimal():
+                return list(range(int(number), patches + 1, int(number)))
         raise UserError(
-            f"{PROJECTORS / self.name}.py: counts={self.counts!r} is not full or square"
+            f"{PROJECTORS / self.name}.py: counts={self.counts!r} is none of those in base.py"
         )
 
-    def trained_as(self, visual_tokens: int, side: int) -> tuple[str, int]:
-        """(method, visual tokens) of the training run that serves this method at `visual_tokens`."""
-        if self.served_by is None:
-            return self.name, visual_tokens
-        method, tokens = self.served_by
-        if tokens == "same":
-            return method, visual_tokens
-        return method, side * side if tokens == "full" else int(tokens)
-
-    def complete_options(self, chosen: dict[str, str]) -> dict[str, str]:
+    def complete_options(self, chosen: Mapping[str, str], variant: str = "") -> dict[str, str]:
         """Every option of the method: the chosen value, else the default, which stands first.
 
         Raises UserError for an unknown option or value.
         """
+        key = f"methods.{variant or self.name}"
         for option, value in chosen.items():
             if option not in self.options:
                 raise UserError(
-                    f"methods.{self.name}.{option}: no such option. "
+                    f"{key}.{option}: no such option. "
                     f"{self.name} has: {', '.join(self.options) or 'none'}."
                 )
             if value not in self.options[option]:
                 raise UserError(
-                    f"methods.{self.name}.{option}: {value!r} is not allowed. "
+                    f"{key}.{option}: {value!r} is not allowed. "
                     f"Choose one of: {', '.join(self.options[option])}."
                 )
         return {name: chosen.get(name, allowed[0]) for name, allowed in self.options.items()}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with all its options, under the name that a study uses."""
+
+    name: str
+    method: Method
+    options: dict[str, str]
+
+    def trained_as(self, visual_tokens: int, side: int) -> tuple[str, int]:
+        """(variant, visual tokens) of the training run that serves this one at `visual_tokens`."""
+        served = self.method.served_by.get(self.options.get("training", ""))
+        if served is None:
+            return self.name, visual_tokens
+        name, tokens = served
+        if tokens == "full":
+            tokens = side * side
+        elif tokens == "most":
+            tokens = self.method.supported(side)[-1]
+        return self.name if name == "self" else name, int(tokens)
+
+
+def variant(name: str, configured: Mapping[str, Mapping[str, str]]) -> Variant:
+    """The variant `name` of a study whose config has `configured` under `methods`.
+
+    Raises UserError when neither it nor a method has that name, or for a wrong option.
+    """
+    chosen = dict(configured.get(name, {}))
+    found = method(chosen.pop(METHOD_KEY, name))
+    return Variant(name, found, found.complete_options(chosen, name))
 
 
 def method_names() -> list[str]:
@@ -82,11 +128,57 @@ def method(name: str) -> Method:
     return Method(
         name=name,
         summary=(ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " "),
+        source=fields["source"],
         needs=tuple(fields["needs"]),
         counts=fields["counts"],
-        served_by=fields["served_by"],
         options={key: tuple(values) for key, values in fields["options"].items()},
+        served_by=dict(fields["served_by"]),
+        weights=fields["weights"],
+        multiply_adds=fields["multiply_adds"],
+        positions=fields["positions"],
     )
+
+
+_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Pow: operator.pow,
+}
+
+
+def evaluate(formula: str, names: Mapping[str, float]) -> float:
+    """The value of a declared formula: numbers, names, + - * / // ** and brackets, nothing else."""
+
+    def value(node: ast.expr) -> float:
+        match node:
+            case ast.Constant(value=int() | float() as number):
+                return number
+            case ast.Name(id=name) if name in names:
+                return names[name]
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+                return float(_OPERATORS[type(op)](value(left), value(right)))
+        raise UserError(f"formula {formula!r}: {ast.unparse(node)!r} is not allowed")
+
+    return value(ast.parse(formula.strip(), mode="eval").body)
+
+
+def formula_names(
+    *, grid_side: int, visual_tokens: int, tower: int, layers: int, llm: int, llm_layers: int
+) -> dict[str, float]:
+    """The names that formulas are written in (see Projector)."""
+    return {
+        "w": grid_side,
+        "p": grid_side**2,
+        "v": visual_tokens,
+        "g": math.sqrt(visual_tokens),
+        "d": tower,
+        "l": layers,
+        "n": llm,
+        "m": llm_layers,
+    }
 
 
 def _projector_class(stem: str) -> ast.ClassDef:

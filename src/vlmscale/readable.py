@@ -86,6 +86,33 @@ def variants_for_people(variants: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def methods_for_people(errors: pd.DataFrame) -> pd.DataFrame:
+    """Scores in percent as in the paper's Table 1: a row for each LLM, method and count, seeds averaged.
+
+    errors: of errors_table, with single benchmarks and family means.
+    """
+    means = errors["benchmark"] == "mean"
+    named = errors.assign(column=errors["benchmark"].where(~means, errors["family"] + ", mean"))
+    table = named.pivot_table(
+        index=["n_params_b", "llm", "visual_tokens", "method"],
+        columns="column",
+        values="score",
+        sort=False,
+    )
+    order = [
+        *dict.fromkeys(named.loc[~means, "column"]),
+        *dict.fromkeys(named.loc[means, "column"]),
+    ]
+    table = table[order].mul(100).reset_index()
+    ranks = ["n_params_b", "visual_tokens", "method"]
+    table = table.sort_values(ranks, ascending=[True, False, True], ignore_index=True)
+    shown = table[order].map(_fixed(1))
+    shown.insert(0, "visual tokens", table["visual_tokens"].astype(str))
+    shown.insert(0, "method", table["method"])
+    shown.insert(0, "LLM", table["llm"])
+    return shown
+
+
 def table1_for_people(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """The paper's Table 1, each block followed by the gap to LLaVA-1.5 that `method` closes in it."""
     scores = wide(table)

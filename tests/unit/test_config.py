@@ -18,6 +18,15 @@ def raw():
     return yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
 
 
+def cells(method, visual_tokens):
+    return {"methods": [method], "llms": ["d32"], "visual_tokens": visual_tokens, "seeds": [0]}
+
+
+def add_series(raw, name):
+    raw["methods"][name] = {"method": "mlp"}
+    raw["laws"]["series"]["x"] = [name]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_is_valid_and_named_after_its_study(path):
     assert load_study(path).study == path.stem
@@ -52,7 +61,27 @@ def test_schema_file_is_current():
         (lambda r: r["data"].update(corpus={"scenes": 3}), ["data", "corpus: needs some of text"]),
         (lambda r: r["data"].update(test={}), ["data", "test: needs some of pages, scenes"]),
         (lambda r: r["grid"][0].update(seeds=[-1]), ["grid.0.seeds", "-1"]),
-        (lambda r: r["laws"]["series"].update(x=["avgpool"]), ["laws.series.x", "no cell"]),
+        (lambda r: add_series(r, "unused"), ["laws.series.x", "no cell"]),
+        (
+            lambda r: r["grid"].append(cells("repeat", [6])),
+            ["visual_tokens", "repeat cannot give 6", "4 to 36 in steps of 4"],
+        ),
+        (
+            lambda r: r["grid"].append(cells("random", [37])),
+            ["random cannot give 37", "1 to 36"],
+        ),
+        (
+            lambda r: r["methods"].update(repeat={"query_resize": "avgpool"}),
+            ["repeat has query_resize: avgpool, but tokenpacker", "bilinear"],
+        ),
+        (
+            lambda r: r["methods"].update(mine={"method": "magic"}),
+            ["methods.mine", "no method 'magic'"],
+        ),
+        (
+            lambda r: r["tower"].update(feature_layers=[1, 3]),
+            ["prumerge reads the tower's last block", "feature_layers must have 2"],
+        ),
         (lambda r: r["laws"]["series"].update({"a/b": ["mlp"]}), ["laws.series", "a/b"]),
         (lambda r: r["tower"].update(hidden_size=60), ["tower.hidden_size 60", "multiple of 8"]),
     ],

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from vlmscale.errors import UserError
-from vlmscale.methods import Method, method, method_names
+from vlmscale.methods import Method, Variant, evaluate, method, method_names, variant
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -16,7 +16,12 @@ def test_declaration_equals_class(name):
     declared, cls = method(name), projector_class(name)
     assert (declared.needs, declared.counts) == (cls.needs, cls.counts)
     assert (declared.served_by, declared.options) == (cls.served_by, cls.options)
+    assert (declared.weights, declared.multiply_adds) == (cls.weights, cls.multiply_adds)
+    assert (declared.source, declared.positions) == (cls.source, cls.positions)
     assert declared.summary
+    assert declared.source
+    assert declared.weights
+    assert declared.multiply_adds
 
 
 def test_config_and_cells_import_no_torch():
@@ -30,17 +35,71 @@ def test_config_and_cells_import_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_counts_and_service():
-    square = Method("x", "", (), "square", None, {})
-    assert square.supported(12) == [1, 4, 9, 16, 36, 144]
-    assert square.supported(24) == [1, 4, 9, 16, 36, 64, 144, 576]
-    assert square.trained_as(4, 12) == ("x", 4)
-    assert Method("x", "", (), "full", None, {}).supported(6) == [36]
-    pruned = Method("x", "", (), "square", ("mlp", "full"), {})
-    assert pruned.trained_as(4, 12) == ("mlp", 144)
-    repeated = Method("x", "", (), "square", ("tokenpacker", 4), {})
-    assert repeated.trained_as(36, 12) == ("tokenpacker", 4)
-    assert Method("x", "", (), "square", ("y", "same"), {}).trained_as(9, 12) == ("y", 9)
+def declare(counts="square", served_by=None, options=None):
+    return Method(
+        name="x",
+        summary="",
+        source="",
+        needs=(),
+        counts=counts,
+        options=options or {},
+        served_by=served_by or {},
+        weights="0",
+        multiply_adds="0",
+        positions="v",
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "side", "expected"),
+    [
+        ("square", 12, [1, 4, 9, 16, 36, 144]),
+        ("square", 24, [1, 4, 9, 16, 36, 64, 144, 576]),
+        ("square + 1", 6, [2, 5, 10, 37]),
+        ("full", 6, [36]),
+        ("any", 3, list(range(1, 10))),
+        ("any to (2*w//3)**2", 6, list(range(1, 17))),
+        ("multiples of 4", 4, [4, 8, 12, 16]),
+    ],
+)
+def test_counts(counts, side, expected):
+    assert declare(counts).supported(side) == expected
+
+
+def test_counts_nobody_knows():
+    with pytest.raises(UserError, match="counts='prime' is none of those"):
+        declare("prime").supported(6)
+
+
+def test_which_run_serves_a_cell():
+    options = {"training": ("free", "trained")}
+    pruned = declare("any", {"free": ("mlp", "full")}, options)
+    assert Variant("x", pruned, {"training": "free"}).trained_as(4, 12) == ("mlp", 144)
+    assert Variant("x", pruned, {"training": "trained"}).trained_as(4, 12) == ("x", 4)
+    repeated = declare("multiples of 4", {"free": ("tokenpacker", 4)}, options)
+    assert Variant("x", repeated, {"training": "free"}).trained_as(36, 12) == ("tokenpacker", 4)
+    elastic = declare("any to 20", {"elastic": ("self", "most")}, {"training": ("elastic",)})
+    assert Variant("mine", elastic, {"training": "elastic"}).trained_as(3, 12) == ("mine", 20)
+    assert Variant("x", declare(), {}).trained_as(4, 12) == ("x", 4)
+
+
+def test_a_variant_is_a_method_with_options_and_a_name():
+    configured = {"even": {"method": "tokenpacker", "query_resize": "avgpool"}}
+    found = variant("even", configured)
+    assert (found.name, found.method.name) == ("even", "tokenpacker")
+    assert found.options["query_resize"] == "avgpool"
+    assert variant("tokenpacker", configured).options["query_resize"] == "bilinear"
+    with pytest.raises(UserError, match=r"methods\.even\.query_resize: 'cubic' is not allowed"):
+        variant("even", {"even": {"method": "tokenpacker", "query_resize": "cubic"}})
+    with pytest.raises(UserError, match="no method 'odd'"):
+        variant("odd", configured)
+
+
+def test_formulas_are_arithmetic_and_nothing_else():
+    assert evaluate("(2*w//3)**2 + v/2 - 1.5", {"w": 24, "v": 3}) == 256
+    for formula in ("__import__('os')", "w.real", "unknown", "w if w else 1", "[1]"):
+        with pytest.raises(UserError, match="is not allowed"):
+            evaluate(formula, {"w": 24})
 
 
 def test_unknown_method_lists_the_known():

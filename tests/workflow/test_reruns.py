@@ -2,6 +2,7 @@
 
 import os
 
+import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.smoke
@@ -57,7 +58,7 @@ def test_an_edited_method_reruns_its_cells_and_no_others(copy):
 def test_a_comment_a_docstring_a_touch_and_a_stranger_rerun_nothing(copy):
     edit(copy, f"{PROJECTORS}/quecc.py", "import Tensor, nn\n", "import Tensor, nn  # a comment\n")
     edit(copy, f"{PROJECTORS}/quecc.py", "QueCC: region attention", "QueCC: attention in regions")
-    edit(copy, f"{PROJECTORS}/avgpool.py", '"mean"', '"max"')  # not in this study
+    (copy.path / PROJECTORS / "stranger.py").write_text("raise ImportError")  # not in this study
     for file in (copy.path / "src").rglob("*.py"):
         os.utime(file)
     for file in (copy.path / "workflow/scripts").glob("*.py"):
@@ -69,7 +70,8 @@ def test_a_recipe_changed_reruns_its_stage_only(copy):
     edit(copy, "config/smoke.yaml", "stage2: {steps: 300", "stage2: {steps: 301")
     planned = copy.planned()
     assert set(planned) == {"train_stage2", "evaluate_cell"} | JOINT
-    assert len(planned["train_stage2"]) == 14
+    runs = pd.read_csv(copy.path / "results/smoke/cells.csv")["run"].unique()
+    assert sorted(planned["train_stage2"]) == sorted(f"run={run}" for run in runs)
 
 
 def test_a_new_method_adds_its_cells(copy):
@@ -77,12 +79,18 @@ def test_a_new_method_adds_its_cells(copy):
         copy,
         "config/smoke.yaml",
         "methods: [tokenpacker, quecc]",
-        "methods: [tokenpacker, quecc, avgpool]",
+        "methods: [tokenpacker, quecc, smooth]",
+    )
+    edit(
+        copy,
+        "config/smoke.yaml",
+        "methods:\n  prumerge",
+        "methods:\n  smooth: {method: tokenpacker, query_resize: antialias}\n  prumerge",
     )
     planned = copy.planned()
     for rule in ("train_stage1", "train_stage2", "evaluate_cell"):
         assert len(planned[rule]) == 6
-        assert all("avgpool" in job for job in planned[rule])
+        assert all("smooth" in job for job in planned[rule])
     assert set(planned) == {"train_stage1", "train_stage2", "evaluate_cell", "write_cells"} | JOINT
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.evaluation.run import evaluate
+from vlmscale.evaluation.run import Setting, evaluate
 from vlmscale.jobs import logged
 
 with logged(snakemake.log[0]):
@@ -17,5 +17,7 @@ with logged(snakemake.log[0]):
         samples=Path(snakemake.output.samples),
         scores=Path(snakemake.output.scores),
         cell=params.cell,
+        trained=Setting(**params.trained),
+        evaluated=Setting(**params.evaluated),
         fingerprint=params.fingerprint,
     )

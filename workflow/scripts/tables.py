@@ -15,5 +15,7 @@ with logged(snakemake.log[0]):
         "forms": readable.forms_for_people(forms),
         "variants": readable.variants_for_people(variants),
     }
+    if source.get("errors"):
+        tables["methods"] = readable.methods_for_people(pd.read_parquet(source.errors))
     for name, table in tables.items():
         readable.write_readable(table, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from vlmscale.errors import UserError
+from vlmscale.methods import evaluate, formula_names
 from vlmscale.methods import method as declared
 
 # What is known of the text before the image comes.
@@ -138,18 +139,20 @@ class Tower:
     def patches(self) -> int:
         return self.grid_side**2
 
-    def gflops(self, layers: int | None = None) -> float:
+    def gflops(self, layers: int | None = None, patches: int | None = None) -> float:
         """One image through the patch embedding and the first `layers` blocks, by default all.
 
-        Features of the last block but one need one block fewer; transformers runs all of them.
-        Attention is over all pairs of positions.
+        patches: of an image made smaller; by default of one of the tower's own size. Features of the
+        last block but one need one block fewer; transformers runs all of them. Attention is over all
+        pairs of positions.
         """
         if layers is None:
             layers = self.layers
         if not 0 <= layers <= self.layers:
             raise UserError(f"tower: {layers} layers cannot be run; it has {self.layers}")
-        h, positions = self.hidden_size, self.patches + 1
-        embedding = self.patches * 3 * self.patch_size**2 * h
+        patches = self.patches if patches is None else patches
+        h, positions = self.hidden_size, patches + 1
+        embedding = patches * 3 * self.patch_size**2 * h
         projections = 4 * h * h + _mlp_weights(h, self.intermediate_size, self.gated_mlp)
         block = positions * projections + 2 * h * positions**2
         return 2 * (embedding + layers * block) / 1e9
@@ -165,28 +168,38 @@ def compressor_gflops(
 ) -> float:
     """One image through the compressor, from the tower's features to the LLM's input.
 
-    feature_layers: how many of the tower's layers TokenPacker and QueCC read. QueCC's pass of the LLM
-    over the question is not included.
+    feature_layers: how many of the tower's layers the method reads, if it reads several. The LLM's pass
+    over the question is not included. Raises UserError for a count the method cannot give.
     """
-    _check_tokens(method, visual_tokens, tower)
-    d, p, v = tower.hidden_size, tower.patches, visual_tokens
-    output_mlp = v * (d * llm_width + llm_width**2)
-    # Of TokenPacker and QueCC. Attention projects everything once more, and each of the v queries meets
-    # the p / v patches of its own region.
-    keys_and_values = 2 * p * (feature_layers * d * d + d * d)
-    attention = 2 * v * d * d + 2 * p * d * d + 2 * p * d
-    match method:
-        case "mlp" | "avgpool":
-            multiply_adds = output_mlp
-        case "tokenpacker":
-            multiply_adds = v * d * d + keys_and_values + attention + output_mlp
-        case "quecc":
-            # The depth-wise convolution reads each patch once.
-            query = llm_width * d + 2 * p * d * d + p * d
-            multiply_adds = query + keys_and_values + attention + output_mlp
-        case _:
-            raise UserError(f"the cost of {method} is not known; add it to {__name__}")
-    return 2 * multiply_adds / 1e9
+    found = declared(method)
+    possible = found.supported(tower.grid_side)
+    if visual_tokens not in possible:
+        raise UserError(
+            f"{method} cannot give {visual_tokens} visual tokens from {tower.patches} patches, only "
+            f"{', '.join(map(str, possible))}"
+        )
+    names = formula_names(
+        grid_side=tower.grid_side,
+        visual_tokens=visual_tokens,
+        tower=tower.hidden_size,
+        layers=feature_layers,
+        llm=llm_width,
+        llm_layers=0,
+    )
+    return 2 * evaluate(found.multiply_adds, names) / 1e9
+
+
+def llm_positions(method: str, visual_tokens: int, *, tower: Tower, decoder: Decoder) -> float:
+    """Positions of the LLM that an image takes up, averaged over its layers: usually visual_tokens."""
+    names = formula_names(
+        grid_side=tower.grid_side,
+        visual_tokens=visual_tokens,
+        tower=tower.hidden_size,
+        layers=_FEATURE_LAYERS,
+        llm=decoder.hidden_size,
+        llm_layers=decoder.layers,
+    )
+    return evaluate(declared(method).positions, names)
 
 
 @dataclass(frozen=True)
@@ -226,9 +239,12 @@ def answer_gflops(
     text: what is known before the image comes (see Text). tower_layers as in Tower.gflops,
     feature_layers as in compressor_gflops. A compressor that reads the question reads all of the text.
     """
-    reads_question = "question" in declared(method).needs and text == "new"
+    # A method that sees the image itself shrinks it to as many patches as it gives visual tokens.
+    shrunk = visual_tokens if "pixels" in declared(method).needs else None
+    reads_question = {"question", "question_tokens"} & set(declared(method).needs)
+    positions = llm_positions(method, visual_tokens, tower=tower, decoder=decoder)
     return AnswerCost(
-        tower=tower.gflops(tower_layers),
+        tower=tower.gflops(tower_layers, shrunk),
         compressor=compressor_gflops(
             method,
             visual_tokens,
@@ -237,9 +253,13 @@ def answer_gflops(
             feature_layers=feature_layers,
         ),
         # The hidden state is read, nothing is scored.
-        text_pass=decoder.forward(text_tokens, cached=0, scored=0).total if reads_question else 0.0,
-        prefill=decoder.prefill(visual_tokens, text_tokens, text_cached=text == "cached"),
-        decode=decoder.decode(visual_tokens + text_tokens, generated_tokens),
+        text_pass=(
+            decoder.forward(text_tokens, cached=0, scored=0).total
+            if reads_question and text == "new"
+            else 0.0
+        ),
+        prefill=decoder.prefill(positions, text_tokens, text_cached=text == "cached"),
+        decode=decoder.decode(positions + text_tokens, generated_tokens),
     )
 
 
@@ -293,12 +313,3 @@ def _shape(values: Mapping[str, str], kind: type[Shape], where: str) -> Shape:
 
 def _mlp_weights(hidden_size: int, intermediate_size: int, gated: bool) -> int:
     return (3 if gated else 2) * hidden_size * intermediate_size
-
-
-def _check_tokens(method: str, visual_tokens: int, tower: Tower) -> None:
-    possible = declared(method).supported(tower.grid_side)
-    if visual_tokens not in possible:
-        raise UserError(
-            f"{method} cannot give {visual_tokens} visual tokens from {tower.patches} patches, only "
-            f"{', '.join(map(str, possible))}"
-        )

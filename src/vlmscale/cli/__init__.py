@@ -235,6 +235,17 @@ def cells_command(
     emit(report, json, show)
 
 
+@app.command("methods", epilog="Example: vlmscale methods --json")
+@clear_errors()
+def methods_command(json: Json = False) -> None:
+    """List the compression methods: source, token counts, how they are trained, what they cost."""
+    from vlmscale.cli.methods import list_methods, show
+    from vlmscale.cli.output import emit
+    from vlmscale.resources import resource
+
+    emit(list_methods(resource("architectures.csv")), json, show)
+
+
 def main() -> None:
     app()
 

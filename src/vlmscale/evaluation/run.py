@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,24 @@ import yaml
 from vlmscale.data.shards import shard_files
 from vlmscale.errors import UserError
 from vlmscale.evaluation.adapter import VlmScale
+from vlmscale.models.checkpoint import set_method
 from vlmscale.tables import write_parquet
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a projector is built for."""
+
+    method: str
+    visual_tokens: int
+    options: dict[str, str]
+
+    def __str__(self) -> str:
+        chosen = ", ".join(f"{key}: {value}" for key, value in self.options.items())
+        return f"{self.method} at {self.visual_tokens} visual tokens" + f" ({chosen})" * bool(
+            chosen
+        )
+
 
 TASKS = Path(__file__).parent / "tasks"
 
@@ -28,23 +46,34 @@ def evaluate(
     samples: Path,
     scores: Path,
     cell: Mapping[str, Any],
+    trained: Setting,
+    evaluated: Setting,
     fingerprint: str,
 ) -> None:
     """Answer every question of `benchmarks` (rows of resources/benchmarks.csv) and write two tables.
 
     samples: one row a question (benchmark, id, question, target, answer, score).
     scores: one row a benchmark (benchmark, family, metric, score in [0, 1], n).
-    Raises UserError when a split or the checkpoint is damaged or is not what `cell` (its method and
-    visual_tokens) says, or when lmms-eval lost a question.
+    The checkpoint is of a run `trained` so, and `cell` sees it `evaluated` so: the same, or a setting that
+    needs no training of its own. Raises UserError when a split or the checkpoint is damaged, when the
+    latter was trained otherwise, or when lmms-eval lost a question.
     """
     files = {file.stem: file for file in shard_files(data, checksum=True)}
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     model = VlmScale(checkpoint, batch_size=batch_size, features=features)
-    trained = (model.model.config.method, model.model.config.visual_tokens)
-    if trained != (cell["method"], cell["visual_tokens"]):
+    config = model.model.config
+    found = Setting(config.method, config.visual_tokens, dict(config.method_options or {}))
+    if found != trained:
         raise UserError(
-            f"{checkpoint} was trained with {trained[0]} at {trained[1]} visual tokens; evaluating it "
-            f"as {cell['method']} at {cell['visual_tokens']} is not supported yet."
+            f"{checkpoint} was trained with {found}, not with {trained}. Train it again."
+        )
+    if evaluated != trained:
+        set_method(
+            model.model,
+            model.processor,
+            evaluated.method,
+            evaluated.visual_tokens,
+            evaluated.options,
         )
     frames = []
     for name, task, metric in benchmarks[["benchmark", "task", "metric"]].values.tolist():

@@ -100,10 +100,9 @@ def assemble(
     processor = VlmProcessor(
         AutoImageProcessor.from_pretrained(tower, backend="pil"),
         tokenizer,
-        visual_tokens=visual_tokens,
         template=template,
-        reads_question="question" in model.model.multi_modal_projector.needs,
     )
+    _fit(processor, model)
     return model, processor
 
 
@@ -112,3 +111,26 @@ def load(folder: Path) -> tuple[Vlm, VlmProcessor]:
     check_folder(folder, "tokenizer.json", "processor_config.json")
     model = AutoModelForImageTextToText.from_pretrained(folder)
     return model, AutoProcessor.from_pretrained(folder)
+
+
+def set_method(
+    model: Vlm, processor: VlmProcessor, method: str, visual_tokens: int, options: dict[str, str]
+) -> None:
+    """Evaluate a trained checkpoint as another method, or at another token count.
+
+    Raises UserError when the method cannot use the checkpoint's projector.
+    """
+    trained = model.config.method
+    try:
+        model.use_projector(method, visual_tokens, options)
+    except ValueError as error:
+        raise UserError(
+            f"a checkpoint trained with {trained} cannot serve {method}: {error}"
+        ) from None
+    _fit(processor, model)
+
+
+def _fit(processor: VlmProcessor, model: Vlm) -> None:
+    projector = model.model.multi_modal_projector
+    processor.visual_tokens = projector.placeholders
+    processor.reads_question = bool({"question", "question_tokens"} & set(projector.needs))

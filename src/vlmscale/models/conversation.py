@@ -99,6 +99,18 @@ def encode(
     return Encoded(ids, labels, tokenizer.encode(question))
 
 
+def with_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) -> Encoded:
+    """The sample with the first `visual_tokens` of its image tokens; it must have as many, or none."""
+    seen = 0
+    ids, labels = [], []
+    for token, label in zip(encoded.input_ids, encoded.labels, strict=True):
+        seen += token == image_id
+        if token != image_id or seen <= visual_tokens:
+            ids.append(token)
+            labels.append(label)
+    return Encoded(ids, labels, encoded.question_ids)
+
+
 def _tokenise(
     segments: Sequence[tuple[str, bool]], tokenizer: PreTrainedTokenizerBase, visual_tokens: int
 ) -> tuple[list[int], list[int]]:

@@ -19,7 +19,7 @@ from vlmscale.models.checkpoint import check_folder
 from vlmscale.models.vlm import tower_features
 from vlmscale.provenance import atomic_path, read_json, write_json
 
-# i images, p patches, l selected layers, d tower width
+# i images, p patches (and the CLS position), l selected layers, d tower width
 
 
 class FeatureStore:
@@ -34,7 +34,7 @@ class FeatureStore:
         self.features = np.load(folder / "features.npy", mmap_mode="r")
 
     def get(self, key: str) -> Tensor:
-        """Features of one image, (p, l d), float32."""
+        """Features of one image, (1 + p, l d), float32."""
         if key not in self.rows:
             raise UserError(
                 f"{self.folder} has no features of image {key}: it was made from other data. "
@@ -61,7 +61,7 @@ def write_store(
     processor = AutoImageProcessor.from_pretrained(tower, backend="pil")
     config = model.config
     patches = (config.image_size // config.patch_size) ** 2
-    shape = (total, patches, len(feature_layers) * config.hidden_size)
+    shape = (total, 1 + patches, len(feature_layers) * config.hidden_size)
     rows: dict[str, int] = {}
     with atomic_path(folder) as scratch:
         scratch.mkdir()

@@ -1,9 +1,12 @@
 """The vision-language model: a frozen tower, a compressor, an LLM, on transformers' LLaVA classes."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import (
     AutoModel,
     LlavaConfig,
@@ -21,8 +24,22 @@ from vlmscale.models.projectors.base import Projector, Widths, projector_class
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens,
 # p patches, v visual tokens, l selected tower layers, d tower width, n LLM width
 
-# Inputs of the prefill only; generate() must not pass them on to later steps.
-_PREFILL_ONLY = ("pixel_values", "vision_features", "question_input_ids", "question_attention_mask")
+# What the images and their questions come in as.
+_VISION_INPUTS = (
+    "pixel_values",
+    "vision_features",
+    "question_input_ids",
+    "question_attention_mask",
+    "visual_token_counts",
+)
+
+
+@dataclass(frozen=True)
+class VisualTokens:
+    """The compressor's output for a batch, images in order; if there are several counts, count by count."""
+
+    tokens: Tensor  # (sum of counts times i, n)
+    kept: Tensor | None = None  # as many bools; False: the LLM must not see it
 
 
 class VlmConfig(LlavaConfig):
@@ -57,13 +74,16 @@ def build_projector(config: VlmConfig) -> Projector:
 
 
 def tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[int]) -> Tensor:
-    """Selected hidden states without the CLS position, joined on channels: (i, p, l d).
+    """Selected hidden states, the CLS position first, joined on channels: (i, 1 + p, l d).
 
-    Index 0 is the embedding, index k the output of block k; no final norm (LLaVA's convention).
+    Index 0 is the embedding, index k the output of block k; no final norm (LLaVA's convention). Images
+    may be smaller than the tower's own: its positions are interpolated.
     """
     with torch.no_grad():
-        hidden = tower(pixel_values, output_hidden_states=True).hidden_states
-    return torch.cat([hidden[layer][:, 1:] for layer in layers], dim=-1)
+        hidden = tower(
+            pixel_values, output_hidden_states=True, interpolate_pos_encoding=True
+        ).hidden_states
+    return torch.cat([hidden[layer] for layer in layers], dim=-1)
 
 
 class VlmModel(LlavaModel):
@@ -78,51 +98,127 @@ class VlmModel(LlavaModel):
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
-    def visual_tokens(
+    def encode_images(
+        self,
+        pixel_values: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        question_input_ids: Tensor | None = None,
+        question_attention_mask: Tensor | None = None,
+        visual_token_counts: Tensor | None = None,
+    ) -> VisualTokens:
+        """The compressor's output for each image.
+
+        Either pixel_values (i, 3, h, w) or the tower's stored features (i, 1 + p, l d).
+        visual_token_counts (k,): what an elastic compressor is to give, one after the other.
+        """
+        projector = self.multi_modal_projector
+        features = self._features(
+            pixel_values, vision_features, question_input_ids, question_attention_mask
+        )
+        own = projector.visual_tokens
+        counts = [own] if visual_token_counts is None else visual_token_counts.tolist()
+        tokens, kept = [], []
+        for count in counts:
+            projector.visual_tokens = count
+            out = projector(features)
+            if isinstance(out, tuple):
+                kept.append(out[1].flatten())
+                out = out[0]
+            tokens.append(out.flatten(0, 1))
+        projector.visual_tokens = own
+        return VisualTokens(torch.cat(tokens), torch.cat(kept) if kept else None)
+
+    def _features(
         self,
         pixel_values: Tensor | None,
         vision_features: Tensor | None,
         question_input_ids: Tensor | None,
         question_attention_mask: Tensor | None,
-    ) -> Tensor:
-        """The compressor's output for each image, (i, v, n).
-
-        Either pixel_values (i, 3, h, w) or the tower's stored features (i, p, l d).
-        """
-        projector = self.multi_modal_projector
-        if vision_features is None:
+    ) -> VisionFeatures:
+        """What the compressor needs, and no more."""
+        projector, width = self.multi_modal_projector, self.config.vision_config.hidden_size
+        needs = projector.needs
+        if "pixels" in needs and pixel_values is not None:
+            empty = (len(pixel_values), 1, width * len(self.config.layers))
+            vision_features = pixel_values.new_zeros(empty)
+        elif vision_features is None:
             assert pixel_values is not None
             vision_features = tower_features(self.vision_tower, pixel_values, self.config.layers)
         weight = next(projector.parameters())
-        multilayer = vision_features.to(weight.device, weight.dtype)
-        question = None
-        if "question" in projector.needs:
+        all_layers = vision_features.to(weight.device, weight.dtype)
+        multilayer = all_layers[:, 1:]
+        attention, keys = None, None
+        if "tower_attention" in needs:
+            attention, keys = self._tower_attention(all_layers)
+        states, mask = None, None
+        if "question" in needs or "question_tokens" in needs:
             if question_input_ids is None or question_attention_mask is None:
                 raise ValueError(
                     f"{self.config.method} reads the question: pass question_input_ids and "
                     "question_attention_mask (the processor's `ask` makes them)"
                 )
-            question = self.question_embedding(question_input_ids, question_attention_mask)
-        return projector(
-            VisionFeatures(
-                patches=multilayer[..., -self.config.vision_config.hidden_size :],
-                grid_side=self.config.grid_side,
-                multilayer=multilayer if "multilayer" in projector.needs else None,
-                question=question,
-            )
+            states = self.question_states(question_input_ids, question_attention_mask)
+            mask = question_attention_mask
+        return VisionFeatures(
+            patches=multilayer[..., -width:],
+            grid_side=self.config.grid_side,
+            multilayer=multilayer if "multilayer" in needs else None,
+            question=_last(states, mask) if "question" in needs else None,
+            question_tokens=states if "question_tokens" in needs else None,
+            question_mask=mask if "question_tokens" in needs else None,
+            cls_attention=attention,
+            keys=keys,
+            patches_at=self._shrunk(pixel_values) if "pixels" in needs else None,
         )
 
-    def question_embedding(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The LLM's last hidden state on the last token of each question, (i, n), without gradient.
+    def _tower_attention(self, all_layers: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the tower's last block: attention of CLS to each patch (i, p), one head of full width, and
+        the patches' keys (i, p, d). Its input must be among the selected layers.
+        """
+        width, block = self.config.vision_config.hidden_size, self.vision_tower.encoder.layers[-1]
+        position = self.config.layers.index(self.config.vision_config.num_hidden_layers - 1)
+        hidden = all_layers[..., position * width : (position + 1) * width]
+        with torch.no_grad():
+            hidden = block.layer_norm1(hidden.to(block.layer_norm1.weight.dtype))
+            query, keys = block.self_attn.q_proj(hidden[:, :1]), block.self_attn.k_proj(hidden)
+            scores = query.float() @ keys.float().transpose(1, 2) / width**0.5
+        return scores.softmax(-1)[:, 0, 1:], keys[:, 1:]
+
+    def _shrunk(self, pixel_values: Tensor | None) -> Callable[[int], Tensor]:
+        if pixel_values is None:
+            raise ValueError(
+                f"{self.config.method} looks at the image itself: pass pixel_values, not stored features"
+            )
+        layer, patch = self.config.layers[-1], self.config.vision_config.patch_size
+        weight = next(self.multi_modal_projector.parameters())
+
+        def patches_at(side: int) -> Tensor:
+            small = functional.interpolate(
+                pixel_values.float(), size=(side * patch,) * 2, mode="bicubic", antialias=True
+            ).to(pixel_values.dtype)
+            return tower_features(self.vision_tower, small, [layer])[:, 1:].to(weight.dtype)
+
+        return patches_at
+
+    def question_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The LLM's last hidden state on each token of each question, (i, q, n), without gradient.
 
         input_ids, attention_mask (i, q), padded on the right.
         """
         with torch.no_grad():
-            hidden = self.language_model(
+            hidden: Tensor = self.language_model(
                 input_ids=input_ids, attention_mask=attention_mask, use_cache=False
             ).last_hidden_state
-        last = attention_mask.sum(dim=1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return hidden
+
+    def visible(
+        self, input_ids: Tensor | None, attention_mask: Tensor | None, kept: Tensor
+    ) -> Tensor:
+        """`attention_mask` (b, t) without the visual tokens that an image does not have."""
+        assert input_ids is not None
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.clone()
+        mask[input_ids == self.config.image_token_index] = kept.to(mask.dtype)
+        return mask
 
     def forward(
         self,
@@ -131,6 +227,9 @@ class VlmModel(LlavaModel):
         vision_features: Tensor | None = None,
         question_input_ids: Tensor | None = None,
         question_attention_mask: Tensor | None = None,
+        visual_token_counts: Tensor | None = None,
+        visual_embeds: Tensor | None = None,
+        prompt_length: int | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
@@ -138,22 +237,35 @@ class VlmModel(LlavaModel):
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if pixel_values is not None or vision_features is not None:
-            tokens = self.visual_tokens(
-                pixel_values, vision_features, question_input_ids, question_attention_mask
+            visual = self.encode_images(
+                pixel_values,
+                vision_features,
+                question_input_ids,
+                question_attention_mask,
+                visual_token_counts,
             )
+            visual_embeds = visual.tokens
+            if visual.kept is not None:
+                attention_mask = self.visible(input_ids, attention_mask, visual.kept)
+                kwargs["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        places = None
+        if visual_embeds is not None:
             places = input_ids == self.config.image_token_index
-            wanted, given = int(places.sum()), tokens.shape[0] * tokens.shape[1]
+            wanted, given = int(places.sum()), len(visual_embeds)
             if wanted != given:
                 raise ValueError(
-                    f"the sequences have {wanted} placeholders for visual tokens, but "
-                    f"{tokens.shape[0]} images of {tokens.shape[1]} tokens give {given}"
+                    f"the sequences have {wanted} placeholders for visual tokens, but the images "
+                    f"give {given}"
                 )
             inputs_embeds = inputs_embeds.masked_scatter(
-                places.unsqueeze(-1), tokens.to(inputs_embeds.dtype)
+                places.unsqueeze(-1), visual_embeds.to(inputs_embeds.dtype)
             )
-        outputs = self.language_model(
-            attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
-        )
+        length = inputs_embeds.shape[1] if attention_mask is None else attention_mask.shape[-1]
+        prompt = places if places is None else places[:, :prompt_length]
+        with self.multi_modal_projector.inside(self.language_model, prompt, length):
+            outputs = self.language_model(
+                attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
+            )
         return LlavaModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
             past_key_values=outputs.past_key_values,
@@ -162,10 +274,15 @@ class VlmModel(LlavaModel):
         )
 
 
+def _last(states: Tensor | None, mask: Tensor | None) -> Tensor:
+    """(i, q, n) -> (i, n): the state on the last token of each question."""
+    assert states is not None
+    assert mask is not None
+    return states[torch.arange(len(states), device=states.device), mask.sum(dim=1) - 1]
+
+
 class Vlm(LlavaForConditionalGeneration):
-    """The model of every cell. `forward` takes no mm_encoder_outputs, so that generate() hands images
-    and questions to the prefill, where compressors that read the question need them.
-    """
+    """The model of every cell. generate() encodes the images first; the prefill gets the result."""
 
     config_class = VlmConfig
     config: VlmConfig
@@ -177,6 +294,7 @@ class Vlm(LlavaForConditionalGeneration):
             config.text_config.hidden_size, config.text_config.vocab_size, bias=False
         )
         self.post_init()
+        self.fit_attention()
 
     def forward(
         self,
@@ -185,15 +303,20 @@ class Vlm(LlavaForConditionalGeneration):
         vision_features: Tensor | None = None,
         question_input_ids: Tensor | None = None,
         question_attention_mask: Tensor | None = None,
+        visual_token_counts: Tensor | None = None,
+        visual_embeds: Tensor | None = None,
+        prompt_length: int | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int = 0,
         **kwargs: Any,
     ) -> LlavaCausalLMOutputWithPast:
         """Shapes: input_ids, attention_mask, labels (b, t); pixel_values (i, 3, h, w) or
-        vision_features (i, p, l d); question_input_ids, question_attention_mask (i, q). Images stand
-        in the order of the sequences that have one. Raises ValueError when placeholders and visual
-        tokens differ in number.
+        vision_features (i, 1 + p, l d), or visual_embeds (all visual tokens, n) encoded before;
+        question_input_ids, question_attention_mask (i, q). Images stand in the order of the sequences
+        that have one; with k visual_token_counts the sequences stand k times, once for each count.
+        prompt_length: where generated text begins, if the sequences hold some.
+        Raises ValueError when placeholders and visual tokens differ in number.
         """
         loss_kwargs = {key: kwargs.pop(key) for key in ("num_items_in_batch",) if key in kwargs}
         outputs = self.model(
@@ -202,6 +325,9 @@ class Vlm(LlavaForConditionalGeneration):
             vision_features=vision_features,
             question_input_ids=question_input_ids,
             question_attention_mask=question_attention_mask,
+            visual_token_counts=visual_token_counts,
+            visual_embeds=visual_embeds,
+            prompt_length=prompt_length,
             attention_mask=attention_mask,
             **kwargs,
         )
@@ -222,17 +348,62 @@ class Vlm(LlavaForConditionalGeneration):
             attentions=outputs.attentions,
         )
 
+    @torch.no_grad()
+    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
+        """As transformers' own, with images and questions as in `forward`.
+
+        Images are encoded here and not in the prefill, because the sequence's mask, which all steps
+        share, may depend on how many visual tokens an image has. One answer a sequence, without beams:
+        raises ValueError otherwise.
+        """
+        for setting in ("num_beams", "num_return_sequences"):
+            if kwargs.get(setting) not in (None, 1):
+                raise ValueError(f"{setting} {kwargs[setting]}: one answer a sequence is generated")
+        vision = {name: kwargs.pop(name, None) for name in _VISION_INPUTS}
+        if vision["pixel_values"] is not None or vision["vision_features"] is not None:
+            ids = kwargs["input_ids"] if inputs is None else inputs
+            visual = self.model.encode_images(**vision)
+            kwargs["visual_embeds"], kwargs["prompt_length"] = visual.tokens, ids.shape[1]
+            if visual.kept is not None:
+                mask = kwargs.get("attention_mask")
+                kwargs["attention_mask"] = self.model.visible(ids, mask, visual.kept)
+        return super().generate(inputs, **kwargs)
+
     def prepare_inputs_for_generation(
         self, *args: Any, is_first_iteration: bool = False, **kwargs: Any
     ) -> dict[str, Any]:
         if not is_first_iteration and kwargs.get("use_cache", True):
-            kwargs = {key: value for key, value in kwargs.items() if key not in _PREFILL_ONLY}
+            kwargs.pop("visual_embeds", None)
+            kwargs.pop("prompt_length", None)
         return super().prepare_inputs_for_generation(
             *args, is_first_iteration=is_first_iteration, **kwargs
         )
+
+    def use_projector(self, method: str, visual_tokens: int, options: dict[str, str]) -> None:
+        """Give the present projector's weights to another method, or another token count.
+
+        Raises ValueError when the weights do not fit.
+        """
+        trained = self.model.multi_modal_projector
+        self.config.method, self.config.visual_tokens = method, visual_tokens
+        self.config.method_options = dict(options)
+        weight = next(trained.parameters())
+        projector = build_projector(self.config).to(weight.device, weight.dtype)
+        try:
+            projector.load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"{method} cannot use these projector weights: {error}") from None
+        self.model.multi_modal_projector = projector.train(trained.training)
+        self.fit_attention()
+
+    def fit_attention(self) -> None:
+        """Let the LLM report its attention to methods that act inside it; others keep the fast kernels."""
+        if "llm_attention" in self.model.multi_modal_projector.needs:
+            self.model.language_model.set_attn_implementation("eager")
 
     def initialise_projector(self, seed: int) -> None:
         """Fresh projector weights by the method's own rule, the same for the same seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model.multi_modal_projector = build_projector(self.config).to(self.dtype)
+        self.fit_attention()

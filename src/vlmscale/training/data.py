@@ -1,6 +1,7 @@
 """Samples and batches for training: conversations from Parquet shards, images as pixels or features."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from transformers import PreTrainedTokenizerBase
 from vlmscale.data.images import decode
 from vlmscale.data.shards import check_conversations, shard_files
 from vlmscale.errors import UserError
-from vlmscale.models.conversation import IGNORED, Encoded, encode
+from vlmscale.models.conversation import IGNORED, Encoded, encode, with_visual_tokens
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import pad_batch
+from vlmscale.settings import IMAGE_TOKEN
 
 
 def read_rows(split: Path, cache: Path) -> Any:
@@ -34,7 +36,7 @@ def read_rows(split: Path, cache: Path) -> Any:
 class Sample:
     id: str
     encoded: Encoded
-    image: Tensor | None  # pixels (3, h, w) or stored features (p, l d)
+    image: Tensor | None  # pixels (3, h, w) or stored features (1 + p, l d)
 
 
 class Conversations(Dataset[Sample]):
@@ -99,21 +101,39 @@ class Conversations(Dataset[Sample]):
 
 @dataclass(frozen=True)
 class Collate:
-    """Samples to a batch of model inputs, padded on the right; `sample_ids` names its samples."""
+    """Samples to a batch of model inputs, padded on the right; `sample_ids` names its samples.
+
+    `counts` gives the visual token counts of a batch, at most as many as the samples have: one, or
+    several, then the batch holds every sample at each of them, count by count. None: as they are.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     reads_question: bool
     image_input: str  # "pixel_values" or "vision_features"
+    counts: Callable[[np.random.Generator], list[int]] | None = None
+    seed: int = 0
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        batch: dict[str, Any] = pad_batch(
-            [sample.encoded for sample in samples],
-            [sample.image is not None for sample in samples],
+        ids = [sample.id for sample in samples]
+        encoded = [sample.encoded for sample in samples]
+        shown = [sample.image is not None for sample in samples]
+        images = [sample.image for sample in samples if sample.image is not None]
+        batch: dict[str, Any] = {}
+        if self.counts is not None and images:
+            # Drawn from the samples, not from a stream: a resumed training draws the same.
+            digest = hashlib.sha256("\n".join(ids).encode()).digest()
+            counts = self.counts(np.random.default_rng([self.seed, *digest]))
+            image_id = int(self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+            encoded = [with_visual_tokens(e, image_id, v) for v in counts for e in encoded]
+            shown = shown * len(counts)
+            batch["visual_token_counts"] = torch.tensor(counts)
+        batch |= pad_batch(
+            encoded,
+            shown,
             self.tokenizer,
             reads_question=self.reads_question,
             side="right",
         )
-        images = [sample.image for sample in samples if sample.image is not None]
         if images:
             batch[self.image_input] = torch.stack(images)
-        return {**batch, "sample_ids": [sample.id for sample in samples]}
+        return {**batch, "sample_ids": ids}

@@ -1,6 +1,7 @@
 """The two stages of LLaVA-1.5, for every method: one function, only the spec differs."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -46,6 +47,8 @@ def train_stage(spec: StageSpec) -> None:
             processor.tokenizer,
             processor.reads_question,
             "pixel_values" if spec.features is None else "vision_features",
+            partial(projector.training_counts, spec.kind) if projector.elastic else None,
+            spec.seed,
         ),
         spec.recipe,
         seed=spec.seed,
@@ -100,16 +103,16 @@ def save_checkpoint(model: Vlm, processor: VlmProcessor, folder: Path) -> None:
 def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
     # A method may keep the chat template in stage 1; LLaVA-1.5's default is plain captions.
     plain = spec.kind == "stage1" and spec.options.get("stage1_template", "plain") == "plain"
-    if spec.recipe.max_length <= spec.visual_tokens:
+    if spec.recipe.max_length <= processor.visual_tokens:
         raise UserError(
             f"{spec.kind}.max_length {spec.recipe.max_length} leaves no room beside "
-            f"{spec.visual_tokens} visual tokens. Raise it."
+            f"{processor.visual_tokens} visual tokens. Raise it."
         )
     return Conversations(
         spec.data,
         processor.tokenizer,
         template="plain" if plain else spec.template,
-        visual_tokens=spec.visual_tokens,
+        visual_tokens=processor.visual_tokens,
         query_turn=spec.options.get("query_turn", "first"),
         max_length=spec.recipe.max_length,
         seed=spec.seed,

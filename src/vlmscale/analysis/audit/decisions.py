@@ -8,6 +8,7 @@ import pandas as pd
 from vlmscale.analysis.audit.checks import Measure, over_sizes, released, trained
 from vlmscale.analysis.audit.evidence import Evidence, Suite
 from vlmscale.analysis.costs import prefill_gflops
+from vlmscale.analysis.fits import family_means
 from vlmscale.analysis.frontier import pareto
 from vlmscale.analysis.laws import fit_power_law
 from vlmscale.analysis.optimum import crossover, flat_range, least_text_tokens, optimal_tokens
@@ -179,6 +180,23 @@ def each_benchmark(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
     scores = table[cells].dropna().to_numpy()
     rises = [bool((np.diff(row) > 0).all()) for row in scores]
     return Measure(float(np.mean(rises)), how=f"On {sum(rises)} of {len(rises)} benchmarks.")
+
+
+@trained("C24")
+def repeated_tokens(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
+    means = family_means(errors)
+    mine = means[means["family"] == "reasoning"]
+    once = mine[(mine["method"] == "tokenpacker") & (mine["visual_tokens"] == 4)]
+    several = mine[(mine["method"] == "repeat") & (mine["visual_tokens"] > 4)]
+    pairs = several.merge(once, on=["llm", "seed"], suffixes=("", "_once"))
+    if pairs.empty:
+        return None
+    gain = pairs["score"] - pairs["score_once"]
+    listed = ", ".join(
+        f"{llm}/{v} {100 * difference:+.2f}"
+        for llm, v, difference in zip(pairs["llm"], pairs["visual_tokens"], gain, strict=True)
+    )
+    return Measure(float(gain.mean()), how=f"In percent points of score: {listed}.")
 
 
 @released("C30")

@@ -1,5 +1,7 @@
 """Average pooling, the baseline that any learned compressor must beat."""
 
+from typing import ClassVar
+
 from einops import reduce
 from torch import Tensor
 
@@ -12,6 +14,12 @@ class AvgPool(Projector):
 
     As LLaVA-VL/LLaVA-NeXT multimodal_resampler/spatial_pool.py (mode average) before the MLP.
     """
+
+    source = "LLaVA-NeXT, spatial pool"
+    options: ClassVar = {"training": ("trained", "free")}
+    served_by: ClassVar = {"free": ("mlp", "full")}
+    weights = "d*n + n + n*n + n"
+    multiply_adds = "v*(d*n + n*n)"
 
     def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
         super().__init__(widths, visual_tokens, options)

@@ -1,10 +1,12 @@
 """The contract of a compressor: one file with one subclass of Projector, found by its file name."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
@@ -26,27 +28,66 @@ class Projector(nn.Module):
     """Turns patch features into the visual tokens that the LLM reads.
 
     The class attributes are literals: the workflow reads them from the source (vlmscale.methods).
+    Formulas are arithmetic in w, side of the grid of patches; p, patches; v, visual tokens; g, the root
+    of v; d, tower width; l, tower layers; n, LLM width; m, LLM layers.
     """
 
-    # What forward() uses beside the patches: of "multilayer", "question".
+    # Where the method comes from, in a few words.
+    source: ClassVar[str] = ""
+    # What forward() uses beside the patches: of "multilayer", "question", "question_tokens",
+    # "tower_attention" (cls_attention and keys), "pixels" (patches_at), "llm_attention" (see `inside`).
     needs: ClassVar[tuple[str, ...]] = ()
     # Which numbers of visual tokens there are: "full", all patches; "square", one for each of g x g
-    # equal regions.
+    # equal regions; "square + 1"; "any", up to all patches; "any to <formula>"; "multiples of <number>".
     counts: ClassVar[str] = "square"
-    # (method, visual tokens) of the training run that serves a cell of this method, where it is
-    # not the cell's own; visual tokens may be "same" or "full".
-    served_by: ClassVar[tuple[str, int | str] | None] = None
-    # Choices left to the config, each with its allowed values, default first. Two are read by
-    # training: stage1_template and query_turn (see models/conversation.py).
+    # Choices left to the config, each with its allowed values, default first. Three are read elsewhere:
+    # stage1_template and query_turn (models/conversation.py), and training (served_by).
     options: ClassVar[dict[str, tuple[str, ...]]] = {}
+    # By value of the option `training`: the (method, visual tokens) of the training run that serves a
+    # cell. method may be "self"; visual tokens "full", "most" (the largest count) or a number. A value
+    # that is not listed, or no such option, means a run of the cell's own.
+    served_by: ClassVar[dict[str, tuple[str, int | str]]] = {}
+    # Formulas: parameters, and multiply-adds of one image.
+    weights: ClassVar[str] = ""
+    multiply_adds: ClassVar[str] = ""
+    # Formula: positions of the LLM that an image takes up, averaged over its layers.
+    positions: ClassVar[str] = "v"
 
     def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
         super().__init__()
+        # Elastic methods read it at every call, so that training can vary it.
         self.visual_tokens = visual_tokens
 
-    def forward(self, features: VisionFeatures) -> Tensor:
-        """Features of b images -> (b, v, width of the LLM)."""
+    @property
+    def placeholders(self) -> int:
+        """Positions in the LLM's input for one image."""
+        return self.visual_tokens
+
+    def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:
+        """Features of b images -> (b, v, n); for a method whose count depends on the image also which
+        of the v tokens are there, (b, v) bool: the LLM never sees the others.
+        """
         raise NotImplementedError
+
+    @property
+    def elastic(self) -> bool:
+        """Whether one training serves many token counts."""
+        return type(self).training_counts is not Projector.training_counts
+
+    def training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
+        """Visual tokens of a training batch of stage `kind`; with several it is learned at each."""
+        return [self.visual_tokens]
+
+    def inside(
+        self, llm: nn.Module, places: Tensor | None, length: int
+    ) -> AbstractContextManager[None]:
+        """Wraps each pass of the LLM, for methods that act inside it.
+
+        places: (b, t) bool, the positions of visual tokens in a pass over a prompt (and perhaps text
+        generated after it, then t is the prompt's length); None when decoding from a cache. length: of
+        the sequence with what is cached.
+        """
+        return nullcontext()
 
 
 def projector_class(name: str) -> type[Projector]:

@@ -13,7 +13,10 @@ class Mlp(Projector):
     Differences: none. The paper's 576-token point.
     """
 
+    source = "LLaVA-1.5, arXiv 2310.03744"
     counts = "full"
+    weights = "d*n + n + n*n + n"
+    multiply_adds = "p*(d*n + n*n)"
 
     def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
         super().__init__(widths, visual_tokens, options)

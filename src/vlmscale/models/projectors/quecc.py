@@ -20,7 +20,16 @@ class QueCC(Projector):
     the embedding of a padding token.
     """
 
+    source = "the paper, arXiv 2411.03312, section 4"
     needs = ("multilayer", "question")
+    weights = (
+        "n*d + 3*d + 2*(d*d + d) + 2*d + d*(p/v) + d + 2*(l*d*d + d*d + 4*d) + 4*(d*d + d)"
+        "+ d*n + n + n*n + n"
+    )
+    # question; queries and their convolution; keys and values; attention; the MLP
+    multiply_adds = (
+        "n*d + 2*p*d*d + p*d + 2*p*(l*d*d + d*d) + 2*v*d*d + 2*p*d*d + 2*p*d + v*(d*n + n*n)"
+    )
     options: ClassVar = {
         # Which human turn of a multi-turn sample is the question: the released code takes the
         # first, the paper says "most recent".

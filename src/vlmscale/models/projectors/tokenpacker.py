@@ -19,7 +19,11 @@ class TokenPacker(Projector):
     and width; `query_resize` offers what the released code does not.
     """
 
+    source = "arXiv 2407.02392"
     needs = ("multilayer",)
+    weights = "d*d + 2*d + 2*(l*d*d + d*d + 4*d) + 4*(d*d + d) + d*n + n + n*n + n"
+    # queries; keys and values; the attention's own projections and products; the MLP
+    multiply_adds = "v*d*d + 2*p*(l*d*d + d*d) + 2*v*d*d + 2*p*d*d + 2*p*d + v*(d*n + n*n)"
     # bilinear, as released, has no anti-aliasing: it reads the two by two central patches of a
     # region of even side, the single central patch of a region of side 3.
     options: ClassVar = {"query_resize": ("bilinear", "antialias", "avgpool")}

@@ -1,0 +1,76 @@
+"""The compression methods there are, with what each costs at the paper's widths."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from vlmscale.analysis.costs import Decoder, Tower, compressor_gflops, find, load_architectures
+from vlmscale.cli.output import Report, number, table
+from vlmscale.methods import evaluate, formula_names, method, method_names
+
+_TOWER, _LLM = "CLIP-ViT-L/14-336", "Vicuna-7B"
+_LAYERS = 4  # of the tower, that methods reading several are given, as released
+_TYPICAL = 36  # visual tokens at which costs are compared; else the count nearest to it
+
+
+def list_methods(architectures: Path) -> Report:
+    """One entry a method; parameters and GFLOPs at the paper's tower, Vicuna-7B and about 36 tokens."""
+    shapes = load_architectures(architectures)
+    tower, decoder = find(shapes, _TOWER, Tower), find(shapes, _LLM, Decoder)
+    rows = []
+    for name in method_names():
+        declared = method(name)
+        counts = declared.supported(tower.grid_side)
+        typical = min(counts, key=lambda v: abs(v - _TYPICAL))
+        names = formula_names(
+            grid_side=tower.grid_side,
+            visual_tokens=typical,
+            tower=tower.hidden_size,
+            layers=_LAYERS,
+            llm=decoder.hidden_size,
+            llm_layers=decoder.layers,
+        )
+        rows.append(
+            {
+                "method": name,
+                "summary": declared.summary,
+                "source": declared.source,
+                "visual_tokens": declared.counts,
+                "from": counts[0],
+                "to": counts[-1],
+                "training": list(declared.options.get("training", ("trained",))),
+                "served_by": {key: list(run) for key, run in declared.served_by.items()},
+                "needs": list(declared.needs),
+                "options": {key: list(values) for key, values in declared.options.items()},
+                "at_visual_tokens": typical,
+                "parameters": evaluate(declared.weights, names),
+                "gflops": compressor_gflops(
+                    name, typical, tower=tower, llm_width=decoder.hidden_size
+                ),
+            }
+        )
+    return {"tower": _TOWER, "llm": _LLM, "methods": rows}
+
+
+def show(console: Console, report: Report) -> None:
+    columns = ["method", "source", "visual tokens", "training", "reads", "at V", "M", "GFLOPs"]
+    rows = [
+        [
+            row["method"],
+            row["source"],
+            f"{row['visual_tokens']}, {row['from']}-{row['to']}",
+            ", ".join(row["training"]),
+            ", ".join(row["needs"]) or "patches",
+            str(row["at_visual_tokens"]),
+            number(row["parameters"] / 1e6, 3),
+            number(row["gflops"], 3),
+        ]
+        for row in report["methods"]
+    ]
+    title = f"Methods, on the 24 x 24 patches of {report['tower']} and into {report['llm']}"
+    words = ["method", "source", "visual tokens", "training", "reads"]
+    console.print(table(title, columns, rows, words=words))
+    console.print(
+        "training: how a cell gets its weights, default first. free: those of another method's run; "
+        "elastic: one run for all counts. M: million parameters. Summaries and options: --json."
+    )

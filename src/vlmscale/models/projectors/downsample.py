@@ -1,0 +1,34 @@
+"""A smaller image: the baseline that compresses before the vision tower."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+
+
+class Downsample(Projector):
+    """The image is shrunk until the tower gives g x g patches, then LLaVA-1.5's MLP on each.
+
+    The baseline of Liao et al. 2025, arXiv 2510.07143. Differences: they shrink images for an LLM whose
+    tower takes any resolution; here the tower has one, and its positions are interpolated.
+    """
+
+    source = "image downsampling, arXiv 2510.07143"
+    needs = ("pixels",)
+    options: ClassVar = {"training": ("trained", "free")}
+    served_by: ClassVar = {"free": ("mlp", "full")}
+    weights = "d*n + n + n*n + n"
+    multiply_adds = "v*(d*n + n*n)"
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        self.side, _ = region_side(visual_tokens, widths.grid_side)
+        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches_at(g) (b, g g, d) -> (b, v, n)."""
+        assert features.patches_at is not None
+        out: Tensor = self.mlp(features.patches_at(self.side))
+        return out

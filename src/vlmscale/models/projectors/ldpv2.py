@@ -1,0 +1,38 @@
+"""LDPv2, MobileVLM V2's projector: pooled features and a convolution that tells their places."""
+
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+
+
+class Ldpv2(Projector):
+    """LLaVA-1.5's MLP on each patch, the mean over each region, a depth-wise convolution with residual.
+
+    Chu et al. 2024, arXiv 2402.03766; Meituan-AutoML/MobileVLM mobilevlm/model/vision_projector.py.
+    Differences: any grid; released for 12 x 12 tokens only.
+    """
+
+    source = "MobileVLM V2, arXiv 2402.03766"
+    weights = "d*n + n + n*n + n + 9*n + n"
+    multiply_adds = "p*(d*n + n*n) + 9*v*n"
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        self.side, _ = region_side(visual_tokens, widths.grid_side)
+        n = widths.llm
+        self.mlp = two_layer_mlp(widths.tower, n)
+        self.position = nn.Conv2d(n, n, kernel_size=3, padding=1, groups=n)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches (b, p, d) -> (b, v, n), regions row by row."""
+        pooled = reduce(
+            self.mlp(features.patches),
+            "b (gh h gw w) n -> b n gh gw",
+            "mean",
+            gh=self.side,
+            gw=self.side,
+            h=features.grid_side // self.side,
+        )
+        return rearrange(pooled + self.position(pooled), "b n gh gw -> b (gh gw) n")

@@ -1,0 +1,62 @@
+"""LLaMA-VID: one token for what the question asks, the others for what the image shows."""
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+
+
+class LlamaVid(Projector):
+    """A context token, patches weighted by the question, before content tokens, patches averaged.
+
+    Li et al. 2024, arXiv 2311.17043; dvlab-research/LLaMA-VID llamavid/model/llamavid_arch.py.
+    Differences: the queries are the LLM's own states on the question's tokens, without gradient; the
+    released text decoder (Q-Former or BERT, 32 learned queries or the tokens) is trained and sees the
+    image. One set of tokens serves a conversation, where the released code repeats the image in each
+    turn with that turn's question. Keys have no bias, which the softmax would cancel. Any tower.
+    """
+
+    source = "LLaMA-VID, arXiv 2311.17043"
+    needs = ("question_tokens",)
+    counts = "square + 1"
+    weights = "n*d + d + d*d + d*n + n + d*n + n + n*n + n"
+    # For a question of 32 tokens, as many as there are released queries: queries, keys, scores, the
+    # weighted patches, the context token; the MLP on the content.
+    multiply_adds = "32*n*d + p*d*d + 32*p*d + p*d + d*n + (v - 1)*(d*n + n*n)"
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        d, n = widths.tower, widths.llm
+        self.side, _ = region_side(visual_tokens - 1, widths.grid_side)
+        self.query = nn.Linear(n, d)
+        self.key = nn.Linear(d, d, bias=False)
+        self.context = nn.Linear(d, n)
+        self.mlp = two_layer_mlp(d, n)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches (b, p, d), question_tokens (b, q, n), question_mask (b, q) -> (b, v, n).
+
+        The context token comes first.
+        """
+        content = reduce(
+            features.patches,
+            "b (gh h gw w) d -> b (gh gw) d",
+            "mean",
+            gh=self.side,
+            gw=self.side,
+            h=features.grid_side // self.side,
+        )
+        context = rearrange(self._context(features), "b d -> b 1 d")
+        return torch.cat([self.context(context), self.mlp(content)], dim=1)
+
+    def _context(self, features: VisionFeatures) -> Tensor:
+        """The patches, weighted by the mean attention of the question's tokens: (b, d)."""
+        assert features.question_mask is not None
+        patches, mask = features.patches, features.question_mask.to(features.patches.dtype)
+        query, key = self.query(features.question_tokens), self.key(patches)
+        scores = torch.einsum("bqd,bpd->bqp", query, key) / patches.shape[-1] ** 0.5
+        shares = mask / mask.sum(dim=1, keepdim=True)
+        attention = (scores.softmax(dim=-1) * rearrange(shares, "b q -> b q 1")).sum(dim=1)
+        return torch.einsum("bp,bpd->bd", attention, patches)

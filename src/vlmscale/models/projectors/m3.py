@@ -1,0 +1,53 @@
+"""M3: one model for every scale of average pooling, chosen at run time."""
+
+from typing import ClassVar
+
+import numpy as np
+from einops import reduce
+from torch import Tensor
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+
+
+class M3(Projector):
+    """LLaVA-1.5's two-layer MLP on every patch, then the mean over each region.
+
+    Cai et al. 2024, Matryoshka Multimodal Models, arXiv 2405.17430; mu-cai/matryoshka-mm
+    llava/model/llava_arch.py. Written from its description. Differences: it starts from its own
+    stage 1 at full scale, as all methods do here, not from a finished LLaVA-1.5; any grid side.
+    """
+
+    source = "arXiv 2405.17430"
+    options: ClassVar = {"training": ("elastic",)}
+    served_by: ClassVar = {"elastic": ("self", "most")}
+    weights = "d*n + n + n*n + n"
+    multiply_adds = "p*(d*n + n*n)"
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        self.grid_side = widths.grid_side
+        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches (b, p, d) -> (b, v, d_llm), regions row by row."""
+        side, window = region_side(self.visual_tokens, features.grid_side)
+        return reduce(
+            self.mlp(features.patches),
+            "b (gh h gw w) n -> b (gh gw) n",
+            "mean",
+            gh=side,
+            gw=side,
+            h=window,
+            w=window,
+        )
+
+    def training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
+        """Stage 1: all patches. Stage 2: 1, 9, 36, 144 and 576 of 24 x 24, as released; in general
+        each scale joins the regions of the one before by the least number that divides its side.
+        """
+        sides = [self.grid_side]
+        while kind == "stage2" and sides[-1] > 1:
+            factor = next(f for f in range(2, sides[-1] + 1) if sides[-1] % f == 0)
+            sides.append(sides[-1] // factor)
+        return [side * side for side in reversed(sides)]

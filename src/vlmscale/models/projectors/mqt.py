@@ -1,0 +1,91 @@
+"""MQT: learned queries of which any first few can be used, chosen at run time."""
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths
+
+HEAD_WIDTH = 64  # as released
+TEMPERATURE = 10_000
+
+
+class Mqt(Projector):
+    """The first v of a grid of learned queries attend to the patches, then one matrix.
+
+    Hu et al. 2024, Matryoshka Query Transformer, arXiv 2405.19315; gordonhu608/MQT-LLaVA
+    multimodal_projector/builder.py. Written from its description. As released, keys are positions
+    alone: all images are mixed by the same attention; `keys: pos_plus_x` adds the patches.
+    Differences: the grid of queries is 2/3 of any grid of patches (16 of 24); heads are of width 64
+    where the tower's width allows; positions are not rounded to half precision; a count is always
+    given, never drawn at inference.
+    """
+
+    source = "arXiv 2405.19315"
+    counts = "any to (2*w//3)**2"
+    options: ClassVar = {"training": ("elastic",), "keys": ("pos_only", "pos_plus_x")}
+    served_by: ClassVar = {"elastic": ("self", "most")}
+    weights = "(2*w//3)**2*d + 6*d + 4*(d*d + d) + d*n"
+    # the attention's projections of queries, keys and values, and output; its products; the matrix
+    multiply_adds = "v*d*d + 2*p*d*d + v*d*d + 2*v*p*d + v*d*n"
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        d = widths.tower
+        self.side = 2 * widths.grid_side // 3
+        self.patches_in_keys = options["keys"] == "pos_plus_x"
+        self.query = nn.Parameter(torch.empty(self.side**2, d))
+        self.query_norm = nn.LayerNorm(d, eps=1e-6)
+        self.key_norm = nn.LayerNorm(d, eps=1e-6)
+        self.value_norm = nn.LayerNorm(d, eps=1e-6)
+        heads = math.gcd(d, max(1, d // HEAD_WIDTH))  # their number must divide the width
+        self.attention = nn.MultiheadAttention(d, heads, batch_first=True)
+        self.matrix = nn.Parameter(torch.empty(d, widths.llm))
+        # Released initialisation; the attention's fused input projection keeps PyTorch's.
+        nn.init.trunc_normal_(self.query, std=0.02)
+        nn.init.trunc_normal_(self.attention.out_proj.weight, std=0.02)
+        nn.init.normal_(self.matrix, std=widths.llm**-0.5)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """features.patches (b, p, d) -> (b, v, d_llm), the first v queries."""
+        patches, v = features.patches, self.visual_tokens
+        places = sine_positions(self.side, patches.shape[-1], patches.device)
+        finer = F.interpolate(
+            rearrange(places, "(h w) d -> 1 d h w", h=self.side),
+            size=(features.grid_side, features.grid_side),
+            mode="bicubic",
+            align_corners=False,
+        ).to(patches.dtype)
+        query = self.query_norm(self.query[:v] + places[:v].to(patches.dtype))
+        key = repeat(finer, "1 d h w -> b (h w) d", b=len(patches))
+        if self.patches_in_keys:
+            key = key + patches
+        out, _ = self.attention(
+            repeat(query, "v d -> b v d", b=len(patches)),
+            self.key_norm(key),
+            self.value_norm(patches),
+            need_weights=False,
+        )
+        return out @ self.matrix
+
+    def training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
+        """Stage 1: all queries. Stage 2: one of 2, 4, ... all, as released."""
+        queries = self.side**2
+        if kind == "stage1" or queries < 2:
+            return [queries]
+        return [2 * int(rng.integers(queries // 2)) + 2]
+
+
+def sine_positions(side: int, d: int, device: torch.device) -> Tensor:
+    """Fixed positions on a grid: (side side, d), sines and cosines of the column, then of the row."""
+    frequency = TEMPERATURE ** -(torch.arange(d // 4, device=device) / (d // 4))
+    angle = torch.arange(side, device=device)[:, None] * frequency
+    along = torch.cat([angle.sin(), angle.cos()], dim=1)  # (side, d / 2)
+    column, row = along.repeat(side, 1), along.repeat_interleave(side, dim=0)
+    return torch.cat([column, row], dim=1)

@@ -1,0 +1,45 @@
+"""PruMerge: the patches that the tower itself attends to, with the others merged into them."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.models.token_merging import by_attention, merge, outliers, slots
+
+
+class PruMerge(Projector):
+    """Patches by the attention of the tower's CLS position, each with its 32 nearest by keys merged
+    into it, and one token for all the rest; then LLaVA-1.5's two-layer MLP.
+
+    Shang et al. 2024, arXiv 2403.15388; 42Shawn/LLaVA-PruMerge multimodal_encoder/clip_encoder.py.
+    Written from its description. Differences: as many patches as the count allows, where the
+    released code takes the outliers of each image (`count: adaptive`: one at least, v - 1 at most);
+    outliers are found for each image, not over the batch; any grid side and width.
+    """
+
+    source = "arXiv 2403.15388"
+    needs = ("tower_attention",)
+    counts = "any"
+    options: ClassVar = {"training": ("free", "trained"), "count": ("fixed", "adaptive")}
+    served_by: ClassVar = {"free": ("mlp", "full")}
+    weights = "d*n + n + n*n + n"
+    # similarity of keys; the merging itself; the MLP
+    multiply_adds = "(v - 1)*p*d + v*p*d + v*(d*n + n*n)"
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        self.adaptive = options["count"] == "adaptive"
+        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+
+    def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:
+        """features.patches, keys (b, p, d), cls_attention (b, p) -> (b, v, d_llm): kept patches by
+        falling attention, then the rest; if adaptive also which of them are there, (b, v).
+        """
+        most = self.visual_tokens - 1
+        counts = outliers(features).clamp(max=most)
+        if not self.adaptive:
+            counts = counts.new_full(counts.shape, most)
+        out: Tensor = self.mlp(merge(features, by_attention(features), counts, most))
+        return (out, slots(counts, most)) if self.adaptive else out
