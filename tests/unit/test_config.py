@@ -80,7 +80,7 @@ def test_schema_file_is_current():
         ),
         (
             lambda r: r["tower"].update(feature_layers=[1, 3]),
-            ["prumerge reads the tower's last block", "feature_layers must have 2"],
+            ["reads the tower's last block", "feature_layers must have 2"],
         ),
         (lambda r: r["laws"]["series"].update({"a/b": ["mlp"]}), ["laws.series", "a/b"]),
         (lambda r: r["tower"].update(hidden_size=60), ["tower.hidden_size 60", "multiple of 8"]),
@@ -122,13 +122,23 @@ def test_an_error_is_told_once(raw):
 
 def test_cells_and_runs(study, tmp_path):
     cells, runs = expand(study)
-    assert len(cells) == len(runs) == 14
+    # elastic and training-free methods add cells, not runs
+    assert len(cells) == 32
+    assert len(runs) == 23
+    served = {cell.method: cell.run for cell in cells.values() if cell.run != cell.cell}
+    assert set(served) == {
+        *("m3", "mqt", "prumerge", "prumerge_plus", "random", "fastv", "repeat"),
+        *("avgpool_free", "downsample_free"),
+    }
+    assert served["m3"] == "d32__m3__v36__s0"
+    assert served["fastv"] == served["avgpool_free"] == "d32__mlp__v36__s0"
+    assert served["repeat"] == "d32__tokenpacker__v4__s0"
     assert runs["d32__quecc__v4__s0"].visual_tokens == 4
     assert {cell.run for cell in cells.values()} == set(runs)
     write_cells(tmp_path / "cells.csv", study.study, cells.values())
     lines = (tmp_path / "cells.csv").read_text().splitlines()
     assert lines[0] == "study,cell,run,llm,method,visual_tokens,seed,role"
-    assert len(lines) == 15
+    assert len(lines) == 1 + 32
 
 
 def test_exclusions_and_holdout(raw):

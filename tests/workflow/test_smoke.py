@@ -12,8 +12,12 @@ import pytest
 from PIL import Image
 from transformers import set_seed
 
+from vlmscale.config import load_study
 from vlmscale.figures import LAW_FIGURES
+from vlmscale.methods import method_names
 from vlmscale.tables import read_provenance
+
+from .conftest import ROOT
 
 pytestmark = pytest.mark.smoke
 
@@ -70,6 +74,23 @@ def test_laws_figures_and_provenance(out):
     record = read_provenance(out / "cells/d32__quecc__v4__s0/scores.parquet")
     assert record["cell"]["method"] == "quecc"
     assert {"torch", "transformers", "lmms-eval"} <= set(record["versions"])
+
+
+def test_every_method_is_evaluated_and_trained_no_more_than_needed(out):
+    cells = pd.read_csv(out / "cells.csv")
+    assert {folder.name for folder in (out / "runs").iterdir()} == set(cells["run"])
+    assert cells["run"].nunique() == 23
+    assert len(cells) == 32
+    study = load_study(ROOT / "config/smoke.yaml")
+    used = {study.variant(name).method.name for name in cells["method"]}
+    assert used == set(method_names())
+    table = (out / "tables/methods.md").read_text()
+    rows = [row.split("|") for row in table.splitlines()[2:]]
+    listed = {(row[1].strip(), row[2].strip(), int(row[3])) for row in rows}
+    assert listed == set(
+        cells[["llm", "method", "visual_tokens"]].itertuples(index=False, name=None)
+    )
+    assert all(0 <= float(score) <= 100 for row in rows for score in row[4:-1])
 
 
 def test_a_miniature_decides_no_claim(out):
