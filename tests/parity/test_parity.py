@@ -17,7 +17,7 @@ from vlmscale.models.projectors.base import Widths, projector_class
 from vlmscale.models.projectors.mqt import sine_positions
 
 SIDE, TOWER, LAYERS, LLM = 24, 1024, 4, 64  # released code has the first three written into it
-OUTPUTS, GRADIENTS = 2e-5, 1e-4  # largest difference; of gradients, as a share of the largest
+OUTPUTS, GRADIENTS = 1e-5, 1e-4  # largest difference; of gradients, as a share of the largest
 # They add the same to all scores of a query: their gradients are rounding errors.
 NO_EFFECT = ("key.3.bias", "key_norm.bias")
 

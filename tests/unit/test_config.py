@@ -123,8 +123,8 @@ def test_an_error_is_told_once(raw):
 def test_cells_and_runs(study, tmp_path):
     cells, runs = expand(study)
     # elastic and training-free methods add cells, not runs
-    assert len(cells) == 32
-    assert len(runs) == 23
+    assert len(cells) == 33
+    assert len(runs) == 24
     served = {cell.method: cell.run for cell in cells.values() if cell.run != cell.cell}
     assert set(served) == {
         *("m3", "mqt", "prumerge", "prumerge_plus", "random", "fastv", "repeat"),
@@ -138,7 +138,7 @@ def test_cells_and_runs(study, tmp_path):
     write_cells(tmp_path / "cells.csv", study.study, cells.values())
     lines = (tmp_path / "cells.csv").read_text().splitlines()
     assert lines[0] == "study,cell,run,llm,method,visual_tokens,seed,role"
-    assert len(lines) == 1 + 32
+    assert len(lines) == 1 + 33
 
 
 def test_exclusions_and_holdout(raw):

@@ -69,7 +69,8 @@ def test_a_left_padded_batch_equals_single_samples(build, images, name, tokens):
         )
         swapped = model(**processor.ask(images[::-1], QUESTIONS)).logits[:, -1]
     torch.testing.assert_close(batch, single, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(batch, swapped, atol=1e-4)  # the comparison has power
+    # The comparison has power, but for the one method that sees no image.
+    assert torch.allclose(batch, swapped, atol=1e-4) == (name == "blind")
 
 
 @pytest.mark.parametrize(("name", "tokens"), CASES)

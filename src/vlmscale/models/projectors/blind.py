@@ -1,0 +1,29 @@
+"""Blind: what can be answered without the image, the baseline every score should be read against."""
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Projector, Widths
+
+
+class Blind(Projector):
+    """Learned tokens that are the same for every image, trained like any other compressor.
+
+    It learns what questions and their answers give away; no method that sees should do worse.
+    """
+
+    source = "baseline"
+    counts = "any"
+    weights = "v*n"
+    multiply_adds = "0"
+
+    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+        super().__init__(widths, visual_tokens, options)
+        self.tokens = nn.Parameter(torch.empty(visual_tokens, widths.llm))
+        nn.init.normal_(self.tokens, std=0.02)
+
+    def forward(self, features: VisionFeatures) -> Tensor:
+        """-> (b, v, d_llm), for b images of whatever content."""
+        return repeat(self.tokens, "v n -> b v n", b=len(features.patches))
