@@ -68,7 +68,7 @@ rule all:
     input:
         f"{OUT}/cells.csv",
         f"{OUT}/errors.parquet",
-        expand(f"{OUT}/{{name}}.parquet", name=LAW_TABLES),
+        expand(f"{OUT}/{{name}}.parquet", name=[*LAW_TABLES, *COMPARISONS]),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
             name=STUDY_TABLES,

@@ -42,7 +42,7 @@ RELEASED = [
     ),
 ]
 TABLES = ["laws", "forms", "variants"]  # also written for people
-STUDY_TABLES = [*TABLES, "methods"]
+STUDY_TABLES = [*TABLES, "methods", "paired", "suites"]
 LAW_TABLES = [
     "laws",
     "draws",
@@ -75,9 +75,37 @@ rule fit:
         "../workflow/scripts/fit.py"
 
 
+COMPARISONS = ["paired", "suites", "corrected"]
+
+
+rule compare:
+    input:
+        errors=f"{OUT}/errors.parquet",
+        samples=f"{OUT}/samples.parquet",
+        chance=f"{OUT}/chance.parquet",
+    output:
+        **{name: f"{OUT}/{name}.parquet" for name in COMPARISONS},
+    log:
+        f"{OUT}/logs/compare.log",
+    benchmark:
+        f"{OUT}/benchmarks/compare.tsv"
+    localrule: True
+    params:
+        series={name: list(methods) for name, methods in STUDY.laws.series.items()},
+        baseline=STUDY.laws.baseline,
+        draws=STUDY.laws.bootstrap_draws,
+        seed=STUDY.laws.seed,
+        code=code_of("compare.py"),
+    script:
+        "../workflow/scripts/compare.py"
+
+
 rule tables:
     input:
-        **{name: f"{OUT}/{name}.parquet" for name in ("errors", "intervals", *TABLES)},
+        **{
+            name: f"{OUT}/{name}.parquet"
+            for name in ("errors", "intervals", "paired", "suites", *TABLES)
+        },
     output:
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in STUDY_TABLES},
         **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in STUDY_TABLES},

@@ -7,7 +7,30 @@ FIGURES = expand(
     family=FAMILIES,
     name=LAW_FIGURES,
     suffix=["pdf", "png"],
-)
+) + [f"{OUT}/figures/paired.pdf", f"{OUT}/figures/paired.png"]
+
+
+rule paired_figure:
+    input:
+        f"{OUT}/paired.parquet",
+    output:
+        pdf=f"{OUT}/figures/paired.pdf",
+        png=report(
+            f"{OUT}/figures/paired.png",
+            caption="../workflow/report/paired.rst",
+            category="Figures",
+            labels={"law": "", "family": "all", "figure": "paired"},
+        ),
+    log:
+        f"{OUT}/logs/figures/paired.log",
+    benchmark:
+        f"{OUT}/benchmarks/figures/paired.tsv"
+    localrule: True
+    params:
+        title=STUDY.study,
+        code=code_of("paired_figure.py", packages=("matplotlib", "pandas", "seaborn")),
+    script:
+        "../workflow/scripts/paired_figure.py"
 
 
 rule figures:

@@ -83,6 +83,9 @@ class Laws(Frozen):
     text_tokens: tuple[NonNegativeInt, ...] = Field(
         (0, 50), description="text tokens Q per question on the cost axes of Figure 1"
     )
+    baseline: Name = Field(
+        "tokenpacker", description="method that the others are compared with, question by question"
+    )
     bootstrap_draws: PositiveInt = Field(2000, description="resamples behind every interval")
     seed: NonNegativeInt = Field(0, description="of the resampling")
 

@@ -113,6 +113,45 @@ def methods_for_people(errors: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
+def paired_for_people(paired: pd.DataFrame) -> pd.DataFrame:
+    """Differences of scores in percent points with 95 % intervals; family means only."""
+    means = paired[paired["benchmark"] == "mean"]
+    spans = [
+        f"{100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+        for row in means.to_dict("records")
+    ]
+    return pd.DataFrame(
+        {
+            "method": means["method"],
+            "minus": means["baseline"],
+            "LLM": means["llm"],
+            "visual tokens": means["visual_tokens"].astype(str),
+            "family": means["family"],
+            "difference": spans,
+            "p (Holm)": means["p_holm"].map(_fixed(4)),
+            "questions": means["questions"].astype(str),
+            "pairs of runs": means["seeds"].astype(str),
+        }
+    )
+
+
+def suites_for_people(suites: pd.DataFrame) -> pd.DataFrame:
+    """How the law moves when a benchmark leaves its family's average."""
+    return pd.DataFrame(
+        {
+            "law": suites["series"],
+            "family": suites["family"],
+            "without": suites["without"],
+            "α": suites["alpha"].map(_fixed(4)),
+            "β": suites["beta"].map(_fixed(4)),
+            "α/β": suites["ratio"].map(_fixed(2)),
+            "D": suites["floor"].map(_fixed(3)),
+            "points": suites["points"].astype(str),
+            "note": suites["note"],
+        }
+    )
+
+
 def table1_for_people(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """The paper's Table 1, each block followed by the gap to LLaVA-1.5 that `method` closes in it."""
     scores = wide(table)

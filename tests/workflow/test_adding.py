@@ -9,7 +9,17 @@ from .conftest import ROOT
 
 pytestmark = pytest.mark.smoke
 
-JOINT = {"all", "audit", "collect", "figures", "fit", "tables", "write_cells"}
+JOINT = {
+    "all",
+    "audit",
+    "collect",
+    "compare",
+    "figures",
+    "fit",
+    "paired_figure",
+    "tables",
+    "write_cells",
+}
 
 
 def test_the_page_adds_a_projector(copy):

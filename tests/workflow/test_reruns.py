@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.smoke
 
-JOINT = {"all", "audit", "collect", "figures", "fit", "tables"}
+JOINT = {"all", "audit", "collect", "compare", "figures", "fit", "paired_figure", "tables"}
 PROJECTORS = "src/vlmscale/models/projectors"
 
 

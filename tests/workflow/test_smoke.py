@@ -100,6 +100,22 @@ def test_a_miniature_decides_no_claim(out):
     assert "In miniature, study smoke: " in audit.loc["C52", "how"]
 
 
+def test_methods_are_compared_question_by_question(out):
+    paired, errors = (pd.read_parquet(out / f"{name}.parquet") for name in ("paired", "errors"))
+    scores = errors.set_index(["llm", "method", "visual_tokens", "benchmark", "family"])["score"]
+    single = paired[paired["llm"] != "all"]
+    for row in single.itertuples():
+        where = (row.llm, row.visual_tokens, row.benchmark, row.family)
+        mine, base = (scores[where[0], method, *where[1:]] for method in (row.method, row.baseline))
+        assert row.difference == pytest.approx(mine - base)
+        assert row.low <= row.difference <= row.high
+    assert {"m3", "fastv", "repeat", "blind"} - set(single["method"]) == {
+        "repeat"
+    }  # no V in common
+    suites = pd.read_parquet(out / "suites.parquet")
+    assert set(suites["without"]) == {"", "exist", "attr", "count", "fact", "char", "row"}
+
+
 def test_joint_samples_give_the_errors(out):
     samples, errors = (pd.read_parquet(out / f"{name}.parquet") for name in ("samples", "errors"))
     means = samples.groupby(["cell", "benchmark"])["score"].mean()

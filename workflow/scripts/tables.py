@@ -15,7 +15,9 @@ with logged(snakemake.log[0]):
         "forms": readable.forms_for_people(forms),
         "variants": readable.variants_for_people(variants),
     }
-    if source.get("errors"):
+    if source.get("errors"):  # of a study, which has single benchmarks and questions
         tables["methods"] = readable.methods_for_people(pd.read_parquet(source.errors))
+        tables["paired"] = readable.paired_for_people(pd.read_parquet(source.paired))
+        tables["suites"] = readable.suites_for_people(pd.read_parquet(source.suites))
     for name, table in tables.items():
         readable.write_readable(table, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))

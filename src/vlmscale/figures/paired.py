@@ -1,0 +1,56 @@
+"""Methods beside a baseline, question by question: differences of family scores with intervals."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from vlmscale.figures.style import DARK, use_house_style
+
+_ROW = 0.24  # inches
+
+
+def draw(paired: pd.DataFrame, *, title: str) -> Figure:
+    """One panel a family, one row a method, LLM and token count; more is better.
+
+    paired: of compare_methods. Filled: the difference holds against all others of its family (Holm, 5 %).
+    """
+    use_house_style()
+    means = paired[paired["benchmark"] == "mean"]
+    families = means["family"].unique().tolist()
+    axes_of_row = ["method", "visual_tokens", "llm"]
+    rows = means[axes_of_row].drop_duplicates().sort_values(axes_of_row, ignore_index=True)
+    labels = [f"{m}, V = {v}, {llm}" for m, v, llm in rows.itertuples(index=False)]
+    figure, axes = plt.subplots(
+        1,
+        max(len(families), 1),
+        figsize=(2.6 + 2.4 * max(len(families), 1), 1.2 + _ROW * max(len(rows), 2)),
+        sharey=True,
+        squeeze=False,
+    )
+    colours = sns.color_palette("colorblind")
+    for ax, family, colour in zip(axes[0], families, colours, strict=False):
+        shown = rows.merge(means[means["family"] == family], on=axes_of_row, how="left")
+        places = np.arange(len(shown))
+        percent = shown[["difference", "low", "high"]] * 100
+        spread = np.abs(percent[["low", "high"]].sub(percent["difference"], axis=0)).T
+        ax.errorbar(percent["difference"], places, xerr=spread, fmt="none", ecolor=colour, lw=1)
+        sure = shown["p_holm"] < 0.05
+        for which, face in ((sure, colour), (~sure, "white")):
+            ax.plot(
+                percent["difference"][which],
+                places[which],
+                "o",
+                mfc=face,
+                mec=colour,
+                ms=5,
+            )
+        ax.axvline(0, color=DARK, lw=1)
+        ax.set_title(family, loc="left")
+        ax.set_xlabel("difference of score,\npercent points")
+    axes[0][0].set_yticks(range(len(labels)), labels)
+    axes[0][0].invert_yaxis()
+    (baseline,) = means["baseline"].unique() if len(means) else ("no other method",)
+    figure.suptitle(f"{title}: methods minus {baseline}", x=0.01, ha="left")
+    return figure

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import pandas as pd
+
+from vlmscale.analysis.paired import compare_methods
+from vlmscale.analysis.suites import chance_corrected, leave_one_out
+from vlmscale.jobs import logged
+from vlmscale.tables import read_provenance, write_parquet
+
+with logged(snakemake.log[0]):
+    source, params, output = snakemake.input, snakemake.params, snakemake.output
+    errors, samples, chance = (
+        pd.read_parquet(source[name]) for name in ("errors", "samples", "chance")
+    )
+    tables = {
+        "paired": compare_methods(
+            errors, samples, params.baseline, draws=params.draws, seed=params.seed
+        ),
+        "suites": leave_one_out(errors, params.series),
+        "corrected": chance_corrected(errors, chance),
+    }
+    provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
+    for name, table in tables.items():
+        write_parquet(Path(output[name]), table, provenance)
