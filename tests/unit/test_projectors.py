@@ -96,12 +96,15 @@ def test_shape_weights_and_multiply_adds(name, side, tokens):
     assert evaluate(declared.multiply_adds, names) == pytest.approx(counted, rel=0.02)
 
 
+@pytest.mark.parametrize("side", [12, 24])
 @pytest.mark.parametrize("name", method_names())
-def test_every_supported_count(name):
-    for tokens in method(name).supported(12):
-        projector = make(name, 12, tokens)
+def test_every_supported_count(name, side):
+    """Of more than 300, every fifth."""
+    counts, given = method(name).supported(side), features(side, b=1)
+    for tokens in counts if len(counts) <= 300 else [*counts[::5], counts[-1]]:
+        projector = make(name, side, tokens)
         with torch.no_grad():
-            out = tokens_of(projector(features(12, b=1)))
+            out = tokens_of(projector(given))
         assert out.shape == (1, projector.placeholders, 24), tokens
 
 
