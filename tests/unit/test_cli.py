@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vlmscale.cli import app
+from vlmscale.methods import method_names
 from vlmscale.resources import resource
 
 ROOT = Path(__file__).parents[2]
@@ -400,3 +401,20 @@ def test_a_config_that_is_not_there():
 def test_resources_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resource("published/reasoning_scores.csv") == REASONING
+
+
+# Methods
+
+
+def test_methods_with_the_published_numbers():
+    rows = {row["method"]: row for row in call_json("methods")["methods"]}
+    assert set(rows) == set(method_names())
+    assert rows["tokenpacker"]["parameters"] == 36_722_688
+    assert rows["mqt"]["parameters"] == 8_660_992
+    assert rows["quecc"]["gflops"] == pytest.approx(18.58, abs=0.01)
+    assert (rows["mqt"]["from"], rows["mqt"]["to"]) == (1, 256)
+    assert rows["prumerge"]["training"] == ["free", "trained"]
+    assert rows["m3"]["served_by"] == {"elastic": ["self", "most"]}
+    shown = call("methods")
+    assert "elastic" in shown
+    assert "arXiv" in shown
