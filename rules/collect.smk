@@ -51,6 +51,7 @@ LAW_TABLES = [
     "variants",
     "forms",
     "frontier",
+    "envelope",
 ]
 
 
@@ -92,7 +93,7 @@ rule compare:
     localrule: True
     params:
         series={name: list(methods) for name, methods in STUDY.laws.series.items()},
-        baseline=STUDY.laws.baseline,
+        baseline=STUDY.baseline,
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,
         code=code_of("compare.py"),

@@ -83,8 +83,10 @@ class Laws(Frozen):
     text_tokens: tuple[NonNegativeInt, ...] = Field(
         (0, 50), description="text tokens Q per question on the cost axes of Figure 1"
     )
-    baseline: Name = Field(
-        "tokenpacker", description="method that the others are compared with, question by question"
+    baseline: Name | None = Field(
+        None,
+        description="method that the others are compared with, question by question; by default the "
+        "first of the grid",
     )
     bootstrap_draws: PositiveInt = Field(2000, description="resamples behind every interval")
     seed: NonNegativeInt = Field(0, description="of the resampling")
@@ -119,6 +121,11 @@ class Study(Frozen):
         """The method that this study calls `name`, with its options."""
         return variant(name, self.methods)
 
+    @property
+    def baseline(self) -> str:
+        """The method that the others are compared with."""
+        return self.laws.baseline or self.grid[0].methods[0]
+
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
         if self.world.image_size % self.tower.patch_size:
@@ -151,11 +158,37 @@ class Study(Frozen):
                     )
                 for v in block.visual_tokens:
                     self._check_served(f"grid.{i}", name, v)
+                if "llm_attention" in self.variant(name).method.needs:
+                    for llm in block.llms:
+                        if self.llms[llm].layers < 2:
+                            raise ValueError(
+                                f"grid.{i}: {name} acts between layers of the LLM, but {llm} has one"
+                            )
         used = {name for block in self.grid for name in block.methods}
         for series, names in self.laws.series.items():
             if not used & set(names):
                 raise ValueError(
                     f"laws.series.{series}: no cell of the grid has one of its methods"
+                )
+            fitted = {
+                llm
+                for block in self.grid
+                for llm in block.llms
+                if set(block.methods) & set(names) and llm not in self.laws.holdout
+            }
+            if not fitted:
+                raise ValueError(f"laws.series.{series}: all its LLMs are held out, none is fitted")
+        named = [("laws.baseline", self.baseline)]
+        for i, rule in enumerate(self.exclude):
+            if rule.method is not None:
+                named.append((f"exclude.{i}.method", rule.method))
+        for key, name in named:
+            if name not in used:
+                raise ValueError(f"{key}: {name!r} is not in the grid: {', '.join(sorted(used))}")
+        for i, rule in enumerate(self.exclude):
+            if rule.llm is not None and rule.llm not in self.llms:
+                raise ValueError(
+                    f"exclude.{i}.llm: {rule.llm!r} is not under llms: {', '.join(self.llms)}"
                 )
         if "tower" in self.llms or "tokenizer" in self.llms:
             raise ValueError("llms: tower and tokenizer are taken as names of backbones")
@@ -190,6 +223,11 @@ class Study(Frozen):
             return
         self._check_variant(f"{key} (served by {server})", server)
         serving = self.variant(server)
+        if serving.method.name != server:
+            raise ValueError(
+                f"{key}: {name} is served by the method {server}, but methods.{server} makes that "
+                f"{serving.method.name}. Give the latter another name."
+            )
         if tokens not in serving.method.supported(self.grid_side):
             raise ValueError(
                 f"{key}: {name} is served by {server} at {tokens} visual tokens, which a "

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vlmscale.analysis.optimum import optimal_tokens
 from vlmscale.analysis.table1 import gap_closed, wide
 from vlmscale.provenance import atomic_path
 
@@ -25,7 +26,7 @@ def laws_for_people(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame
         mine = intervals[
             (intervals["series"] == law["series"]) & (intervals["family"] == law["family"])
         ]
-        scheme = "sizes" if (mine["scheme"] == "sizes").any() else "cases"
+        scheme = "sizes" if (mine["scheme"] == "sizes").any() else "cases"  # as main_scheme
         spread = mine[mine["scheme"] == scheme].set_index("quantity")
         row = {"law": law["series"], "family": law["family"], "N": law["size_axis"]}
         row["A"] = f"{law['amplitude']:.4f}"
@@ -35,7 +36,10 @@ def laws_for_people(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame
         for quantity in spread.index[spread.index.str.startswith("tokens_at_")]:
             text = quantity.removeprefix("tokens_at_")
             found = spread.loc[quantity]
-            row[f"T*({text})"] = f"{found['median']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+            best = optimal_tokens(
+                law["ratio"], float(text), low=1, high=law["most_visual_tokens"]
+            ).item()
+            row[f"T*({text})"] = _with_interval(best, found, 1)
         row |= {
             "SSE": f"{law['sse']:.3e}",
             "RMSE": f"{law['rmse']:.4f}",
@@ -145,7 +149,10 @@ def suites_for_people(suites: pd.DataFrame) -> pd.DataFrame:
             "α": suites["alpha"].map(_fixed(4)),
             "β": suites["beta"].map(_fixed(4)),
             "α/β": suites["ratio"].map(_fixed(2)),
-            "D": suites["floor"].map(_fixed(3)),
+            "D": [
+                "" if np.isnan(floor) else f"{floor:.3g}" + _bound(bound)
+                for floor, bound in zip(suites["floor"], suites["floor_bound"], strict=True)
+            ],
             "points": suites["points"].astype(str),
             "note": suites["note"],
         }
@@ -195,7 +202,13 @@ def _bound(bound: str) -> str:
     return {"interior": "", "fixed": " (fixed)"}.get(bound, " (bound)")
 
 
+_LATEX = {
+    **{character: "\\" + character for character in "%_&#$"},
+    "^": r"\^{}",
+    "~": r"\textasciitilde{}",
+    **{"α": r"$\alpha$", "β": r"$\beta$", "Δ": r"$\Delta$"},
+}
+
+
 def _escape(text: str) -> str:
-    for character, name in (("α", r"$\alpha$"), ("β", r"$\beta$"), ("Δ", r"$\Delta$")):
-        text = text.replace(character, name)
-    return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
+    return "".join(_LATEX.get(character, character) for character in text)

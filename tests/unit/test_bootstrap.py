@@ -11,6 +11,7 @@ from vlmscale.analysis.bootstrap import (
     bootstrap_samples,
     intervals,
 )
+from vlmscale.analysis.fits import schemes_for
 from vlmscale.analysis.laws import fit_power_law
 from vlmscale.errors import UserError
 
@@ -187,3 +188,18 @@ def test_a_cell_without_some_answers_is_named():
     missing = samples.drop(samples[(samples["cell"] == "c3") & (samples["id"] == 7)].index)
     with pytest.raises(UserError, match="samples of b0: cell c3 lacks questions"):
         bootstrap_samples(points, missing, "questions", draws=2, seed=0)
+
+
+def test_the_floor_stays_at_zero_where_resampled_errors_fall_below():
+    points = design(0.012, 0.05, 0.02, 0.0)
+    points["error"] += np.random.default_rng(0).normal(0, 0.002, len(points))
+    points["error"] = points["error"].clip(1e-4)
+    law = fit_power_law(points)
+    for scheme in ("residual", "wild"):
+        assert (bootstrap(points, law, scheme, draws=300, seed=0)["floor"] >= 0).all()
+
+
+def test_four_points_leave_no_residuals():
+    points = released("reasoning")
+    points = points[points["n_params_b"].isin([0.5, 7]) & points["visual_tokens"].isin([1, 16])]
+    assert schemes_for(points) == ["cases"]

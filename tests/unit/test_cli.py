@@ -378,8 +378,8 @@ def test_audit(monkeypatch):
 
 def test_cells():
     report = call_json("cells", "--config", ROOT / "config" / "smoke.yaml", "--tflops", 1)
-    assert report["totals"]["runs"] == len(report["runs"]) == 14
-    assert report["totals"]["cells"] == 14
+    assert report["totals"]["runs"] == len(report["runs"]) == 24
+    assert report["totals"]["cells"] == 33
     run = report["runs"][0]
     assert (run["llm"], run["method"], run["visual_tokens"]) == ("d32", "tokenpacker", 1)
     # two layers: attention 4 x 32 x 32 with 3 x 32 biases, MLP 3 x 32 x 96, two norms; and a last norm
@@ -390,7 +390,7 @@ def test_cells():
     assert run["stage1_flops"] + run["stage2_flops"] == flops
     assert run["gpu_hours"] == pytest.approx(flops / (0.4 * 1e12) / 3600)
     text = call("cells", "--config", ROOT / "config" / "smoke.yaml")
-    assert "14 runs serve 14 cells" in text
+    assert "24 runs serve 33 cells" in text
     assert "An estimate" in text
 
 

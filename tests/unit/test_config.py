@@ -61,6 +61,21 @@ def test_schema_file_is_current():
         (lambda r: r["data"].update(corpus={"scenes": 3}), ["data", "corpus: needs some of text"]),
         (lambda r: r["data"].update(test={}), ["data", "test: needs some of pages, scenes"]),
         (lambda r: r["grid"][0].update(seeds=[-1]), ["grid.0.seeds", "-1"]),
+        (lambda r: r["laws"].update(baseline="m4"), ["laws.baseline", "'m4' is not in the grid"]),
+        (
+            lambda r: r.update(exclude=[{"method": "quec"}]),
+            ["exclude.0.method", "'quec' is not in the grid"],
+        ),
+        (lambda r: r.update(exclude=[{"llm": "d9"}]), ["exclude.0.llm", "d9", "d32"]),
+        (
+            lambda r: r["laws"].update(holdout=["d32", "d64"]),
+            ["laws.series.tokenpacker", "held out, none is fitted"],
+        ),
+        (lambda r: r["llms"]["d32"].update(layers=1), ["fastv acts between layers", "d32 has one"]),
+        (
+            lambda r: r["methods"].update(mlp={"method": "avgpool"}),
+            ["served by the method mlp", "Give the latter another name"],
+        ),
         (lambda r: add_series(r, "unused"), ["laws.series.x", "no cell"]),
         (
             lambda r: r["grid"].append(cells("repeat", [6])),

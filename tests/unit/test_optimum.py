@@ -135,6 +135,12 @@ def test_released_crossovers(small, large, text_tokens, expected, least):
     assert both[0] == pytest.approx(both[1], rel=1e-9)
 
 
+def test_a_ratio_too_large_for_a_number():
+    """No tokens are worth anything then: the crossover never comes."""
+    assert least_text_tokens(4, 7, 5000.0) == np.inf
+    assert crossover(4, 7, 5000.0, 50).large_tokens == 0
+
+
 def test_other_least_text_lengths():
     assert least_text_tokens(7, 14, REASONING.ratio) == pytest.approx(23.94, rel=1e-3)
     assert least_text_tokens(0.5, 1.8, REASONING.ratio) == pytest.approx(156.4, rel=1e-3)

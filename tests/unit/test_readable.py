@@ -38,6 +38,7 @@ def test_tables_of_laws(tmp_path):
     people = laws_for_people(laws, spread).set_index("family")
     assert people.loc["reasoning", "α"].startswith("0.0709 [")
     assert people.loc["reasoning", "D"] == "0 (bound)"
+    assert people.loc["reasoning", "T*(50)"].startswith("13.5 [")  # of the law, not of its refits
     assert people.loc["ocr", "T*(50)"] == "576.0 [576.0, 576.0]"
     forms = forms_for_people(fits.forms_table(errors, SERIES))
     best = forms[forms["ΔAICc"] == "0.0"]
@@ -49,6 +50,7 @@ def test_tables_of_laws(tmp_path):
         assert len((tmp_path / f"{name}.md").read_text().splitlines()) == len(table) + 2
         latex = (tmp_path / f"{name}.tex").read_text()
         assert not set("αβΔ") & set(latex)
+        assert "^" not in latex.replace(r"\^{}", "")
         assert latex.count(r"\\") == len(table) + 1
 
 

@@ -41,7 +41,7 @@ def test_published_numbers(empty):
     assert contents[0] == contents[1]
     made = Counter(file.suffix for file in contents[0])
     laws_figures = 2 * len(LAW_FIGURES) + 1
-    assert made == {".parquet": 10, ".md": 5, ".tex": 4, ".pdf": laws_figures, ".png": laws_figures}
+    assert made == {".parquet": 11, ".md": 5, ".tex": 4, ".pdf": laws_figures, ".png": laws_figures}
     assert (out / "audit.md").read_text() == (ROOT / "docs/audit.md").read_text()
     audit = pd.read_parquet(out / "audit.parquet")
     assert len(audit) == 58

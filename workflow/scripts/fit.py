@@ -22,6 +22,7 @@ with logged(snakemake.log[0]):
         "variants": fits.variants_table(errors, params.series),
         "forms": fits.forms_table(errors, params.series),
         "frontier": frontier_table(errors, params.series, params.text_tokens),
+        "envelope": fits.envelope_table(errors, params.series, params.text_tokens),
     }
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
     for name, table in tables.items():

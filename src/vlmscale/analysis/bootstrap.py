@@ -30,9 +30,14 @@ Scheme = Literal["cases", "residual", "wild", "sizes", "seeds"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 SampleScheme = Literal["questions", "benchmarks"]
 SAMPLE_SCHEMES: tuple[SampleScheme, ...] = get_args(SampleScheme)
-_PARAMETERS = 4  # of the law, for the inflation of residuals; 3 with a fixed D
+PARAMETERS = 4  # of the law, for the inflation of residuals; 3 with a fixed D
 _CHUNK = 250  # draws at once, which bounds the memory
 _QUANTILES = {"low": 0.025, "median": 0.5, "high": 0.975}
+
+
+def main_scheme(points: pd.DataFrame) -> Scheme:
+    """The scheme whose intervals stand for a law: sizes, or points where two sizes leave no choice."""
+    return "sizes" if points["n_params_b"].nunique() > 2 else "cases"
 
 
 def bootstrap(
@@ -61,7 +66,7 @@ def bootstrap(
         weights = _seed_weights(points, draws, rng)
     else:
         fitted = law.predict(np.exp(log_n), np.exp(log_t))
-        free = _PARAMETERS - (floor is not None or law.floor_bound != "interior")
+        free = PARAMETERS - (floor is not None or law.floor_bound != "interior")
         if n <= free:
             raise UserError(
                 f"{n} points have no residuals to resample: the law has {free} parameters"

@@ -8,13 +8,16 @@ import pandas as pd
 
 from vlmscale.analysis.asymptotic import delta_method, jackknife
 from vlmscale.analysis.bootstrap import (
+    PARAMETERS,
     SAMPLE_SCHEMES,
     Scheme,
     bootstrap,
     bootstrap_samples,
     intervals,
+    main_scheme,
 )
 from vlmscale.analysis.forms import compare_forms
+from vlmscale.analysis.frontier import envelope
 from vlmscale.analysis.laws import PowerLaw, fit_power_law, profile_floor
 from vlmscale.analysis.variants import variants
 from vlmscale.errors import UserError
@@ -70,7 +73,8 @@ def draws_table(
         }
         if samples is not None:
             mine = samples[samples["family"] == key[1]]
-            for kind in SAMPLE_SCHEMES:
+            several = mine["benchmark"].nunique() > 1
+            for kind in SAMPLE_SCHEMES if several else SAMPLE_SCHEMES[:1]:
                 tables[kind] = bootstrap_samples(points, mine, kind, draws=draws, seed=seed)
         frames = [table.assign(scheme=scheme) for scheme, table in tables.items()]
         merged = pd.concat(frames, ignore_index=True)
@@ -81,8 +85,10 @@ def draws_table(
 
 def schemes_for(points: pd.DataFrame) -> list[Scheme]:
     """The schemes of bootstrap() that have something to resample in `points`."""
-    schemes: list[Scheme] = ["cases", "residual", "wild"]
-    if points["n_params_b"].nunique() > 2:
+    schemes: list[Scheme] = ["cases"]
+    if len(points) > PARAMETERS:
+        schemes += ["residual", "wild"]
+    if main_scheme(points) == "sizes":
         schemes.append("sizes")
     if "seed" in points and points["seed"].nunique() > 1:
         schemes.append("seeds")
@@ -106,7 +112,8 @@ def interval_table(
             for scheme, table in by_law[key].groupby("scheme", sort=False)
         }
         law = fit_power_law(points)
-        if all(bound == "interior" for bound in law.exponent_bounds):
+        free = all(bound == "interior" for bound in law.exponent_bounds)
+        if free and len(points) > PARAMETERS:
             for scheme, table in (
                 ("delta method", delta_method(points, law)),
                 ("jackknife", jackknife(points, law)),
@@ -136,6 +143,26 @@ def profile_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
 def forms_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """The law beside its rivals (forms.py) for each series and family; seeds are points of their own."""
     return _for_each(errors, series, lambda points, _: compare_forms(points))
+
+
+def envelope_table(
+    errors: pd.DataFrame, series: Series, text_tokens: Sequence[int]
+) -> pd.DataFrame:
+    """The Pareto front of every law over its fitted sizes, V being any number up to the largest count.
+
+    Columns series, family, text_tokens, and those of frontier.envelope.
+    """
+
+    def fronts(points: pd.DataFrame, _: Key) -> pd.DataFrame:
+        law = fit_power_law(points)
+        sizes = points["n_params_b"].unique().tolist()
+        most = float(points["visual_tokens"].max())
+        tables = [
+            envelope(law.predict, sizes, q, high=most).assign(text_tokens=q) for q in text_tokens
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    return _for_each(errors, series, fronts)
 
 
 def variants_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
@@ -177,6 +204,7 @@ def law_row(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
         "sse": law.sse,
         "rmse": float(np.sqrt(np.mean(residual**2))),
         "points": law.points,
+        "most_visual_tokens": int(points["visual_tokens"].max()),
         "converged": law.converged,
     }
 

@@ -224,7 +224,9 @@ def _box(y: Floats, w: Floats, floor: Floats | float | None) -> tuple[Floats, Fl
     """Bounds of (A, alpha, beta, D) for each data set, (b, 4)."""
     low = np.tile([0.0, _EXPONENTS[0], _EXPONENTS[0], 0.0], (len(y), 1))
     high = np.tile([_MAX_AMPLITUDE, _EXPONENTS[1], _EXPONENTS[1], 0.0], (len(y), 1))
-    high[:, 3] = np.where(w > 0, y, np.inf).min(1)
+    high[:, 3] = np.maximum(
+        np.where(w > 0, y, np.inf).min(1), 0.0
+    )  # resampled errors may be below 0
     if floor is not None:
         low[:, 3] = high[:, 3] = floor
     return low, high

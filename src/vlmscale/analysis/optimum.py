@@ -86,7 +86,7 @@ def crossover(small_b: float, large_b: float, ratio: float, text_tokens: float) 
     if ratio <= 1:
         return None
     rho = large_b / small_b
-    large = text_tokens * (rho - 1) / (rho**ratio - rho)
+    large = float(text_tokens * (rho - 1) / (_power(rho, ratio) - rho))
     cost = 2 * large_b * (text_tokens + large)
     return Crossover(rho * (text_tokens + large) - text_tokens, large, cost)
 
@@ -99,4 +99,10 @@ def least_text_tokens(small_b: float, large_b: float, ratio: float) -> float:
     if ratio <= 1:
         return np.inf
     rho = large_b / small_b
-    return float((rho**ratio - rho) / (rho - 1))
+    return float((_power(rho, ratio) - rho) / (rho - 1))
+
+
+def _power(rho: float, ratio: float) -> float:
+    """Infinite where it is too large for a number."""
+    with np.errstate(over="ignore"):
+        return float(np.float64(rho) ** ratio)

@@ -67,7 +67,7 @@ def show(console: Console, report: Report) -> None:
         f"An estimate: 4 N (stage 1) or 6 N (stage 2) FLOPs for each of V + {assumed['text_tokens']} "
         f"tokens of a sample, at {assumed['utilisation']:.0%} of {assumed['tflops']:g} TFLOP/s. "
         "N: parameters without embedding and head. Tower, compressor, evaluation and the backbones' own "
-        "training are left out."
+        "training are left out; of an elastic method, V is its largest count, whatever its batches hold."
     )
 
 

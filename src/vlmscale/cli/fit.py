@@ -16,7 +16,7 @@ from vlmscale.analysis.bootstrap import bootstrap, intervals
 from vlmscale.analysis.fits import law_row, schemes_for
 from vlmscale.analysis.forms import compare_forms
 from vlmscale.analysis.grid_search import APPENDIX, RELEASED, GridFit, grid_search
-from vlmscale.analysis.laws import PowerLaw, fit_power_law
+from vlmscale.analysis.laws import PowerLaw, fit_power_law, law_from
 from vlmscale.analysis.optimum import flat_range, optimal_tokens
 from vlmscale.analysis.robust import fit_robust
 from vlmscale.cli.output import Report, number, span, status, table
@@ -130,7 +130,10 @@ def _law(points: pd.DataFrame, choices: Choices) -> PowerLaw:
     weights = None
     if choices.weights == "relative":
         weights = points["error"].to_numpy(float).clip(1e-6) ** -2
-    return fit_power_law(points, floor=choices.floor, weights=weights)
+    law = fit_power_law(points, floor=choices.floor, weights=weights)
+    theta = np.array([law.amplitude, law.alpha, law.beta, law.floor])
+    # The sum of squares that is shown is that of the errors, whatever the fit minimised.
+    return law_from(theta, points, floor=choices.floor, converged=law.converged)
 
 
 def _draws(points: pd.DataFrame, law: PowerLaw, choices: Choices) -> dict[str, pd.DataFrame]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from vlmscale.analysis.bootstrap import bootstrap
+from vlmscale.analysis.bootstrap import bootstrap, main_scheme
 from vlmscale.analysis.costs import (
     Decoder,
     Tower,
@@ -67,7 +67,7 @@ def recommend(
     architectures = load_architectures(resource("architectures.csv"))
     sizes, cost = _sizes_and_cost(question, architectures)
     counts = _token_counts(question, architectures)
-    scheme: Literal["sizes", "cases"] = "sizes" if points["n_params_b"].nunique() > 2 else "cases"
+    scheme = main_scheme(points)
     with status("refitting resamples"):
         draws = bootstrap(points, law, scheme, draws=_DRAWS, seed=_SEED)
     ranked = rank_choices(

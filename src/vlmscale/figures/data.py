@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.bootstrap import intervals
+from vlmscale.analysis.bootstrap import intervals, main_scheme
 from vlmscale.analysis.laws import Floats, PowerLaw, fit_power_law
 
 LEVELS = (0.025, 0.975)  # of every interval and band
@@ -55,8 +55,8 @@ class LawData:
 
     @property
     def scheme(self) -> str:
-        """The bootstrap that stands for uncertainty: two sizes leave nothing to resample."""
-        return "sizes" if self.fitted["n_params_b"].nunique() > 2 else "cases"
+        """The bootstrap that stands for uncertainty."""
+        return main_scheme(self.fitted)
 
     def draws_of(self, scheme: str) -> pd.DataFrame:
         return self.draws[self.draws["scheme"] == scheme]

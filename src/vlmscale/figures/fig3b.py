@@ -1,4 +1,4 @@
-"""Figure 3b of the paper: cached text, and V = 1 left out, which the paper does without a word."""
+"""Figure 3b of the paper: cached text, and V = 1 left out, as in the paper's."""
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure

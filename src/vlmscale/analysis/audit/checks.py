@@ -9,6 +9,8 @@ import pandas as pd
 from vlmscale.analysis.audit.evidence import Evidence
 from vlmscale.analysis.laws import Floats
 
+PAPER_METHODS = ("tokenpacker", "mlp")  # of the paper's scaling laws
+
 
 @dataclass(frozen=True)
 class Measure:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.audit.checks import Measure, over_sizes, released, trained
+from vlmscale.analysis.audit.checks import PAPER_METHODS, Measure, over_sizes, released, trained
 from vlmscale.analysis.audit.evidence import Evidence, Suite
 from vlmscale.analysis.costs import prefill_gflops
 from vlmscale.analysis.fits import family_means
@@ -72,10 +72,11 @@ def dotted_line(evidence: Evidence) -> Measure:
 def one_token(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
     longest = np.quantile(suite.draws["ratio"] - 1, [0.025, 0.975])
-    return _optimum_at_50(
-        suite,
+    return over_sizes(
+        float(_optimum(suite.law.ratio, 0)),
+        _optimum(suite.draws["ratio"], 0),
         f"One token is optimal up to {suite.law.ratio - 1:.2f} text tokens that are not cached "
-        f"[{longest[0]:.2f}, {longest[1]:.2f}]; with all text cached it is.",
+        f"[{longest[0]:.2f}, {longest[1]:.2f}]; with 50, T* = {float(_optimum(suite.law.ratio, 50)):.2f}.",
     )
 
 
@@ -173,7 +174,11 @@ def ocr_at_equal_compute(evidence: Evidence) -> Measure:
 def each_benchmark(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
     names = {decoder.nominal_b: name for name, decoder in evidence.decoders.items()}
     cells = [(names[n], v) for n, v in _ABOUT_EQUAL]
-    mine = errors[(errors["family"] == "reasoning") & (errors["benchmark"] != "mean")]
+    mine = errors[
+        (errors["family"] == "reasoning")
+        & (errors["benchmark"] != "mean")
+        & errors["method"].isin(PAPER_METHODS)
+    ]
     table = mine.pivot_table(index="benchmark", columns=["llm", "visual_tokens"], values="score")
     if not set(cells) <= set(table.columns):
         return None

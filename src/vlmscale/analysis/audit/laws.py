@@ -6,12 +6,20 @@ from scipy.optimize import least_squares
 
 from vlmscale.analysis import grid_search
 from vlmscale.analysis.asymptotic import separately_determined
-from vlmscale.analysis.audit.checks import Measure, over_sizes, proxy, released, trained
+from vlmscale.analysis.audit.checks import (
+    PAPER_METHODS,
+    Measure,
+    over_sizes,
+    proxy,
+    released,
+    trained,
+)
 from vlmscale.analysis.audit.evidence import SEED, Evidence, Suite
 from vlmscale.analysis.fits import family_means
-from vlmscale.analysis.forms import compare_forms
-from vlmscale.analysis.laws import Floats, fit_power_law, logs, profile_floor
+from vlmscale.analysis.forms import FORMS, compare_forms
+from vlmscale.analysis.laws import Floats, PowerLaw, fit_power_law, logs, profile_floor
 from vlmscale.analysis.variants import variants
+from vlmscale.errors import UserError
 
 
 @released("C01")
@@ -20,10 +28,11 @@ def reasoning_alpha(evidence: Evidence) -> Measure:
         evidence.reasoning.points, grid_search.RELEASED, evidence.readings["drawn_law"]
     )
     excess = 100 * (sse / evidence.reasoning.law.sse - 1)
+    drawn = evidence.readings["drawn_law"]
     return _exponent(
         evidence.reasoning,
         "alpha",
-        f" The curve drawn in Fig 1a has alpha {evidence.readings['drawn_law'][1]:.5f} and D 1/30: node "
+        f" The curve drawn in Fig 1a has alpha {drawn[1]:.5f} and D {drawn[3]:.4f}: node "
         f"{rank} of the released grid, its sum of squares {excess:.1f} % above the least.",
     )
 
@@ -88,8 +97,8 @@ def form(evidence: Evidence) -> Measure:
     (excess, best), (ocr_excess, ocr_best) = parts
     return Measure(
         float(excess),
-        how=f"Nine forms (forms.parquet). {best}, by {excess:.1f}; {ocr_best}, by {ocr_excess:.1f}. A "
-        "difference up to 2 would leave the forms undecided.",
+        how=f"{len(FORMS)} forms (forms.parquet). {best}, by {excess:.1f}; {ocr_best}, by "
+        f"{ocr_excess:.1f}. A difference up to 2 would leave the forms undecided.",
     )
 
 
@@ -153,9 +162,9 @@ def compression_costs(evidence: Evidence) -> Measure:
 @trained("C10")
 def held_out(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
     fitted, held = _paper_points(errors)
-    if held.empty:
+    law = _law_of(fitted)
+    if law is None or held.empty:
         return None
-    law = fit_power_law(fitted)
     predicted = law.predict(held["n_params_b"].to_numpy(), held["visual_tokens"].to_numpy(float))
     off = 100 * np.abs(predicted - held["error"]) / held["error"]
     return Measure(
@@ -181,9 +190,9 @@ def held_out_7b(evidence: Evidence) -> str:
 @trained("C11")
 def with_held_out(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
     fitted, held = _paper_points(errors)
-    if held.empty:
+    both, before = _law_of(pd.concat([fitted, held])), _law_of(fitted)
+    if both is None or before is None or held.empty:
         return None
-    both, before = fit_power_law(pd.concat([fitted, held])), fit_power_law(fitted)
     return Measure(both.ratio, how=f"Without the held-out LLMs: {before.ratio:.2f}.")
 
 
@@ -192,9 +201,11 @@ def other_compressor(evidence: Evidence, errors: pd.DataFrame) -> Measure | None
     means = family_means(errors)
     mine = (means["family"] == "reasoning") & (means["role"] == "fit")
     ratios = {}
-    for method, points in means[mine & ~means["method"].isin(_PAPER_METHODS)].groupby("method"):
-        if points["n_params_b"].nunique() > 1 and points["visual_tokens"].nunique() > 1:
-            ratios[str(method)] = fit_power_law(points).ratio
+    others = ~means["method"].isin([*PAPER_METHODS, *_BASELINES])
+    for method, points in means[mine & others].groupby("method"):
+        law = _law_of(points)
+        if law is not None:
+            ratios[str(method)] = law.ratio
     if not ratios:
         return None
     name, value = max(ratios.items(), key=lambda item: abs(item[1] - 5))
@@ -202,13 +213,22 @@ def other_compressor(evidence: Evidence, errors: pd.DataFrame) -> Measure | None
     return Measure(value, how=f"Farthest from 5 is {name}. All: {listed}.")
 
 
-_PAPER_METHODS = ("tokenpacker", "mlp")
+# Not compressors of their own: what one must beat, and the paper's with its tokens repeated.
+_BASELINES = ("blind", "downsample", "random", "repeat")
+
+
+def _law_of(points: pd.DataFrame) -> PowerLaw | None:
+    """None where a study has too few cells for a law."""
+    try:
+        return fit_power_law(points)
+    except UserError:
+        return None
 
 
 def _paper_points(errors: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fitted and held-out visual-reasoning cells of the paper's own compressor."""
     means = family_means(errors)
-    mine = means[(means["family"] == "reasoning") & means["method"].isin(_PAPER_METHODS)]
+    mine = means[(means["family"] == "reasoning") & means["method"].isin(PAPER_METHODS)]
     return mine[mine["role"] == "fit"], mine[mine["role"] == "holdout"]
 
 
