@@ -100,9 +100,10 @@ def text_pass(evidence: Evidence) -> Measure:
     nominal = float(prefill_gflops(7, 1, 2 * _TEXT) / prefill_gflops(7, 1, _TEXT))
     ratio = evidence.reasoning.law.ratio
     doubled = float(optimal_tokens(ratio, 2 * _TEXT, low=1, high=_VISUAL))
+    exact = new.without_tower / known.without_tower
     return Measure(
         known.total / (known.total - known.text_pass),
-        how="A question that is new passes through the LLM once more, before the image is there. At Q = 50, "
-        f"V = 1 that is {nominal:.2f} times the cost by 2 N T, {new.without_tower / known.without_tower:.2f} "
-        f"times by exact count with the compressor, and T*(50) becomes {doubled:.2f}.",
+        how="A question that is new passes through the LLM once more, before the image is there: at "
+        f"Q = 50, V = 1 {nominal:.2f} times the cost by 2 N T, {exact:.2f} times by exact count with the "
+        f"compressor, and T*(50) becomes {doubled:.2f}.",
     )
