@@ -237,6 +237,9 @@ def test_a_method_or_floor_that_does_not_fit():
     [
         ["fit", REASONING, "--loss", "huber", "--weights", "relative"],
         ["fit", REASONING, "--search", "released-grid", "--floor", 0],
+        ["fit", REASONING, "--share", 0.2],
+        ["fit", REASONING, "--delta", 0.01],
+        ["recommend", "--gflops", 10, "--method", "quecc"],
         ["fit", REASONING, "--text-tokens", "many"],
         ["recommend"],
         ["recommend", "--gflops", 10, "--latency-ms", 10],

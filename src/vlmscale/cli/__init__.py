@@ -52,8 +52,11 @@ def fit_command(
         typer.Option(help="Of the error (squares), or of its logarithm (huber, absolute)."),
     ] = "squares",
     delta: Annotated[
-        float, typer.Option(min=1e-8, help="Threshold of --loss huber, in ln(error).")
-    ] = 1e-3,
+        float | None,
+        typer.Option(
+            min=1e-8, help="Threshold of --loss huber, in ln(error).", show_default="0.001"
+        ),
+    ] = None,
     weights: Annotated[
         Literal["equal", "relative"], typer.Option(help="relative weighs squares by 1 / error^2.")
     ] = "equal",
@@ -64,11 +67,13 @@ def fit_command(
         ),
     ] = "least-squares",
     share: Annotated[
-        float,
+        float | None,
         typer.Option(
-            max=1, help="Of a grid's nodes to visit at random; the released code has 0.2."
+            max=1,
+            help="Of a grid's nodes to visit at random; the released code has 0.2.",
+            show_default="1",
         ),
-    ] = 1.0,
+    ] = None,
     draws: Annotated[
         int, typer.Option(min=0, help="Bootstrap refits behind each interval; 0 for none.")
     ] = 2000,
@@ -87,13 +92,17 @@ def fit_command(
     from vlmscale.cli.fit import Choices, fit_file, show
     from vlmscale.cli.output import emit
 
+    if delta is not None and loss != "huber":
+        raise typer.BadParameter("--delta is for --loss huber")
+    if share is not None and search == "least-squares":
+        raise typer.BadParameter("--share is for --search on a grid")
     choices = Choices(
         floor=floor,
         loss=loss,
-        delta=delta,
+        delta=1e-3 if delta is None else delta,
         weights=weights,
         search=search,
-        share=share,
+        share=1.0 if share is None else share,
         seed=seed,
         draws=draws,
     )
@@ -154,8 +163,9 @@ def recommend_command(
         typer.Option("--with-tower", help="Add vision tower and compressor; with --cost exact."),
     ] = False,
     method: Annotated[
-        str, typer.Option(help="Whose compressor --with-tower adds.")
-    ] = "tokenpacker",
+        str | None,
+        typer.Option(help="Whose compressor --with-tower adds.", show_default="tokenpacker"),
+    ] = None,
     scores: Annotated[
         Path | None,
         typer.Option(
@@ -174,6 +184,8 @@ def recommend_command(
         raise typer.BadParameter("--cost exact counts GFLOPs; it has no use beside --latencies")
     if with_tower and cost != "exact":
         raise typer.BadParameter("--with-tower needs --cost exact")
+    if method is not None and not with_tower:
+        raise typer.BadParameter("--method names the compressor that --with-tower adds")
     if methods and scores is None:
         raise typer.BadParameter("--methods chooses among the points of --scores")
     from vlmscale.cli.output import emit
@@ -189,7 +201,7 @@ def recommend_command(
         cached_text=cached_text,
         cost=cost,
         with_tower=with_tower,
-        method=method,
+        method=method or "tokenpacker",
         sizes=sizes,
         token_counts=token_counts,
     )
