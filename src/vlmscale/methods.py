@@ -9,7 +9,6 @@ names it under `methods`; every method is also a variant with all options at the
 """
 
 import ast
-import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -173,7 +172,6 @@ def formula_names(
         "w": grid_side,
         "p": grid_side**2,
         "v": visual_tokens,
-        "g": math.sqrt(visual_tokens),
         "d": tower,
         "l": layers,
         "n": llm,

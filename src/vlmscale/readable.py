@@ -80,10 +80,7 @@ def variants_for_people(variants: pd.DataFrame) -> pd.DataFrame:
             "α": variants["alpha"].map(_fixed(4)),
             "β": variants["beta"].map(_fixed(4)),
             "α/β": variants["ratio"].map(_fixed(2)),
-            "D": [
-                f"{floor:.3g}" + _bound(bound)
-                for floor, bound in zip(variants["floor"], variants["floor_bound"], strict=True)
-            ],
+            "D": _floors(variants),
             "SSE": variants["sse"].map("{:.3e}".format),
             "points": variants["points"].astype(str),
         }
@@ -149,10 +146,7 @@ def suites_for_people(suites: pd.DataFrame) -> pd.DataFrame:
             "α": suites["alpha"].map(_fixed(4)),
             "β": suites["beta"].map(_fixed(4)),
             "α/β": suites["ratio"].map(_fixed(2)),
-            "D": [
-                "" if np.isnan(floor) else f"{floor:.3g}" + _bound(bound)
-                for floor, bound in zip(suites["floor"], suites["floor_bound"], strict=True)
-            ],
+            "D": _floors(suites),
             "points": suites["points"].astype(str),
             "note": suites["note"],
         }
@@ -196,6 +190,13 @@ def _with_interval(value: float, found: "pd.Series[float]", digits: int) -> str:
 
 def _fixed(digits: int) -> Callable[[float], str]:
     return lambda value: "" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _floors(laws: pd.DataFrame) -> list[str]:
+    return [
+        "" if np.isnan(floor) else f"{floor:.3g}" + _bound(bound)
+        for floor, bound in zip(laws["floor"], laws["floor_bound"], strict=True)
+    ]
 
 
 def _bound(bound: str) -> str:

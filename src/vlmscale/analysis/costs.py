@@ -171,14 +171,30 @@ def compressor_gflops(
     feature_layers: how many of the tower's layers the method reads, if it reads several. The LLM's pass
     over the question is not included. Raises UserError for a count the method cannot give.
     """
-    found = declared(method)
-    possible = found.supported(tower.grid_side)
+    formula = declared(method).multiply_adds
+    names = _names(method, visual_tokens, tower, llm_width, feature_layers)
+    return 2 * evaluate(formula, names) / 1e9
+
+
+def compressor_parameters(
+    method: str, visual_tokens: int, *, tower: Tower, llm_width: int
+) -> float:
+    """Parameters of the compressor; arguments and errors as of compressor_gflops."""
+    names = _names(method, visual_tokens, tower, llm_width, _FEATURE_LAYERS)
+    return evaluate(declared(method).weights, names)
+
+
+def _names(
+    method: str, visual_tokens: int, tower: Tower, llm_width: int, feature_layers: int
+) -> dict[str, float]:
+    """What formulas are written in; checks that the method can give that many tokens."""
+    possible = declared(method).supported(tower.grid_side)
     if visual_tokens not in possible:
         raise UserError(
             f"{method} cannot give {visual_tokens} visual tokens from {tower.patches} patches, only "
             f"{', '.join(map(str, possible))}"
         )
-    names = formula_names(
+    return formula_names(
         grid_side=tower.grid_side,
         visual_tokens=visual_tokens,
         tower=tower.hidden_size,
@@ -186,7 +202,6 @@ def compressor_gflops(
         llm=llm_width,
         llm_layers=0,
     )
-    return 2 * evaluate(found.multiply_adds, names) / 1e9
 
 
 def llm_positions(method: str, visual_tokens: int, *, tower: Tower, decoder: Decoder) -> float:

@@ -18,7 +18,7 @@ from vlmscale.analysis.bootstrap import (
 )
 from vlmscale.analysis.forms import compare_forms
 from vlmscale.analysis.frontier import envelope
-from vlmscale.analysis.laws import PowerLaw, fit_power_law, profile_floor
+from vlmscale.analysis.laws import PowerLaw, fit_power_law, numbers, profile_floor
 from vlmscale.analysis.variants import variants
 from vlmscale.errors import UserError
 
@@ -193,17 +193,10 @@ def law_row(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
     )
     residual = points["error"].to_numpy(float) - predicted
     return {
-        "amplitude": law.amplitude,
-        "alpha": law.alpha,
-        "beta": law.beta,
-        "floor": law.floor,
-        "ratio": law.ratio,
-        "floor_bound": law.floor_bound,
+        **numbers(law),
         "alpha_bound": law.exponent_bounds[0],
         "beta_bound": law.exponent_bounds[1],
-        "sse": law.sse,
         "rmse": float(np.sqrt(np.mean(residual**2))),
-        "points": law.points,
         "most_visual_tokens": int(points["visual_tokens"].max()),
         "converged": law.converged,
     }

@@ -54,6 +54,20 @@ class PowerLaw:
         return np.asarray(self.amplitude * n**-self.alpha * t**-self.beta + self.floor)
 
 
+def numbers(law: PowerLaw) -> dict[str, float | int | str]:
+    """What every table says of a law."""
+    return {
+        "amplitude": law.amplitude,
+        "alpha": law.alpha,
+        "beta": law.beta,
+        "floor": law.floor,
+        "ratio": law.ratio,
+        "floor_bound": law.floor_bound,
+        "sse": law.sse,
+        "points": law.points,
+    }
+
+
 def check_points(points: pd.DataFrame, *, where: str = "points") -> None:
     """Raise UserError unless `points` can be fitted.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.forms import FORMS
-from vlmscale.analysis.laws import PowerLaw, fit_power_law, law_from, logs
+from vlmscale.analysis.laws import PowerLaw, fit_power_law, law_from, logs, numbers
 from vlmscale.analysis.robust import fit_robust
 
 AXES = {
@@ -42,7 +42,7 @@ def variants(points: pd.DataFrame) -> pd.DataFrame:
         if min(used[column].nunique() for column in ("n_params_b", "visual_tokens")) < 2:
             continue  # a small study: nothing is left to fit
         if len(used) >= 4:
-            table.append({"variant": name, **_row(fit(used))})
+            table.append({"variant": name, **numbers(fit(used))})
     return pd.DataFrame(table)
 
 
@@ -69,16 +69,3 @@ _FITS: dict[str, Fit] = {
     "Huber on ln(error), 1e-2": lambda points: fit_robust(points, delta=1e-2),
     "absolute ln(error)": lambda points: fit_robust(points, loss="absolute"),
 }
-
-
-def _row(law: PowerLaw) -> dict[str, float | int | str]:
-    return {
-        "amplitude": law.amplitude,
-        "alpha": law.alpha,
-        "beta": law.beta,
-        "floor": law.floor,
-        "ratio": law.ratio,
-        "floor_bound": law.floor_bound,
-        "sse": law.sse,
-        "points": law.points,
-    }

@@ -23,7 +23,7 @@ from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, size_axis
 from vlmscale.errors import UserError
 
-_FLAT = 0.01  # of the error: what counts as about as good as the best token count
+FLAT = 0.01  # of the error: what counts as about as good as the best token count
 _SYMBOLS = {"amplitude": "A", "floor": "D", "ratio": "alpha / beta"}
 _EXPONENTS = {"alpha_bound": "alpha", "beta_bound": "beta"}
 
@@ -172,7 +172,7 @@ def _optimum(law: Report, text_tokens: int, most: int, spread: dict[str, pd.Data
         row = spread[scheme].set_index("quantity").loc[f"tokens_at_{text_tokens}"]
         low, high = row["low"], row["high"]
     best = optimal_tokens(law["ratio"], text_tokens, low=1, high=most).item()
-    flat = flat_range(law["alpha"], law["beta"], text_tokens, _FLAT, low=1, high=most)
+    flat = flat_range(law["alpha"], law["beta"], text_tokens, FLAT, low=1, high=most)
     return {
         "text_tokens": text_tokens,
         "tokens": best,

@@ -4,12 +4,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlmscale.analysis.costs import Decoder, Tower, compressor_gflops, find, load_architectures
+from vlmscale.analysis.costs import (
+    Decoder,
+    Tower,
+    compressor_gflops,
+    compressor_parameters,
+    find,
+    load_architectures,
+)
 from vlmscale.cli.output import Report, number, table
-from vlmscale.methods import evaluate, formula_names, method, method_names
+from vlmscale.methods import method, method_names
 
 _TOWER, _LLM = "CLIP-ViT-L/14-336", "Vicuna-7B"
-_LAYERS = 4  # of the tower, that methods reading several are given, as released
 _TYPICAL = 36  # visual tokens at which costs are compared; else the count nearest to it
 
 
@@ -17,19 +23,11 @@ def list_methods(architectures: Path) -> Report:
     """One entry a method; parameters and GFLOPs at the paper's tower, Vicuna-7B and about 36 tokens."""
     shapes = load_architectures(architectures)
     tower, decoder = find(shapes, _TOWER, Tower), find(shapes, _LLM, Decoder)
-    rows = []
+    n, rows = decoder.hidden_size, []
     for name in method_names():
         declared = method(name)
         counts = declared.supported(tower.grid_side)
         typical = min(counts, key=lambda v: abs(v - _TYPICAL))
-        names = formula_names(
-            grid_side=tower.grid_side,
-            visual_tokens=typical,
-            tower=tower.hidden_size,
-            layers=_LAYERS,
-            llm=decoder.hidden_size,
-            llm_layers=decoder.layers,
-        )
         rows.append(
             {
                 "method": name,
@@ -43,10 +41,8 @@ def list_methods(architectures: Path) -> Report:
                 "needs": list(declared.needs),
                 "options": {key: list(values) for key, values in declared.options.items()},
                 "at_visual_tokens": typical,
-                "parameters": evaluate(declared.weights, names),
-                "gflops": compressor_gflops(
-                    name, typical, tower=tower, llm_width=decoder.hidden_size
-                ),
+                "parameters": compressor_parameters(name, typical, tower=tower, llm_width=n),
+                "gflops": compressor_gflops(name, typical, tower=tower, llm_width=n),
             }
         )
     return {"tower": _TOWER, "llm": _LLM, "methods": rows}

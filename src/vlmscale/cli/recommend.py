@@ -21,7 +21,7 @@ from vlmscale.analysis.costs import (
 from vlmscale.analysis.laws import Floats, PowerLaw, fit_power_law
 from vlmscale.analysis.optimum import flat_range, optimal_tokens
 from vlmscale.analysis.recommend import Cost, measured_cost, predictions, rank_choices
-from vlmscale.cli.fit import formula
+from vlmscale.cli.fit import FLAT, formula
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, read_table, size_axis
 from vlmscale.errors import UserError
@@ -35,7 +35,6 @@ _PAPER_TOWER = "CLIP-ViT-L/14-336"
 _MOST_TOKENS = 576  # patches of that tower: the most the paper's VLMs can show
 _DRAWS = 1000
 _SEED = 0
-_FLAT = 0.01  # of the error: what counts as about as good as the best token count
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ def _continuous(
     low, high = min(counts), max(counts)
     tokens = optimal_tokens(law.ratio, q, low=low, high=high).item()
     refits = optimal_tokens(draws["ratio"], q, low=low, high=high)
-    flat = flat_range(law.alpha, law.beta, q, _FLAT, low=low, high=high)
+    flat = flat_range(law.alpha, law.beta, q, FLAT, low=low, high=high)
     n = question.budget / (2 * (q + tokens))
     error = predictions(draws, np.array([n]), np.array([tokens]))[:, 0]
     smallest, largest = points["n_params_b"].min(), points["n_params_b"].max()

@@ -8,6 +8,7 @@ import pandas as pd
 
 from vlmscale.analysis.bootstrap import intervals, main_scheme
 from vlmscale.analysis.laws import Floats, PowerLaw, fit_power_law
+from vlmscale.analysis.recommend import predictions
 
 LEVELS = (0.025, 0.975)  # of every interval and band
 
@@ -69,11 +70,8 @@ class LawData:
 
     def band(self, n_params_b: float, visual_tokens: Floats) -> Floats:
         """Low and high end of the law's error at each token count, (2, counts)."""
-        draws = self.draws_of(self.scheme)
-        amplitude, alpha, beta, floor = (
-            draws[name].to_numpy()[:, None] for name in ("amplitude", "alpha", "beta", "floor")
-        )
-        errors = amplitude * n_params_b**-alpha * visual_tokens**-beta + floor
+        sizes = np.full(np.shape(visual_tokens), n_params_b)
+        errors = predictions(self.draws_of(self.scheme), sizes, visual_tokens)
         return np.asarray(np.quantile(errors, LEVELS, axis=0))
 
 

@@ -16,7 +16,7 @@ from transformers import AutoImageProcessor, CLIPVisionModel
 
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import check_folder
-from vlmscale.models.vlm import tower_features
+from vlmscale.models.tower import tower_features
 from vlmscale.provenance import atomic_path, read_json, write_json
 
 # i images, p patches (and the CLS position), l selected layers, d tower width

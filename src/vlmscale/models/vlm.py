@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import (
     AutoModel,
     LlavaConfig,
@@ -20,6 +19,7 @@ from transformers.models.llava.modeling_llava import (
 
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, projector_class
+from vlmscale.models.tower import last_block_attention, shrunk_patches, tower_features
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens,
 # p patches, v visual tokens, l selected tower layers, d tower width, n LLM width
@@ -71,19 +71,6 @@ def build_projector(config: VlmConfig) -> Projector:
     )
     cls = projector_class(config.method)
     return cls(widths, config.visual_tokens, config.method_options or {})
-
-
-def tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[int]) -> Tensor:
-    """Selected hidden states, the CLS position first, joined on channels: (i, 1 + p, l d).
-
-    Index 0 is the embedding, index k the output of block k; no final norm (LLaVA's convention). Images
-    may be smaller than the tower's own: its positions are interpolated.
-    """
-    with torch.no_grad():
-        hidden = tower(
-            pixel_values, output_hidden_states=True, interpolate_pos_encoding=True
-        ).hidden_states
-    return torch.cat([hidden[layer] for layer in layers], dim=-1)
 
 
 class VlmModel(LlavaModel):
@@ -149,7 +136,9 @@ class VlmModel(LlavaModel):
         multilayer = all_layers[:, 1:]
         attention, keys = None, None
         if "tower_attention" in needs:
-            attention, keys = self._tower_attention(all_layers)
+            last = self.config.layers.index(self.config.vision_config.num_hidden_layers - 1)
+            hidden = all_layers[..., last * width : (last + 1) * width]
+            attention, keys = last_block_attention(self.vision_tower, hidden)
         states, mask = None, None
         if "question" in needs or "question_tokens" in needs:
             if question_input_ids is None or question_attention_mask is None:
@@ -171,32 +160,19 @@ class VlmModel(LlavaModel):
             patches_at=self._shrunk(pixel_values) if "pixels" in needs else None,
         )
 
-    def _tower_attention(self, all_layers: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the tower's last block: attention of CLS to each patch (i, p), one head of full width, and
-        the patches' keys (i, p, d). Its input must be among the selected layers.
-        """
-        width, block = self.config.vision_config.hidden_size, self.vision_tower.encoder.layers[-1]
-        position = self.config.layers.index(self.config.vision_config.num_hidden_layers - 1)
-        hidden = all_layers[..., position * width : (position + 1) * width]
-        with torch.no_grad():
-            hidden = block.layer_norm1(hidden.to(block.layer_norm1.weight.dtype))
-            query, keys = block.self_attn.q_proj(hidden[:, :1]), block.self_attn.k_proj(hidden)
-            scores = query.float() @ keys.float().transpose(1, 2) / width**0.5
-        return scores.softmax(-1)[:, 0, 1:], keys[:, 1:]
-
     def _shrunk(self, pixel_values: Tensor | None) -> Callable[[int], Tensor]:
         if pixel_values is None:
             raise ValueError(
                 f"{self.config.method} looks at the image itself: pass pixel_values, not stored features"
             )
-        layer, patch = self.config.layers[-1], self.config.vision_config.patch_size
         weight = next(self.multi_modal_projector.parameters())
+        layer, patch = self.config.layers[-1], self.config.vision_config.patch_size
 
         def patches_at(side: int) -> Tensor:
-            small = functional.interpolate(
-                pixel_values.float(), size=(side * patch,) * 2, mode="bicubic", antialias=True
-            ).to(pixel_values.dtype)
-            return tower_features(self.vision_tower, small, [layer])[:, 1:].to(weight.dtype)
+            small = shrunk_patches(
+                self.vision_tower, pixel_values, pixels=side * patch, layer=layer
+            )
+            return small.to(weight.dtype)
 
         return patches_at
 

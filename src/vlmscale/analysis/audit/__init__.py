@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 # Each module registers its checks.
-from vlmscale.analysis.audit import costs, decisions, laws, release  # noqa: F401
+from vlmscale.analysis.audit import costs, decisions, laws, release, search  # noqa: F401
 from vlmscale.analysis.audit.checks import PROXIES, RELEASED, TRAINED, Measure
 from vlmscale.analysis.audit.evidence import Evidence, load_evidence
 

@@ -10,7 +10,6 @@ from vlmscale.analysis.audit.evidence import Evidence, Suite
 from vlmscale.analysis.costs import prefill_gflops
 from vlmscale.analysis.fits import family_means
 from vlmscale.analysis.frontier import pareto
-from vlmscale.analysis.laws import fit_power_law
 from vlmscale.analysis.optimum import crossover, flat_range, least_text_tokens, optimal_tokens
 
 _MOST = 576
@@ -224,40 +223,6 @@ def large_with_few(evidence: Evidence) -> Measure:
         front[front["n_params_b"] < largest]["visual_tokens"].max(),
         how=f"Measured Pareto front at Q = 50: {_listed(front)}. At Q = 0 all but the largest LLM have one "
         "token on it.",
-    )
-
-
-@released("C58")
-def earlier_average(evidence: Evidence) -> Measure:
-    found = {}
-    for name, scores in evidence.earlier.groupby("list"):
-        suite = Suite(scores.assign(error=1 - scores["score"]))
-        found[name] = suite, f"{name}: {suite.law.ratio:.2f} ({len(scores)} scores)"
-    suite = found["hA_28"][0]
-    listed = "; ".join(text for _, text in found.values())
-    return over_sizes(
-        suite.law.ratio,
-        suite.draws["ratio"].to_numpy(),
-        f"alpha / beta of the lists: {listed}; of the released scores {evidence.reasoning.law.ratio:.2f}. "
-        "Which benchmarks a list averages is not recorded; the ratio belongs to the suite.",
-    )
-
-
-@released("C57")
-def same_list(evidence: Evidence) -> Measure:
-    earlier = evidence.earlier[evidence.earlier["list"] == "hB_27"]
-    axes = ["n_params_b", "visual_tokens"]
-    both = earlier.merge(evidence.reasoning.points, on=axes, suffixes=("_earlier", ""))
-    changed = both[(both["score_earlier"] - both["score"]).abs() > 1e-9]
-    listed = "; ".join(
-        f"{n:g}B/{v} {old:.4f} there, {new:.4f} here"
-        for n, v, old, new in changed[[*axes, "score_earlier", "score"]].itertuples(index=False)
-    )
-    law = fit_power_law(earlier.assign(error=1 - earlier["score"]))
-    return Measure(
-        len(changed),
-        how=f"Of {len(both)} cells. {listed}. The law of the list: ratio {law.ratio:.3f}, T*(50) = "
-        f"{float(_optimum(law.ratio, 50)):.2f}.",
     )
 
 

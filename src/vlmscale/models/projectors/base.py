@@ -1,6 +1,7 @@
 """The contract of a compressor: one file with one subclass of Projector, found by its file name."""
 
 import math
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,12 +25,12 @@ class Widths:
     grid_side: int  # sqrt(p)
 
 
-class Projector(nn.Module):
+class Projector(nn.Module, ABC):
     """Turns patch features into the visual tokens that the LLM reads.
 
     The class attributes are literals: the workflow reads them from the source (vlmscale.methods).
-    Formulas are arithmetic in w, side of the grid of patches; p, patches; v, visual tokens; g, the root
-    of v; d, tower width; l, tower layers; n, LLM width; m, LLM layers.
+    Formulas are arithmetic in w, side of the grid of patches; p, patches; v, visual tokens; d, tower
+    width; l, tower layers; n, LLM width; m, LLM layers.
     """
 
     # Where the method comes from, in a few words.
@@ -63,11 +64,11 @@ class Projector(nn.Module):
         """Positions in the LLM's input for one image."""
         return self.visual_tokens
 
+    @abstractmethod
     def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:
         """Features of b images -> (b, v, n); for a method whose count depends on the image also which
         of the v tokens are there, (b, v) bool: the LLM never sees the others.
         """
-        raise NotImplementedError
 
     @property
     def elastic(self) -> bool:

@@ -1,0 +1,40 @@
+"""What is read off the frozen vision tower."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# i images, p patches, l selected layers, d tower width
+
+
+def tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[int]) -> Tensor:
+    """Selected hidden states, the CLS position first, joined on channels: (i, 1 + p, l d).
+
+    Index 0 is the embedding, index k the output of block k; no final norm (LLaVA's convention). Images
+    may be smaller than the tower's own: its positions are interpolated.
+    """
+    with torch.no_grad():
+        hidden = tower(
+            pixel_values, output_hidden_states=True, interpolate_pos_encoding=True
+        ).hidden_states
+    return torch.cat([hidden[layer] for layer in layers], dim=-1)
+
+
+def last_block_attention(tower: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the tower's last block: attention of CLS to each patch (i, p), as one head of full width, and
+    the patches' keys (i, p, d). hidden (i, 1 + p, d): what that block gets.
+    """
+    block = tower.get_submodule("encoder.layers")[-1]  # type: ignore[index]
+    with torch.no_grad():
+        hidden = block.layer_norm1(hidden.to(block.layer_norm1.weight.dtype))
+        query, keys = block.self_attn.q_proj(hidden[:, :1]), block.self_attn.k_proj(hidden)
+        scores = query.float() @ keys.float().transpose(1, 2) / hidden.shape[-1] ** 0.5
+    return scores.softmax(-1)[:, 0, 1:], keys[:, 1:]
+
+
+def shrunk_patches(tower: nn.Module, pixel_values: Tensor, *, pixels: int, layer: int) -> Tensor:
+    """Patches of the images made smaller, to pixels x pixels, (i, p, d), p of the smaller grid."""
+    small = functional.interpolate(
+        pixel_values.float(), size=(pixels, pixels), mode="bicubic", antialias=True
+    ).to(pixel_values.dtype)
+    return tower_features(tower, small, [layer])[:, 1:]
