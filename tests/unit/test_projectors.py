@@ -124,7 +124,6 @@ def test_gradient_reaches_every_parameter_and_no_feature(name, side, tokens):
         assert parameter.grad is not None, key
         # A key's bias adds the same to all scores of a query: softmax takes it out again.
         exempt = "in_proj_bias" in key or ("key" in key and key.endswith("bias"))
-        # Of an elastic method at few tokens some parameters belong to the others.
         assert exempt or parameter.grad.abs().sum() > 0, key
     assert not [key for key, buffer in projector.named_buffers() if buffer.requires_grad]
 
@@ -153,16 +152,24 @@ def test_bfloat16_and_state_dict(name, side, tokens):
     assert torch.isfinite(low).all()
 
 
-@pytest.mark.parametrize("name", method_names())
-def test_a_training_free_method_takes_the_weights_of_what_serves_it(name):
-    for served, count in method(name).served_by.values():
-        options = {"training": next(k for k, v in method(name).served_by.items() if v[0] == served)}
-        tokens = some(method(name).supported(6))[0]
-        cell = make(name, 6, tokens, **options)
-        run = variant(name, {name: options}).trained_as(tokens, 6)
-        trained = make(run[0], 6, run[1], **(options if run[0] == name else {}))
-        cell.load_state_dict(trained.state_dict())
-        assert count
+SERVED = [(name, training) for name in method_names() for training in method(name).served_by]
+
+
+@pytest.mark.parametrize(("name", "training"), SERVED)
+def test_a_served_method_takes_the_weights_of_its_run(name, training):
+    """Whatever the run is: another method's, or its own at another count."""
+    options = {"training": training}
+    tokens = some(method(name).supported(6))[0]
+    cell = make(name, 6, tokens, **options)
+    server, count = variant(name, {name: options}).trained_as(tokens, 6)
+    assert (server, count) != (name, tokens)
+    trained = make(server, 6, count, **(options if server == name else {}))
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(1)
+    cell.load_state_dict(trained.state_dict())
+    for key, value in trained.state_dict().items():
+        assert torch.equal(cell.state_dict()[key], value), key
 
 
 def test_region_side_refuses_what_no_grid_allows():
