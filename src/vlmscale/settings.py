@@ -3,6 +3,8 @@
 They stand apart from config.py, so that a new key of the config does not touch the code of old results.
 """
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 # Where a conversation shows its image, in the LLaVA format and in every tokenizer's vocabulary.
@@ -17,15 +19,25 @@ class World(Frozen):
     """The generated world: what exists in it. How much of it is drawn stands under `data`."""
 
     seed: NonNegativeInt = 0
+    difficulty: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="the dial of the generator: 0 gives the fewest objects and letters and the "
+        "easiest questions, 1 the most and the hardest, 0.5 all alike",
+    )
     image_size: PositiveInt = Field(48, description="side of the square images, pixels")
     colours: int = Field(8, ge=2, le=8)
     shapes: int = Field(8, ge=2, le=8)
     objects: int = Field(3, ge=1, le=4, description="most objects in a scene")
     relations: PositiveInt = Field(8, description="relations a (colour, shape) pair has facts in")
-    values: int = Field(16, ge=2, le=64, description="possible values of a fact")
-    alphabet: int = Field(12, ge=2, le=26, description="letters that occur on pages")
-    lines: int = Field(2, ge=1, le=4, description="lines of a page")
-    columns: int = Field(2, ge=1, le=4, description="letters in a line")
+    values: int = Field(16, ge=2, le=64, description="possible values of a fact: 0 to values - 1")
+    held_out_facts: float = Field(
+        0.2, gt=0, lt=1, description="share of facts told in the corpus and never asked in stage 2"
+    )
+    alphabet: int = Field(12, ge=3, le=26, description="letters that occur on pages")
+    lines: int = Field(2, ge=1, le=4, description="most lines of a page")
+    columns: int = Field(2, ge=2, le=4, description="most letters in a line")
 
     @model_validator(mode="after")
     def _a_colour_is_left(self) -> "World":
@@ -58,6 +70,11 @@ class Recipe(Frozen):
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_length: PositiveInt = Field(2048, description="tokens, visual tokens included")
+    turns: Literal["joined", "apart"] = Field(
+        "joined",
+        description="whether a turn of a conversation sees those before it (LLaVA), or only the image "
+        "and itself, as if it were the only question: many questions for the price of one image",
+    )
     checkpoint_every: PositiveInt = Field(500, description="steps between training checkpoints")
 
     @model_validator(mode="after")

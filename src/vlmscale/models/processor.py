@@ -72,7 +72,11 @@ def pad_batch(
     reads_question: bool,
     side: str,
 ) -> dict[str, Tensor]:
-    """Pad sequences on `side` ("left", "right"), questions always on the right, one for each image."""
+    """Pad sequences on `side` ("left", "right"), questions always on the right, one for each image.
+
+    attention_mask is (b, t); (b, 1, t, t) with position_ids (b, t) when turns stand apart, which is for
+    training and padded on the right.
+    """
     length = max(len(e.input_ids) for e in encoded)
     rows: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
     for e in encoded:
@@ -85,6 +89,8 @@ def pad_batch(
             padding = [filler] * gap
             rows[key].append(padding + values if side == "left" else values + padding)
     batch = {key: torch.tensor(value) for key, value in rows.items()}
+    if encoded[0].turns is not None:
+        batch |= _turns_apart([e.turns or [] for e in encoded], length)
     questions = [e.question_ids for e, shown in zip(encoded, has_image, strict=True) if shown]
     if reads_question and questions:
         longest = max(map(len, questions))
@@ -96,3 +102,17 @@ def pad_batch(
             [[1] * len(q) + [0] * gap for q, gap in zip(questions, gaps, strict=True)]
         )
     return batch
+
+
+def _turns_apart(turns: list[list[int]], length: int) -> dict[str, Tensor]:
+    """Mask and positions that let each turn see itself and turn 0 only, as if asked alone."""
+    own = torch.tensor([row + [-1] * (length - len(row)) for row in turns])
+    shared = own == 0
+    seen = shared[:, None, :] | (own[:, :, None] == own[:, None, :])
+    mask = seen & torch.ones(length, length, dtype=torch.bool).tril()
+    place = torch.arange(length).expand_as(own)
+    begins = torch.ones_like(shared)
+    begins[:, 1:] = own[:, 1:] != own[:, :-1]
+    start = torch.where(begins, place, 0).cummax(dim=1).values
+    positions = place - start + torch.where(shared, 0, shared.sum(dim=1, keepdim=True))
+    return {"attention_mask": mask[:, None], "position_ids": positions}

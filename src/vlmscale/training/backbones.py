@@ -1,15 +1,14 @@
 """Tiny backbones made from nothing, saved as the transformers folders that real ones come in."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import (
@@ -22,7 +21,6 @@ from transformers import (
 )
 
 from vlmscale.data.images import decode
-from vlmscale.data.shards import shard_files
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import TEMPLATES
 from vlmscale.provenance import atomic_path, versions, write_json
@@ -35,19 +33,19 @@ from vlmscale.training.spec import LlmSpec, TowerSpec
 _MARK = r"<[^<>\s]+>"
 
 
-def train_tokenizer(splits: Sequence[Path], template: str, output: Path) -> None:
-    """A word-level tokenizer of all words in `splits`, the template's and the special tokens."""
+def train_tokenizer(words: Sequence[str], template: str, output: Path) -> None:
+    """A word-level tokenizer of `words`, the template's and the special tokens."""
     unknown, padding, fixed = "<unk>", "<pad>", list(asdict(TEMPLATES[template]).values())
     marks = sorted(set(re.findall(_MARK, " ".join(fixed))))
     end = re.findall(_MARK, TEMPLATES[template].answer_close)[0]
-    tokenizer = Tokenizer(models.WordLevel(unk_token=unknown))
+    special = [unknown, padding, IMAGE_TOKEN, *marks]
+    framing = re.sub("|".join(map(re.escape, special)), " ", " ".join(fixed)).split()
+    known = dict.fromkeys([*special, "\n", *framing, *words])
+    vocabulary = {word: i for i, word in enumerate(known)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))
     # Words and newlines; spaces only separate.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\s]+"), "removed", invert=True)
-    special = [unknown, padding, IMAGE_TOKEN, *marks]
-    texts = [*fixed, *_texts(splits)]
-    # Counted as words, the special tokens would get second ids and leave holes in the vocabulary.
-    words = (re.sub("|".join(map(re.escape, special)), " ", text) for text in texts)
-    tokenizer.train_from_iterator(words, trainers.WordLevelTrainer(special_tokens=special))
+    tokenizer.add_special_tokens(special)
     with atomic_path(output) as scratch:
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,
@@ -57,13 +55,6 @@ def train_tokenizer(splits: Sequence[Path], template: str, output: Path) -> None
             additional_special_tokens=[IMAGE_TOKEN, *marks],
             padding_side="left",
         ).save_pretrained(scratch)
-
-
-def _texts(splits: Sequence[Path]) -> Iterator[str]:
-    for split in splits:
-        for file in shard_files(split):
-            for row in pq.read_table(file, columns=["conversations"]).to_pylist():
-                yield from (turn["value"] for turn in row["conversations"])
 
 
 def train_llm(spec: LlmSpec) -> None:
@@ -92,6 +83,7 @@ def train_llm(spec: LlmSpec) -> None:
         visual_tokens=0,
         query_turn="first",
         max_length=spec.shape.recipe.max_length,
+        apart=spec.shape.recipe.turns == "apart",
         seed=spec.seed,
         cache=spec.paths.work / "arrow",
     )
@@ -169,7 +161,7 @@ class _CollateImages:
             key: torch.stack([sample[key] for sample in samples])
             for key in ("pixel_values", *_TAGS)
         }
-        return {**tensors, "sample_ids": [sample["id"] for sample in samples]}
+        return {**tensors, "sample_ids": [sample["id"] for sample in samples], "tokens": 0}
 
 
 def train_tower(spec: TowerSpec) -> None:

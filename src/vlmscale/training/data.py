@@ -39,8 +39,12 @@ class Sample:
     image: Tensor | None  # pixels (3, h, w) or stored features (1 + p, l d)
 
 
+# Small studies see every sample many times, and tokenising takes a fifth of a tiny model's step.
+_KEPT = 20_000
+
+
 class Conversations(Dataset[Sample]):
-    """One split, tokenised on access.
+    """One split, tokenised on access; the first samples seen are kept.
 
     Raises UserError at once if any conversation's `<image>` marks and image disagree.
     """
@@ -54,6 +58,7 @@ class Conversations(Dataset[Sample]):
         visual_tokens: int,
         query_turn: str,
         max_length: int,
+        apart: bool,
         seed: int,
         cache: Path,
         features: FeatureStore | None = None,
@@ -61,39 +66,48 @@ class Conversations(Dataset[Sample]):
     ) -> None:
         self.split, self.tokenizer, self.seed = split, tokenizer, seed
         self.template, self.visual_tokens, self.query_turn = template, visual_tokens, query_turn
-        self.max_length = max_length
+        self.max_length, self.apart = max_length, apart
         self.features, self.image_processor = features, image_processor
         self.rows = read_rows(split, cache)
-        texts = self.rows.select_columns(["id", "image_key", "conversations"])
-        check_conversations(str(split), texts)
+        self.texts = self.rows.select_columns(["id", "image_key", "conversations"])
+        check_conversations(str(split), self.texts)
+        self.kept: dict[int, tuple[str, Encoded, str | None]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Sample:
-        row = self.rows[index]
+        if index in self.kept:
+            name, encoded, key = self.kept[index]
+        else:
+            name, encoded, key = self._encoded(index)
+            if len(self.kept) < _KEPT:
+                self.kept[index] = name, encoded, key
+        return Sample(name, encoded, None if key is None else self._image(index, key))
+
+    def _encoded(self, index: int) -> tuple[str, Encoded, str | None]:
+        """Id, tokens and image key of a sample."""
+        row = self.texts[index]
         encoded = encode(
             row["conversations"],
             self.tokenizer,
             self.template,
             visual_tokens=self.visual_tokens,
             query_turn=self.query_turn,
+            apart=self.apart,
             rng=np.random.default_rng([self.seed, index]),
-        )
-        labels = encoded.labels[: self.max_length]
-        if all(label == IGNORED for label in labels):
+        ).cut(self.max_length)
+        if all(label == IGNORED for label in encoded.labels):
             raise UserError(
                 f"{self.split}, sample {row['id']}: nothing to learn in its first "
                 f"{self.max_length} tokens. Raise max_length or remove the sample."
             )
-        cut = Encoded(encoded.input_ids[: self.max_length], labels, encoded.question_ids)
-        return Sample(row["id"], cut, self._image(row))
+        return row["id"], encoded, row["image_key"]
 
-    def _image(self, row: dict[str, Any]) -> Tensor | None:
-        if row["image_key"] is None:
-            return None
+    def _image(self, index: int, key: str) -> Tensor:
         if self.features is not None:
-            return self.features.get(row["image_key"])
+            return self.features.get(key)
+        row = self.rows[index]
         image = decode(row["image"]["bytes"], f"{self.split}, sample {row['id']}")
         pixels: Tensor = self.image_processor(image, return_tensors="pt")["pixel_values"][0]
         return pixels
@@ -136,4 +150,4 @@ class Collate:
         )
         if images:
             batch[self.image_input] = torch.stack(images)
-        return {**batch, "sample_ids": ids}
+        return {**batch, "sample_ids": ids, "tokens": sum(len(e.input_ids) for e in encoded)}

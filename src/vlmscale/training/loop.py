@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
@@ -58,7 +58,7 @@ class _Trainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
-        ids = inputs.pop("sample_ids")
+        ids, tokens = inputs.pop("sample_ids"), inputs.pop("tokens")
         loss = super().compute_loss(model, inputs, *args, **kwargs)
         value = loss[0] if isinstance(loss, tuple) else loss
         if not torch.isfinite(value):
@@ -66,8 +66,7 @@ class _Trainer(Trainer):
                 f"the loss is {value.item()} at step {self.state.global_step}, samples "
                 f"{', '.join(ids)}. Lower the learning rate, or look at these samples."
             )
-        mask: Tensor | None = inputs.get("attention_mask")
-        self.tokens += int(mask.sum()) if mask is not None else 0
+        self.tokens += tokens
         return loss
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:

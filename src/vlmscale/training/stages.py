@@ -115,6 +115,7 @@ def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
         visual_tokens=processor.visual_tokens,
         query_turn=spec.options.get("query_turn", "first"),
         max_length=spec.recipe.max_length,
+        apart=spec.recipe.turns == "apart",
         seed=spec.seed,
         cache=spec.paths.work / "arrow",
         features=FeatureStore(spec.features) if spec.features is not None else None,

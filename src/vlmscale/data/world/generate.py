@@ -12,10 +12,12 @@ import numpy as np
 
 from vlmscale.data.images import image_key, png
 from vlmscale.data.shards import QUESTION, SAMPLE, TAGGED, write_split
+from vlmscale.data.world.oracle import answer
 from vlmscale.data.world.questions import (
     CAPTION_REQUESTS,
     PAGE_FAMILIES,
     SCENE_FAMILIES,
+    Asker,
     Turn,
     caption,
     conversation,
@@ -67,45 +69,60 @@ def caption_rows(world: World, counts: Counts, rng: np.random.Generator) -> list
     ]
 
 
-def instruction_rows(world: World, counts: Counts, rng: np.random.Generator) -> list[Row]:
-    """Several questions on each image, and text-only conversations between them."""
-    facts = Facts.of(world)
+def instruction_rows(
+    world: World, counts: Counts, rng: np.random.Generator, stage: str
+) -> list[Row]:
+    """Several questions on each image, and text-only conversations between them.
+
+    stage: which facts they may ask for (see Asker).
+    """
+    asker = Asker(world, Facts.of(world), stage, rng)
     rows = [
-        _with_image(i, picture, key, conversation(world, facts, subject, rng))
+        _with_image(i, picture, key, conversation(asker, subject))
         for i, (subject, picture, key) in enumerate(pictures(world, counts, rng))
     ]
-    rows += [_text_only(world, facts, rng, i) for i in range(counts.text)]
+    rows += [_text_only(asker, i) for i in range(counts.text)]
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
 def benchmark_rows(world: World, counts: Counts, rng: np.random.Generator) -> dict[str, list[Row]]:
-    """Benchmark -> questions: every test image is asked one question of each of its families."""
+    """Benchmark -> questions: every test image is asked one question of each of its families.
+
+    Raises AssertionError if an answer is not the one that the oracle reads off the subject.
+    """
     facts = Facts.of(world)
+    asker = Asker(world, facts, "test", rng)
     rows: dict[str, list[Row]] = {family: [] for family in (*SCENE_FAMILIES, *PAGE_FAMILIES)}
     for i, (subject, picture, key) in enumerate(pictures(world, counts, rng, test=True)):
-        families: dict[str, Callable[..., Turn]] = dict(
+        families: dict[str, Callable[..., Turn | None]] = dict(
             SCENE_FAMILIES if isinstance(subject, Scene) else PAGE_FAMILIES
         )
         for family, ask in families.items():
-            question, answer = ask(world, facts, subject, rng)
+            turn = ask(asker, subject)
+            if turn is None:
+                continue
+            assert answer(turn[0], subject, facts) == turn[1], (turn, subject)
             rows[family].append(
                 {
                     "id": f"test-{i}",
                     "image": _image(picture),
                     "image_key": key,
-                    "question": question,
-                    "answer": answer,
+                    "question": turn[0],
+                    "answer": turn[1],
                 }
             )
     return rows
 
 
-def generate(world: World, split: str, counts: Counts, folder: Path, *, patch: int) -> None:
+def generate(
+    world: World, split: str, counts: Counts, folder: Path, *, sample: int, patch: int
+) -> None:
     """Write one split (a field of vlmscale.config.Data) as Parquet shards.
 
-    `patch` is the tower's patch size in pixels, for the tower's tags.
+    `sample` is another draw from the same world. `patch` is the tower's patch size in pixels, for the
+    tower's tags.
     """
-    rng = np.random.default_rng([world.seed, *split.encode()])
+    rng = np.random.default_rng([world.seed, sample, *split.encode()])
     shards: dict[str, list[Row]]
     match split:
         case "tower":
@@ -115,8 +132,15 @@ def generate(world: World, split: str, counts: Counts, folder: Path, *, patch: i
         case "test":
             shards, features = benchmark_rows(world, counts, rng), QUESTION
         case _:
-            shards, features = {"shard-00000": instruction_rows(world, counts, rng)}, SAMPLE
-    about = {"split": split, "seed": world.seed, "licence": "generated, Apache-2.0"}
+            stage = "pretraining" if split == "corpus" else "stage2"
+            shards = {"shard-00000": instruction_rows(world, counts, rng, stage)}
+            features = SAMPLE
+    about = {
+        "split": split,
+        "seed": world.seed,
+        "sample": sample,
+        "licence": "generated, Apache-2.0",
+    }
     write_split(folder, shards, features, about)
 
 
@@ -129,26 +153,28 @@ def _turns(pairs: Iterable[Turn], opening: str) -> list[dict[str, str]]:
     return turns
 
 
-def _text_only(world: World, facts: Facts, rng: np.random.Generator, number: int) -> Row:
-    """A conversation without an image: three in five recall facts, the rest read a caption."""
-    if rng.random() < 0.6:
-        keys = list(facts.values)
-        chosen = [keys[i] for i in rng.choice(len(keys), size=6, replace=False)]
-        opening = ""
-        pairs = [(f"what is the {r} of a {c} {s} ?", facts.values[c, s, r]) for c, s, r in chosen]
-    else:
-        subject = draw_scene(world, rng) if rng.random() < 0.6 else draw_page(world, rng)
-        opening = caption(subject) + "\n"
-        pairs = [
-            (str(rng.choice(CAPTION_REQUESTS)), caption(subject)),
-            *conversation(world, facts, subject, rng),
-        ]
-        pairs = [pairs[i] for i in sorted(rng.permutation(len(pairs))[:5])]
+# Kinds of text-only conversations, and their shares.
+_TEXT_KINDS = {"facts": 0.4, "sums": 0.1, "scene": 0.25, "page": 0.25}
+
+
+def _text_only(asker: Asker, number: int) -> Row:
+    """A conversation without an image: facts, sums, or questions about a caption."""
+    opening = ""
+    match asker.rng.choice(list(_TEXT_KINDS), p=list(_TEXT_KINDS.values())):
+        case "facts":
+            pairs = [asker.known_fact() for _ in range(8)]
+        case "sums":
+            pairs = [asker.addition() for _ in range(8)]
+        case kind:
+            draw = draw_scene if kind == "scene" else draw_page
+            subject = draw(asker.world, asker.rng)
+            opening = caption(subject) + "\n"
+            pairs = conversation(asker, subject)
     return {
         "id": f"text-{number}",
         "image": None,
         "image_key": None,
-        "conversations": _turns(pairs, opening),
+        "conversations": _turns(dict(pairs).items(), opening),
     }
 
 

@@ -28,15 +28,15 @@ class Picture:
 
 
 def render_scene(world: World, scene: Scene, rng: np.random.Generator) -> Picture:
-    """Draw on a dark, slightly noisy background; size and position vary a little."""
+    """Draw on a dark, noisy background; size and position vary a little."""
     side = world.image_size
-    image = _background(side, rng, low=10, high=60)
+    image = _background(side, rng, noise=16 * world.difficulty)
     colour, shape = np.zeros((2, side, side), dtype=np.int8)
     cell = side / 3
     for thing in scene.objects:
         jitter = rng.integers(-1, 2, size=2)
-        centre_x = (thing.place % 3 + 0.5) * cell + jitter[0]
-        centre_y = (thing.place // 3 + 0.5) * cell + jitter[1]
+        centre_x = (thing.column + 0.5) * cell + jitter[0]
+        centre_y = (thing.row + 0.5) * cell + jitter[1]
         mask = _outline(thing, side, centre_x, centre_y, radius=cell * rng.uniform(0.31, 0.44))
         image.paste(COLOURS[thing.colour], mask=mask)
         covered = np.asarray(mask) > 0
@@ -46,7 +46,10 @@ def render_scene(world: World, scene: Scene, rng: np.random.Generator) -> Pictur
 
 
 def render_page(world: World, page: Page, rng: np.random.Generator) -> Picture:
-    """Draw the letters on a grid of cells that fills the image, each with a small jitter."""
+    """Draw the letters on a grid of cells, from the top left, each with a small jitter.
+
+    Their size is that of the fullest page, so the rest of a page with few letters is empty.
+    """
     side = world.image_size
     dark, light = rng.integers(0, 70, size=3), rng.integers(170, 256, size=3)
     ink, paper = (dark, light) if rng.random() < 0.5 else (light, dark)
@@ -69,10 +72,10 @@ def render_page(world: World, page: Page, rng: np.random.Generator) -> Picture:
     return Picture(image, empty, empty, letter)
 
 
-def _background(side: int, rng: np.random.Generator, low: int, high: int) -> Image.Image:
-    base = rng.integers(low, high, size=3)
-    noise = rng.integers(-8, 9, size=(side, side, 3))
-    return Image.fromarray(np.clip(base + noise, 0, 255).astype(np.uint8), "RGB")
+def _background(side: int, rng: np.random.Generator, *, noise: float) -> Image.Image:
+    base = rng.integers(10, 60, size=3)
+    pixels = base + rng.uniform(-noise, noise, size=(side, side, 3))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8), "RGB")
 
 
 def _outline(thing: Object, side: int, x: float, y: float, radius: float) -> Image.Image:

@@ -1,5 +1,6 @@
 """What exists in the generated world: scenes of coloured shapes, pages of letters, and facts."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +30,16 @@ class Object:
     place: int  # 0 to 8, row by row on a 3 x 3 layout
 
     @property
+    def row(self) -> int:
+        return self.place // 3
+
+    @property
+    def column(self) -> int:
+        return self.place % 3
+
+    @property
     def place_name(self) -> str:
-        return f"{ROWS[self.place // 3]} {COLUMNS[self.place % 3]}"
+        return f"{ROWS[self.row]} {COLUMNS[self.column]}"
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,31 @@ class Scene:
 
 @dataclass(frozen=True)
 class Page:
-    """Lines of independent, uniformly drawn letters: nothing to guess from language."""
+    """Lines of independent, uniformly drawn letters: nothing to guess from language.
+
+    All lines are of one length. Pages with few letters leave the rest of the paper empty.
+    """
 
     lines: tuple[str, ...]
 
+    def cells(self) -> dict[str, str]:
+        """Letter by the name of its place: columns are a, b, c, d, lines 1, 2, 3, 4."""
+        return {
+            f"{'abcd'[column]}{line}": letter
+            for line, letters in enumerate(self.lines, 1)
+            for column, letter in enumerate(letters)
+        }
+
+
+def draw_number(low: int, high: int, difficulty: float, rng: np.random.Generator) -> int:
+    """low to high: `low` at difficulty 0, `high` at 1, all alike at one half."""
+    steps = np.arange(high - low + 1)
+    weights = difficulty**steps * (1 - difficulty) ** (high - low - steps)
+    return low + int(rng.choice(steps, p=weights / weights.sum()))
+
 
 def draw_scene(world: World, rng: np.random.Generator) -> Scene:
-    count = int(rng.integers(1, world.objects + 1))
+    count = draw_number(1, world.objects, world.difficulty, rng)
     colours = rng.choice(list(COLOURS)[: world.colours], size=count, replace=False)
     shapes = rng.choice(SHAPES[: world.shapes], size=count)
     places = np.sort(rng.choice(9, size=count, replace=False))
@@ -60,24 +87,45 @@ def draw_scene(world: World, rng: np.random.Generator) -> Scene:
 
 
 def draw_page(world: World, rng: np.random.Generator) -> Page:
-    letters = rng.choice(list(LETTERS[: world.alphabet]), size=(world.lines, world.columns))
+    lines = draw_number(1, world.lines, world.difficulty, rng)
+    columns = draw_number(2, world.columns, world.difficulty, rng)
+    letters = rng.choice(list(LETTERS[: world.alphabet]), size=(lines, columns))
     return Page(tuple("".join(line) for line in letters))
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What cannot be seen: for each (colour, shape, relation) a value, told only in text."""
+    """What cannot be seen: for each (colour, shape, relation) a number, told only in text.
 
-    values: dict[tuple[str, str, str], str]
+    Relations are asked with a skewed frequency, so that LLMs of different sizes know different shares.
+    A share of the facts is held out of stage 2: whoever knows them learned them in pretraining.
+    """
+
+    values: dict[tuple[str, str, str], int]
+    frequency: dict[str, float]  # of each relation, sums to 1
+    held_out_share: float
 
     @classmethod
     def of(cls, world: World) -> "Facts":
         rng = np.random.default_rng([world.seed, 7])
+        relations = [f"r{relation}" for relation in range(world.relations)]
         keys = [
-            (colour, shape, f"r{relation}")
+            (colour, shape, relation)
             for colour in list(COLOURS)[: world.colours]
             for shape in SHAPES[: world.shapes]
-            for relation in range(world.relations)
+            for relation in relations
         ]
         values = rng.integers(world.values, size=len(keys))
-        return cls({key: f"w{value}" for key, value in zip(keys, values, strict=True)})
+        weights = 1 / (np.arange(world.relations) + 4)
+        return cls(
+            {key: int(value) for key, value in zip(keys, values, strict=True)},
+            dict(zip(relations, (weights / weights.sum()).tolist(), strict=True)),
+            world.held_out_facts,
+        )
+
+    def is_held_out(self, colour: str, shape: str, relation: str) -> bool:
+        """Whether stage 2 never asks for this fact. The first relation is never held out: sums use it."""
+        if relation == "r0":
+            return False
+        digest = hashlib.sha256(f"{colour} {shape} {relation}".encode()).digest()
+        return int.from_bytes(digest[:4]) < self.held_out_share * 2**32
