@@ -18,9 +18,9 @@ include: "rules/published.smk"
 wildcard_constraints:
     split="corpus|tower|stage1|stage2|test",
     llm="|".join(STUDY.llms),
-    run="|".join(RUNS),
+    run="|".join({**TRAININGS["stage1"], **TRAININGS["stage2"]}),
     cell="|".join(CELLS),
-    series="|".join(STUDY.laws.series),
+    series="|".join(LAWS),
     family="reasoning|ocr",
 
 
@@ -42,7 +42,7 @@ rule stage1:
     input:
         expand(
             f"{OUT}/runs/{{run}}/stage1/{{file}}",
-            run=RUNS,
+            run=TRAININGS["stage1"],
             file=["projector.safetensors", "run.json"],
         ),
 

@@ -6,7 +6,7 @@ rule collect:
         cells=f"{OUT}/cells.csv",
         scores=expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
         samples=expand(f"{OUT}/cells/{{cell}}/samples.parquet", cell=CELLS),
-        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=RUNS),
+        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
         stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         errors=f"{OUT}/errors.parquet",
@@ -19,7 +19,12 @@ rule collect:
     localrule: True
     params:
         evaluated={cell: evaluation_fingerprint(cell) for cell in CELLS},
-        trained={run: training_fingerprint(run) for run in RUNS},
+        trained={
+            kind: {
+                name: training_fingerprint(run.method) for name, run in runs.items()
+            }
+            for kind, runs in TRAININGS.items()
+        },
         code=code_of("collect.py"),
     script:
         "../workflow/scripts/collect.py"
@@ -67,7 +72,7 @@ rule fit:
         f"{OUT}/benchmarks/fit.tsv"
     localrule: True
     params:
-        series={name: list(methods) for name, methods in STUDY.laws.series.items()},
+        series=selections(LAWS),
         text_tokens=list(STUDY.laws.text_tokens),
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,
@@ -92,7 +97,7 @@ rule compare:
         f"{OUT}/benchmarks/compare.tsv"
     localrule: True
     params:
-        series={name: list(methods) for name, methods in STUDY.laws.series.items()},
+        series=selections(LAWS),
         baseline=STUDY.baseline,
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,

@@ -4,11 +4,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from vlmscale.cells import expand as expand_cells
+from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
 from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
+from vlmscale.series import Selection
 
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
@@ -23,10 +24,12 @@ try:
     else:
         STUDY = load_study(Path(DEFAULT_STUDY))
     CELLS, RUNS = expand_cells(STUDY)
+    LAWS = law_series(STUDY, CELLS.values())
     check_benchmarks(STUDY, BENCHMARKS, "resources/benchmarks.csv")
 except UserError as error:
     sys.exit(f"error: {error}")
 
+TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
 SPLITS = ["corpus", "tower", "stage1", "stage2", "test"]
@@ -47,11 +50,11 @@ def projector_module(name):
     return f"vlmscale.models.projectors.{STUDY.variant(name).method.name}"
 
 
-def training_fingerprint(run):
+def training_fingerprint(method):
     return code_of(
         "train_stage.py",
         "vlmscale.training.stages",
-        projector_module(RUNS[run].method),
+        projector_module(method),
         packages=TRAINING_STACK,
     )
 
@@ -91,26 +94,47 @@ def features_of(split, name):
 
 def stage_spec(kind):
     """What decides the result of a stage of a run, and nothing else: only this reruns it."""
-    recipe = getattr(STUDY, kind).model_dump(mode="json")
 
     def spec(wildcards):
-        run = RUNS[wildcards.run]
+        run = TRAININGS[kind][wildcards.run]
+        recipe = STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(run.budget)
         return {
             "kind": kind,
-            "run": run.run,
+            "run": wildcards.run,
             **setting(run),
             "seed": run.seed,
             "template": STUDY.template,
             "feature_layers": list(STUDY.tower.feature_layers),
-            "recipe": recipe,
-            "fingerprint": training_fingerprint(run.run),
+            "recipe": recipe.model_dump(mode="json"),
+            "fingerprint": training_fingerprint(run.method),
         }
 
     return spec
 
 
-def llm_of(wildcards):
-    return f"{OUT}/backbones/{RUNS[wildcards.run].llm}"
+def llm_of(kind):
+    """The LLM that a stage of a run starts from."""
+    return lambda w: f"{OUT}/backbones/{TRAININGS[kind][w.run].llm}"
+
+
+def features_for(kind):
+    """The stored tower features that a stage of a run is trained on."""
+    return lambda w: features_of(kind, TRAININGS[kind][w.run].method)
+
+
+def checkpoints(kind):
+    """Where a stage of a run keeps its checkpoints."""
+
+    def folder(wildcards):
+        code = training_fingerprint(TRAININGS[kind][wildcards.run].method)
+        return f"{WORK}/{wildcards.run}/{kind}/{code}"
+
+    return folder
+
+
+def selections(series):
+    """The cells of each law, as scripts are given them."""
+    return {name: asdict(selection) for name, selection in series.items()}
 
 
 def figure_files(folder, category, labels):

@@ -3,7 +3,7 @@
 FAMILIES = sorted({BENCHMARKS[name] for name in STUDY.evaluation.benchmarks})
 FIGURES = expand(
     f"{OUT}/figures/{{series}}_{{family}}/{{name}}.{{suffix}}",
-    series=STUDY.laws.series,
+    series=LAWS,
     family=FAMILIES,
     name=LAW_FIGURES,
     suffix=["pdf", "png"],
@@ -52,7 +52,7 @@ rule figures:
     localrule: True
     params:
         series=lambda w: w.series,
-        methods=lambda w: list(STUDY.laws.series[w.series]),
+        selection=lambda w: asdict(LAWS[w.series]),
         text_tokens=list(STUDY.laws.text_tokens),
         predicted={},
         printed=None,

@@ -1,6 +1,6 @@
 # The paper's released numbers through the same fit, figures and tables. Needs no torch and no training.
 PUBLISHED = "results/published"
-PUBLISHED_SERIES = {"published": ["tokenpacker"]}
+PUBLISHED_SERIES = {"published": Selection(("tokenpacker",))}
 with open("resources/published/readings.csv") as file:
     READINGS = {
         row["name"]: tuple(map(float, row["value"].split()))
@@ -55,7 +55,7 @@ use rule fit as published_fit with:
     benchmark:
         f"{PUBLISHED}/benchmarks/fit.tsv"
     params:
-        series=PUBLISHED_SERIES,
+        series=selections(PUBLISHED_SERIES),
         text_tokens=[0, 50],
         draws=2000,
         seed=0,
@@ -80,7 +80,7 @@ use rule figures as published_figures with:
         f"{PUBLISHED}/benchmarks/figures/{{family}}.tsv"
     params:
         series="published",
-        methods=PUBLISHED_SERIES["published"],
+        selection=asdict(PUBLISHED_SERIES["published"]),
         text_tokens=[0, 50],
         predicted={"Qwen1.5-14B": 14.0},
         printed=lambda w: {
@@ -108,7 +108,7 @@ rule published_fig4:
         f"{PUBLISHED}/benchmarks/figures/fig4.tsv"
     localrule: True
     params:
-        methods=PUBLISHED_SERIES["published"],
+        selection=asdict(PUBLISHED_SERIES["published"]),
         title="released scores at about equal compute, text cached",
         configurations=[("Qwen1.5-1.8B", 144), ("Qwen1.5-4B", 64), ("Qwen1.5-7B", 36)],
         reference=("Qwen1.5-0.5B", 576),

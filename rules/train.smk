@@ -1,13 +1,14 @@
 # Stage 1 (projector, captions) and stage 2 (projector and LLM, instructions) of every training run.
+# Runs that differ in their budget alone share a stage 1, whose id is that of the full budget's run.
 # Training checkpoints live in work/, undeclared: snakemake deletes declared outputs of failed jobs.
 
 
 rule train_stage1:
     input:
         data=f"{OUT}/data/stage1",
-        features=lambda w: features_of("stage1", RUNS[w.run].method),
+        features=features_for("stage1"),
         tower=f"{OUT}/backbones/tower",
-        llm=llm_of,
+        llm=llm_of("stage1"),
     output:
         result=f"{OUT}/runs/{{run}}/stage1/projector.safetensors",
         record=f"{OUT}/runs/{{run}}/stage1/run.json",
@@ -17,7 +18,7 @@ rule train_stage1:
         f"{OUT}/benchmarks/stage1/{{run}}.tsv"
     params:
         spec=stage_spec("stage1"),
-        work=lambda w: f"{WORK}/{w.run}/stage1/{training_fingerprint(w.run)}",
+        work=checkpoints("stage1"),
         tensorboard=f"{OUT}/tensorboard/{{run}}/stage1",
     script:
         "../workflow/scripts/train_stage.py"
@@ -26,10 +27,10 @@ rule train_stage1:
 rule train_stage2:
     input:
         data=f"{OUT}/data/stage2",
-        features=lambda w: features_of("stage2", RUNS[w.run].method),
+        features=features_for("stage2"),
         tower=f"{OUT}/backbones/tower",
-        llm=llm_of,
-        projector=f"{OUT}/runs/{{run}}/stage1/projector.safetensors",
+        llm=llm_of("stage2"),
+        projector=lambda w: f"{OUT}/runs/{RUNS[w.run].stage1}/stage1/projector.safetensors",
     output:
         result=directory(f"{OUT}/runs/{{run}}/stage2/model"),
         record=f"{OUT}/runs/{{run}}/stage2/run.json",
@@ -39,7 +40,7 @@ rule train_stage2:
         f"{OUT}/benchmarks/stage2/{{run}}.tsv"
     params:
         spec=stage_spec("stage2"),
-        work=lambda w: f"{WORK}/{w.run}/stage2/{training_fingerprint(w.run)}",
+        work=checkpoints("stage2"),
         tensorboard=f"{OUT}/tensorboard/{{run}}/stage2",
     script:
         "../workflow/scripts/train_stage.py"

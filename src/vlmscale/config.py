@@ -19,6 +19,7 @@ from pydantic import (
 
 from vlmscale.errors import UserError
 from vlmscale.methods import Variant, method_names, variant
+from vlmscale.series import FULL
 from vlmscale.settings import Counts, Frozen, Recipe, Tower, Transformer, World
 
 # Names that become parts of paths.
@@ -55,6 +56,7 @@ class Block(Frozen):
     llms: tuple[str, ...] = Field(min_length=1)
     visual_tokens: tuple[PositiveInt, ...] = Field(min_length=1)
     seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    budgets: tuple[str, ...] = Field((FULL,), min_length=1)
 
 
 class Exclude(Frozen):
@@ -64,6 +66,7 @@ class Exclude(Frozen):
     llm: str | None = None
     visual_tokens: int | None = None
     seed: int | None = None
+    budget: str | None = None
 
 
 class Evaluation(Frozen):
@@ -77,7 +80,8 @@ class Laws(Frozen):
     """Which cells are fitted together, and how."""
 
     series: dict[Name, tuple[str, ...]] = Field(
-        min_length=1, description="name of a law -> methods whose cells it is fitted on"
+        min_length=1,
+        description="name of a law -> methods whose cells it is fitted on, once for each budget",
     )
     holdout: tuple[str, ...] = Field((), description="LLMs that are predicted, never fitted")
     text_tokens: tuple[NonNegativeInt, ...] = Field(
@@ -108,6 +112,9 @@ class Study(Frozen):
     )
     stage1: Recipe
     stage2: Recipe
+    budgets: dict[Name, dict[str, Any]] = Field(
+        {}, description="name of a training budget -> what it changes of stage2"
+    )
     vision_cache: bool = Field(description="compute the tower's features once for all cells")
     evaluation: Evaluation
     laws: Laws
@@ -126,8 +133,16 @@ class Study(Frozen):
         """The method that the others are compared with."""
         return self.laws.baseline or self.grid[0].methods[0]
 
+    def stage2_at(self, budget: str) -> Recipe:
+        """The recipe of stage 2 with a training budget; `steps` replaces `epochs`, and the reverse."""
+        changes = self.budgets[budget] if budget != FULL else {}
+        lengths = {"epochs", "steps"}
+        replaced = lengths if lengths & set(changes) else set()
+        return Recipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
+
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
+        self._check_budgets()
         if self.world.image_size % self.tower.patch_size:
             raise ValueError(
                 f"world.image_size {self.world.image_size} is not a multiple of "
@@ -201,6 +216,29 @@ class Study(Frozen):
             raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(self.llms)}")
         return self
 
+    def _check_budgets(self) -> None:
+        if FULL in self.budgets:
+            raise ValueError(f"budgets.{FULL}: this name is taken by stage2 as it stands")
+        for name in self.budgets:
+            try:
+                same = self.stage2_at(name) == self.stage2
+            except ValidationError as error:
+                raise ValueError("\n  ".join(_complaints(error, f"budgets.{name}"))) from None
+            if same:
+                raise ValueError(f"budgets.{name}: changes nothing of stage2")
+        named = [
+            (f"grid.{i}.budgets", b) for i, block in enumerate(self.grid) for b in block.budgets
+        ]
+        named += [
+            (f"exclude.{i}.budget", r.budget)
+            for i, r in enumerate(self.exclude)
+            if r.budget is not None
+        ]
+        for key, name in named:
+            if name != FULL and name not in self.budgets:
+                known = ", ".join([FULL, *self.budgets])
+                raise ValueError(f"{key}: no budget {name!r} is defined. There are: {known}.")
+
     def _check_variant(self, key: str, name: str) -> None:
         try:
             found = self.variant(name)
@@ -255,23 +293,25 @@ def validate(raw: dict[str, Any], source: str) -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        lines = []
-        places = [e["loc"] for e in error.errors()]
-        for e in error.errors():
-            if any(
-                place != e["loc"] and place[: len(e["loc"])] == e["loc"] != () for place in places
-            ):
-                continue  # follows from an error further down, which is listed
-            key = ".".join(map(str, e["loc"]))
-            if e["type"] == "extra_forbidden":
-                lines.append(
-                    f"{key}: unknown key. Remove it, or see config/README.md for the keys."
-                )
-                continue
-            message = e["msg"].removeprefix("Value error, ")
-            value = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
-            lines.append(f"{key}: {message}{value}" if key else message)
-        raise UserError(f"{source} is not a valid study:\n  " + "\n  ".join(lines)) from None
+        lines = "\n  ".join(_complaints(error))
+        raise UserError(f"{source} is not a valid study:\n  {lines}") from None
+
+
+def _complaints(error: ValidationError, *within: str) -> list[str]:
+    """A line for each thing that is wrong, with its key; `within` are the keys above it."""
+    lines = []
+    places = [e["loc"] for e in error.errors()]
+    for e in error.errors():
+        if any(place != e["loc"] and place[: len(e["loc"])] == e["loc"] != () for place in places):
+            continue  # follows from an error further down, which is listed
+        key = ".".join(map(str, [*within, *e["loc"]]))
+        if e["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key. Remove it, or see config/README.md for the keys.")
+            continue
+        message = e["msg"].removeprefix("Value error, ")
+        value = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
+        lines.append(f"{key}: {message}{value}" if key else message)
+    return lines
 
 
 def check_benchmarks(study: Study, known: Collection[str], table: str) -> None:

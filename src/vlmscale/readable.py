@@ -88,14 +88,14 @@ def variants_for_people(variants: pd.DataFrame) -> pd.DataFrame:
 
 
 def methods_for_people(errors: pd.DataFrame) -> pd.DataFrame:
-    """Scores in percent as in the paper's Table 1: a row for each LLM, method and count, seeds averaged.
+    """Scores in percent as in the paper's Table 1: a row an LLM, method, count and budget; mean of seeds.
 
     errors: of errors_table, with single benchmarks and family means.
     """
     means = errors["benchmark"] == "mean"
     named = errors.assign(column=errors["benchmark"].where(~means, errors["family"] + ", mean"))
     table = named.pivot_table(
-        index=["n_params_b", "llm", "visual_tokens", "method"],
+        index=["n_params_b", "llm", "visual_tokens", "method", "budget"],
         columns="column",
         values="score",
         sort=False,
@@ -105,13 +105,15 @@ def methods_for_people(errors: pd.DataFrame) -> pd.DataFrame:
         *dict.fromkeys(named.loc[means, "column"]),
     ]
     table = table[order].mul(100).reset_index()
-    ranks = ["n_params_b", "visual_tokens", "method"]
-    table = table.sort_values(ranks, ascending=[True, False, True], ignore_index=True)
-    shown = table[order].map(_fixed(1))
-    shown.insert(0, "visual tokens", table["visual_tokens"].astype(str))
-    shown.insert(0, "method", table["method"])
-    shown.insert(0, "LLM", table["llm"])
-    return shown
+    ranks = ["n_params_b", "visual_tokens", "method", "budget"]
+    table = table.sort_values(ranks, ascending=[True, False, True, True], ignore_index=True)
+    about = {
+        "LLM": table["llm"],
+        "method": table["method"],
+        "visual tokens": table["visual_tokens"].astype(str),
+        **_budgets(table),
+    }
+    return pd.DataFrame({**about, **table[order].map(_fixed(1))})
 
 
 def paired_for_people(paired: pd.DataFrame) -> pd.DataFrame:
@@ -127,6 +129,7 @@ def paired_for_people(paired: pd.DataFrame) -> pd.DataFrame:
             "minus": means["baseline"],
             "LLM": means["llm"],
             "visual tokens": means["visual_tokens"].astype(str),
+            **_budgets(means),
             "family": means["family"],
             "difference": spans,
             "p (Holm)": means["p_holm"].map(_fixed(4)),
@@ -182,6 +185,11 @@ def table1_for_people(table: pd.DataFrame, method: str) -> pd.DataFrame:
         if shown:
             rows.append({"method": f"gap {method} closes, %", **shown})
     return pd.DataFrame(rows).fillna("")
+
+
+def _budgets(table: pd.DataFrame) -> "dict[str, pd.Series[str]]":
+    """The column of training budgets, where there is a difference to tell."""
+    return {"budget": table["budget"]} if table["budget"].nunique() > 1 else {}
 
 
 def _with_interval(value: float, found: "pd.Series[float]", digits: int) -> str:

@@ -151,6 +151,7 @@ def study(evidence, name_of, law=lambda n, t: 0.59 * n**-0.075 * t**-0.015):
         {
             "llm": name_of(n),
             "seed": 0,
+            "budget": "full",
             "n_params_b": n,
             "method": method,
             "visual_tokens": t,
@@ -186,6 +187,19 @@ def test_a_study_of_the_papers_models_decides(tmp_path, evidence):
     assert found.loc["C24", "verdict"] == "not reproduced"
     assert found.loc["C22", "how"] == "Study grid. On 2 of 2 benchmarks."
     assert found.loc["C52", "verdict"] == "needs training"  # a baseline is no compressor
+
+
+def test_other_budgets_than_the_full_one_decide_nothing(tmp_path, evidence):
+    errors = study(evidence, lambda n: f"Qwen1.5-{n:g}B")
+    worse = errors.assign(budget="short", error=0.9 - 0.5 * errors["error"])
+    tables = {"mixed": pd.concat([errors, worse]), "short": worse}
+    for name, table in tables.items():
+        (tmp_path / name).mkdir()
+        table.to_parquet(tmp_path / name / "errors.parquet")
+    mixed, short = (audit(load_evidence(RESOURCES, [tmp_path / name])) for name in tables)
+    assert mixed.set_index("id").loc["C11", "value"] == pytest.approx(5, rel=1e-3)
+    trained = short.set_index("id").loc[["C10", "C11", "C22", "C24", "C52"], "verdict"]
+    assert (trained == "needs training").all()
 
 
 def test_another_compressor(tmp_path, evidence):

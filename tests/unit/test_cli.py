@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from vlmscale.cli import app
@@ -137,11 +138,12 @@ def test_families_are_fitted_apart_and_methods_chosen(tmp_path, scores):
     both = [scores.assign(family=f, method=m) for f in ("a", "b") for m in ("x", "y")]
     path = tmp_path / "errors.parquet"
     table = pd.concat(both).assign(benchmark="mean", role="fit", size_axis="nominal")
-    # neither single benchmarks nor held-out LLMs belong to a law
+    table["budget"] = "full"
+    # neither single benchmarks nor held-out LLMs nor other budgets belong to a law
     other = table.assign(score=0.0)
-    pd.concat([table, other.assign(benchmark="pope"), other.assign(role="holdout")]).to_parquet(
-        path
-    )
+    for change in ({"benchmark": "pope"}, {"role": "holdout"}, {"budget": "short"}):
+        table = pd.concat([table, other.assign(**change)])
+    table.to_parquet(path)
     pooled, _ = call_json("fit", path, "--draws", 0)["fits"]
     assert pooled["points"] == 56
     assert pooled["notes"][-1] == "One law for x, y together; choose with --methods."
@@ -395,6 +397,22 @@ def test_cells():
     text = call("cells", "--config", ROOT / "config" / "smoke.yaml")
     assert "24 runs serve 33 cells" in text
     assert "An estimate" in text
+
+
+def test_cells_of_budgets_count_a_shared_stage_1_once(tmp_path):
+    raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    raw["budgets"] = {"short": {"steps": 100}}
+    raw["grid"][0]["budgets"] = ["full", "short"]
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(raw))
+    report = call_json("cells", "--config", tmp_path / "x.yaml")
+    assert report["totals"]["runs"] == 24 + 12
+    full, short = report["runs"][:2]
+    assert short["run"] == full["run"] + "__short" == "d32__tokenpacker__v1__s0__short"
+    assert (full["budget"], short["budget"]) == ("full", "short")
+    assert full["stage1_flops"] > short["stage1_flops"] == 0
+    assert full["stage2_flops"] == pytest.approx(3 * short["stage2_flops"])
+    once = call_json("cells", "--config", ROOT / "config" / "smoke.yaml")["totals"]
+    assert report["totals"]["stage1_flops"] == pytest.approx(once["stage1_flops"])
 
 
 def test_a_config_that_is_not_there():

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from vlmscale import config
-from vlmscale.cells import expand, write_cells
+from vlmscale.cells import expand, law_series, stage1_trainings, write_cells
 from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
+from vlmscale.series import Selection
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +100,29 @@ def test_schema_file_is_current():
         ),
         (lambda r: r["laws"]["series"].update({"a/b": ["mlp"]}), ["laws.series", "a/b"]),
         (lambda r: r["tower"].update(hidden_size=60), ["tower.hidden_size 60", "multiple of 8"]),
+        (
+            lambda r: r.update(budgets={"short": {"stepz": 1}}),
+            ["\n  budgets.short.stepz: unknown key"],
+        ),
+        (lambda r: r.update(budgets={"short": {"steps": -1}}), ["budgets.short.steps", "got -1"]),
+        (
+            lambda r: r.update(budgets={"short": {"steps": 1, "epochs": 1}}),
+            ["\n  budgets.short: give either epochs or steps"],
+        ),
+        (
+            lambda r: r.update(budgets={"short": {"steps": 300}}),
+            ["budgets.short: changes nothing of stage2"],
+        ),
+        (lambda r: r.update(budgets={"full": {"steps": 9}}), ["budgets.full", "taken by stage2"]),
+        (
+            lambda r: r["grid"][0].update(budgets=["full", "shrot"]),
+            ["grid.0.budgets", "'shrot'", "There are: full."],
+        ),
+        (lambda r: r["grid"][0].update(budgets=[]), ["grid.0.budgets", "at least 1"]),
+        (
+            lambda r: r.update(exclude=[{"budget": "shrot"}], budgets={"short": {"steps": 9}}),
+            ["exclude.0.budget", "'shrot'", "There are: full, short."],
+        ),
     ],
 )
 def test_errors_name_file_key_and_cure(raw, change, words):
@@ -152,7 +176,7 @@ def test_cells_and_runs(study, tmp_path):
     assert {cell.run for cell in cells.values()} == set(runs)
     write_cells(tmp_path / "cells.csv", study.study, cells.values())
     lines = (tmp_path / "cells.csv").read_text().splitlines()
-    assert lines[0] == "study,cell,run,llm,method,visual_tokens,seed,role"
+    assert lines[0] == "study,cell,run,llm,method,visual_tokens,seed,budget,role"
     assert len(lines) == 1 + 33
 
 
@@ -171,3 +195,76 @@ def test_a_cell_listed_twice_and_an_empty_grid(raw):
         expand(validate(twice, "x"))
     with pytest.raises(UserError, match="every cell is excluded"):
         expand(validate({**raw, "exclude": [{"seed": 0}]}, "x"))
+
+
+@pytest.fixture
+def budgets(raw):
+    """The smoke study with two more budgets: mlp and tokenpacker have one, m3 nothing but one."""
+    raw["budgets"] = {"short": {"steps": 100, "learning_rate": 0.01}, "long": {"epochs": 2}}
+    raw["grid"][0] |= {"methods": ["tokenpacker"], "budgets": ["full", "short"]}
+    raw["grid"][1]["budgets"] = ["short", "full", "long"]
+    raw["grid"] = [*raw["grid"][:2], cells("quecc", [1, 4]), cells("fastv", [9])]
+    raw["grid"] += [{**cells("m3", [4, 36]), "budgets": ["short"]}]
+    raw["grid"][3]["budgets"] = ["long"]
+    raw["laws"]["series"] = {"packed": ["tokenpacker", "mlp"]}
+    return raw
+
+
+def test_a_budget_changes_what_it_names_of_stage_2(budgets):
+    study = validate(budgets, "x")
+    assert study.stage2_at("full") == study.stage2
+    short, long = study.stage2_at("short"), study.stage2_at("long")
+    assert (short.steps, short.epochs, short.learning_rate) == (100, None, 0.01)
+    assert (long.steps, long.epochs, long.learning_rate) == (None, 2, 0.003)
+    assert short.batch_size == long.batch_size == study.stage2.batch_size
+
+
+def test_runs_of_all_budgets_share_stage_1(budgets):
+    cells, runs = expand(validate(budgets, "x"))
+    assert {"d64__tokenpacker__v9__s0", "d64__tokenpacker__v9__s0__short"} <= set(runs)
+    assert cells["d32__fastv__v9__s0__long"].run == "d32__mlp__v36__s0__long"
+    assert cells["d32__m3__v4__s0__short"].run == "d32__m3__v36__s0__short"
+    assert runs["d32__m3__v36__s0__short"].budget == "short"
+    assert len(runs) == 2 * 6 + 3 * 2 + 2 + 1
+    trainings = stage1_trainings(runs.values())
+    assert [run.stage1 for run in trainings.values()] == list(trainings)
+    assert len(trainings) == 6 + 2 + 2 + 1
+    assert "d32__m3__v36__s0" in trainings  # of which no run has the full budget
+    assert trainings["d64__mlp__v36__s0"].llm == "d64"
+
+
+def test_a_budget_can_be_excluded(budgets):
+    budgets["exclude"] = [{"budget": "short", "llm": "d64"}]
+    kept, _ = expand(validate(budgets, "x"))
+    assert {c.llm for c in kept.values() if c.budget == "short"} == {"d32"}
+    assert {c.llm for c in kept.values() if c.budget == "full"} == {"d32", "d64"}
+
+
+def laws(raw):
+    study = validate(raw, "x")
+    return law_series(study, expand(study)[0].values())
+
+
+def test_each_budget_that_determines_a_law_has_one(budgets):
+    methods = ("tokenpacker", "mlp")
+    assert laws(budgets) == {
+        "packed": Selection(methods, "full"),
+        "packed_short": Selection(methods, "short"),
+    }  # at budget long there is one number of visual tokens
+
+
+def test_a_series_that_no_budget_determines_is_left_to_the_fit(budgets):
+    budgets["laws"]["series"] = {"few": ["m3"]}
+    assert laws(budgets) == {"few_short": Selection(("m3",), "short")}
+
+
+def test_laws_without_cells_or_with_one_name(budgets):
+    series = budgets["laws"]["series"]
+    series["packed_short"] = ["tokenpacker"]
+    with pytest.raises(UserError, match="both called packed_short"):
+        laws(budgets)
+    del series["packed_short"]
+    budgets["exclude"] = [{"method": "mlp"}, {"method": "tokenpacker"}]
+    budgets["laws"]["baseline"] = "quecc"
+    with pytest.raises(UserError, match=r"laws\.series\.packed: `exclude` leaves none"):
+        laws(budgets)

@@ -11,15 +11,19 @@ from vlmscale.errors import UserError
 
 
 def tables(answers):
-    """Errors and samples of cells: (method, llm, seed) -> {benchmark: scores}, all at 16 tokens."""
+    """Errors and samples of cells, all at 16 tokens.
+
+    answers: (method, llm, seed), and a budget other than the full one -> {benchmark: scores}.
+    """
     errors, samples = [], []
-    for (method, llm, seed), by_benchmark in answers.items():
+    for (method, llm, seed, *budget), by_benchmark in answers.items():
         cell = {
-            "cell": f"{llm}-{method}-s{seed}",
+            "cell": "-".join([llm, method, f"s{seed}", *budget]),
             "llm": llm,
             "method": method,
             "visual_tokens": 16,
             "seed": seed,
+            "budget": budget[0] if budget else "full",
         }
         for benchmark, scores in {**by_benchmark, "mean": []}.items():
             about = {**cell, "family": "ocr", "benchmark": benchmark}
@@ -202,6 +206,24 @@ def test_a_pair_that_lacks_a_side_is_left_out():
     assert set(table["llm"]) == {"l0"}  # and nothing to pool
     alone = compare({key: mine for key, mine in answers.items() if key[1] == "l0"})
     pd.testing.assert_frame_equal(table, alone)
+
+
+def test_budgets_are_compared_apart():
+    full, short = simulated(0.1, studies=2), simulated(0.2, studies=2, seed=4)
+    shorter = {(*key, "short"): mine for key, mine in short.items()}
+    one_sided = {("new", "l0", 0, "long"): full["new", "l0", 0]}
+    table = compare(full | shorter | one_sided).set_index("budget")
+    assert set(table.index) == {"full", "short"}
+    for budget, answers in (("full", full), ("short", short)):
+        alone = compare(answers)
+        for column in ("method", "llm", "benchmark", "llms", "seeds", "questions", "difference"):
+            assert table.loc[budget, column].tolist() == alone[column].tolist()
+    assert set(table.loc["full", "llm"]) == {"l0", "l1", "all"}
+    found = means(table.reset_index())
+    single = found[found["llm"] != "all"]
+    assert single["p_holm"].tolist() == pytest.approx(
+        holm(single["p"])
+    )  # of all that stand together
 
 
 def test_no_pair_is_an_empty_table():

@@ -21,7 +21,7 @@ COLUMNS = [
 
 def table(rows):
     frame = pd.DataFrame(rows, columns=[*COLUMNS, "difference", "low", "high", "p_holm"])
-    return frame.assign(llms=1, p=frame["p_holm"])
+    return frame.assign(llms=1, p=frame["p_holm"], budget="full")
 
 
 ROWS = [
@@ -59,6 +59,14 @@ def test_people_read_percent_points():
     people = paired_for_people(table(ROWS))
     assert people["difference"].tolist()[0] == "+10.0 [+2.0, +20.0]"
     assert len(people) == 3
+
+
+def test_budgets_are_told_where_there_are_several():
+    both = pd.concat([table(ROWS), table(ROWS[:1]).assign(budget="short")])
+    labels = [t.get_text() for t in draw(both, title="x").axes[0].get_yticklabels()]
+    assert labels == ["m3, V = 4, d32, full", "quecc, V = 4, d32, full", "quecc, V = 4, d32, short"]
+    assert paired_for_people(both)["budget"].tolist() == ["full"] * 3 + ["short"]
+    assert "budget" not in paired_for_people(table(ROWS))
 
 
 @pytest.mark.filterwarnings("error")

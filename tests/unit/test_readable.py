@@ -10,13 +10,15 @@ from vlmscale.analysis.published import paper_decoders, published_errors
 from vlmscale.readable import (
     forms_for_people,
     laws_for_people,
+    methods_for_people,
     table1_for_people,
     variants_for_people,
     write_readable,
 )
+from vlmscale.series import Selection
 
 RESOURCES = Path(__file__).parents[2] / "resources"
-SERIES = {"published": ["tokenpacker"]}
+SERIES = {"published": Selection(("tokenpacker",))}
 
 
 def released_errors():
@@ -52,6 +54,18 @@ def test_tables_of_laws(tmp_path):
         assert not set("αβΔ") & set(latex)
         assert "^" not in latex.replace(r"\^{}", "")
         assert latex.count(r"\\") == len(table) + 1
+
+
+def test_scores_of_two_budgets_stand_in_rows_of_their_own():
+    errors = released_errors()
+    one = methods_for_people(errors)
+    assert list(one) == ["LLM", "method", "visual tokens", "reasoning, mean", "ocr, mean"]
+    worse = errors.assign(budget="short", score=errors["score"] / 2)
+    both = methods_for_people(pd.concat([errors, worse]))
+    assert both["budget"].tolist() == ["full", "short"] * len(one)
+    pd.testing.assert_frame_equal(
+        both[both["budget"] == "full"].drop(columns="budget").reset_index(drop=True), one
+    )
 
 
 def test_table1_with_closed_gaps():

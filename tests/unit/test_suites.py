@@ -8,10 +8,12 @@ from vlmscale.analysis.fits import fit_laws
 from vlmscale.analysis.laws import fit_power_law
 from vlmscale.analysis.suites import chance_corrected, leave_one_out
 from vlmscale.errors import UserError
+from vlmscale.series import Selection
 
 from .test_laws import design
 
 LAWS = {"easy": (0.3, 0.3, 0.05), "middle": (0.5, 0.2, 0.1), "hard": (0.8, 0.1, 0.2)}
+OURS = Selection(("mlp",))
 
 
 def with_means(rows):
@@ -33,6 +35,7 @@ def suite():
         "llm": "l",
         "method": "mlp",
         "seed": 0,
+        "budget": "full",
         "role": "fit",
         "family": "ocr",
         "size_axis": "total",
@@ -42,7 +45,7 @@ def suite():
 
 def test_leaving_one_out_is_a_direct_fit():
     errors = suite()
-    table = leave_one_out(errors, {"ours": ["mlp"]}).set_index("without")
+    table = leave_one_out(errors, {"ours": OURS}).set_index("without")
     assert list(table.index) == ["", *LAWS]
     assert (table["note"] == "").all()
     for without in LAWS:
@@ -59,7 +62,7 @@ def test_leaving_one_out_is_a_direct_fit():
 
 def test_the_full_suite_is_the_law_of_the_study():
     errors = suite()
-    series = {"ours": ["mlp"]}
+    series = {"ours": OURS}
     full = leave_one_out(errors, series).iloc[0]
     law = fit_laws(errors[errors["benchmark"] == "mean"], series).iloc[0]
     for column in ("alpha", "beta", "floor"):
@@ -71,11 +74,14 @@ def test_only_cells_of_the_series_that_are_fitted_count():
     others = [
         errors.assign(cell=errors["cell"] + "-h", role="holdout", llm="m", error=0.5),
         errors.assign(cell=errors["cell"] + "-q", method="quecc"),
+        errors.assign(cell=errors["cell"] + "-s", budget="short"),
     ]
-    table = leave_one_out(pd.concat([errors, *others]), {"ours": ["mlp"], "both": ["mlp", "quecc"]})
+    table = leave_one_out(
+        pd.concat([errors, *others]), {"ours": OURS, "both": Selection(("mlp", "quecc"))}
+    )
     assert table["series"].tolist() == ["ours"] * 4 + ["both"] * 4
     assert table["points"].tolist() == [28] * 4 + [56] * 4
-    expected = leave_one_out(errors, {"ours": ["mlp"]})
+    expected = leave_one_out(errors, {"ours": OURS})
     pd.testing.assert_frame_equal(table[table["series"] == "ours"], expected)
 
 
@@ -85,7 +91,7 @@ def test_a_suite_without_a_law_says_why():
     other = errors[errors["benchmark"] == "easy"].assign(family="reasoning")
     lacking = errors[(errors["benchmark"] != "easy") | (errors["cell"] != "c5")]
     lacking = lacking.assign(family="video")
-    table = leave_one_out(pd.concat([errors, other, lacking]), {"ours": ["mlp"]})
+    table = leave_one_out(pd.concat([errors, other, lacking]), {"ours": OURS})
     notes = table.set_index(["family", "without"])["note"]
     for without in ("", "easy", "middle"):
         assert "errors must lie in [0, 1]" in notes["ocr", without]

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+import yaml
 
 from vlmscale.figures import LAW_FIGURES
 
@@ -19,6 +20,30 @@ def test_dry_run(config, empty):
     assert jobs["all"] == [""]
     assert len(jobs["evaluate_cell"]) >= len(jobs["train_stage2"]) > 0
     assert len(jobs["train_stage1"]) == len(jobs["train_stage2"])
+
+
+def test_dry_run_with_budgets(empty):
+    """Budgets add trainings of stage 2 and laws; stage 1 is planned once for all that share it."""
+    raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    raw["study"], raw["budgets"] = "budgets", {"short": {"steps": 100}}
+    raw["grid"] = [{**block, "budgets": ["full", "short"]} for block in raw["grid"][:2]]
+    # of these no run has the full budget
+    raw["grid"].append({**raw["grid"][1], "methods": ["m3"], "budgets": ["short"]})
+    raw["laws"]["series"] = {"packed": ["tokenpacker", "mlp"]}
+    (empty.path / "study.yaml").write_text(yaml.safe_dump(raw))
+    jobs = empty.planned(config="study.yaml")
+    runs = set(jobs["train_stage2"])
+    assert len(runs) == 2 * 14 + 2
+    assert {"run=d64__mlp__v36__s0", "run=d64__mlp__v36__s0__short"} < runs
+    shared = [run.removesuffix("__short") for run in runs]
+    assert len(jobs["train_stage1"]) == 14 + 2
+    assert set(jobs["train_stage1"]) == set(shared)
+    assert len(jobs["evaluate_cell"]) == len(runs)
+    assert sorted(jobs["figures"]) == [
+        f"series={law}, family={family}"
+        for law in ("packed", "packed_short")
+        for family in ("ocr", "reasoning")
+    ]
 
 
 KINDS = {".parquet", ".md", ".tex", ".pdf", ".png"}

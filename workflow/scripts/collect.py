@@ -18,7 +18,7 @@ with logged(snakemake.log[0]):
         made = [read_json(Path(file)) for file in snakemake.input.get(stage)]
         records = {record["run"]: record for record in made}
         found = {run: record["fingerprint"] for run, record in records.items()}
-        check_fingerprints(found, snakemake.params.trained, rule=f"train_{stage}")
+        check_fingerprints(found, snakemake.params.trained[stage], rule=f"train_{stage}")
     made = {r["cell"]["cell"]: r for r in map(read_provenance, snakemake.input.scores)}
     found = {cell: r["fingerprint"] for cell, r in made.items()}
     check_fingerprints(found, snakemake.params.evaluated, rule="evaluate_cell")

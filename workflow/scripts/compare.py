@@ -5,10 +5,12 @@ import pandas as pd
 from vlmscale.analysis.paired import compare_methods
 from vlmscale.analysis.suites import chance_corrected, leave_one_out
 from vlmscale.jobs import logged
+from vlmscale.series import Selection
 from vlmscale.tables import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
     source, params, output = snakemake.input, snakemake.params, snakemake.output
+    series = {name: Selection(**cells) for name, cells in params.series.items()}
     errors, samples, chance = (
         pd.read_parquet(source[name]) for name in ("errors", "samples", "chance")
     )
@@ -16,7 +18,7 @@ with logged(snakemake.log[0]):
         "paired": compare_methods(
             errors, samples, params.baseline, draws=params.draws, seed=params.seed
         ),
-        "suites": leave_one_out(errors, params.series),
+        "suites": leave_one_out(errors, series),
         "corrected": chance_corrected(errors, chance),
     }
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}

@@ -5,24 +5,24 @@ import pandas as pd
 from vlmscale.analysis import fits
 from vlmscale.analysis.frontier import frontier_table
 from vlmscale.jobs import logged
+from vlmscale.series import Selection
 from vlmscale.tables import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
     source, params = snakemake.input, snakemake.params
+    series = {name: Selection(**cells) for name, cells in params.series.items()}
     errors = fits.family_means(pd.read_parquet(source.errors))
     samples = pd.read_parquet(source.samples) if source.get("samples") else None
-    draws = fits.draws_table(
-        errors, params.series, draws=params.draws, seed=params.seed, samples=samples
-    )
+    draws = fits.draws_table(errors, series, draws=params.draws, seed=params.seed, samples=samples)
     tables = {
-        "laws": fits.fit_laws(errors, params.series),
+        "laws": fits.fit_laws(errors, series),
         "draws": draws,
-        "intervals": fits.interval_table(errors, draws, params.series, params.text_tokens),
-        "profile": fits.profile_table(errors, params.series),
-        "variants": fits.variants_table(errors, params.series),
-        "forms": fits.forms_table(errors, params.series),
-        "frontier": frontier_table(errors, params.series, params.text_tokens),
-        "envelope": fits.envelope_table(errors, params.series, params.text_tokens),
+        "intervals": fits.interval_table(errors, draws, series, params.text_tokens),
+        "profile": fits.profile_table(errors, series),
+        "variants": fits.variants_table(errors, series),
+        "forms": fits.forms_table(errors, series),
+        "frontier": frontier_table(errors, series, params.text_tokens),
+        "envelope": fits.envelope_table(errors, series, params.text_tokens),
     }
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
     for name, table in tables.items():

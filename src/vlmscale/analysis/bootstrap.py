@@ -6,7 +6,7 @@
 | residual | residuals, which are added to the fitted law                                       |
 | wild     | signs of residuals                                                                 |
 | sizes    | whole LLM sizes: points of a size share one LLM. The honest one, coarse for few    |
-| seeds    | training seeds within each (LLM, method, count); needs repeats                     |
+| seeds    | training seeds within each (LLM, method, count, budget); needs repeats             |
 
 From answers to single questions, kept by an evaluation:
 
@@ -134,9 +134,10 @@ def _refit(
 
 
 def _seed_weights(points: pd.DataFrame, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each point is drawn when the seeds of each (LLM, method, count) are."""
+    """How often each point is drawn when the seeds of each (LLM, method, count, budget) are."""
     weights = np.zeros((draws, len(points)))
-    repeated = ["n_params_b", "visual_tokens", *(c for c in ("llm", "method") if c in points)]
+    named = (c for c in ("llm", "method", "budget") if c in points)
+    repeated = ["n_params_b", "visual_tokens", *named]
     for rows in points.groupby(repeated).indices.values():
         k = len(rows)
         weights[:, rows] = rng.multinomial(k, np.full(k, 1 / k), size=draws)

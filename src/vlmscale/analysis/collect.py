@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from vlmscale.errors import UserError
+from vlmscale.series import Selection
 
-CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "role"]
+CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "budget", "role"]
 
 
 def check_fingerprints(
@@ -22,6 +23,12 @@ def check_fingerprints(
             f"results of {rule} were made by other code than the present: {', '.join(stale)}. "
             f"Make them again (snakemake --forcerun {rule}), or restore the code."
         )
+
+
+def selected(errors: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    """The rows of an errors table that a law may be about."""
+    mine = errors["method"].isin(selection.methods) & (errors["budget"] == selection.budget)
+    return errors[mine]
 
 
 def chance_levels(samples: pd.DataFrame) -> pd.DataFrame:

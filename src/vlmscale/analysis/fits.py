@@ -1,4 +1,4 @@
-"""The laws of a study, as tables: one row or more for each series (a named set of methods) and family."""
+"""The laws of a study, as tables: one row or more for each series (a named choice of cells) and family."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,13 +16,14 @@ from vlmscale.analysis.bootstrap import (
     intervals,
     main_scheme,
 )
+from vlmscale.analysis.collect import selected
 from vlmscale.analysis.forms import compare_forms
 from vlmscale.analysis.frontier import envelope
 from vlmscale.analysis.laws import PowerLaw, fit_power_law, numbers, profile_floor
 from vlmscale.analysis.variants import variants
 from vlmscale.errors import UserError
+from vlmscale.series import Selection, Series
 
-Series = Mapping[str, Sequence[str]]
 Key = tuple[str, str]  # series, family
 Make = Callable[[pd.DataFrame, Key], pd.DataFrame]
 
@@ -32,14 +33,14 @@ def family_means(errors: pd.DataFrame) -> pd.DataFrame:
     return errors[errors["benchmark"] == "mean"]
 
 
-def fitted_points(errors: pd.DataFrame, methods: Sequence[str], family: str) -> pd.DataFrame:
-    """The cells that one law is fitted on: its methods, its family, role "fit"."""
-    mine = errors["method"].isin(methods) & (errors["family"] == family) & (errors["role"] == "fit")
-    return errors[mine]
+def fitted_points(errors: pd.DataFrame, selection: Selection, family: str) -> pd.DataFrame:
+    """The cells that one law is fitted on: its methods and budget, its family, role "fit"."""
+    mine = selected(errors, selection)
+    return mine[(mine["family"] == family) & (mine["role"] == "fit")]
 
 
 def fit_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """The law of each series (name -> methods) and family, fitted on the cells of role "fit".
+    """The law of each series and family, fitted on the cells of role "fit".
 
     errors: the family means of errors_table, or published numbers in the same columns.
     """
@@ -173,9 +174,9 @@ def variants_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
 def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
     """make(points, (series, family)) of every law, stacked."""
     tables = []
-    for name, methods in series.items():
+    for name, selection in series.items():
         for family in errors["family"].unique():
-            points = fitted_points(errors, methods, family)
+            points = fitted_points(errors, selection, family)
             if points.empty:
                 continue
             try:

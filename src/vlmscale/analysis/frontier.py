@@ -1,14 +1,16 @@
 """Which (N, V) are worth their cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from vlmscale.analysis.collect import selected
 from vlmscale.analysis.costs import prefill_gflops
 from vlmscale.analysis.laws import Floats
 from vlmscale.analysis.optimum import Predict
+from vlmscale.series import Series
 
 
 def pareto(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
@@ -74,18 +76,17 @@ def envelope(
 
 
 def frontier_table(
-    errors: pd.DataFrame, series: Mapping[str, Sequence[str]], text_tokens: Sequence[int]
+    errors: pd.DataFrame, series: Series, text_tokens: Sequence[int]
 ) -> pd.DataFrame:
-    """The measured Pareto front of each series (name -> methods), family and text length.
+    """The measured Pareto front of each series, family and text length.
 
-    errors: family means, columns llm, n_params_b, method, visual_tokens, family, error; seeds are
+    errors: family means, columns llm, n_params_b, method, visual_tokens, budget, family, error; seeds are
     averaged. One row a point on a front, cheapest first, with its cost in GFLOPs.
     """
     frames = []
     axes = ["llm", "n_params_b", "method", "visual_tokens"]
-    for name, methods in series.items():
-        mine = errors[errors["method"].isin(methods)]
-        for family, points in mine.groupby("family", sort=False):
+    for name, selection in series.items():
+        for family, points in selected(errors, selection).groupby("family", sort=False):
             means = points.groupby(axes, as_index=False)["error"].mean()
             for q in text_tokens:
                 cost = prefill_gflops(means["n_params_b"], means["visual_tokens"], q)

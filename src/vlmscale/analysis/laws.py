@@ -101,7 +101,7 @@ def check_points(points: pd.DataFrame, *, where: str = "points") -> None:
             )
     if len(points) < 4:
         raise UserError(f"{where}: {len(points)} rows are too few for a law with four parameters")
-    names = [*COLUMNS[:2], *(c for c in ("llm", "method", "seed") if c in points)]
+    names = [*COLUMNS[:2], *(c for c in ("llm", "method", "seed", "budget") if c in points)]
     twice = points[points.duplicated(names)]
     if len(twice):
         n, t = twice[list(COLUMNS[:2])].iloc[0]

@@ -1,4 +1,4 @@
-"""Does a method answer better than another, at the same LLM and number of visual tokens?
+"""Does a method answer better than another, at the same LLM, number of visual tokens and budget?
 
 Both answer the same questions and share training seeds, so everything is computed from differences,
 question by question and seed by seed: what makes a question hard for both cancels out.
@@ -29,10 +29,10 @@ from vlmscale.analysis.laws import Floats
 from vlmscale.errors import UserError
 
 POOLED = "all"  # in column llm: the average of the LLMs
-_SAME = ["llm", "visual_tokens", "seed"]  # what two compared cells share
-_COMPARISON = ["method", "llm", "visual_tokens"]
+_SAME = ["llm", "visual_tokens", "seed", "budget"]  # what two compared cells share
+_COMPARISON = ["method", "llm", "visual_tokens", "budget"]
 _COLUMNS = [
-    *("method", "baseline", "llm", "visual_tokens", "family", "benchmark"),
+    *("method", "baseline", "llm", "visual_tokens", "budget", "family", "benchmark"),
     *("llms", "seeds", "questions", "difference", "low", "high", "p", "p_holm"),
 ]
 _CHUNK = 250  # draws at once, which bounds the memory
@@ -55,10 +55,10 @@ def compare_methods(
     """Score of every other method minus that of `baseline`, for each benchmark and family mean.
 
     errors: of errors_table. samples: of samples_table. Compared are cells of the same LLM, number of
-    tokens and seed; where one side lacks, there is no row. Where a method meets the baseline with several
-    LLMs, rows with llm "all" average them with equal weights: the LLMs are given, not resampled.
+    tokens, seed and budget; where one side lacks, there is no row. Where a method meets the baseline with
+    several LLMs, rows with llm "all" average them with equal weights: the LLMs are given, not resampled.
 
-    Columns method, baseline, llm, visual_tokens, family, benchmark ("mean" for the family's), llms,
+    Columns method, baseline, llm, visual_tokens, budget, family, benchmark ("mean" for the family's), llms,
     seeds (pairs of cells, those of all LLMs where pooled), questions, difference, low, high, p, p_holm
     (family means only, pooled ones apart). Raises UserError when a cell lacks a question that another has.
     """
@@ -116,7 +116,7 @@ def _pairs(errors: pd.DataFrame, baseline: str) -> pd.DataFrame:
 def _comparisons(pairs: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
     """What is compared (c rows), and the weight of each pair's LLM in it (c, pairs)."""
     rows, members = [], []
-    for by in (_COMPARISON, ["method", "visual_tokens"]):
+    for by in (_COMPARISON, [column for column in _COMPARISON if column != "llm"]):
         for key, mine in pairs.groupby(by, sort=False):
             llms = mine["llm"].nunique()
             if "llm" not in by and llms == 1:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from vlmscale.analysis.collect import CELL_COLUMNS
 from vlmscale.analysis.costs import Decoder
+from vlmscale.series import FULL
 
 
 def published_errors(
@@ -28,6 +29,7 @@ def published_errors(
                     "method": "tokenpacker",
                     "visual_tokens": table["visual_tokens"],
                     "seed": 0,
+                    "budget": FULL,
                     "role": "fit",
                     "n_params_b": table["n_params_b"].astype(float),
                     "size_axis": "nominal",

@@ -5,17 +5,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.fits import Series, fitted_points
+from vlmscale.analysis.fits import fitted_points
 from vlmscale.analysis.laws import fit_power_law
 from vlmscale.errors import UserError
+from vlmscale.series import Series
 
-_CELL = ["cell", "llm", "method", "visual_tokens", "seed", "n_params_b"]
+_CELL = ["cell", "llm", "method", "visual_tokens", "seed", "budget", "n_params_b"]
 _LAW = ["alpha", "beta", "ratio", "floor", "floor_bound", "sse"]
 _COLUMNS = ["series", "family", "without", *_LAW, "points", "note"]
 
 
 def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """The law of each series (name -> methods) and family, without each benchmark in turn.
+    """The law of each series and family, without each benchmark in turn.
 
     errors: of errors_table, or of chance_corrected. One row a suite: series, family, without (the
     benchmark, "" for the full suite), alpha, beta, ratio, floor, floor_bound, sse, points, note. The error
@@ -24,9 +25,9 @@ def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     single = errors[errors["benchmark"] != "mean"]
-    for name, methods in series.items():
+    for name, selection in series.items():
         for family in single["family"].unique():
-            mine = fitted_points(single, methods, family)
+            mine = fitted_points(single, selection, family)
             if mine.empty:
                 continue
             suite = mine.pivot(index=_CELL, columns="benchmark", values="error")

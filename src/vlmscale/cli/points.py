@@ -8,6 +8,7 @@ import pandas as pd
 
 from vlmscale.analysis.laws import check_points
 from vlmscale.errors import UserError
+from vlmscale.series import FULL
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -30,11 +31,11 @@ def read_points(path: Path, methods: Sequence[str] = ()) -> dict[str, pd.DataFra
     """The points of `path` that a law can be fitted on, by family ("" where it has no such column).
 
     Columns n_params_b, visual_tokens and score or error; optional llm, method, seed, family. Of a
-    study's errors.parquet the averages of a family's benchmarks are taken, without held-out LLMs.
-    methods: those to keep, by default all.
+    study's errors.parquet the averages of a family's benchmarks are taken, at the full training budget
+    and without held-out LLMs. methods: those to keep, by default all.
     """
     table = read_table(path)
-    for column, kept in (("benchmark", "mean"), ("role", "fit")):
+    for column, kept in (("benchmark", "mean"), ("role", "fit"), ("budget", FULL)):
         if column in table:
             table = table[table[column] == kept]
             if table.empty:

@@ -12,16 +12,20 @@ _ROW = 0.24  # inches
 
 
 def draw(paired: pd.DataFrame, *, title: str) -> Figure:
-    """One panel a family, one row a method, LLM and token count; more is better.
+    """One panel a family, one row a method, LLM, token count and budget; more is better.
 
     paired: of compare_methods. Filled: the difference holds against all others of its family (Holm, 5 %).
     """
     use_house_style()
     means = paired[paired["benchmark"] == "mean"]
     families = means["family"].unique().tolist()
-    axes_of_row = ["method", "visual_tokens", "llm"]
+    axes_of_row = ["method", "visual_tokens", "llm", "budget"]
     rows = means[axes_of_row].drop_duplicates().sort_values(axes_of_row, ignore_index=True)
-    labels = [f"{m}, V = {v}, {llm}" for m, v, llm in rows.itertuples(index=False)]
+    several = rows["budget"].nunique() > 1
+    labels = [
+        f"{m}, V = {v}, {llm}" + f", {budget}" * several
+        for m, v, llm, budget in rows.itertuples(index=False)
+    ]
     figure, axes = plt.subplots(
         1,
         max(len(families), 1),

@@ -13,6 +13,7 @@ from vlmscale.analysis.grid_search import RELEASED, outcome_distribution
 from vlmscale.analysis.laws import PowerLaw, fit_power_law
 from vlmscale.analysis.published import paper_decoders, published_errors
 from vlmscale.errors import UserError
+from vlmscale.series import FULL
 
 DRAWS = 2000
 SEED = 0
@@ -50,7 +51,7 @@ class Evidence:
     table1: pd.DataFrame
     readings: Mapping[str, tuple[float, ...]]  # read off text and figures, by name
     architectures: Mapping[str, Decoder | Tower]
-    studies: Mapping[str, pd.DataFrame]  # errors tables of own studies, by name
+    studies: Mapping[str, pd.DataFrame]  # errors of own studies at the full budget, by name
 
     @cached_property
     def search_outcomes(self) -> pd.DataFrame:
@@ -96,4 +97,5 @@ def _study(folder: Path) -> pd.DataFrame:
             f"{folder} has no errors.parquet. Give the results folder of a study that was run, such as "
             "results/mini."
         )
-    return pd.read_parquet(file)
+    errors = pd.read_parquet(file)
+    return errors[errors["budget"] == FULL]

@@ -1,0 +1,22 @@
+"""The cells that one law is about. Planning a study and analysing it share this; it needs no pandas."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FULL = "full"  # the training budget that is stage2 as it stands; no config has to define it
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Cells of these methods, trained with one budget."""
+
+    methods: tuple[str, ...]
+    budget: str = FULL
+
+
+Series = Mapping[str, Selection]  # by the name of the law
+
+
+def with_budget(name: str, budget: str, separator: str) -> str:
+    """`name` for the full budget, and with the budget behind it for any other."""
+    return name if budget == FULL else f"{name}{separator}{budget}"
