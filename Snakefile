@@ -68,10 +68,10 @@ rule all:
     input:
         f"{OUT}/cells.csv",
         f"{OUT}/errors.parquet",
-        expand(f"{OUT}/{{name}}.parquet", name=[*LAW_TABLES, *COMPARISONS]),
+        expand(f"{OUT}/{{name}}.parquet", name=[*LAW_TABLES, *COMPARISONS, *VERDICTS]),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
-            name=STUDY_TABLES,
+            name=[*STUDY_TABLES, *VERDICTS],
             suffix=["md", "tex"],
         ),
         expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),
