@@ -92,6 +92,14 @@ def test_the_numbers_by_hand():
             {("the largest LLM scores higher", b, "attr") for b in ("full", "short")},
         ),
         (
+            lambda llm, v, budget: 0.5,  # no better is not better
+            {
+                *(("a larger budget scores higher", "full", b) for b in FAMILIES),
+                *(("the largest LLM scores higher", b, "attr") for b in ("full", "short")),
+                *(("more tokens score higher", b, "char") for b in ("full", "short")),
+            },
+        ),
+        (
             lambda llm, v, budget: score_of(llm, v, budget) - (v / 50 if budget == "full" else 0),
             {
                 ("more tokens score higher", "full", "char"),
@@ -124,7 +132,7 @@ def test_blind_and_chance(score, questions, holds):
 
 
 def test_losses():
-    falling = [(step, 10.0 - step) for step in range(10)]
+    falling = [(step, 20.0 - step) for step in range(20)]
     records = [
         {"run": "d24-mlp-36-short", "kind": "stage1", "losses": falling},
         {"run": "r1", "kind": "stage2", "losses": falling[::-1]},
@@ -132,8 +140,8 @@ def test_losses():
         {"run": "r3", "kind": "stage2", "losses": []},
     ]
     losses = training_losses(records)
-    assert losses["first"].tolist()[:3] == [9.5, 1.5, 3.0]
-    assert losses["last"].tolist()[:3] == [1.5, 9.5, 3.0]
+    assert losses["first"].tolist()[:3] == [18.5, 2.5, 3.0]
+    assert losses["last"].tolist()[:3] == [2.5, 18.5, 3.0]
     table = check(study(), losses).query("check == 'training loss falls'")
     assert table["holds"].tolist() == [True, False, False, False]
     assert table["subject"].tolist()[0] == "d24-mlp-36-short, stage1"

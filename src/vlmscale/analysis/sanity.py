@@ -19,12 +19,8 @@ from vlmscale.errors import UserError
 
 FULL = "full"  # the budget that others are compared with
 BLIND = "blind"  # the method that sees no image
-ABOVE_CHANCE = (
-    0.05  # of score: what guessing from the words of a question may add to a constant answer
-)
-STANDARD_ERRORS = (
-    3.0  # so that luck alone marks a benchmark of few questions once in several hundred
-)
+ABOVE_CHANCE = 0.05  # of score: what the words of a question may add to a constant answer
+STANDARD_ERRORS = 3.0  # luck alone goes beyond them once in several hundred benchmarks
 COLUMNS = ["check", "budget", "subject", "value", "reference", "holds", "note"]
 _PARTS = 5  # of a training; its ends are compared, for single steps are noise
 

@@ -262,7 +262,7 @@ def _rises_with_text(law: _Evidence) -> _Finding:
     verdict: Verdict = "undecided"
     if share >= SURE:
         verdict = "supported"
-    elif share <= 1 - SURE + 1e-12:  # 1 - 0.95 is no exact number
+    elif share <= 1 - SURE:
         verdict = "contradicted"
     note = f"Q = {longest} against 0; above 0 in {100 * share:.1f} % of draws; {_resampled(law)}"
     return _Finding(verdict, float(rise(law.fit["ratio"])), low, high, note)
