@@ -18,8 +18,9 @@ setup: .venv/complete ## the environment: .venv from the pinned lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-run: setup ## the default study (config/mini.yaml) and the paper's released numbers
+run: setup ## the default study (config/mini.yaml) with its summary, and the paper's released numbers
 	$(SNAKEMAKE) all published
+	@$(BIN)/vlmscale summary results/mini
 
 smoke: setup ## the CI study: every rule, in minutes
 	$(SNAKEMAKE) --configfile config/smoke.yaml

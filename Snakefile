@@ -16,7 +16,7 @@ include: "rules/published.smk"
 
 
 wildcard_constraints:
-    split="corpus|tower|stage1|stage2|test",
+    sample="|".join(SAMPLES),
     llm="|".join(STUDY.llms),
     run="|".join({**TRAININGS["stage1"], **TRAININGS["stage2"]}),
     cell="|".join(CELLS),
@@ -29,7 +29,7 @@ wildcard_constraints:
 
 rule data:
     input:
-        expand(f"{OUT}/data/{{split}}", split=SPLITS),
+        expand(f"{OUT}/data/{{sample}}", sample=SAMPLES),
 
 
 rule backbones:
@@ -68,10 +68,10 @@ rule all:
     input:
         f"{OUT}/cells.csv",
         f"{OUT}/errors.parquet",
-        expand(f"{OUT}/{{name}}.parquet", name=[*LAW_TABLES, *COMPARISONS]),
+        expand(f"{OUT}/{{name}}.parquet", name=[*LAW_TABLES, *COMPARISONS, *VERDICTS]),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
-            name=STUDY_TABLES,
+            name=[*STUDY_TABLES, *VERDICTS],
             suffix=["md", "tex"],
         ),
         expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),

@@ -2,10 +2,6 @@
 
 
 rule train_tokenizer:
-    input:
-        corpus=f"{OUT}/data/corpus",
-        stage1=f"{OUT}/data/stage1",
-        stage2=f"{OUT}/data/stage2",
     output:
         directory(f"{OUT}/backbones/tokenizer"),
     log:
@@ -13,6 +9,7 @@ rule train_tokenizer:
     benchmark:
         f"{OUT}/benchmarks/backbones/tokenizer.tsv"
     params:
+        world=STUDY.world.model_dump(mode="json"),
         template=STUDY.template,
         code=code_of("train_tokenizer.py", packages=TRAINING_STACK),
     script:
@@ -70,14 +67,14 @@ rule train_llm:
 
 rule encode_images:
     input:
-        data=f"{OUT}/data/{{split}}",
+        data=f"{OUT}/data/{{sample}}",
         tower=f"{OUT}/backbones/tower",
     output:
-        directory(f"{OUT}/vision/{{split}}"),
+        directory(f"{OUT}/vision/{{sample}}"),
     log:
-        f"{OUT}/logs/vision/{{split}}.log",
+        f"{OUT}/logs/vision/{{sample}}.log",
     benchmark:
-        f"{OUT}/benchmarks/vision/{{split}}.tsv"
+        f"{OUT}/benchmarks/vision/{{sample}}.tsv"
     params:
         feature_layers=list(STUDY.tower.feature_layers),
         code=code_of("encode_images.py", packages=TRAINING_STACK),

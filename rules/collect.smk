@@ -143,3 +143,41 @@ rule audit:
         code=code_of("audit.py"),
     script:
         "../workflow/scripts/audit.py"
+
+
+VERDICTS = ["verdicts", "sanity"]
+
+
+rule verdicts:
+    input:
+        **{
+            name: f"{OUT}/{name}.parquet"
+            for name in (
+                "errors",
+                "samples",
+                "chance",
+                "laws",
+                "draws",
+                "forms",
+                "paired",
+            )
+        },
+        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
+        stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
+    output:
+        **{name: f"{OUT}/{name}.parquet" for name in VERDICTS},
+        **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in VERDICTS},
+        **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in VERDICTS},
+    log:
+        f"{OUT}/logs/verdicts.log",
+    benchmark:
+        f"{OUT}/benchmarks/verdicts.tsv"
+    localrule: True
+    params:
+        series=selections(LAWS),
+        text_tokens=list(STUDY.laws.text_tokens),
+        draws=STUDY.laws.bootstrap_draws,
+        seed=STUDY.laws.seed,
+        code=code_of("verdicts.py"),
+    script:
+        "../workflow/scripts/verdicts.py"

@@ -32,7 +32,12 @@ except UserError as error:
 TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
-SPLITS = ["corpus", "tower", "stage1", "stage2", "test"]
+# Folder -> (split, sample). Each seed trains on a sample of its own from the same world.
+SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
+    f"{stage}_s{run.seed}": (stage, run.seed)
+    for stage, runs in TRAININGS.items()
+    for run in runs.values()
+}
 TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
 EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 
@@ -86,10 +91,10 @@ def setting(served):
     }
 
 
-def features_of(split, name):
-    """The stored tower features of a split; nothing for a study or a method that does without."""
+def features_of(sample, name):
+    """The stored tower features of a sample; nothing for a study or a method that does without."""
     sees_pixels = "pixels" in STUDY.variant(name).method.needs
-    return f"{OUT}/vision/{split}" if STUDY.vision_cache and not sees_pixels else []
+    return f"{OUT}/vision/{sample}" if STUDY.vision_cache and not sees_pixels else []
 
 
 def stage_spec(kind):
@@ -117,9 +122,19 @@ def llm_of(kind):
     return lambda w: f"{OUT}/backbones/{TRAININGS[kind][w.run].llm}"
 
 
+def data_of(kind):
+    """The sample that a stage of a run is trained on."""
+    return lambda w: f"{OUT}/data/{kind}_s{TRAININGS[kind][w.run].seed}"
+
+
 def features_for(kind):
     """The stored tower features that a stage of a run is trained on."""
-    return lambda w: features_of(kind, TRAININGS[kind][w.run].method)
+
+    def folder(wildcards):
+        run = TRAININGS[kind][wildcards.run]
+        return features_of(f"{kind}_s{run.seed}", run.method)
+
+    return folder
 
 
 def checkpoints(kind):

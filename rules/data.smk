@@ -1,16 +1,20 @@
-# The generated world, split by split, as Parquet shards with a manifest.
+# The generated world, sample by sample, as Parquet shards with a manifest.
 
 
 rule generate_split:
     output:
-        directory(f"{OUT}/data/{{split}}"),
+        directory(f"{OUT}/data/{{sample}}"),
     log:
-        f"{OUT}/logs/data/{{split}}.log",
+        f"{OUT}/logs/data/{{sample}}.log",
     benchmark:
-        f"{OUT}/benchmarks/data/{{split}}.tsv"
+        f"{OUT}/benchmarks/data/{{sample}}.tsv"
     params:
         world=STUDY.world.model_dump(mode="json"),
-        counts=lambda w: getattr(STUDY.data, w.split).model_dump(mode="json"),
+        split=lambda w: SAMPLES[w.sample][0],
+        sample=lambda w: SAMPLES[w.sample][1],
+        counts=lambda w: getattr(STUDY.data, SAMPLES[w.sample][0]).model_dump(
+            mode="json"
+        ),
         patch=STUDY.tower.patch_size,
         code=code_of("generate_split.py", packages=("numpy", "pillow", "pyarrow")),
     script:

@@ -5,7 +5,7 @@
 
 rule train_stage1:
     input:
-        data=f"{OUT}/data/stage1",
+        data=data_of("stage1"),
         features=features_for("stage1"),
         tower=f"{OUT}/backbones/tower",
         llm=llm_of("stage1"),
@@ -26,7 +26,7 @@ rule train_stage1:
 
 rule train_stage2:
     input:
-        data=f"{OUT}/data/stage2",
+        data=data_of("stage2"),
         features=features_for("stage2"),
         tower=f"{OUT}/backbones/tower",
         llm=llm_of("stage2"),

@@ -1,7 +1,8 @@
 """Tables for people: the same numbers as Markdown and as LaTeX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,11 +24,7 @@ def laws_for_people(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame
     """Laws with 95 % intervals over resampled LLM sizes, or over points where there are just two sizes."""
     rows = []
     for law in laws.to_dict("records"):
-        mine = intervals[
-            (intervals["series"] == law["series"]) & (intervals["family"] == law["family"])
-        ]
-        scheme = "sizes" if (mine["scheme"] == "sizes").any() else "cases"  # as main_scheme
-        spread = mine[mine["scheme"] == scheme].set_index("quantity")
+        spread = main_intervals(intervals, law)
         row = {"law": law["series"], "family": law["family"], "N": law["size_axis"]}
         row["A"] = f"{law['amplitude']:.4f}"
         for name, symbol, digits in (("alpha", "α", 4), ("beta", "β", 4), ("ratio", "α/β", 2)):
@@ -45,8 +42,17 @@ def laws_for_people(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame
             "RMSE": f"{law['rmse']:.4f}",
             "points": str(law["points"]),
         }
-        rows.append({**row, "intervals over": scheme})
+        rows.append({**row, "intervals over": spread["scheme"].iloc[0]})
     return pd.DataFrame(rows).fillna("")
+
+
+def main_intervals(intervals: pd.DataFrame, law: Mapping[Any, Any]) -> pd.DataFrame:
+    """The intervals that stand for a law, by quantity; `law`: its row of fit_laws."""
+    mine = intervals[
+        (intervals["series"] == law["series"]) & (intervals["family"] == law["family"])
+    ]
+    scheme = "sizes" if (mine["scheme"] == "sizes").any() else "cases"  # as main_scheme
+    return mine[mine["scheme"] == scheme].set_index("quantity")
 
 
 def forms_for_people(forms: pd.DataFrame) -> pd.DataFrame:
@@ -156,6 +162,44 @@ def suites_for_people(suites: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def verdicts_for_people(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Each hypothesis with its number, its rule, its verdict and what else to know."""
+    values = [
+        ""
+        if np.isnan(value)
+        else f"{value:.3f}" + ("" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+        for value, low, high in verdicts[["value", "low", "high"]].itertuples(index=False)
+    ]
+    return pd.DataFrame(
+        {
+            "id": verdicts["id"],
+            "hypothesis": verdicts["hypothesis"],
+            "law": verdicts["series"],
+            "budget": verdicts["budget"],
+            "family": verdicts["family"],
+            "value": values,
+            "rule": verdicts["rule"],
+            "verdict": verdicts["verdict"],
+            "note": verdicts["note"],
+        }
+    )
+
+
+def sanity_for_people(sanity: pd.DataFrame) -> pd.DataFrame:
+    """What models should have learned, and whether they did."""
+    return pd.DataFrame(
+        {
+            "check": sanity["check"],
+            "budget": sanity["budget"],
+            "subject": sanity["subject"],
+            "value": sanity["value"].map(_fixed(4)),
+            "reference": sanity["reference"].map(_fixed(4)),
+            "holds": sanity["holds"].map({True: "yes", False: "NO"}),
+            "note": sanity["note"],
+        }
+    )
+
+
 def table1_for_people(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """The paper's Table 1, each block followed by the gap to LLaVA-1.5 that `method` closes in it."""
     scores = wide(table)
@@ -192,7 +236,7 @@ def _budgets(table: pd.DataFrame) -> "dict[str, pd.Series[str]]":
     return {"budget": table["budget"]} if table["budget"].nunique() > 1 else {}
 
 
-def _with_interval(value: float, found: "pd.Series[float]", digits: int) -> str:
+def _with_interval(value: float, found: "pd.Series[Any] | pd.DataFrame", digits: int) -> str:
     return f"{value:.{digits}f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
 
 

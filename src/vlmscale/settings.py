@@ -69,6 +69,9 @@ class Recipe(Frozen):
     )
     warmup_ratio: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
+    adam_beta2: float = Field(
+        0.999, gt=0, lt=1, description="memory of AdamW's second moment; shorter for few steps"
+    )
     max_length: PositiveInt = Field(2048, description="tokens, visual tokens included")
     turns: Literal["joined", "apart"] = Field(
         "joined",

@@ -18,6 +18,7 @@ JOINT = {
     "fit",
     "paired_figure",
     "tables",
+    "verdicts",
     "write_cells",
 }
 

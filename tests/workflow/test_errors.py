@@ -40,7 +40,7 @@ def test_config(copy, old, new, says):
 def test_truncated_shard(copy):
     out = copy.path / "results/smoke"
     (out / f"runs/{RUN}/stage2/run.json").unlink()
-    shard = out / "data/stage2/shard-00000.parquet"
+    shard = out / "data/stage2_s0/shard-00000.parquet"
     shard.write_bytes(shard.read_bytes()[:-1000])
     fails(copy, says="shard-00000.parquet is damaged")
     assert not (out / f"runs/{RUN}/stage2/model").exists()

@@ -7,7 +7,17 @@ import pytest
 
 pytestmark = pytest.mark.smoke
 
-JOINT = {"all", "audit", "collect", "compare", "figures", "fit", "paired_figure", "tables"}
+JOINT = {
+    "all",
+    "audit",
+    "collect",
+    "compare",
+    "figures",
+    "fit",
+    "paired_figure",
+    "tables",
+    "verdicts",
+}
 PROJECTORS = "src/vlmscale/models/projectors"
 
 

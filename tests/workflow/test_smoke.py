@@ -134,7 +134,7 @@ def test_run_json_tells_the_story_of_a_run(out):
 
 def first_questions(out, number):
     """(image, question, answer) of the first turn of training samples with an image."""
-    rows = pq.read_table(next((out / "data/stage2").glob("*.parquet"))).to_pylist()
+    rows = pq.read_table(next((out / "data/stage2_s0").glob("*.parquet"))).to_pylist()
     found = []
     for row in rows:
         if row["image_key"] is not None and len(found) < number:

@@ -7,8 +7,9 @@ from vlmscale.settings import Counts, World
 with logged(snakemake.log[0]):
     generate(
         World(**snakemake.params.world),
-        snakemake.wildcards.split,
+        snakemake.params.split,
         Counts(**snakemake.params.counts),
         Path(snakemake.output[0]),
+        sample=snakemake.params.sample,
         patch=snakemake.params.patch,
     )

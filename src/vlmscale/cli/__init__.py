@@ -228,6 +228,25 @@ def audit_command(
     emit(check(study or [], claim), json, show if claim is None else show_one)
 
 
+@app.command("summary", epilog="Example: vlmscale summary results/mini")
+@clear_errors()
+def summary_command(
+    results: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a finished study: laws, intervals, verdicts and sanity.parquet in it.",
+            metavar="RESULTS_FOLDER",
+        ),
+    ] = Path("results/mini"),
+    json: Json = False,
+) -> None:
+    """Tell what a finished study found: exponents, verdicts on its hypotheses, failed sanity checks."""
+    from vlmscale.cli.output import emit
+    from vlmscale.cli.summary import show, summarise
+
+    emit(summarise(results), json, show)
+
+
 @app.command("cells", epilog="Example: vlmscale cells --config config/mini.yaml --tflops 990")
 @clear_errors()
 def cells_command(

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 Report = dict[str, Any]
 
@@ -45,7 +46,7 @@ def plain(value: Any) -> Any:
 def table(
     title: str,
     columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    rows: Iterable[Sequence[str | Text]],
     *,
     words: Sequence[str] = (),
 ) -> Table:

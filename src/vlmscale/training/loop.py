@@ -83,6 +83,7 @@ class _Trainer(Trainer):
             self.optimizer = torch.optim.AdamW(
                 [group for group in groups if group["params"]],
                 lr=self.recipe.learning_rate,
+                betas=(0.9, self.recipe.adam_beta2),
                 weight_decay=self.recipe.weight_decay,
             )
         return self.optimizer

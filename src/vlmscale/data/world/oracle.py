@@ -23,9 +23,7 @@ def answer(question: str, subject: Scene | Page, facts: Facts) -> str:
             return things[colour].shape
         case [one, ("left" | "above") as relation, other]:
             first, second = things[one], things[other]
-            holds = (
-                first.column < second.column if relation == "left" else first.row < second.row
-            )
+            holds = first.column < second.column if relation == "left" else first.row < second.row
             return "yes" if holds else "no"
         case [relation, "of", colour, "plus", number]:
             return str(_value(facts, things[colour], relation) + int(number))

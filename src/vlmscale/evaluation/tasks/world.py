@@ -1,12 +1,19 @@
 """What lmms-eval calls for each question of the generated world (see world.yaml)."""
 
+import io
 from typing import Any
 
+import datasets
 from PIL import Image
 
 
+def process_docs(docs: datasets.Dataset) -> datasets.Dataset:
+    """Leave images encoded: lmms-eval reads every question several times, its image is needed once."""
+    return docs.cast_column("image", datasets.Image(decode=False))
+
+
 def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
-    return [doc["image"].convert("RGB")]
+    return [Image.open(io.BytesIO(doc["image"]["bytes"])).convert("RGB")]
 
 
 def doc_to_text(

@@ -66,9 +66,10 @@ class TokenPacker(Projector):
 def _initialise(module: nn.Module) -> None:
     """Released initialisation: normal 0.02 for every Linear, the attention's output included.
 
-    Its fused input projection is no Linear and keeps PyTorch's Xavier-uniform.
+    That is at its 1024 channels; with fewer the deviation grows as their square root shrinks, so that the
+    outputs start as large. The fused input projection is no Linear and keeps PyTorch's Xavier-uniform.
     """
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=0.02 * (1024 / module.in_features) ** 0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pandas as pd
+
+from vlmscale import readable
+from vlmscale.analysis.sanity import sanity, training_losses
+from vlmscale.analysis.verdicts import Results, verdicts
+from vlmscale.jobs import logged
+from vlmscale.provenance import read_json
+from vlmscale.series import Selection
+from vlmscale.tables import read_provenance, write_parquet
+
+with logged(snakemake.log[0]):
+    source, params, output = snakemake.input, snakemake.params, snakemake.output
+    names = ("errors", "samples", "laws", "draws", "forms", "paired")
+    results = Results(**{name: pd.read_parquet(source[name]) for name in names})
+    records = [read_json(Path(file)) for file in (*source.stage1, *source.stage2)]
+    series = {name: Selection(**cells) for name, cells in params.series.items()}
+    found = verdicts(results, series, params.text_tokens, draws=params.draws, seed=params.seed)
+    # The first law stands for the study: what it is fitted on is what learning is checked on.
+    methods = next(iter(series.values())).methods
+    checked = sanity(
+        results.errors, pd.read_parquet(source.chance), training_losses(records), methods
+    )
+    provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
+    for name, table, people in (
+        ("verdicts", found, readable.verdicts_for_people(found)),
+        ("sanity", checked, readable.sanity_for_people(checked)),
+    ):
+        write_parquet(Path(output[name]), table, provenance)
+        readable.write_readable(people, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))
