@@ -181,3 +181,30 @@ rule verdicts:
         code=code_of("verdicts.py"),
     script:
         "../workflow/scripts/verdicts.py"
+
+
+# Kilobytes that tell a study: what resources/reference/ keeps of the default one.
+REFERENCE = ["scores", "laws", "intervals", "verdicts", "cost"]
+
+
+rule reference:
+    input:
+        **{
+            name: f"{OUT}/{name}.parquet"
+            for name in ("errors", "laws", "intervals", "verdicts")
+        },
+        stage1=expand(
+            f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]
+        ),
+        stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
+    output:
+        **{name: f"{OUT}/reference/{name}.csv" for name in REFERENCE},
+    log:
+        f"{OUT}/logs/reference.log",
+    benchmark:
+        f"{OUT}/benchmarks/reference.tsv"
+    localrule: True
+    params:
+        code=code_of("reference.py"),
+    script:
+        "../workflow/scripts/reference.py"

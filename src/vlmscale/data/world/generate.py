@@ -162,9 +162,9 @@ def _text_only(asker: Asker, number: int) -> Row:
     opening = ""
     match asker.rng.choice(list(_TEXT_KINDS), p=list(_TEXT_KINDS.values())):
         case "facts":
-            pairs = [asker.known_fact() for _ in range(8)]
+            pairs = [asker.known_fact() for _ in range(10)]
         case "sums":
-            pairs = [asker.addition() for _ in range(8)]
+            pairs = [asker.addition() for _ in range(10)]
         case kind:
             draw = draw_scene if kind == "scene" else draw_page
             subject = draw(asker.world, asker.rng)

@@ -181,10 +181,10 @@ def conversation(asker: Asker, subject: Scene | Page) -> list[Turn]:
     """Distinct questions about one image, every family once or more, in random order."""
     found: list[Turn | None]
     if isinstance(subject, Scene):
-        families = [*SCENE_FAMILIES, "exist", "exist", "attr", "fact"]
+        families = [*SCENE_FAMILIES, "attr", "fact"]
         found = [SCENE_FAMILIES[f](asker, subject) for f in asker.rng.permutation(families)]
     else:
-        families = ["char"] * 4 + ["row"] * 2 + ["field"]
+        families = ["char"] * 5 + ["row"] * 2 + ["field"] * 2
         found = [PAGE_FAMILIES[f](asker, subject) for f in asker.rng.permutation(families)]
     return list(dict(turn for turn in found if turn is not None).items())
 
