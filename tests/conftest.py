@@ -34,12 +34,13 @@ def splits(study, tmp_path_factory):
         "test": Counts(scenes=6, pages=6),
     }
     for split, count in counts.items():
-        generate(study.world, split, count, folder / split, patch=study.tower.patch_size)
+        patch = study.tower.patch_size
+        generate(study.world, split, count, folder / split, sample=0, patch=patch)
     return {split: folder / split for split in counts}
 
 
 @pytest.fixture(scope="session")
-def backbones(study, splits, tmp_path_factory):
+def backbones(study, tmp_path_factory):
     """Untrained backbones in the folders that training writes: {"llm": ..., "tower": ...}."""
     import torch
     from transformers import (
@@ -50,13 +51,12 @@ def backbones(study, splits, tmp_path_factory):
         Qwen2ForCausalLM,
     )
 
+    from vlmscale.data.world.questions import vocabulary
     from vlmscale.models.checkpoint import load_tokenizer
     from vlmscale.training.backbones import train_tokenizer
 
     folder = tmp_path_factory.mktemp("backbones")
-    train_tokenizer(
-        [splits["corpus"], splits["stage1"], splits["stage2"]], "qa", folder / "tokenizer"
-    )
+    train_tokenizer(vocabulary(study.world), "qa", folder / "tokenizer")
     tokenizer = load_tokenizer(folder / "tokenizer")
     torch.manual_seed(0)
     # Widths of tower and LLM differ: where they are equal, a mix-up goes unseen.

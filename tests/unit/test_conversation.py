@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from vlmscale.data.world.questions import vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED, encode
 from vlmscale.training.backbones import train_tokenizer
 
 TURNS = [
-    {"from": "human", "value": "<image>\nis there a red circle ?"},
+    {"from": "human", "value": "<image>\nany red circle ?"},
     {"from": "gpt", "value": "yes"},
-    {"from": "human", "value": "how many objects are there ?"},
+    {"from": "human", "value": "how many ?"},
     {"from": "gpt", "value": "2"},
 ]
 
@@ -34,14 +35,18 @@ def test_every_word_of_the_world_is_known(tokenizer, splits):
             assert tokenizer.unk_token_id not in ids
 
 
-def test_the_vocabulary_has_no_holes(tokenizer):
-    assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
+def test_the_vocabulary_has_no_holes_and_a_token_for_each_word(tokenizer, study):
+    known = tokenizer.get_vocab()
+    assert sorted(known.values()) == list(range(len(tokenizer)))
+    words = {"<unk>", "<pad>", "<eos>", "<image>", "\n", *vocabulary(study.world)}
+    assert set(known) == words
+    assert tokenizer.decode([known["any"]]) == "any"
 
 
 def test_qa_template(tokenizer):
     encoded = encode(TURNS, tokenizer, "qa", visual_tokens=3)
     tokens = tokenizer.convert_ids_to_tokens(encoded.input_ids)
-    assert tokens[:6] == ["Q:", "<image>", "<image>", "<image>", "\n", "is"]
+    assert tokens[:5] == ["<image>", "<image>", "<image>", "\n", "any"]
     assert learned(tokenizer, encoded).split() == ["yes", "<eos>", "2", "<eos>"]
     assert len(encoded.labels) == len(encoded.input_ids)
 
@@ -80,8 +85,8 @@ def test_an_image_without_a_question_still_has_one(tokenizer):
     assert encode(turns, tokenizer, "qa", visual_tokens=1).question_ids
 
 
-def test_a_tiny_tokenizer_knows_the_marks_of_chatml(splits, tmp_path):
-    train_tokenizer([splits["corpus"]], "chatml", tmp_path / "tokenizer")
+def test_a_tiny_tokenizer_knows_the_marks_of_chatml(study, tmp_path):
+    train_tokenizer(vocabulary(study.world), "chatml", tmp_path / "tokenizer")
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
     encoded = encode(TURNS, tokenizer, "chatml", visual_tokens=1)
     assert tokenizer.unk_token_id not in encoded.input_ids
@@ -107,3 +112,8 @@ def test_chatml_with_a_bos_token():
     assert text.count("<|im_start|>") == 5  # system, two questions, two answers
     answers = [i for i in encoded.labels if i != IGNORED]
     assert tokenizer.convert_ids_to_tokens(answers)[:4] == ["y", "e", "s", "<|im_end|>"]
+    apart = encode(TURNS, tokenizer, "chatml", visual_tokens=2, apart=True)
+    assert apart.input_ids[0] == tokenizer.bos_token_id
+    assert apart.turns[0] == 0  # all turns begin with it
+    text = "".join(tokenizer.convert_ids_to_tokens(apart.input_ids))
+    assert text.count("<|im_start|>") == 4  # system and the opening of a question are shared

@@ -15,8 +15,9 @@ from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.launch import launch
 
 from .test_training import spec, weights  # noqa: F401 (spec is a fixture)
+from .test_vlm import model_inputs
 
-QUESTIONS = ["is there a red circle ?", "how many objects are there ?", "read line 1 ."]
+QUESTIONS = ["any red circle ?", "how many ?", "line 1 ?"]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def images(splits):
     return [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
 
 
-def batch_of(splits, processor, tmp_path, counts, *, seed=0):
+def batch_of(splits, processor, tmp_path, counts, *, seed=0, apart=False):
     data = Conversations(
         splits["stage2"],
         processor.tokenizer,
@@ -33,6 +34,7 @@ def batch_of(splits, processor, tmp_path, counts, *, seed=0):
         visual_tokens=processor.visual_tokens,
         query_turn="first",
         max_length=512,
+        apart=apart,
         seed=0,
         cache=tmp_path / "arrow",
         image_processor=processor.image_processor,
@@ -51,18 +53,19 @@ def test_a_sample_keeps_the_first_of_its_image_tokens():
     assert (shorter.input_ids, shorter.labels) == ([7, 9, 5], [-100, -100, 5])
 
 
-def test_a_batch_at_several_counts_has_the_mean_of_their_losses(build, splits, tmp_path):
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_batch_at_several_counts_has_the_mean_of_their_losses(build, splits, tmp_path, apart):
     """M3: one batch at all scales is the same as one batch for each scale."""
     model, processor = build("m3", 36)
     assert model.model.multi_modal_projector.training_counts("stage2", None) == [1, 9, 36]
-    together, _ = batch_of(splits, processor, tmp_path, lambda rng: [1, 9, 36])
-    together.pop("sample_ids")
+    together, _ = batch_of(splits, processor, tmp_path, lambda rng: [1, 9, 36], apart=apart)
+    together = model_inputs(together)
     assert together["visual_token_counts"].tolist() == [1, 9, 36]
     assert len(together["input_ids"]) == 3 * 4
     losses = []
     for count in (1, 9, 36):
-        alone, _ = batch_of(splits, processor, tmp_path, lambda rng, v=count: [v])
-        alone.pop("sample_ids")
+        alone, _ = batch_of(splits, processor, tmp_path, lambda rng, v=count: [v], apart=apart)
+        alone = model_inputs(alone)
         losses.append(model(**alone).loss)
         assert (alone["input_ids"] == model.config.image_token_index).sum() == 3 * count
     mean = torch.stack(losses).mean()

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vlmscale.methods import evaluate, formula_names, method, method_names, variant
 from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors import tokenpacker
 from vlmscale.models.projectors.base import Widths, projector_class, region_side
 
 LAYERS, TOWER = 3, 16
@@ -212,12 +213,17 @@ def test_tokenpacker_query_reads_the_central_patches_as_released():
     assert len(query_sources(1, 24, query_resize="antialias")) > 4
 
 
-def test_tokenpacker_initialisation_is_the_released_one():
+def test_tokenpacker_initialisation_is_the_released_one_scaled_from_its_width():
+    """0.02 at 1024 channels; with fewer, outputs start as large."""
     projector = make("tokenpacker", 24, 36)
     for key, module in projector.named_modules():
         if isinstance(module, torch.nn.Linear):
-            assert module.weight.std().item() == pytest.approx(0.02, rel=0.2), key
+            expected = 0.02 * (1024 / module.in_features) ** 0.5
+            assert module.weight.std().item() == pytest.approx(expected, rel=0.2), key
             assert module.bias is None or not module.bias.any()
+    wide = torch.nn.Linear(1024, 64)
+    tokenpacker._initialise(wide)
+    assert wide.weight.std().item() == pytest.approx(0.02, rel=0.05)
     fused = projector.attention.attention.in_proj_weight  # keeps Xavier-uniform
     assert fused.std().item() > 0.1
 

@@ -16,9 +16,10 @@ from vlmscale.errors import UserError
 from vlmscale.methods import method
 from vlmscale.models.checkpoint import load
 from vlmscale.settings import Recipe
+from vlmscale.training.backbones import train_llm
 from vlmscale.training.launch import launch, prepare
 from vlmscale.training.loop import last_checkpoint, locked, optimise
-from vlmscale.training.spec import StageSpec
+from vlmscale.training.spec import LlmSpec, StageSpec
 from vlmscale.training.stages import train_stage
 
 STEPS = 24
@@ -181,6 +182,39 @@ def test_each_stage_trains_what_it_should(spec, backbones, tmp_path, name, kind)
     assert record["trained_parameters"] == total + record["projector_parameters"]
 
 
+def test_the_second_moment_is_remembered_as_long_as_the_recipe_says(spec):
+    recipe = {"steps": 4, "batch_size": 4, "learning_rate": 1e-3}
+    runs = [
+        spec(name, recipe={**recipe, **beta})
+        for name, beta in {"a": {}, "b": {"adam_beta2": 0.999}, "c": {"adam_beta2": 0.9}}.items()
+    ]
+    for run in runs:
+        train_stage(run)
+    assert weights(runs[0]) == weights(runs[1])
+    assert weights(runs[0]) != weights(runs[2])
+
+
+@pytest.mark.parametrize("width", [16, 64])
+def test_a_tiny_llm_starts_from_weights_that_fit_its_width(backbones, splits, tmp_path, width):
+    recipe = {"steps": 1, "batch_size": 4, "learning_rate": 1e-9, "turns": "apart"}
+    shape = {"hidden_size": width, "layers": 1, "heads": 2, "intermediate_size": 32}
+    train_llm(
+        LlmSpec(
+            kind="llm",
+            shape={**shape, "recipe": recipe},
+            template="qa",
+            seed=0,
+            tokenizer=backbones["llm"],
+            data=splits["corpus"],
+            output=tmp_path / "llm",
+            record=tmp_path / "llm.json",
+            paths={"work": tmp_path / "work", "tensorboard": tmp_path / "tb"},
+        )
+    )
+    weight = load_file(tmp_path / "llm" / "model.safetensors")["model.embed_tokens.weight"]
+    assert weight.std().item() == pytest.approx(width**-0.5, rel=0.1)
+
+
 def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
     class Broken(torch.nn.Module):
         def __init__(self):
@@ -196,6 +230,7 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
         return {
             "x": torch.tensor([s["x"] for s in samples]),
             "sample_ids": [s["id"] for s in samples],
+            "tokens": len(samples),
         }
 
     recipe = Recipe(steps=2, batch_size=4, learning_rate=0.1)

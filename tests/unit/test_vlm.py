@@ -22,13 +22,17 @@ from vlmscale.training.stages import save_checkpoint
 CASES = [
     (name, tokens) for name in method_names() for tokens in {4, 36} & {*method(name).supported(6)}
 ]
-QUESTIONS = ["is there a red circle ?", "how many objects are there ?", "read line 1 ."]
+QUESTIONS = ["any red circle ?", "how many ?", "line 1 ?"]
 
 
 @pytest.fixture(scope="module")
 def images(splits):
     rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()[:3]
     return [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
+
+
+def model_inputs(batch):
+    return {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}
 
 
 def generate(model, processor, images, questions):
@@ -135,7 +139,7 @@ def test_placeholders_and_visual_tokens_must_agree(build, images):
 
 def test_stock_processor_call_expands_the_placeholder(build, images):
     model, processor = build("tokenpacker", 4)
-    inputs = processor(images=images[0], text="Q: <image>\nread line 1 .\nA:", return_tensors="pt")
+    inputs = processor(images=images[0], text="<image>\nline 1 ?", return_tensors="pt")
     assert (inputs["input_ids"] == model.config.image_token_index).sum() == 4
     with torch.no_grad():
         model(**inputs)
@@ -164,6 +168,7 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
             visual_tokens=4,
             query_turn="first",
             max_length=256,
+            apart=False,
             seed=0,
             cache=tmp_path / "arrow",
             features=store,
@@ -174,7 +179,7 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
             [data[i] for i in range(12)]
         )
         assert None in [data[i].image for i in range(len(data))], "no text-only sample"
-        batch.pop("sample_ids")
+        batch = model_inputs(batch)
         model.zero_grad()
         loss = model(**batch).loss
         loss.backward()

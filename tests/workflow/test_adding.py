@@ -42,5 +42,5 @@ def test_the_page_adds_a_projector(copy):
     assert done.returncode == 0, done.stdout[-3000:]
     errors = pd.read_parquet(copy.path / "results/smoke/errors.parquet")
     mine = errors[errors["cell"] == cell]
-    assert len(mine) == 8  # six benchmarks, two families
+    assert len(mine) == 12  # ten benchmarks, two families
     assert copy.planned() == {}

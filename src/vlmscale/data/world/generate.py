@@ -147,7 +147,7 @@ def generate(
 def _turns(pairs: Iterable[Turn], opening: str) -> list[dict[str, str]]:
     """The LLaVA form of a conversation; `opening` stands before the first question."""
     turns = []
-    for i, (question, answer) in enumerate(pairs):
+    for i, (question, answer) in enumerate(pairs):  # noqa: F402
         turns.append({"from": "human", "value": (opening if i == 0 else "") + question})
         turns.append({"from": "gpt", "value": answer})
     return turns

@@ -68,7 +68,7 @@ class Page:
 
 
 def draw_number(low: int, high: int, difficulty: float, rng: np.random.Generator) -> int:
-    """low to high: `low` at difficulty 0, `high` at 1, all alike at one half."""
+    """From low to high: `low` at difficulty 0, `high` at 1, all alike at one half."""
     steps = np.arange(high - low + 1)
     weights = difficulty**steps * (1 - difficulty) ** (high - low - steps)
     return low + int(rng.choice(steps, p=weights / weights.sum()))
