@@ -205,6 +205,13 @@ class Study(Frozen):
                 raise ValueError(
                     f"exclude.{i}.llm: {rule.llm!r} is not under llms: {', '.join(self.llms)}"
                 )
+        for name in used:
+            options = self.variant(name).options
+            if self.stage2.turns == "apart" and options.get("count") == "adaptive":
+                raise ValueError(
+                    f"methods.{name}: count: adaptive hides tokens from all turns alike, which needs "
+                    "stage2.turns: joined"
+                )
         if "tower" in self.llms or "tokenizer" in self.llms:
             raise ValueError("llms: tower and tokenizer are taken as names of backbones")
         if self.tower.hidden_size % 8:

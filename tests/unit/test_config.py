@@ -120,6 +120,10 @@ def test_schema_file_is_current():
         ),
         (lambda r: r["grid"][0].update(budgets=[]), ["grid.0.budgets", "at least 1"]),
         (
+            lambda r: r["methods"]["prumerge_tuned"].update(count="adaptive"),
+            ["methods.prumerge_tuned", "stage2.turns: joined"],
+        ),
+        (
             lambda r: r.update(exclude=[{"budget": "shrot"}], budgets={"short": {"steps": 9}}),
             ["exclude.0.budget", "'shrot'", "There are: full, short."],
         ),
