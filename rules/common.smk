@@ -32,6 +32,7 @@ except UserError as error:
 TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
+PUBLISHED = "results/published"  # what the paper's released scores give
 # Folder -> (split, sample). Each seed trains on a sample of its own from the same world.
 SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
     f"{stage}_s{run.seed}": (stage, run.seed)

@@ -7,7 +7,11 @@ FIGURES = expand(
     family=FAMILIES,
     name=LAW_FIGURES,
     suffix=["pdf", "png"],
-) + [f"{OUT}/figures/paired.pdf", f"{OUT}/figures/paired.png"]
+) + expand(
+    f"{OUT}/figures/{{name}}.{{suffix}}",
+    name=["paired", "side_by_side"],
+    suffix=["pdf", "png"],
+)
 
 
 rule paired_figure:
@@ -31,6 +35,34 @@ rule paired_figure:
         code=code_of("paired_figure.py", packages=("matplotlib", "pandas", "seaborn")),
     script:
         "../workflow/scripts/paired_figure.py"
+
+
+rule side_by_side_figure:
+    input:
+        laws=f"{OUT}/laws.parquet",
+        intervals=f"{OUT}/intervals.parquet",
+        released_laws=f"{PUBLISHED}/laws.parquet",
+        released_intervals=f"{PUBLISHED}/intervals.parquet",
+    output:
+        pdf=f"{OUT}/figures/side_by_side.pdf",
+        png=report(
+            f"{OUT}/figures/side_by_side.png",
+            caption="../workflow/report/side_by_side.rst",
+            category="Figures",
+            labels={"law": "", "family": "all", "figure": "side_by_side"},
+        ),
+    log:
+        f"{OUT}/logs/figures/side_by_side.log",
+    benchmark:
+        f"{OUT}/benchmarks/figures/side_by_side.tsv"
+    localrule: True
+    params:
+        title=STUDY.study,
+        code=code_of(
+            "side_by_side_figure.py", packages=("matplotlib", "pandas", "seaborn")
+        ),
+    script:
+        "../workflow/scripts/side_by_side_figure.py"
 
 
 rule figures:

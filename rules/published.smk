@@ -1,5 +1,4 @@
 # The paper's released numbers through the same fit, figures and tables. Needs no torch and no training.
-PUBLISHED = "results/published"
 PUBLISHED_SERIES = {"published": Selection(("tokenpacker",))}
 with open("resources/published/readings.csv") as file:
     READINGS = {

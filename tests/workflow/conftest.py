@@ -82,7 +82,8 @@ def copy(smoke, tmp_path):
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, target)
-    shutil.copytree(ROOT / "results/smoke", tmp_path / "results/smoke")
+    for name in ("smoke", "published"):  # a study is drawn beside the published laws
+        shutil.copytree(ROOT / "results" / name, tmp_path / "results" / name)
     (tmp_path / ".snakemake").mkdir()
     shutil.copytree(ROOT / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
     return Tree(tmp_path)

@@ -17,6 +17,7 @@ JOINT = {
     "figures",
     "fit",
     "paired_figure",
+    "side_by_side_figure",
     "tables",
     "verdicts",
     "write_cells",

@@ -6,9 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from vlmscale.figures.style import DARK, use_house_style
-
-_ROW = 0.24  # inches
+from vlmscale.figures.style import DARK, ROW, draw_filled_or_open, use_house_style
 
 
 def draw(paired: pd.DataFrame, *, title: str) -> Figure:
@@ -29,27 +27,21 @@ def draw(paired: pd.DataFrame, *, title: str) -> Figure:
     figure, axes = plt.subplots(
         1,
         max(len(families), 1),
-        figsize=(2.6 + 2.4 * max(len(families), 1), 1.2 + _ROW * max(len(rows), 2)),
+        figsize=(2.6 + 2.4 * max(len(families), 1), 1.2 + ROW * max(len(rows), 2)),
         sharey=True,
         squeeze=False,
     )
     colours = sns.color_palette("colorblind")
     for ax, family, colour in zip(axes[0], families, colours, strict=False):
         shown = rows.merge(means[means["family"] == family], on=axes_of_row, how="left")
-        places = np.arange(len(shown))
         percent = shown[["difference", "low", "high"]] * 100
         spread = np.abs(percent[["low", "high"]].sub(percent["difference"], axis=0)).T
-        ax.errorbar(percent["difference"], places, xerr=spread, fmt="none", ecolor=colour, lw=1)
-        sure = shown["p_holm"] < 0.05
-        for which, face in ((sure, colour), (~sure, "white")):
-            ax.plot(
-                percent["difference"][which],
-                places[which],
-                "o",
-                mfc=face,
-                mec=colour,
-                ms=5,
-            )
+        ax.errorbar(
+            percent["difference"], shown.index, xerr=spread, fmt="none", ecolor=colour, lw=1
+        )
+        draw_filled_or_open(
+            ax, percent["difference"], shown.index.to_series(), shown["p_holm"] < 0.05, colour
+        )
         ax.axvline(0, color=DARK, lw=1)
         ax.set_title(family, loc="left")
         ax.set_xlabel("difference of score,\npercent points")

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vlmscale.provenance import atomic_path
@@ -12,6 +14,7 @@ mpl.use("Agg")
 # One marker for each token count, one colour for each LLM.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 DARK, GREY = "0.15", "0.5"  # what belongs to no LLM
+ROW = 0.24  # inches a row takes, in a figure of rows
 _DPI = 150  # of bitmaps, and of clouds of points within the vector file
 
 
@@ -30,6 +33,18 @@ def use_house_style() -> None:
             "svg.hashsalt": "vlmscale",
         },
     )
+
+
+def draw_filled_or_open(
+    ax: Axes,
+    x: "pd.Series[float]",
+    y: "pd.Series[int]",
+    filled: "pd.Series[bool]",
+    colour: str | tuple[float, float, float],
+) -> None:
+    """Points of one colour, of which those not `filled` are white within."""
+    for which, face in ((filled, colour), (~filled, "white")):
+        ax.plot(x[which], y[which], "o", mfc=face, mec=colour, ms=5)
 
 
 def save(figure: Figure, pdf: Path, png: Path) -> None:
