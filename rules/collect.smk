@@ -193,9 +193,7 @@ rule reference:
             name: f"{OUT}/{name}.parquet"
             for name in ("errors", "laws", "intervals", "verdicts")
         },
-        stage1=expand(
-            f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]
-        ),
+        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
         stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         **{name: f"{OUT}/reference/{name}.csv" for name in REFERENCE},
