@@ -19,7 +19,7 @@ setup: .venv/complete ## the environment: .venv from the pinned lock
 	touch $@
 
 run: setup ## the default study (config/mini.yaml) with its summary, and the paper's released numbers
-	$(SNAKEMAKE) all published --logger rich
+	$(SNAKEMAKE) all published --logger vlmscale
 	@$(BIN)/vlmscale summary results/mini
 
 smoke: setup ## the CI study: every rule, in minutes
