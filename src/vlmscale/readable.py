@@ -85,7 +85,7 @@ def variants_for_people(variants: pd.DataFrame) -> pd.DataFrame:
             "A": variants["amplitude"].map(_fixed(4)),
             "α": variants["alpha"].map(_fixed(4)),
             "β": variants["beta"].map(_fixed(4)),
-            "α/β": variants["ratio"].map(_fixed(2)),
+            "α/β": variants["ratio"].map(_ratio),
             "D": _floors(variants),
             "SSE": variants["sse"].map("{:.3e}".format),
             "points": variants["points"].astype(str),
@@ -242,6 +242,11 @@ def _with_interval(value: float, found: "pd.Series[Any] | pd.DataFrame", digits:
 
 def _fixed(digits: int) -> Callable[[float], str]:
     return lambda value: "" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _ratio(value: float) -> str:
+    """Where β is nearly 0 the ratio's digits say nothing."""
+    return "> 10000" if 1e4 < value < np.inf else _fixed(2)(value)
 
 
 def _floors(laws: pd.DataFrame) -> list[str]:

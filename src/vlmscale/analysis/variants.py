@@ -33,7 +33,7 @@ def variants(points: pd.DataFrame) -> pd.DataFrame:
         if column in points and not points[column].equals(points["n_params_b"]):
             rows[f"N: {axis}"] = (fit_power_law, points.assign(n_params_b=points[column]))
     for n in sorted(points["n_params_b"].unique()):
-        rows[f"without {n:g}B"] = (fit_power_law, points[points["n_params_b"] != n])
+        rows[f"without {_size(n)}"] = (fit_power_law, points[points["n_params_b"] != n])
     several = points[points["visual_tokens"] > 1]
     if len(several) < len(points):
         rows["without V = 1"] = (fit_power_law, several)
@@ -44,6 +44,14 @@ def variants(points: pd.DataFrame) -> pd.DataFrame:
         if len(used) >= 4:
             table.append({"variant": name, **numbers(fit(used))})
     return pd.DataFrame(table)
+
+
+def _size(n_params_b: float) -> str:
+    """A number of parameters for people, three digits."""
+    for unit, name in ((1.0, "B"), (1e-3, "M"), (1e-6, "K")):
+        if n_params_b >= 0.1 * unit:
+            return f"{n_params_b / unit:.3g}{name}"
+    return f"{n_params_b * 1e9:.0f}"
 
 
 def _logs(points: pd.DataFrame) -> PowerLaw:

@@ -97,12 +97,19 @@ def _show_verdicts(console: Console, verdicts: pd.DataFrame) -> None:
     width = max(map(len, about))
     for (name, hypothesis), mine in verdicts.groupby(["id", "hypothesis"], sort=False):
         console.print(f"\n{name} {hypothesis}")
-        for row in mine.to_dict("records"):
-            mark, colour = _MARKS[row["verdict"]]
-            untested = row["verdict"] == "not tested"
-            result = row["note"] if untested else _value(row["value"], row["low"], row["high"])
-            verdict = (f"  {mark} {row['verdict']:<12}", colour)
-            console.print(Text.assemble(verdict, f"  {row['about']:<{width}}  {result}"))
+        untested = mine["verdict"] == "not tested"
+        for row in mine[~untested].to_dict("records"):
+            result = _value(row["value"], row["low"], row["high"])
+            _show_verdict(console, row["verdict"], f"{row['about']:<{width}}  {result}")
+        # One line for each reason: a small study leaves many open.
+        for why, rows in mine[untested].groupby("note", sort=False):
+            where = rows["about"].iloc[0] if len(rows) == 1 else f"{len(rows)} cases"
+            _show_verdict(console, "not tested", f"{where:<{width}}  {why}")
+
+
+def _show_verdict(console: Console, verdict: str, words: str) -> None:
+    mark, colour = _MARKS[verdict]
+    console.print(Text.assemble((f"  {mark} {verdict:<12}", colour), f"  {words}"))
 
 
 def _show_sanity(console: Console, sanity: Mapping[str, Any]) -> None:
