@@ -33,6 +33,17 @@ def test_every_config_is_valid_and_named_after_its_study(path):
     assert load_study(path).study == path.stem
 
 
+def test_the_two_tiers_of_the_miniature_differ_in_their_cells_only():
+    mini, full = (
+        load_study(ROOT / f"config/{name}.yaml").model_dump() for name in ("mini", "mini-full")
+    )
+    for study in (mini, full):
+        for key in ("study", "grid"):
+            del study[key]
+        del study["laws"]["series"]
+    assert mini == full
+
+
 def test_schema_file_is_current():
     assert (ROOT / "config/schema.json").read_text() == config.schema(), "run `make schema`"
 
