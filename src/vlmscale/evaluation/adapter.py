@@ -99,10 +99,9 @@ class VlmScale(lmms):
                 )
             images.append(visuals[0] if visuals else None)
             questions.append(context.replace(IMAGE_TOKEN, "").strip())
-        inputs = self.processor.ask(images, questions)
-        if self.features is not None and "pixel_values" in inputs:
-            del inputs["pixel_values"]
-            keys = [image_key(image) for image in images if image is not None]
+        inputs = self.processor.ask(images, questions, pixels=self.features is None)
+        keys = [image_key(image) for image in images if image is not None]
+        if self.features is not None and keys:
             inputs["vision_features"] = torch.stack([self.features.get(key) for key in keys])
         settings = dict(requests[0].args[1])
         until = settings.get("until") or []

@@ -59,6 +59,8 @@ def evaluate(
     latter was trained otherwise, or when lmms-eval lost a question.
     """
     files = {file.stem: file for file in shard_files(data, checksum=True)}
+    # Questions are short, and a job has the threads that it was given.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     model = VlmScale(checkpoint, batch_size=batch_size, features=features)
     config = model.model.config

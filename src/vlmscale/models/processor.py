@@ -31,8 +31,11 @@ class VlmProcessor(LlavaProcessor):
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         return str(self.image_token) * self.visual_tokens
 
-    def ask(self, images: list[Any], questions: list[str]) -> BatchFeature:
-        """Inputs of generate() for one image (or None) and one question each.
+    def ask(
+        self, images: list[Any], questions: list[str], *, pixels: bool = True
+    ) -> BatchFeature:
+        """Inputs of generate() for one image (or None) and one question each; without `pixels` the caller
+        adds stored features in their place.
 
         input_ids, attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) when there is an
         image; question_input_ids, question_attention_mask (i, q) when the method reads the question.
@@ -57,7 +60,7 @@ class VlmProcessor(LlavaProcessor):
             side="left",
         )
         inputs.pop("labels")
-        if given:
+        if given and pixels:
             inputs["pixel_values"] = self.image_processor(given, return_tensors="pt")[
                 "pixel_values"
             ]
