@@ -7,9 +7,9 @@ from .conftest import ROOT
 
 REFERENCE = ROOT / "resources/reference/mini"
 CELL = "d20__tokenpacker__v1__s0__short"
-# Twice the largest difference that another seed made to a benchmark of this cell (see the README there). The
-# same processor gives the same bytes; another one rounds differently, which is as another seed.
-NOISE = 0.15
+# Three standard deviations of what another seed changes in a family's mean (see the README there). The same kind
+# of processor gives the same bytes; another one rounds differently, which is as another seed.
+NOISE = {"reasoning": 0.10, "ocr": 0.20}
 
 
 def test_the_reference_is_of_the_whole_default_study(empty):
@@ -26,8 +26,12 @@ def test_a_cell_scores_as_its_reference(empty):
     file = f"results/mini/cells/{CELL}/scores.parquet"
     done = empty.snakemake(file, config=None, timeout=900)
     assert done.returncode == 0, done.stdout[-5000:]
-    found = pd.read_parquet(empty.path / file).set_index("benchmark")["score"]
+    found = pd.read_parquet(empty.path / file)
     kept = pd.read_csv(REFERENCE / "scores.csv")
-    kept = kept[kept["cell"] == CELL].set_index("benchmark")["score"]
-    assert set(found.index) == set(kept.index)
-    assert (found - kept).abs().max() <= NOISE, pd.DataFrame({"found": found, "kept": kept})
+    kept = kept[kept["cell"] == CELL]
+    assert set(found["benchmark"]) == set(kept["benchmark"])
+    means = pd.DataFrame(
+        {n: t.groupby("family")["score"].mean() for n, t in (("found", found), ("kept", kept))}
+    )
+    missed = (means["found"] - means["kept"]).abs()
+    assert (missed <= pd.Series(NOISE)).all(), means
