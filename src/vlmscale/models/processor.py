@@ -31,9 +31,7 @@ class VlmProcessor(LlavaProcessor):
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         return str(self.image_token) * self.visual_tokens
 
-    def ask(
-        self, images: list[Any], questions: list[str], *, pixels: bool = True
-    ) -> BatchFeature:
+    def ask(self, images: list[Any], questions: list[str], *, pixels: bool = True) -> BatchFeature:
         """Inputs of generate() for one image (or None) and one question each; without `pixels` the caller
         adds stored features in their place.
 
