@@ -22,6 +22,20 @@ COPIED = (
     "src",
 )
 
+# Rules that a change of any cell runs again; a change of the grid also runs write_cells.
+JOINT = {
+    "all",
+    "audit",
+    "collect",
+    "compare",
+    "figures",
+    "fit",
+    "paired_figure",
+    "side_by_side_figure",
+    "tables",
+    "verdicts",
+}
+
 
 @dataclass(frozen=True)
 class Tree:

@@ -5,20 +5,10 @@ import os
 import pandas as pd
 import pytest
 
+from .conftest import JOINT
+
 pytestmark = pytest.mark.smoke
 
-JOINT = {
-    "all",
-    "audit",
-    "collect",
-    "compare",
-    "figures",
-    "fit",
-    "paired_figure",
-    "side_by_side_figure",
-    "tables",
-    "verdicts",
-}
 PROJECTORS = "src/vlmscale/models/projectors"
 
 
