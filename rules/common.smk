@@ -69,7 +69,7 @@ def evaluation_fingerprint(cell):
     tasks = Path("src/vlmscale/evaluation/tasks")
     methods = {CELLS[cell].method, RUNS[CELLS[cell].run].method}
     return fingerprint(
-        sorted(map(projector_module, methods)),
+        ["vlmscale.evaluation.run", *sorted(map(projector_module, methods))],
         scripts=[SCRIPTS / "evaluate_cell.py", *tasks.glob("*.py")],
         files=tasks.glob("*.yaml"),
         packages=EVALUATION_STACK,
@@ -116,6 +116,18 @@ def stage_spec(kind):
         }
 
     return spec
+
+
+def evaluation_spec(wildcards):
+    """What decides the answers of a cell, and nothing else: only this asks again."""
+    cell = CELLS[wildcards.cell]
+    return {
+        "cell": asdict(cell),
+        "trained": setting(RUNS[cell.run]),
+        "evaluated": setting(cell),
+        "batch_size": STUDY.evaluation.batch_size,
+        "fingerprint": evaluation_fingerprint(cell.cell),
+    }
 
 
 def llm_of(kind):
