@@ -16,11 +16,11 @@ include: "rules/published.smk"
 
 
 wildcard_constraints:
-    sample="|".join(SAMPLES),
-    llm="|".join(STUDY.llms),
-    run="|".join({**TRAININGS["stage1"], **TRAININGS["stage2"]}),
-    cell="|".join(CELLS),
-    series="|".join(LAWS),
+    sample=one_of(SAMPLES),
+    llm=one_of(STUDY.llms),
+    run=one_of({**TRAININGS["stage1"], **TRAININGS["stage2"]}),
+    cell=one_of(CELLS),
+    series=one_of(LAWS),
     family="reasoning|ocr",
 
 

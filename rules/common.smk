@@ -1,5 +1,6 @@
 # The study, its cells and runs, and small look-ups. Anything that can be tested lives in src/vlmscale.
 import csv
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -44,6 +45,11 @@ EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 
 
 SCRIPTS = Path("workflow/scripts")
+
+
+def one_of(names):
+    """The pattern of a wildcard that is one of `names`, dots and all."""
+    return "|".join(map(re.escape, names))
 
 
 def code_of(script, *modules, packages=("numpy", "pandas", "pyarrow", "scipy")):

@@ -142,6 +142,8 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
+        if self.study == "published":
+            raise ValueError("study: results/published holds the paper's released numbers")
         self._check_budgets()
         if self.world.image_size % self.tower.patch_size:
             raise ValueError(
