@@ -1,0 +1,366 @@
+"""Downloads that go on where they stopped, and files that are whole or not there.
+
+A file is written beside its place as `.part` and moved there after its size, checksum and structure are
+right; a `.json` beside it keeps what it was found to be. Where no checksum is known beforehand the
+first download is trusted and later ones must equal it.
+
+huggingface_hub resolves addresses on the hub (revision, checksum, token); its own download starts a
+file anew after a killed process, so the bytes come by the same way as all others.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.utils import build_hf_headers
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from vlmscale.data.llava.sources import RECORDS, Source
+from vlmscale.errors import UserError
+from vlmscale.provenance import read_json, write_json
+
+_TRIES = 5  # in a row without a single new byte, then the next address
+_PAUSE = 2.0  # seconds before the second try; doubled before each further one
+_HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Count = Callable[[int, int | None], None]  # bytes there are, bytes there will be
+
+
+class Unusable(Exception):
+    """An address does not give the file, or none does; the message says why."""
+
+
+class _Stopped(Exception):
+    """Another download failed in a way that ends them all."""
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """Where a file is: `sha256` and `revision` if the hub has told them."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+    revision: str | None = None
+
+
+def record_of(file: Path) -> dict[str, Any] | None:
+    """What is known of a whole file: url, sha256, bytes, revision, checked_by; None before the first
+    download.
+    """
+    record = _record(file)
+    return read_json(record) if record.exists() else None
+
+
+def is_whole(source: Source, folder: Path) -> bool:
+    """Whether the file is there as it was when it was checked."""
+    file, record = folder / source.file, record_of(folder / source.file)
+    return (
+        record is not None
+        and file.exists()
+        and file.stat().st_size == record["bytes"]
+        and source.sha256 in (None, record["sha256"])
+    )
+
+
+def bytes_to_come(source: Source, folder: Path) -> float:
+    """About how much of a file is still to be downloaded."""
+    if is_whole(source, folder):
+        return 0.0
+    return max(0.0, source.gigabytes * 1e9 - _size(_beside(folder / source.file, ".part")))
+
+
+def fetch_all(
+    sources: Sequence[Source],
+    folder: Path,
+    *,
+    mirrors: Sequence[str] = (),
+    at_once: int = 4,
+    timeout: float = 60.0,
+) -> dict[Source, str]:
+    """Have every file of `sources` whole below `folder`; what could not be had, with the reasons.
+
+    `mirrors` are addresses of folders laid out like `folder`, tried first. `timeout` is in seconds, for a
+    connection and for the next bytes. Raises UserError when the disk is full.
+    """
+    failed, stop = {}, threading.Event()
+
+    def one(source: Source, task: TaskID) -> str | None:
+        def count(done: int, total: int | None) -> None:
+            if stop.is_set():
+                raise _Stopped
+            progress.update(task, completed=done, total=total)
+
+        try:
+            fetch(source, folder, mirrors, timeout, count)
+        except Unusable as reasons:
+            return str(reasons)
+        return None
+
+    with _progress() as progress, ThreadPoolExecutor(at_once) as pool:
+        jobs = {
+            pool.submit(one, source, progress.add_task(source.file, total=source.bytes)): source
+            for source in sources
+        }
+        try:
+            for job in as_completed(jobs):
+                reasons = job.result()
+                if reasons is not None:
+                    failed[jobs[job]] = reasons
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failed
+
+
+def fetch(
+    source: Source,
+    folder: Path,
+    mirrors: Sequence[str] = (),
+    timeout: float = 60.0,
+    count: Count = lambda done, total: None,
+) -> Path:
+    """The file of `source`, downloaded if need be. See `fetch_all`; raises Unusable with the reasons."""
+    file = folder / source.file
+    if is_whole(source, folder):
+        return file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        return _accept_own(source, file)
+    part, reasons = _beside(file, ".part"), []
+    with _alone(part):
+        if is_whole(source, folder):
+            return file  # another process has just brought it
+        for url in (*(f"{base.rstrip('/')}/{source.file}" for base in mirrors), *source.urls):
+            try:
+                remote = _resolve(url, timeout)
+                _download(remote, part, timeout, count)
+                _settle(part, file, source, remote)
+            except Unusable as reason:
+                reasons.append(f"{url}: {reason}")
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise UserError(_full(part)) from None
+                raise
+            else:
+                return file
+    raise Unusable("; ".join(reasons))
+
+
+def _resolve(url: str, timeout: float) -> _Remote:
+    """The plain address of `url`; for the hub pinned to one commit, with the checksum it promises."""
+    hub = _HUB.fullmatch(url)
+    if hub is None:
+        return _Remote(url)
+    endpoint = os.environ.get("HF_ENDPOINT")
+
+    def address(revision: str) -> str:
+        return hf_hub_url(
+            hub["repo"], hub["path"], repo_type="dataset", revision=revision, endpoint=endpoint
+        )
+
+    try:
+        found = get_hf_file_metadata(address(hub["revision"]), timeout=timeout, endpoint=endpoint)
+    except (httpx2.HTTPError, EntryNotFoundError, ConnectionError) as error:
+        raise Unusable(_first_line(error)) from None
+    # The hub's tag of a large file is the SHA-256 of its content; that of a small one is git's own.
+    promised = found.etag if found.etag and _SHA256.fullmatch(found.etag) else None
+    commit = found.commit_hash or hub["revision"]
+    return _Remote(address(commit), build_hf_headers(), promised, commit)
+
+
+def _download(remote: _Remote, part: Path, timeout: float, count: Count) -> None:
+    """Bring `part` to its full length, over as many connections as it takes."""
+    failures = 0
+    with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
+        while True:
+            before = _size(part)
+            try:
+                return _continue(client, remote, part, count)
+            except httpx2.HTTPStatusError as error:
+                code = error.response.status_code
+                if code < 500 and code not in (408, 416, 429):
+                    raise Unusable(f"the server answers {code}") from None
+                reason = f"the server answers {code}"
+            except httpx2.TimeoutException:
+                reason = f"nothing came for {timeout:g} s"
+            except httpx2.HTTPError as error:
+                reason = f"the connection broke ({_first_line(error)})"
+            failures = failures + 1 if _size(part) <= before else 1
+            if failures >= _TRIES:
+                raise Unusable(f"{reason}, {failures} times without a new byte")
+            time.sleep(_PAUSE * 2 ** (failures - 1))
+
+
+def _continue(client: httpx2.Client, remote: _Remote, part: Path, count: Count) -> None:
+    """One connection. The server is asked for the rest only of a file that it has not changed since."""
+    state_file = _beside(part, ".json")
+    state = read_json(state_file) if state_file.exists() else {}
+    have = _size(part) if state.get("url") == remote.url and state.get("validator") else 0
+    headers = {**remote.headers, "Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": state["validator"]}
+    with client.stream("GET", remote.url, headers=headers) as answer:
+        if answer.status_code == 416:
+            if answer.headers.get("Content-Range") == f"bytes */{have}":
+                return  # all of it was there
+            _discard(part)  # the server has another file by now: from the start
+        answer.raise_for_status()
+        if answer.status_code == 206:
+            if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                raise Unusable("the server sends another part than the one asked for")
+        else:
+            have = 0
+            write_json(state_file, {"url": remote.url, "validator": _validator(answer)})
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with part.open("ab" if have else "wb") as file:
+            for chunk in answer.iter_raw():
+                file.write(chunk)
+                have += len(chunk)
+                count(have, total)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _validator(answer: httpx2.Response) -> str | None:
+    """What tells this version of a file from others: a strong entity tag, else the date."""
+    tag = answer.headers.get("ETag")
+    if tag is None or tag.startswith("W/"):
+        return answer.headers.get("Last-Modified")
+    return str(tag)
+
+
+def _settle(part: Path, file: Path, source: Source, remote: _Remote) -> None:
+    """Move a download into its place if it is what it should be; throw it away if not."""
+    try:
+        record = _checked(part, file, source, remote.sha256)
+    except Unusable:
+        _discard(part)
+        raise
+    write_json(_record(file), {**record, "url": remote.url, "revision": remote.revision})
+    part.replace(file)
+    _beside(part, ".json").unlink(missing_ok=True)
+
+
+def _accept_own(source: Source, file: Path) -> Path:
+    """A file that somebody put there: taken if it is what a download would have to be."""
+    try:
+        record = _checked(file, file, source, None)
+    except Unusable as reason:
+        raise UserError(f"{file} cannot be used: {reason}. Remove or replace it.") from None
+    write_json(_record(file), {**record, "url": None, "revision": None})
+    return file
+
+
+def _checked(content: Path, file: Path, source: Source, promised: str | None) -> dict[str, Any]:
+    """Size and checksum of `content`, which is to be `file`. Raises Unusable if they are wrong."""
+    size = content.stat().st_size
+    if source.bytes not in (None, size):
+        raise Unusable(f"it has {size:,} bytes instead of {source.bytes:,}")
+    with content.open("rb") as handle:
+        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    earlier = record_of(file) or {}
+    expected = {
+        "resources/datasets.csv": source.sha256,
+        "the hub": promised,
+        f"{_record(file)}, written at the first download": earlier.get("sha256"),
+    }
+    for whose, checksum in expected.items():
+        if checksum not in (None, sha256):
+            raise Unusable(f"its SHA-256 is {sha256}, not {checksum} as in {whose}")
+    if not _has_its_structure(content, source):
+        raise Unusable("it is no zip archive" if source.holds != RECORDS else "it is no JSON list")
+    by = next((whose for whose, checksum in expected.items() if checksum), "first use")
+    return {"sha256": sha256, "bytes": size, "checked_by": by}
+
+
+def _has_its_structure(content: Path, source: Source) -> bool:
+    """Whether it begins and ends as its kind does: an error page does not."""
+    if source.holds != RECORDS:
+        return zipfile.is_zipfile(content)
+    with content.open("rb") as file:
+        begins = file.read(64).lstrip()[:1]
+        file.seek(max(0, content.stat().st_size - 64))
+        return begins == b"[" and file.read().rstrip()[-1:] == b"]"
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Keep a second process from writing the same file."""
+    lock = _beside(part, ".lock")
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{part} is being written by another process. Wait for it.") from None
+        except OSError:
+            pass  # some cluster file systems have no locks: then nobody is kept off
+        yield
+
+
+def _full(part: Path) -> str:
+    return (
+        f"The disk of {part.parent} is full: {part.name} has {_size(part):,} bytes so far. "
+        "Make room and run again: the download goes on from there."
+    )
+
+
+def _progress() -> Progress:
+    """Bars on a terminal; nothing in a log."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _record(file: Path) -> Path:
+    return _beside(file, ".json")
+
+
+def _beside(file: Path, suffix: str) -> Path:
+    return file.with_name(file.name + suffix)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _beside(part, ".json").unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
