@@ -18,7 +18,6 @@ from vlmscale.errors import UserError
 MOST_FILES = 2_000_000  # in one archive; the largest of ours has 558,128
 MOST_BYTES = 64 * 2**20  # of one image
 _MOST_GROWTH = 20  # times an archive's own size; images are compressed already
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # mark, ..., lengths of name and of what follows it
 
 
@@ -35,7 +34,7 @@ class Member:
     packed: int
     size: int
     crc: int
-    deflated: bool
+    method: int  # of zipfile's
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -43,6 +42,8 @@ class Member:
 
     def read(self) -> bytes:
         """Its content. Raises Unreadable if that is not what the archive's table announces."""
+        if self.size > MOST_BYTES:
+            raise Unreadable(f"too large ({self.size:,} bytes)")
         with self.archive.open("rb") as file:
             file.seek(self.offset)
             header = file.read(_LOCAL_HEADER.size)
@@ -51,7 +52,7 @@ class Member:
             _, name, extra = _LOCAL_HEADER.unpack(header)
             file.seek(name + extra, 1)
             content = file.read(self.packed)
-        if self.deflated:
+        if self.method == zipfile.ZIP_DEFLATED:
             try:
                 # One byte more than announced is enough to see that there is more.
                 content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, self.size + 1)
@@ -75,6 +76,8 @@ class Loose:
         return self.size, self.changed
 
     def read(self) -> bytes:
+        if self.size > MOST_BYTES:
+            raise Unreadable(f"too large ({self.size:,} bytes)")
         try:
             return self.file.read_bytes()
         except OSError as error:
@@ -124,7 +127,7 @@ def find_members(archive: Path, folder: str, paths: Collection[str]) -> dict[str
                 packed=info.compress_size,
                 size=info.file_size,
                 crc=info.CRC,
-                deflated=info.compress_type == zipfile.ZIP_DEFLATED,
+                method=info.compress_type,
             )
     return found
 
@@ -143,12 +146,13 @@ def _contents(archive: Path) -> list[zipfile.ZipInfo]:
         raise UserError(
             f"{archive} is damaged ({error}). Delete it and run again: it is downloaded anew."
         ) from None
-    reasons = (reason for info in contents if (reason := _objection(info)))
-    reason = next(reasons, None)
+    objections = (reason for info in contents if (reason := _objection(info)))
     if len(contents) > MOST_FILES:
-        reason = f"{len(contents):,} files, more than {MOST_FILES:,}"
-    if sum(info.file_size for info in contents) > _MOST_GROWTH * archive.stat().st_size:
+        reason: str | None = f"{len(contents):,} files, more than {MOST_FILES:,}"
+    elif sum(info.file_size for info in contents) > _MOST_GROWTH * archive.stat().st_size:
         reason = f"files that unpack to more than {_MOST_GROWTH} times its own size"
+    else:
+        reason = next(objections, None)
     if reason is not None:
         raise UserError(
             f"{archive} holds {reason}: it is not the archive it should be. Delete it and run again, "
@@ -164,8 +168,4 @@ def _objection(info: zipfile.ZipInfo) -> str | None:
         return f"a path that leads outside, {info.filename!r}"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return f"a link or device, {info.filename!r}"
-    if info.file_size > MOST_BYTES:
-        return f"a file of {info.file_size:,} bytes, {info.filename!r}"
-    if info.flag_bits & 1 or info.compress_type not in _METHODS:
-        return f"a file that is encrypted or packed in an unknown way, {info.filename!r}"
     return None

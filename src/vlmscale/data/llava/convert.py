@@ -4,12 +4,14 @@ A part is one shard with its own manifest, written whole or not at all. Its name
 made from, so a part left by a killed run is taken up again only if it would be made the same.
 """
 
+import errno
 import hashlib
 import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +24,7 @@ from vlmscale.data.llava.archives import Stored, Unreadable
 from vlmscale.data.llava.pictures import picture
 from vlmscale.data.llava.records import Unfit, conversation, image_path
 from vlmscale.data.shards import SAMPLE, write_split
+from vlmscale.errors import UserError
 from vlmscale.fingerprint import fingerprint
 from vlmscale.provenance import atomic_path, read_json, write_json
 
@@ -102,9 +105,19 @@ def convert_all(
                 running[pool.submit(convert_part, part, folder)] = part
                 collect(2 * workers)  # no more are held in memory
             collect(0)
-        except BaseException:
+        except BrokenProcessPool:
+            raise UserError(
+                "A process was killed while it converted, most likely because the memory was full. Run "
+                "again with fewer processes: what is done is kept."
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"The disk of {folder} is full. Make room and run again: what is done is kept."
+            ) from None
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
     return [finished[number] for number in sorted(finished)]
 
 
