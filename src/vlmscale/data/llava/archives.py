@@ -146,17 +146,16 @@ def _contents(archive: Path) -> list[zipfile.ZipInfo]:
         raise UserError(
             f"{archive} is damaged ({error}). Delete it and run again: it is downloaded anew."
         ) from None
-    objections = (reason for info in contents if (reason := _objection(info)))
     if len(contents) > MOST_FILES:
-        reason: str | None = f"{len(contents):,} files, more than {MOST_FILES:,}"
+        objections = [f"{len(contents):,} files, more than {MOST_FILES:,}"]
     elif sum(info.file_size for info in contents) > _MOST_GROWTH * archive.stat().st_size:
-        reason = f"files that unpack to more than {_MOST_GROWTH} times its own size"
+        objections = [f"files that unpack to more than {_MOST_GROWTH} times its own size"]
     else:
-        reason = next(objections, None)
-    if reason is not None:
+        objections = [objection for info in contents if (objection := _objection(info))]
+    if objections:
         raise UserError(
-            f"{archive} holds {reason}: it is not the archive it should be. Delete it and run again, "
-            "from another mirror if it comes back."
+            f"{archive} holds {objections[0]}: it is not the archive it should be. "
+            "Delete it and run again, from another mirror if it comes back."
         )
     return contents
 

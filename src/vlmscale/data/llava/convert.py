@@ -30,7 +30,7 @@ from vlmscale.provenance import atomic_path, read_json, write_json
 
 # Bounds of a shard, which is also what a process holds in memory, some three times over.
 _ROWS = 2048
-_BYTES = 256 * 2**20
+_BYTES = 128 * 2**20
 
 _IMAGES = pa.schema(
     {
