@@ -184,6 +184,24 @@ def test_a_stopped_conversion_goes_on(server, run, tmp_path, monkeypatch):
     assert not (tmp_path / ".out.parts").exists()
 
 
+def test_stopped_while_the_parts_are_joined(server, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(convert, "_ROWS", 4)
+    table, moved = pretrain(server.folder, server.url), []
+
+    def dies(source, target):
+        moved.append(source)
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        source.replace(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(convert.shutil, "move", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run("llava_pretrain", table)
+    assert not (tmp_path / "out").exists()
+    assert run("llava_pretrain", table)["rows"] == len(rows_of(tmp_path / "out")) == 10
+
+
 def test_a_disk_that_fills_up_while_converting(server, run, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")

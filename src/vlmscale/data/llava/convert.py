@@ -81,24 +81,29 @@ def split_up(records: Iterable[Mapping[str, Any]], found: Mapping[str, Stored]) 
 
 
 def convert_all(
-    parts: Iterable[Part], folder: Path, workers: int, done: Callable[[int], None]
+    parts: Iterable[Part], folder: Path, workers: int, count: Callable[[int], None]
 ) -> list[Path]:
-    """The folders of all parts below `folder`, in order; `done` is told how many samples each has."""
-    # Changed code must not take up parts that older code made.
+    """The folders of all parts below `folder`, in order; `count` is told how many samples are done."""
+    # Changed code does not take up what older code made.
     code = fingerprint(["vlmscale.data.llava.convert"], packages=("pillow", "pyarrow"))
+    for older in folder.glob("*"):
+        if older.name != code:
+            shutil.rmtree(older)
     folder = folder / code
     folder.mkdir(parents=True, exist_ok=True)
-    finished: dict[int, Path] = {}
+    finished, samples = dict[int, Path](), 0
     # Forked, because a spawned process would run the caller's script again from its top.
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
         running: dict[Future[Path], Part] = {}
 
         def collect(most: int) -> None:
+            nonlocal samples
             while len(running) > most:
                 for job in wait(running, return_when=FIRST_COMPLETED).done:
                     part = running.pop(job)
                     finished[part.number] = job.result()
-                    done(len(part.records))
+                    samples += len(part.records)
+                    count(samples)
 
         try:
             for part in parts:
@@ -124,7 +129,7 @@ def convert_all(
 def convert_part(part: Part, folder: Path) -> Path:
     """Write one part below `folder`, or find it there from before."""
     target = folder / part.name
-    if (target / "manifest.json").exists():
+    if (target / f"{part.shard}.parquet").exists():
         return target
     rows, skipped, repairs = [], [], Counter[str]()
     images: dict[str, dict[str, Any]] = {}

@@ -16,7 +16,7 @@ import re
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,17 +27,9 @@ import httpx2
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import build_hf_headers
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import DownloadColumn, TransferSpeedColumn
 
+from vlmscale.data.llava.bars import Count, bars
 from vlmscale.data.llava.sources import RECORDS, Source
 from vlmscale.errors import UserError
 from vlmscale.provenance import read_json, write_json
@@ -46,8 +38,6 @@ _TRIES = 5  # in a row without a single new byte, then the next address
 _PAUSE = 2.0  # seconds before the second try; doubled before each further one
 _HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-Count = Callable[[int, int | None], None]  # bytes there are, bytes there will be
 
 
 class Unusable(Exception):
@@ -109,11 +99,11 @@ def fetch_all(
     """
     failed, stop = {}, threading.Event()
 
-    def one(source: Source, task: TaskID) -> str | None:
-        def count(done: int, total: int | None) -> None:
+    def one(source: Source, tell: Count) -> str | None:
+        def count(done: float, total: float | None) -> None:
             if stop.is_set():
                 raise _Stopped
-            progress.update(task, completed=done, total=total)
+            tell(done, total)
 
         try:
             fetch(source, folder, mirrors, timeout, count)
@@ -121,11 +111,11 @@ def fetch_all(
             return str(reasons)
         return None
 
-    with _progress() as progress, ThreadPoolExecutor(at_once) as pool:
-        jobs = {
-            pool.submit(one, source, progress.add_task(source.file, total=source.bytes)): source
-            for source in sources
-        }
+    with (
+        bars(DownloadColumn(), TransferSpeedColumn()) as bar,
+        ThreadPoolExecutor(at_once) as pool,
+    ):
+        jobs = {pool.submit(one, source, bar(source.file)): source for source in sources}
         try:
             for job in as_completed(jobs):
                 reasons = job.result()
@@ -328,20 +318,6 @@ def _full(part: Path) -> str:
     return (
         f"The disk of {part.parent} is full: {part.name} has {_size(part):,} bytes so far. "
         "Make room and run again: the download goes on from there."
-    )
-
-
-def _progress() -> Progress:
-    """Bars on a terminal; nothing in a log."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
     )
 
 

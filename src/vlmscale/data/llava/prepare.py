@@ -7,16 +7,13 @@ started again at any point.
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
 from vlmscale.data.llava.archives import Stored, find_loose, find_members
+from vlmscale.data.llava.bars import bars
 from vlmscale.data.llava.convert import convert_all, join, skipped_in, split_up
 from vlmscale.data.llava.download import bytes_to_come, fetch_all, record_of
 from vlmscale.data.llava.records import image_path, read_records
@@ -90,9 +87,13 @@ def prepare(
     _check_loss(lost, survey, archives, raw, failed)
     parts_folder = output.with_name(f".{output.name}.parts")
     _check_disk({output: _size_of_images(survey, found) - _size_of_files(parts_folder)})
-    with _counted(dataset, survey.samples) as done:
+    with bars() as bar:
+        count = bar(f"converting {dataset}")
         parts = convert_all(
-            split_up(_records(records, raw, limit), found), parts_folder, workers, done
+            split_up(_records(records, raw, limit), found),
+            parts_folder,
+            workers,
+            lambda done: count(done, survey.samples),
         )
     skipped = [(lost["image"], lost["reason"]) for lost in skipped_in(parts)]
     _check_loss(skipped, survey, archives, raw, failed)
@@ -258,21 +259,3 @@ def _existing(folder: Path) -> Path:
 
 def _provenance(source: Source, raw: Path) -> dict[str, Any]:
     return {**(record_of(raw / source.file) or {}), "licence": source.licence}
-
-
-@contextmanager
-def _counted(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a line for every tenth in a log."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"converting {name}", total=total)
-        so_far = 0
-
-        def done(samples: int) -> None:
-            nonlocal so_far
-            progress.advance(task, samples)
-            if not console.is_terminal and (so_far + samples) * 10 // total > so_far * 10 // total:
-                print(f"{name}: {so_far + samples:,} of {total:,} samples converted", flush=True)
-            so_far += samples
-
-        yield done

@@ -50,7 +50,7 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
 def image_path(record: Mapping[str, Any]) -> str | None:
     """The image that a record shows; None if it is text only."""
     path = record.get("image")
-    return path if isinstance(path, str) and path else None
+    return str(path) if path else None
 
 
 def conversation(record: Mapping[str, Any]) -> tuple[list[Turn], Counter[str]]:
