@@ -12,8 +12,10 @@ from contextlib import suppress
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from tests.unit.upstream import archive, image, mix, pretrain, record, site
+from vlmscale.cli import app
 from vlmscale.data.images import decode, image_key
 from vlmscale.data.llava import convert, download
 from vlmscale.data.llava import prepare as preparation
@@ -52,7 +54,7 @@ def rows_of(folder):
 
 def test_the_captions(server, run, tmp_path, capsys):
     manifest = run("llava_pretrain", pretrain(server.folder, server.url))
-    assert capsys.readouterr().out.startswith("llava_pretrain: about 0 GB to download")
+    assert capsys.readouterr().err.startswith("llava_pretrain: about 0 GB to download")
     rows = rows_of(tmp_path / "out")
     assert [row["conversations"][1]["value"] for row in rows] == [f"caption {i}" for i in range(10)]
     assert {row["conversations"][0]["value"] for row in rows} == {"<image>\nDescribe it."}
@@ -364,4 +366,20 @@ def test_announcements_name_disk_and_time(server, run, tmp_path, capsys):
     sources = read_sources(resource("datasets.csv"), "llava_mix665k")
     with suppress(UserError):  # the disk of the tests may be small
         preparation._announce(sources, tmp_path / "raw", tmp_path / "out", 8, None)
-    assert "73 GB to download" in capsys.readouterr().out
+    assert "73 GB to download" in capsys.readouterr().err
+
+
+def test_from_the_command_line(server, tmp_path, monkeypatch):
+    table = mix(server.folder, server.url)
+    monkeypatch.setattr(preparation, "resource", lambda name: table)
+    folders = [str(tmp_path / "out"), "--raw", str(tmp_path / "raw"), "--workers", "1"]
+    command = ["data", "llava_mix665k", *folders]
+    printed = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert "11 samples written, 0 skipped" in printed
+    assert "repaired: GIF stored as PNG, 1" in printed
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 1
+    assert "is there already" in str(again.exception)
+    shutil.rmtree(tmp_path / "out")
+    report = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert report["rows"] == 11

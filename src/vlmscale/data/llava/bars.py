@@ -1,5 +1,6 @@
 """How far long work has come: bars on a terminal, a line for every tenth in a log."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -38,7 +39,7 @@ def bars(*columns: ProgressColumn) -> Iterator[Callable[[str], Count]]:
                 progress.update(task, completed=done, total=total)
                 tenths = int(10 * done / total) if total else 0
                 if tenths > told and not console.is_terminal:
-                    print(f"{name}: {tenths}0 %", flush=True)
+                    print(f"{name}: {tenths}0 %", file=sys.stderr, flush=True)
                 told = max(told, tenths)
 
             return count

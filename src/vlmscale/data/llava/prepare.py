@@ -5,6 +5,7 @@ started again at any point.
 """
 
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -233,6 +234,7 @@ def _announce(
         f"{records.dataset}: about {download / 1e9:.0f} GB to download into {raw} "
         f"({minutes[0]:.0f} min at {_DOWNLOAD_RATE / 1e6:.0f} MB/s), then {written / 1e9:.0f} GB to write "
         f"to {output} ({minutes[1]:.0f} min with {workers} processes).",
+        file=sys.stderr,
         flush=True,
     )
     _check_disk({raw: download, output: written})
