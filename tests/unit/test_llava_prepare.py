@@ -7,6 +7,9 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections import namedtuple
 from contextlib import suppress
 
@@ -161,6 +164,29 @@ def test_a_shard_holds_no_more_than_its_bytes(server, run, tmp_path, monkeypatch
     ]
 
 
+def test_killed_in_the_middle_of_an_archive(server, run, tmp_path):
+    table = pretrain(server.folder, server.url)
+    path = "/llava_pretrain/images.zip"
+    server.trouble[path] = lambda times: "stall" if times == 1 else None
+    code = (
+        "from pathlib import Path; from vlmscale.data.llava.prepare import prepare; "
+        f"prepare('llava_pretrain', raw=Path('{tmp_path}/raw'), output=Path('{tmp_path}/out'), "
+        f"workers=1, table=Path('{table}'))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    part = tmp_path / "raw/llava_pretrain/images.zip.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+        assert child.poll() is None, "ended before it could be killed"
+    child.kill()
+    child.wait()
+    assert not (tmp_path / "raw/llava_pretrain/images.zip").exists()
+    manifest = run("llava_pretrain", table)
+    assert server.asked[-1][2] is not None  # the rest only
+    assert manifest == run("llava_pretrain", table, raw=tmp_path / "raw2", output=tmp_path / "o2")
+
+
 def test_a_stopped_conversion_goes_on(server, run, tmp_path, monkeypatch):
     monkeypatch.setattr(convert, "_ROWS", 4)
     table = pretrain(server.folder, server.url)
@@ -253,7 +279,7 @@ def test_more_are_refused_before_anything_is_converted(server, run, tmp_path):
     assert not list(tmp_path.glob("*out*"))
     # The cure that the message names.
     for name in ("gone0", "gone1"):
-        file = tmp_path / "raw/own/ocr_vqa/images" / f"{name}.jpg"
+        file = tmp_path / "raw/own/llava_mix665k/ocr_vqa/images" / f"{name}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(image(3))
     assert run("llava_mix665k", table)["skipped"] == []
@@ -277,7 +303,7 @@ def test_a_second_archive_is_asked_only_for_what_the_first_lacks(server, run, tm
     assert "more/covers.zip" in manifest["sources"]
     server.asked.clear()
     for i in range(2):
-        own = tmp_path / f"raw2/own/ocr_vqa/images/gone{i}.jpg"
+        own = tmp_path / f"raw2/own/llava_mix665k/ocr_vqa/images/gone{i}.jpg"
         own.parent.mkdir(parents=True, exist_ok=True)
         own.write_bytes(image(i))
     manifest = run("llava_mix665k", table, raw=tmp_path / "raw2", output=tmp_path / "out2")
@@ -288,7 +314,7 @@ def test_a_second_archive_is_asked_only_for_what_the_first_lacks(server, run, tm
 def test_one_s_own_tree_needs_no_archives(server, run, tmp_path):
     table = pretrain(server.folder, server.url)
     for i in range(10):
-        own = tmp_path / f"raw/own/{i % 3:05d}/{i % 3:05d}{i:04d}.jpg"
+        own = tmp_path / f"raw/own/llava_pretrain/{i % 3:05d}/{i % 3:05d}{i:04d}.jpg"
         own.parent.mkdir(parents=True, exist_ok=True)
         own.write_bytes(image(i))
     run("llava_pretrain", table)
@@ -305,7 +331,7 @@ def test_archives_that_cannot_be_had_are_named(server, run):
 def test_paths_that_lead_outside_are_never_followed(server, run, tmp_path):
     (tmp_path / "secret.jpg").write_bytes(image())
     extra = [record("spy", "../../secret.jpg", "<image>\nq", "a")]
-    (tmp_path / "raw/own").mkdir(parents=True)
+    (tmp_path / "raw/own/llava_mix665k").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no known folder: 1 of 1, such as \.\./\.\./secret\.jpg"):
         run("llava_mix665k", mix(server.folder, server.url, extra=extra))
 

@@ -288,7 +288,7 @@ def data_command(
     raw: Annotated[
         Path,
         typer.Option(
-            help="Folder of the downloaded files, kept; images of your own in `own` below it."
+            help="Folder of the downloaded files, kept; images of your own in own/DATASET below it."
         ),
     ] = Path("raw"),
     workers: Annotated[

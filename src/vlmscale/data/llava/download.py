@@ -175,7 +175,9 @@ def _resolve(url: str, timeout: float) -> _Remote:
         )
 
     try:
-        found = get_hf_file_metadata(address(hub["revision"]), timeout=timeout, endpoint=endpoint)
+        found = get_hf_file_metadata(
+            address(hub["revision"]), timeout=timeout, endpoint=endpoint, retry_on_errors=True
+        )
     except (httpx2.HTTPError, EntryNotFoundError, ConnectionError) as error:
         raise Unusable(_first_line(error)) from None
     # The hub's tag of a large file is the SHA-256 of its content; that of a small one is git's own.
@@ -190,6 +192,7 @@ def _download(remote: _Remote, part: Path, timeout: float, count: Count) -> None
     with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
         while True:
             before = _size(part)
+            count(before, None)
             try:
                 return _continue(client, remote, part, count)
             except httpx2.HTTPStatusError as error:
@@ -232,9 +235,9 @@ def _continue(client: httpx2.Client, remote: _Remote, part: Path, count: Count) 
         with part.open("ab" if have else "wb") as file:
             for chunk in answer.iter_raw():
                 file.write(chunk)
+                file.flush()  # kept even if the process is killed
                 have += len(chunk)
                 count(have, total)
-            file.flush()
             os.fsync(file.fileno())
 
 

@@ -24,7 +24,6 @@ from vlmscale.provenance import read_json, versions
 from vlmscale.resources import resource
 
 LARGEST_LOSS = 0.001  # share of the samples; more than that is another dataset
-OWN = "own"  # folder of one's own images, below that of the raw files
 _TEXT, _NOWHERE = "text only", "no known folder"
 _EXAMPLES = 5
 
@@ -58,8 +57,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Download, check and convert `dataset`, a name in resources/datasets.csv; returns the manifest.
 
-    raw: folder of the downloaded files, kept for the next time. A tree of images in `raw`/own, laid out as
-    the records name them, is used before any download; that is also the place for what the archives lack.
+    raw: folder of the downloaded files, kept for the next time. Images of one's own in `raw`/own/`dataset`,
+    under the paths that the records have, come before any archive and are the cure for what those lack.
     output: folder of the split, appears when it is complete. workers: processes. limit: only so many
     records, from the first. mirrors: addresses laid out like `raw`, tried first. timeout: seconds
     without a byte after which a connection is given up.
@@ -72,6 +71,7 @@ def prepare(
     _announce(sources, raw, output, workers, limit)
 
     def have(wanted: Sequence[Source]) -> dict[Source, str]:
+        _check_disk({raw: sum(bytes_to_come(source, raw) for source in wanted)})
         return fetch_all(wanted, raw, mirrors=mirrors, timeout=timeout)
 
     failed = have([records])
@@ -156,7 +156,7 @@ def _find_images(
     """
     found: dict[str, Stored] = {}
     for paths in survey.images.values():
-        found |= find_loose(raw / OWN, paths)
+        found |= find_loose(_own(raw, archives[0]), paths)
     used: list[Source] = []
     failed: dict[Source, str] = {}
     untried = list(archives)
@@ -198,7 +198,7 @@ def _check_loss(
             + ", ".join(list(dict.fromkeys(cases))[:_EXAMPLES])
             for kind, cases in sorted(by_kind.items())
         ),
-        f"Put the images into {raw / OWN} under these paths and run again; what is done is kept.",
+        f"Put the images into {_own(raw, archives[0])} under these paths and run again; what is done is kept.",
     ]
     raise UserError("\n".join(lines) + (f"\n{_not_had(failed, raw)}" if failed else ""))
 
@@ -219,8 +219,8 @@ def _announce(
 ) -> None:
     """Print what will be downloaded and written and how long it takes; refuse what cannot fit."""
     first = {source.holds: source for source in reversed(sources)}.values()
-    # What lies among one's own images is not downloaded.
-    wanted = [source for source in first if not (raw / OWN / source.holds).is_dir()]
+    # A folder that is there among one's own images will hardly need its archive.
+    wanted = [source for source in first if not (_own(raw, source) / source.holds).is_dir()]
     download = sum(bytes_to_come(source, raw) for source in wanted)
     records = sources[0]
     samples = records.count or 0
@@ -253,6 +253,10 @@ def _check_disk(needed: Mapping[Path, float]) -> None:
                 f"The disk of {' and '.join(map(str, folders))} has {free / 1e9:.1f} GB free, "
                 f"{size / 1e9:.1f} GB are needed. Make room or choose other folders."
             )
+
+
+def _own(raw: Path, source: Source) -> Path:
+    return raw / "own" / source.dataset
 
 
 def _existing(folder: Path) -> Path:

@@ -56,7 +56,7 @@ def _source(row: dict[str, str]) -> Source:
         urls=(row["url"], *row["mirrors"].split()),
         sha256=row["sha256"] or None,
         bytes=int(row["bytes"]) if row["bytes"] else None,
-        gigabytes=float(row["gigabytes"]),
+        gigabytes=float(row["gigabytes"] or 0),
         count=int(row["count"]) if row["count"] else None,
         converted_gigabytes=float(row["converted_gigabytes"] or 0),
         licence=row["licence"],
