@@ -10,8 +10,9 @@ import pytest
 
 from tests.unit.upstream import archive, site
 from vlmscale.data.llava import download
-from vlmscale.data.llava.download import Unusable, fetch, fetch_all, is_whole, record_of
+from vlmscale.data.llava.download import fetch, fetch_all
 from vlmscale.data.llava.sources import Source
+from vlmscale.data.llava.whole import Unusable, is_whole, record_of
 from vlmscale.errors import UserError
 
 
@@ -157,7 +158,8 @@ def test_a_full_disk_is_one_clear_message_and_the_rest_follows_later(
     wanted = source(server, "images.zip")
 
     def full(done, total):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        if done:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(UserError, match=r"is full.*Make room and run again"):
         fetch(wanted, tmp_path, count=full)

@@ -1,8 +1,6 @@
 """Downloads that go on where they stopped, and files that are whole or not there.
 
-A file is written beside its place as `.part` and moved there after its size, checksum and structure are
-right; a `.json` beside it keeps what it was found to be. Where no checksum is known beforehand the
-first download is trusted and later ones must equal it.
+A file is written beside its place as `.part` and moved there when it is found to be what it should be.
 
 huggingface_hub resolves addresses on the hub (revision, checksum, token); its own download starts a
 file anew after a killed process, so the bytes come by the same way as all others.
@@ -10,18 +8,15 @@ file anew after a killed process, so the bytes come by the same way as all other
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import threading
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx2
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -30,7 +25,8 @@ from huggingface_hub.utils import build_hf_headers
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from vlmscale.data.llava.bars import Count, bars
-from vlmscale.data.llava.sources import RECORDS, Source
+from vlmscale.data.llava.sources import Source
+from vlmscale.data.llava.whole import Unusable, beside, checked, is_whole, keep_record
 from vlmscale.errors import UserError
 from vlmscale.provenance import read_json, write_json
 
@@ -38,10 +34,6 @@ _TRIES = 5  # in a row without a single new byte, then the next address
 _PAUSE = 2.0  # seconds before the second try; doubled before each further one
 _HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class Unusable(Exception):
-    """An address does not give the file, or none does; the message says why."""
 
 
 class _Stopped(Exception):
@@ -58,30 +50,11 @@ class _Remote:
     revision: str | None = None
 
 
-def record_of(file: Path) -> dict[str, Any] | None:
-    """What is known of a whole file: url, sha256, bytes, revision, checked_by; None before the first
-    download.
-    """
-    record = _record(file)
-    return read_json(record) if record.exists() else None
-
-
-def is_whole(source: Source, folder: Path) -> bool:
-    """Whether the file is there as it was when it was checked."""
-    file, record = folder / source.file, record_of(folder / source.file)
-    return (
-        record is not None
-        and file.exists()
-        and file.stat().st_size == record["bytes"]
-        and source.sha256 in (None, record["sha256"])
-    )
-
-
 def bytes_to_come(source: Source, folder: Path) -> float:
     """About how much of a file is still to be downloaded."""
     if is_whole(source, folder):
         return 0.0
-    return max(0.0, source.gigabytes * 1e9 - _size(_beside(folder / source.file, ".part")))
+    return max(0.0, source.gigabytes * 1e9 - _size(beside(folder / source.file, ".part")))
 
 
 def fetch_all(
@@ -142,7 +115,7 @@ def fetch(
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
         return _accept_own(source, file)
-    part, reasons = _beside(file, ".part"), []
+    part, reasons = beside(file, ".part"), []
     with _alone(part):
         if is_whole(source, folder):
             return file  # another process has just brought it
@@ -212,7 +185,7 @@ def _download(remote: _Remote, part: Path, timeout: float, count: Count) -> None
 
 def _continue(client: httpx2.Client, remote: _Remote, part: Path, count: Count) -> None:
     """One connection. The server is asked for the rest only of a file that it has not changed since."""
-    state_file = _beside(part, ".json")
+    state_file = beside(part, ".json")
     state = read_json(state_file) if state_file.exists() else {}
     have = _size(part) if state.get("url") == remote.url and state.get("validator") else 0
     headers = {**remote.headers, "Accept-Encoding": "identity"}
@@ -252,61 +225,29 @@ def _validator(answer: httpx2.Response) -> str | None:
 def _settle(part: Path, file: Path, source: Source, remote: _Remote) -> None:
     """Move a download into its place if it is what it should be; throw it away if not."""
     try:
-        record = _checked(part, file, source, remote.sha256)
+        found = checked(part, file, source, remote.sha256)
     except Unusable:
         _discard(part)
         raise
-    write_json(_record(file), {**record, "url": remote.url, "revision": remote.revision})
+    keep_record(file, found, remote.url, remote.revision)
     part.replace(file)
-    _beside(part, ".json").unlink(missing_ok=True)
+    beside(part, ".json").unlink(missing_ok=True)
 
 
 def _accept_own(source: Source, file: Path) -> Path:
     """A file that somebody put there: taken if it is what a download would have to be."""
     try:
-        record = _checked(file, file, source, None)
+        found = checked(file, file, source, None)
     except Unusable as reason:
         raise UserError(f"{file} cannot be used: {reason}. Remove or replace it.") from None
-    write_json(_record(file), {**record, "url": None, "revision": None})
+    keep_record(file, found, None, None)
     return file
-
-
-def _checked(content: Path, file: Path, source: Source, promised: str | None) -> dict[str, Any]:
-    """Size and checksum of `content`, which is to be `file`. Raises Unusable if they are wrong."""
-    size = content.stat().st_size
-    if source.bytes not in (None, size):
-        raise Unusable(f"it has {size:,} bytes instead of {source.bytes:,}")
-    with content.open("rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-    earlier = record_of(file) or {}
-    expected = {
-        "resources/datasets.csv": source.sha256,
-        "the hub": promised,
-        f"{_record(file)}, written at the first download": earlier.get("sha256"),
-    }
-    for whose, checksum in expected.items():
-        if checksum not in (None, sha256):
-            raise Unusable(f"its SHA-256 is {sha256}, not {checksum} as in {whose}")
-    if not _has_its_structure(content, source):
-        raise Unusable("it is no zip archive" if source.holds != RECORDS else "it is no JSON list")
-    by = next((whose for whose, checksum in expected.items() if checksum), "first use")
-    return {"sha256": sha256, "bytes": size, "checked_by": by}
-
-
-def _has_its_structure(content: Path, source: Source) -> bool:
-    """Whether it begins and ends as its kind does: an error page does not."""
-    if source.holds != RECORDS:
-        return zipfile.is_zipfile(content)
-    with content.open("rb") as file:
-        begins = file.read(64).lstrip()[:1]
-        file.seek(max(0, content.stat().st_size - 64))
-        return begins == b"[" and file.read().rstrip()[-1:] == b"]"
 
 
 @contextmanager
 def _alone(part: Path) -> Iterator[None]:
     """Keep a second process from writing the same file."""
-    lock = _beside(part, ".lock")
+    lock = beside(part, ".lock")
     with lock.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -324,21 +265,13 @@ def _full(part: Path) -> str:
     )
 
 
-def _record(file: Path) -> Path:
-    return _beside(file, ".json")
-
-
-def _beside(file: Path, suffix: str) -> Path:
-    return file.with_name(file.name + suffix)
-
-
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
 def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
-    _beside(part, ".json").unlink(missing_ok=True)
+    beside(part, ".json").unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 from vlmscale.data.llava.archives import Stored, find_loose, find_members
 from vlmscale.data.llava.bars import bars
 from vlmscale.data.llava.convert import convert_all, join, skipped_in, split_up
-from vlmscale.data.llava.download import bytes_to_come, fetch_all, record_of
+from vlmscale.data.llava.download import bytes_to_come, fetch_all
 from vlmscale.data.llava.records import image_path, read_records
 from vlmscale.data.llava.sources import Source, holder, read_sources
+from vlmscale.data.llava.whole import record_of
 from vlmscale.errors import UserError
 from vlmscale.provenance import read_json, versions
 from vlmscale.resources import resource
@@ -198,7 +199,8 @@ def _check_loss(
             + ", ".join(list(dict.fromkeys(cases))[:_EXAMPLES])
             for kind, cases in sorted(by_kind.items())
         ),
-        f"Put the images into {_own(raw, archives[0])} under these paths and run again; what is done is kept.",
+        f"Put the images into {_own(raw, archives[0])} under these paths and run again: "
+        "what is done is kept.",
     ]
     raise UserError("\n".join(lines) + (f"\n{_not_had(failed, raw)}" if failed else ""))
 
