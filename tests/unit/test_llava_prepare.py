@@ -391,7 +391,7 @@ def test_which_file_holds_an_image():
 def test_announcements_name_disk_and_time(server, run, tmp_path, capsys):
     sources = read_sources(resource("datasets.csv"), "llava_mix665k")
     with suppress(UserError):  # the disk of the tests may be small
-        preparation._announce(sources, tmp_path / "raw", tmp_path / "out", 8, None)
+        preparation._announce(sources, tmp_path / "raw", tmp_path / "out", 8, None, done=0)
     assert "73 GB to download" in capsys.readouterr().err
 
 

@@ -52,9 +52,10 @@ class _Remote:
 
 def bytes_to_come(source: Source, folder: Path) -> float:
     """About how much of a file is still to be downloaded."""
-    if is_whole(source, folder):
+    file = folder / source.file
+    if file.exists():
         return 0.0
-    return max(0.0, source.gigabytes * 1e9 - _size(beside(folder / source.file, ".part")))
+    return max(0.0, source.gigabytes * 1e9 - _size(beside(file, ".part")))
 
 
 def fetch_all(

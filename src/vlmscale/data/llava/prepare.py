@@ -69,7 +69,8 @@ def prepare(
     """
     sources = read_sources(table or resource("datasets.csv"), dataset)
     records, archives = sources[0], sources[1:]
-    _announce(sources, raw, output, workers, limit)
+    parts_folder = output.with_name(f".{output.name}.parts")
+    _announce(sources, raw, output, workers, limit, done=_size_of_files(parts_folder))
 
     def have(wanted: Sequence[Source]) -> dict[Source, str]:
         _check_disk({raw: sum(bytes_to_come(source, raw) for source in wanted)})
@@ -87,7 +88,6 @@ def prepare(
         if path not in found
     ]
     _check_loss(lost, survey, archives, raw, failed)
-    parts_folder = output.with_name(f".{output.name}.parts")
     _check_disk({output: _size_of_images(survey, found) - _size_of_files(parts_folder)})
     with bars() as bar:
         count = bar(f"converting {dataset}")
@@ -217,9 +217,18 @@ def _not_had(failed: Mapping[Source, str], raw: Path) -> str:
 
 
 def _announce(
-    sources: Sequence[Source], raw: Path, output: Path, workers: int, limit: int | None
+    sources: Sequence[Source],
+    raw: Path,
+    output: Path,
+    workers: int,
+    limit: int | None,
+    *,
+    done: int,
 ) -> None:
-    """Print what will be downloaded and written and how long it takes; refuse what cannot fit."""
+    """Print what will be downloaded and written and how long it takes; refuse what cannot fit.
+
+    done: bytes that an earlier run has converted.
+    """
     first = {source.holds: source for source in reversed(sources)}.values()
     # A folder that is there among one's own images will hardly need its archive.
     wanted = [source for source in first if not (_own(raw, source) / source.holds).is_dir()]
@@ -227,7 +236,7 @@ def _announce(
     records = sources[0]
     samples = records.count or 0
     share = 1.0 if limit is None or not samples else min(1.0, limit / samples)
-    written = 1e9 * records.converted_gigabytes * share
+    written = max(0.0, 1e9 * records.converted_gigabytes * share - done)
     minutes = [
         download / _DOWNLOAD_RATE / 60,
         samples * share / _CONVERSION_RATE / workers / 60,
