@@ -152,6 +152,15 @@ def test_a_server_that_falls_silent(server, content, tmp_path):
     assert fetch(wanted, tmp_path, timeout=0.1).read_bytes() == content
 
 
+def test_a_server_that_sends_hardly_anything(server, content, tmp_path):
+    archive(server.folder / "slow.zip", {"a.jpg": os.urandom(200_000)})
+    server.trouble["/slow.zip"] = lambda times: "trickle"
+    wanted = source(server, "slow.zip", "images.zip")
+    assert fetch(wanted, tmp_path, timeout=0.2).read_bytes() == content
+    with pytest.raises(Unusable, match=r"sent \d+ bytes in 0\.2 s"):
+        fetch(source(server, "slow.zip", file="raw/2.zip"), tmp_path, timeout=0.2)
+
+
 def test_a_full_disk_is_one_clear_message_and_the_rest_follows_later(
     server, content, tmp_path, monkeypatch
 ):
@@ -229,21 +238,34 @@ def test_two_processes_do_not_write_one_file(server, tmp_path):
 
 
 def test_a_file_of_the_hub(server, content, tmp_path, monkeypatch):
-    """Its revision is pinned to a commit, its checksum is the hub's, and it resumes like others."""
+    """Its revision is pinned to a commit, its checksum is the hub's, it resumes like others, and a
+    token goes to the hub alone.
+    """
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/hub")
-    path = "/hub/datasets/own/er/resolve/commit/images.zip"
+    monkeypatch.setenv("HF_TOKEN", "hf_made_up")
     (server.folder / "datasets/own/er/resolve/v1").mkdir(parents=True)
     (server.folder / "datasets/own/er/resolve/v1/images.zip").write_bytes(content)
-    server.trouble[path] = lambda times: "cut" if times == 1 else None
+    server.trouble["/images.zip"] = lambda times: "cut" if times == 1 else None
     file = fetch(source(server, "hf://datasets/own/er@v1/images.zip"), tmp_path)
     assert file.read_bytes() == content
+    hub = "/hub/datasets/own/er/resolve"
     assert [asked[:2] for asked in server.asked] == [
-        ("HEAD", "/hub/datasets/own/er/resolve/v1/images.zip"),
-        ("GET", path),
-        ("GET", path),
+        ("HEAD", f"{hub}/v1/images.zip"),
+        *[("GET", f"{hub}/commit/images.zip"), ("GET", "/images.zip")] * 2,
     ]
+    assert server.asked[-1][2] is not None  # the rest only, at the other address, too
+    assert server.trusted == {f"{hub}/v1/images.zip", f"{hub}/commit/images.zip"}
     record = json.loads((tmp_path / "raw/images.zip.json").read_text())
     assert (record["checked_by"], record["revision"]) == ("the hub", "commit")
+
+
+def test_a_file_that_is_not_what_the_hub_promised(server, content, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/hub")
+    (server.folder / "datasets/own/er/resolve/v1").mkdir(parents=True)
+    archive(server.folder / "datasets/own/er/resolve/v1/images.zip", {"a.jpg": b"the right one"})
+    with pytest.raises(Unusable, match="as in the hub"):
+        fetch(source(server, "hf://datasets/own/er@v1/images.zip"), tmp_path)
+    assert left_in(tmp_path) == []
 
 
 def test_a_file_the_hub_does_not_have(server, content, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ from vlmscale.provenance import read_json, write_json
 
 _TRIES = 5  # in a row without a single new byte, then the next address
 _PAUSE = 2.0  # seconds before the second try; doubled before each further one
+_SLOWEST = 10_000  # bytes a second over a time-out; a slower server is left for the next mirror
 _HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -168,7 +169,7 @@ def _download(remote: _Remote, part: Path, timeout: float, count: Count) -> None
             before = _size(part)
             count(before, None)
             try:
-                return _continue(client, remote, part, count)
+                return _continue(client, remote, part, timeout, count)
             except httpx2.HTTPStatusError as error:
                 code = error.response.status_code
                 if code < 500 and code not in (408, 416, 429):
@@ -184,7 +185,9 @@ def _download(remote: _Remote, part: Path, timeout: float, count: Count) -> None
             time.sleep(_PAUSE * 2 ** (failures - 1))
 
 
-def _continue(client: httpx2.Client, remote: _Remote, part: Path, count: Count) -> None:
+def _continue(
+    client: httpx2.Client, remote: _Remote, part: Path, timeout: float, count: Count
+) -> None:
     """One connection. The server is asked for the rest only of a file that it has not changed since."""
     state_file = beside(part, ".json")
     state = read_json(state_file) if state_file.exists() else {}
@@ -206,12 +209,17 @@ def _continue(client: httpx2.Client, remote: _Remote, part: Path, count: Count) 
             write_json(state_file, {"url": remote.url, "validator": _validator(answer)})
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
+        since, then = time.monotonic(), have
         with part.open("ab" if have else "wb") as file:
             for chunk in answer.iter_raw():
                 file.write(chunk)
                 file.flush()  # kept even if the process is killed
                 have += len(chunk)
                 count(have, total)
+                if time.monotonic() > since + timeout:
+                    if have < then + _SLOWEST * timeout:
+                        raise Unusable(f"it sent {have - then:,} bytes in {timeout:g} s")
+                    since, then = time.monotonic(), have
             os.fsync(file.fileno())
 
 

@@ -62,7 +62,7 @@ def prepare(
     under the paths that the records have, come before any archive and are the cure for what those lack.
     output: folder of the split, appears when it is complete. workers: processes. limit: only so many
     records, from the first. mirrors: addresses laid out like `raw`, tried first. timeout: seconds
-    without a byte after which a connection is given up.
+    without a byte, or with hardly any, after which a connection is given up.
 
     Raises UserError if the disk is too small, a file cannot be had, or more than 0.1 % of the samples
     are lost; what has been done is kept for the next run.
