@@ -104,7 +104,9 @@ class Study(Frozen):
     data: Data
     tower: Tower
     llms: dict[Name, Transformer] = Field(min_length=1)
-    template: Literal["qa", "chatml"] = Field("qa", description="conversation format of the LLMs")
+    template: Literal["qa", "qwen", "qwen_next", "vicuna_v1"] = Field(
+        "qa", description="conversation format of the LLMs, and which of its tokens are learned"
+    )
     grid: tuple[Block, ...] = Field(min_length=1)
     exclude: tuple[Exclude, ...] = ()
     methods: dict[Name, dict[str, str]] = Field(
