@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 # Where a conversation shows its image, in the LLaVA format and in every tokenizer's vocabulary.
 IMAGE_TOKEN = "<image>"
+# What becomes of an image that is not square: see models/pixels.py.
+Aspect = Literal["pad", "crop"]
 
 
 class Frozen(BaseModel):
@@ -77,6 +79,11 @@ class Recipe(Frozen):
         "joined",
         description="whether a turn of a conversation sees those before it (LLaVA), or only the image "
         "and itself, as if it were the only question: many questions for the price of one image",
+    )
+    aspect: Aspect = Field(
+        "pad",
+        description="what becomes of an image that is not square: padded with the mean colour, or cut to "
+        "its middle (LLaVA-1.5's stage 1, where it is called square)",
     )
     checkpoint_every: PositiveInt = Field(500, description="steps between training checkpoints")
 

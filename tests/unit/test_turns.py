@@ -150,7 +150,7 @@ def conversations(splits, processor, cache, **settings):
         processor.tokenizer,
         visual_tokens=processor.visual_tokens,
         cache=cache,
-        image_processor=processor.image_processor,
+        pixels=processor.pixels,
         **{**values, **settings},
     )
 

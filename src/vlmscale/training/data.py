@@ -62,12 +62,12 @@ class Conversations(Dataset[Sample]):
         seed: int,
         cache: Path,
         features: FeatureStore | None = None,
-        image_processor: Any = None,
+        pixels: Callable[[list[Any]], Tensor] | None = None,
     ) -> None:
         self.split, self.tokenizer, self.seed = split, tokenizer, seed
         self.template, self.visual_tokens, self.query_turn = template, visual_tokens, query_turn
         self.max_length, self.apart = max_length, apart
-        self.features, self.image_processor = features, image_processor
+        self.features, self.pixels = features, pixels
         self.rows = read_rows(split, cache)
         self.texts = self.rows.select_columns(["id", "image_key", "conversations"])
         check_conversations(str(split), self.texts)
@@ -109,8 +109,8 @@ class Conversations(Dataset[Sample]):
             return self.features.get(key)
         row = self.rows[index]
         image = decode(row["image"]["bytes"], f"{self.split}, sample {row['id']}")
-        pixels: Tensor = self.image_processor(image, return_tensors="pt")["pixel_values"][0]
-        return pixels
+        assert self.pixels is not None
+        return self.pixels([image])[0]
 
 
 @dataclass(frozen=True)
