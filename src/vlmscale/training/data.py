@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from vlmscale.data.images import decode
 from vlmscale.data.shards import check_conversations, shard_files
 from vlmscale.errors import UserError
-from vlmscale.models.conversation import IGNORED, Encoded, encode, with_visual_tokens
+from vlmscale.models.conversation import IGNORED, Encoded, Turns, encode, with_visual_tokens
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import pad_batch
 from vlmscale.settings import IMAGE_TOKEN
@@ -76,6 +76,14 @@ class Conversations(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Words of each conversation, negative without an image: what a grouped order goes by."""
+        return [
+            _words(row["conversations"]) * (-1 if row["image_key"] is None else 1)
+            for row in self.texts
+        ]
+
     def __getitem__(self, index: int) -> Sample:
         if index in self.kept:
             name, encoded, key = self.kept[index]
@@ -111,6 +119,11 @@ class Conversations(Dataset[Sample]):
         image = decode(row["image"]["bytes"], f"{self.split}, sample {row['id']}")
         assert self.pixels is not None
         return self.pixels([image])[0]
+
+
+def _words(turns: Turns) -> int:
+    """At least one, so that its sign can be seen."""
+    return max(1, sum(len(turn["value"].split()) for turn in turns))
 
 
 @dataclass(frozen=True)
