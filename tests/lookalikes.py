@@ -22,7 +22,8 @@ SENTENCES = [
     "system user assistant\nYou are a helpful assistant.\nuser\nassistant\nsystem\n",
     "What is this? A red circle.\n\nTwo   spaces,  and  lines\n\n\nof text.",
     "How many? Two. The image",
-    "USER: ASSISTANT: ASSISTANT",
+    # As in Llama's vocabulary, USER is one token within a text and two after a space.
+    "The US (US) ER (ER) US ER (USER: ASSISTANT: ASSISTANT",
 ]
 
 

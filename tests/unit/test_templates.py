@@ -72,7 +72,7 @@ EXPECTED = {
         [<|im_start|>] [assistant] [Ċ] [Two] [<|im_end|>] [Ċ]""",
     # A space stands before the first text and before the text after an image, none after </s>.
     ("vicuna_v1", "two turns about an image"): """
-        ▁USER : ▁ <image> <image> ▁ <0x0A> What ▁is ▁this ? ▁ASSISTANT :
+        ▁US ER : ▁ <image> <image> ▁ <0x0A> What ▁is ▁this ? ▁ASSISTANT :
         [▁A] [▁red] [▁circle] [.] [</s>]
         USER : ▁How ▁many ? ▁ASSISTANT : [▁Two] [</s>]""",
     ("qwen", "text"): """
@@ -81,13 +81,13 @@ EXPECTED = {
     ("qwen_next", "text"): """
         [<|im_start|>] user [Ċ] How Ġmany ? [<|im_end|>] [Ċ]
         [<|im_start|>] [assistant] [Ċ] [Two] [.] [<|im_end|>] [Ċ]""",
-    ("vicuna_v1", "text"): "▁USER : ▁How ▁many ? ▁ASSISTANT : [▁Two] [.] [</s>]",
+    ("vicuna_v1", "text"): "▁US ER : ▁How ▁many ? ▁ASSISTANT : [▁Two] [.] [</s>]",
     ("qwen", "an empty answer"): """
         <|im_start|> user Ċ What ? <|im_end|> Ċ <|im_start|> assistant Ċ [<|im_end|>] Ċ""",
     ("qwen_next", "an empty answer"): """
         [<|im_start|>] user [Ċ] What ? [<|im_end|>] [Ċ]
         [<|im_start|>] [assistant] [Ċ] [<|im_end|>] [Ċ]""",
-    ("vicuna_v1", "an empty answer"): "▁USER : ▁What ? ▁ASSISTANT : [▁] [</s>]",
+    ("vicuna_v1", "an empty answer"): "▁US ER : ▁What ? ▁ASSISTANT : [▁] [</s>]",
     # Only a newline that is a token of its own is learned wherever it stands.
     ("qwen_next", "lines"): """
         [<|im_start|>] user [Ċ] What [Ċ] How ĊĊ Two ? [<|im_end|>] [Ċ]
@@ -100,7 +100,7 @@ EXPECTED = {
     ("qwen_next", "a prompt"): """
         [<|im_start|>] user [Ċ] <image> <image> [Ċ] How Ġmany ? [<|im_end|>] [Ċ]
         [<|im_start|>] [assistant] [Ċ]""",
-    ("vicuna_v1", "a prompt"): "▁USER : ▁ <image> <image> ▁ <0x0A> How ▁many ? ▁ASSISTANT :",
+    ("vicuna_v1", "a prompt"): "▁US ER : ▁ <image> <image> ▁ <0x0A> How ▁many ? ▁ASSISTANT :",
 }
 CONVERSATIONS = {
     "two turns about an image": said(
@@ -170,7 +170,8 @@ def test_a_tokenizer_with_a_space_after_each_mark_has_the_same_masks(tokenizers)
     tokenizer = tokenizers["vicuna_legacy"]
     encoded = encode(turns, tokenizer, "vicuna_v1", visual_tokens=2)
     expected = f"{SYSTEM['vicuna_v1']} {EXPECTED['vicuna_v1', 'two turns about an image']}".split()
-    expected[expected.index("USER")] = "▁USER"
+    second = expected.index("USER")
+    expected[second : second + 1] = ["▁US", "ER"]
     assert shown(tokenizer, encoded) == expected
 
 
