@@ -112,13 +112,13 @@ def picture(shade: int, side: int = 24) -> dict[str, Any]:
 
 
 def write(asked: Benchmark, rows: Sequence[dict[str, Any]], data: Path) -> list[Path]:
-    """Write `rows` below `data` as a download leaves them, in two files; what they lack is null."""
+    """Write `rows` below `data` as a download leaves them, in two files if there are several; what they lack is null."""
     name = asked.benchmark.partition("_")[0]  # mme_perception is another reading of mme
     folder = asked.folder(data)
     half = (len(rows) + 1) // 2
+    halves = [part for part in (rows[:half], rows[half:]) if part]
     parts = {
-        f"{asked.split}-0000{i}-of-00002.parquet": part
-        for i, part in enumerate((rows[:half], rows[half:]))
+        f"{asked.split}-0000{i}-of-0000{len(halves)}.parquet": part for i, part in enumerate(halves)
     }
     _write(folder, SCHEMAS[name], parts)
     if asked.images:

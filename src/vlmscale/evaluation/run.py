@@ -159,9 +159,8 @@ def _run_task(
             },
         }
         Path(folder, f"{name}.yaml").write_text(yaml.safe_dump(config))
-        Path(folder, "dataset").symlink_to(
-            source.parent
-        )  # for a task that reads two of its folders
+        # For a task that reads two folders of its dataset.
+        Path(folder, "dataset").symlink_to(source.parent)
         before = Path.cwd()
         os.chdir(folder)  # tasks may write submission files into the working directory
         try:

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from lmms_eval.tasks._task_utils import mmmu_mcq_utils
 from lmms_eval.tasks.mmmu import utils
-from lmms_eval.tasks.mmmu.utils_group_img import process_images
+from lmms_eval.tasks.mmmu.utils_group_img import concatenate_images_horizontal, resize_image_height
 from PIL import Image
 
 NOTHING = ""  # in place of an option
@@ -24,6 +24,9 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
 
 
 def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
-    """The image; several are joined as in lmms-eval's task for models that take one, numbered."""
+    """The image; several are set side by side at one height, for our models see one."""
     images = utils.mmmu_doc_to_visual(doc)
-    return images if len(images) < 2 else [process_images(images)]
+    if len(images) < 2:
+        return list(images)
+    tallest = max(image.height for image in images)
+    return [concatenate_images_horizontal([resize_image_height(i, tallest) for i in images])]
