@@ -16,6 +16,7 @@ from vlmscale.errors import UserError
 from vlmscale.evaluation import fetch
 from vlmscale.evaluation.run import ask, benchmark_files, evaluate
 from vlmscale.evaluation.spec import EvaluationSpec, Setting, read_benchmarks
+from vlmscale.evaluation.tasks import mathvista
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "resources/benchmarks.csv"
@@ -391,6 +392,38 @@ def test_the_share_of_answers_that_no_rule_reads_is_reported(name, share, tmp_pa
     unread = {"mmbench": {"???"}, "mmmu": {"nonsense"}, "pope": {"No."}}
     unread["mathvista"] = {"8 of 11", "fourteen"}
     assert set(samples.loc[~samples["parsed"], "answer"]) == unread[name]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "extracted"),
+    [
+        ("8/11", "text", "(B)"),
+        ("b.", "text", "(B)"),
+        ("(C) 6/11", "text", "(C)"),
+        ("The answer is B", "text", "(B)"),
+        ("Option B", "text", "(B)"),
+        ("(A) or (B)", "text", None),
+        ("A man", "text", None),  # an article
+        ("E", "text", None),  # there is no such option
+        ("", "text", None),
+        ("1,234 of them", "integer", "1234"),
+        ("between 2-3", "integer", "3"),
+        ("-5", "integer", "-5"),
+        ("none", "integer", None),
+        ("so [0.5, 1].", "list", "[0.5, 1]"),
+        ("[1, 2", "list", None),
+    ],
+)
+def test_what_the_rules_read_in_an_answer_to_mathvista(answer, kind, extracted):
+    assert mathvista.extract(answer, kind, ["3/11", "8/11", "6/11"]) == extracted
+
+
+def test_lmms_eval_would_refuse_the_decimals_of_mathvista():
+    """Why we make an integer of them: when this fails, lmms-eval does so, too."""
+    answer = ("0.62", None, "free_form", "float")
+    normalise = mathvista._upstream().normalize_extracted_answer
+    assert normalise(*answer, 1.0) is None
+    assert normalise(*answer, 1) == "0.6"
 
 
 def test_no_answer_is_guessed(tmp_path):

@@ -13,12 +13,12 @@ from unittest.mock import patch
 from PIL import Image
 
 _NUMBER = re.compile(r"(?<!\d)-?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-# An option's letter: alone, before its text, in brackets, or announced.
+# An option's letter: alone, in brackets, before its text, or announced.
 _LETTERS = (
     re.compile(r"^\(?([A-Za-z])\)?[.:)]?$"),
-    re.compile(r"^\(?([A-Z])[.:)]\s"),
     re.compile(r"\(([A-Z])\)"),
-    re.compile(r"\b[Aa]nswer(?: is|:)\s*\(?([A-Z])\b"),
+    re.compile(r"^([A-Z])[.:)]\s"),
+    re.compile(r"\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice)(?: is|:)?\s*\(?([A-Z])\b"),
 )
 
 
@@ -74,8 +74,8 @@ def _letter(answer: str, choices: list[str]) -> str | None:
         return same[0]
     for pattern in _LETTERS:
         named = {letter.upper() for letter in pattern.findall(answer)} & set(letters)
-        if len(named) == 1:
-            return named.pop()
+        if named:
+            return named.pop() if len(named) == 1 else None
     return None
 
 
