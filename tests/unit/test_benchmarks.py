@@ -10,13 +10,14 @@ import pytest
 from lmms_eval.api.model import lmms
 from lmms_eval.utils import load_yaml_config
 
-from tests.upstream import mme, people, picture, rotations, ten, write
 from vlmscale.analysis.collect import chance_levels, errors_table
 from vlmscale.errors import UserError
 from vlmscale.evaluation import fetch
 from vlmscale.evaluation.run import ask, benchmark_files, evaluate
 from vlmscale.evaluation.spec import EvaluationSpec, Setting, read_benchmarks
 from vlmscale.evaluation.tasks import mathvista
+
+from .benchmark_files import mme, people, picture, rotations, ten, write
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "resources/benchmarks.csv"
