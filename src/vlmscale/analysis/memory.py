@@ -7,7 +7,7 @@ counted tensor by tensor, after Korthikanti et al. 2022 (arXiv 2205.05198, secti
 of another block. It is an estimate for planning: what a real run needed stands in its run.json.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -79,7 +79,8 @@ def gpu_memory(
 
     copies: how often a sample stands in a batch: for an elastic method as many times as its
     `training_counts` has counts in this stage (M3 in stage 2: one a scale), else 1. All sequences are
-    taken as long as allowed. Raises UserError for a count the method cannot give.
+    taken as long as the layout allows; most real batches are shorter. Raises UserError for a count the
+    method cannot give.
     """
     compressor = compressor_parameters(
         method, visual_tokens, tower=tower, llm_width=decoder.hidden_size
@@ -128,16 +129,14 @@ def decoder_activations(
     # Gate before and after its activation, up; to learn, their product.
     mlp = HALF * (4 if trained else 3) * f
     block = 2 * norm + attention + mlp
-    # The backward pass of a block makes gradients of its MLP's three wide tensors, and of the stream.
-    made = HALF * 3 * f + 2 * FULL * h
-    # Logits in bf16; in fp32 their log-softmax, its gradient and theirs.
-    head = (HALF + 3 * FULL) * decoder.vocabulary
+    # Made beside it: the gradients of three wide tensors of the MLP and of the stream; in the head, in
+    # fp32, the log-softmax, its gradient and that of the logits.
+    made = HALF * 3 * f + FULL * h
+    head = norm + 3 * FULL * decoder.vocabulary
     if checkpointing:
-        kept = HALF * h * decoder.layers + norm
-        most = max(head, block + made)
+        kept, most = HALF * h * decoder.layers, max(head, block + made)
     else:
-        kept = block * decoder.layers + norm
-        most = max(head, made)
+        kept, most = block * decoder.layers, max(head, made)
     mask = HALF * sequences * length**2  # one for all blocks
     return sequences * length * (kept + most) + mask
 
@@ -150,7 +149,7 @@ def compressor_activations(tower: Tower, llm_width: int, feature_layers: int = 4
     patch at the LLM's width.
     """
     d = tower.hidden_size
-    return HALF * tower.patches * ((2 * feature_layers + 16) * d + 3 * llm_width)
+    return HALF * tower.patches * ((2 * feature_layers + 20) * d + 3 * llm_width)
 
 
 def check_fits(
@@ -172,36 +171,46 @@ def check_fits(
     if gpu not in GPUS:
         raise UserError(f"no GPU is called {gpu!r}; known are {', '.join(GPUS)}")
 
-    def needs(layout: Layout) -> GpuMemory:
-        return gpu_memory(decoder, tower, method, visual_tokens, stage, layout, copies=copies)
+    def fits(other: Layout, on: str = gpu) -> bool:
+        memory = gpu_memory(decoder, tower, method, visual_tokens, stage, other, copies=copies)
+        return memory.total <= USABLE * GPUS[on] * 1e9
 
-    memory, usable = needs(layout), USABLE * GPUS[gpu] * 1e9
-    if memory.total <= usable:
+    memory = gpu_memory(decoder, tower, method, visual_tokens, stage, layout, copies=copies)
+    if fits(layout):
         return memory
-    ways = [said for said, other in _changes(layout) if needs(other).total <= usable]
-    larger = [name for name, size in GPUS.items() if memory.total <= USABLE * size * 1e9]
-    if larger:
-        ways.append(f"a larger GPU ({', '.join(larger)})")
+    ways = [
+        *_ways(layout, fits),
+        *[f"{name} instead" for name in sorted(GPUS, key=GPUS.__getitem__) if fits(layout, name)][
+            :1
+        ],
+    ]
     raise UserError(
-        f"{cell}, {stage}: needs {memory.total / 1e9:.0f} GB on each of {layout.gpus} GPUs, of "
-        f"which {memory.activations / 1e9:.0f} GB are activations of {layout.micro_batch} sequences; "
-        f"{gpu} has {usable / 1e9:.0f} GB to use. "
-        + (f"Any of these would fit: {'; '.join(ways)}." if ways else "No layout we know would fit.")
+        f"{cell}, {stage}: needs {memory.total / 1e9:.0f} GB on each of {layout.gpus} GPUs, "
+        f"{memory.activations / 1e9:.0f} GB of it activations of {layout.micro_batch} sequences; "
+        f"{gpu} has {USABLE * GPUS[gpu]:.0f} GB to use. "
+        + (f"What would fit: {'; or '.join(ways)}." if ways else "No layout we know would fit.")
     )
 
 
-def _changes(layout: Layout) -> Iterator[tuple[str, Layout]]:
-    """Other layouts with the same result, the smallest change first; then all of them at once."""
-    halves = [n for n in (2**i for i in range(10, -1, -1)) if n < layout.micro_batch]
-    if not layout.checkpointing:
-        yield "checkpointing", replace(layout, checkpointing=True)
-    if layout.zero == 2 and layout.gpus > 1:
-        yield "ZeRO-3", replace(layout, zero=3)
-    for n in halves:
-        yield f"micro-batches of {n}", replace(layout, micro_batch=n)
-    for gpus in (layout.gpus * 2**i for i in range(1, 5)):
-        yield f"{gpus} GPUs", replace(layout, gpus=gpus)
-        least = Layout(gpus, 3, 1, layout.max_length, True)
-        yield f"{gpus} GPUs with ZeRO-3, checkpointing and micro-batches of 1", least
-    least = Layout(layout.gpus, 3, 1, layout.max_length, True)
-    yield "ZeRO-3, checkpointing and micro-batches of 1 together", least
+def _ways(layout: Layout, fits: Callable[[Layout], bool]) -> list[str]:
+    """Other layouts that fit and give the same result: one change of each kind, the smallest; if none
+    does, all at once.
+    """
+    halves = [layout.micro_batch // 2**i for i in range(1, layout.micro_batch.bit_length())]
+    kinds: list[list[tuple[str, Layout]]] = [
+        [("checkpointing", replace(layout, checkpointing=True))],
+        [("ZeRO-3", replace(layout, zero=3))],
+        [(f"micro-batches of {n}", replace(layout, micro_batch=n)) for n in halves],
+        [(f"{n} GPUs", replace(layout, gpus=n)) for n in _more(layout)],
+    ]
+    found = [[said for said, other in kind if fits(other)] for kind in kinds]
+    if not any(found):
+        least = replace(layout, zero=3, micro_batch=1, checkpointing=True)
+        both = "with ZeRO-3, checkpointing and micro-batches of 1"
+        counts = [n for n in (layout.gpus, *_more(layout)) if fits(replace(least, gpus=n))]
+        found = [[f"{n} GPUs {both}" for n in counts]]
+    return [said[0] for said in found if said]
+
+
+def _more(layout: Layout) -> list[int]:
+    return [layout.gpus * 2**i for i in range(1, 5)]
