@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from vlmscale.analysis.costs import Decoder, Tower, compressor_gflops, find, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.methods import method as declared
+from vlmscale.models.checkpoint import frame
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.shapes import backbone, from_shapes
 from vlmscale.resources import resource
@@ -99,6 +100,10 @@ def test_the_configs_and_the_table_of_shapes_agree(file):
     """One idea: architectures.csv is what these configs say, for those who need no torch."""
     stored = json.loads(file.read_text())
     config = backbone(file.stem)
+    # Every value reaches the model: transformers has a name for each.
+    assert {key: value for key, value in config.to_dict().items() if key in stored["config"]} == (
+        stored["config"]
+    )
     with resource("architectures.csv").open() as table:
         rows = {row["source"]: row for row in csv.DictReader(table)}
     shape = SHAPES[rows[stored["source"]]["name"]]
@@ -114,12 +119,32 @@ def test_the_configs_and_the_table_of_shapes_agree(file):
     assert shape.tied_head == config.tie_word_embeddings
     assert shape.qkv_bias == (config.model_type == "qwen2")
     assert shape.gated_mlp
-    # What the file leaves to the defaults of transformers must not hide a value of its own.
-    assert {key: getattr(config, key) for key in stored["config"]} == stored["config"]
 
 
 def test_every_backbone_has_its_config():
     assert {file.stem for file in BACKBONES.glob("*.json")} == {*LLMS, TOWER}
+
+
+def test_a_model_from_folders_has_the_frame_of_their_configs(build):
+    model, _ = build("quecc", 4)
+    config = model.config
+    framed = frame(
+        config.text_config,
+        config.vision_config,
+        image_token=config.image_token_index,
+        method="quecc",
+        visual_tokens=4,
+        options=config.method_options,
+        feature_layers=config.layers,
+        template=config.template,
+    )
+    assert framed.config.to_dict() == {
+        **config.to_dict(),
+        "dtype": framed.config.to_dict()["dtype"],
+    }
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    assert {name: value.shape for name, value in framed.state_dict().items()} == shapes
+    assert {value.device.type for value in framed.state_dict().values()} == {"meta"}
 
 
 def test_an_unknown_backbone_is_refused():
