@@ -292,7 +292,7 @@ Shape = TypeVar("Shape", Decoder, Tower)
 def load_architectures(path: Path) -> dict[str, Decoder | Tower]:
     """Shapes by name, from a table as resources/architectures.csv (its columns: resources/README.md)."""
     shapes: dict[str, Decoder | Tower] = {}
-    for values in csv.DictReader(path.read_text().splitlines()):
+    for values in csv.DictReader(path.read_text().splitlines(), restval=""):
         name, kind = values.get("name", ""), values.get("kind", "")
         if not name or name in shapes:
             raise UserError(f"{path}: each row needs a name of its own, not {name!r}")

@@ -20,8 +20,8 @@ HALF, FULL = 2, 4  # bytes of bf16 and fp32
 _ADAM = 3 * FULL  # a copy of the weight, two moments
 # DeepSpeed's stage3_max_live_parameters, its default: so many gathered weights may wait to be used again.
 _GATHERED = 1_000_000_000
-# "overlap_comm uses 4.5x the allgather_bucket_size and reduce_bucket_size values" (transformers' page on
-# DeepSpeed); both are the square of the LLM's width where a config says "auto".
+# With overlap_comm DeepSpeed holds 4.5 times its two buckets (transformers' page on DeepSpeed), each the
+# square of the LLM's width where a config says "auto".
 _BUCKETS = 2 * 4.5
 
 # Memory as in the name, GB of 1e9 bytes.
@@ -178,12 +178,8 @@ def check_fits(
     memory = gpu_memory(decoder, tower, method, visual_tokens, stage, layout, copies=copies)
     if fits(layout):
         return memory
-    ways = [
-        *_ways(layout, fits),
-        *[f"{name} instead" for name in sorted(GPUS, key=GPUS.__getitem__) if fits(layout, name)][
-            :1
-        ],
-    ]
+    larger = [name for name in sorted(GPUS, key=GPUS.__getitem__) if fits(layout, name)]
+    ways = [*_ways(layout, fits), *(f"{name} instead" for name in larger[:1])]
     raise UserError(
         f"{cell}, {stage}: needs {memory.total / 1e9:.0f} GB on each of {layout.gpus} GPUs, "
         f"{memory.activations / 1e9:.0f} GB of it activations of {layout.micro_batch} sequences; "
