@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlmscale.analysis.costs import Decoder
+from vlmscale.architectures import Decoder
 from vlmscale.cells import Run, expand, stage1_trainings
 from vlmscale.cli.output import Report, number, table
 from vlmscale.config import Study, load_study
