@@ -6,8 +6,19 @@ min_version("9.27")
 
 
 include: "rules/common.smk"
-include: "rules/data.smk"
-include: "rules/backbones.smk"
+
+
+if STUDY.world:
+
+    include: "rules/data.smk"
+    include: "rules/backbones.smk"
+
+else:
+
+    include: "rules/released.smk"
+
+
+include: "rules/vision.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/collect.smk"

@@ -1,6 +1,22 @@
 # One tidy table of all cells, the laws fitted on it, and what they say of the paper's claims.
 
 
+rule write_cells:
+    output:
+        f"{OUT}/cells.csv",
+    log:
+        f"{OUT}/logs/cells.log",
+    benchmark:
+        f"{OUT}/benchmarks/cells.tsv"
+    localrule: True
+    params:
+        study=STUDY.study,
+        cells=[asdict(cell) for cell in CELLS.values()],
+        code=code_of("write_cells.py"),
+    script:
+        "../workflow/scripts/write_cells.py"
+
+
 rule collect:
     input:
         cells=f"{OUT}/cells.csv",

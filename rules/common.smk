@@ -13,7 +13,8 @@ from vlmscale.series import Selection
 
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
-    BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
+    ROWS = {row["benchmark"]: row for row in csv.DictReader(file)}
+BENCHMARKS = {name: row["family"] for name, row in ROWS.items()}
 
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
@@ -33,12 +34,23 @@ TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
 PUBLISHED = "results/published"  # what the paper's released scores give
-# Folder -> (split, sample). Each seed trains on a sample of its own from the same world.
-SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
-    f"{stage}_s{run.seed}": (stage, run.seed)
-    for stage, runs in TRAININGS.items()
-    for run in runs.values()
-}
+if STUDY.world:
+    # Folder -> (split, sample). Each seed trains on a sample of its own from the same world.
+    SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
+        f"{stage}_s{run.seed}": (stage, run.seed)
+        for stage, runs in TRAININGS.items()
+        for run in runs.values()
+    }
+else:
+    # Folder -> (dataset, how many samples of what). All seeds train on the same.
+    DATASETS = {
+        stage: (data.dataset, {stage: data.samples}) for stage, data in STUDY.data
+    }
+    DATASETS["test"] = (
+        "benchmarks",
+        {name: int(ROWS[name]["questions"]) for name in STUDY.evaluation.benchmarks},
+    )
+    SAMPLES = DATASETS
 TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
 EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 
@@ -123,9 +135,14 @@ def llm_of(kind):
     return lambda w: f"{OUT}/backbones/{TRAININGS[kind][w.run].llm}"
 
 
+def sample_of(kind, run):
+    """The name of the sample that a stage of a run is trained on."""
+    return f"{kind}_s{run.seed}" if STUDY.world else kind
+
+
 def data_of(kind):
     """The sample that a stage of a run is trained on."""
-    return lambda w: f"{OUT}/data/{kind}_s{TRAININGS[kind][w.run].seed}"
+    return lambda w: f"{OUT}/data/{sample_of(kind, TRAININGS[kind][w.run])}"
 
 
 def features_for(kind):
@@ -133,7 +150,7 @@ def features_for(kind):
 
     def folder(wildcards):
         run = TRAININGS[kind][wildcards.run]
-        return features_of(f"{kind}_s{run.seed}", run.method)
+        return features_of(sample_of(kind, run), run.method)
 
     return folder
 

@@ -19,19 +19,3 @@ rule generate_split:
         code=code_of("generate_split.py", packages=("numpy", "pillow", "pyarrow")),
     script:
         "../workflow/scripts/generate_split.py"
-
-
-rule write_cells:
-    output:
-        f"{OUT}/cells.csv",
-    log:
-        f"{OUT}/logs/cells.log",
-    benchmark:
-        f"{OUT}/benchmarks/cells.tsv"
-    localrule: True
-    params:
-        study=STUDY.study,
-        cells=[asdict(cell) for cell in CELLS.values()],
-        code=code_of("write_cells.py"),
-    script:
-        "../workflow/scripts/write_cells.py"

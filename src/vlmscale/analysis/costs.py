@@ -1,4 +1,4 @@
-"""What an answer costs, in GFLOPs; a multiply-add is two FLOPs.
+"""What an answer and a training sample cost, in GFLOPs; a multiply-add is two FLOPs.
 
 `prefill_gflops` is the paper's count. The rest counts every matrix product of the real layers. Biases,
 norms, activations, softmax, resizing, averaging and the look-up of embeddings are left out.
@@ -58,10 +58,15 @@ def compressor_gflops(
 
 
 def compressor_parameters(
-    method: str, visual_tokens: int, *, tower: Tower, llm_width: int
+    method: str,
+    visual_tokens: int,
+    *,
+    tower: Tower,
+    llm_width: int,
+    feature_layers: int = _FEATURE_LAYERS,
 ) -> float:
     """Parameters of the compressor; arguments and errors as of compressor_gflops."""
-    names = _names(method, visual_tokens, tower, llm_width, _FEATURE_LAYERS)
+    names = _names(method, visual_tokens, tower, llm_width, feature_layers)
     return evaluate(declared(method).weights, names)
 
 
@@ -135,12 +140,9 @@ def answer_gflops(
     text: what is known before the image comes (see Text). tower_layers as in Tower.gflops,
     feature_layers as in compressor_gflops. A compressor that reads the question reads all of the text.
     """
-    # A method that sees the image itself shrinks it to as many patches as it gives visual tokens.
-    shrunk = visual_tokens if "pixels" in declared(method).needs else None
-    reads_question = {"question", "question_tokens"} & set(declared(method).needs)
     positions = llm_positions(method, visual_tokens, tower=tower, decoder=decoder)
     return AnswerCost(
-        tower=tower.gflops(tower_layers, shrunk),
+        tower=_tower_gflops(method, visual_tokens, tower, tower_layers),
         compressor=compressor_gflops(
             method,
             visual_tokens,
@@ -151,9 +153,79 @@ def answer_gflops(
         # The hidden state is read, nothing is scored.
         text_pass=(
             decoder.forward(text_tokens, cached=0, scored=0).total
-            if reads_question and text == "new"
+            if _reads_question(method) and text == "new"
             else 0.0
         ),
         prefill=decoder.prefill(positions, text_tokens, text_cached=text == "cached"),
         decode=decoder.decode(positions + text_tokens, generated_tokens),
     )
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """GFLOPs of a sample in a training step, forward and back."""
+
+    tower: float  # frozen: forward only
+    compressor: float
+    text_pass: float  # of the LLM over the text, for a compressor that reads it; without gradient
+    llm: float
+
+    @property
+    def total(self) -> float:
+        return self.tower + self.compressor + self.text_pass + self.llm
+
+
+def training_gflops(
+    decoder: Decoder,
+    tower: Tower,
+    method: str,
+    visual_tokens: int,
+    text_tokens: float,
+    *,
+    llm_trained: bool,
+    stored_features: bool = False,
+    feature_layers: int = _FEATURE_LAYERS,
+) -> TrainingCost:
+    """One sample of training: an image as `visual_tokens` (none if 0), and `text_tokens` beside it.
+
+    Back through a matrix product costs as much as forward for its input, and again for its weights where
+    they are trained: all of the compressor, the LLM if `llm_trained`. Attention has no weights and twice
+    its cost on the way back. Every position is scored. What checkpointing of activations computes anew is
+    not counted. stored_features: the tower does not run. feature_layers as in compressor_gflops.
+    """
+    forward = decoder.forward(
+        visual_tokens + text_tokens, cached=0, scored=visual_tokens + text_tokens
+    )
+    passes = 3 if llm_trained else 2
+    llm = passes * (forward.projections + forward.head) + 3 * forward.attention
+    if not visual_tokens:
+        return TrainingCost(tower=0.0, compressor=0.0, text_pass=0.0, llm=llm)
+    compressor = compressor_gflops(
+        method,
+        visual_tokens,
+        tower=tower,
+        llm_width=decoder.hidden_size,
+        feature_layers=feature_layers,
+    )
+    return TrainingCost(
+        tower=0.0 if stored_features else _tower_gflops(method, visual_tokens, tower),
+        compressor=3 * compressor,
+        text_pass=(
+            decoder.forward(text_tokens, cached=0, scored=0).total
+            if _reads_question(method)
+            else 0.0
+        ),
+        llm=llm,
+    )
+
+
+def _tower_gflops(
+    method: str, visual_tokens: int, tower: Tower, layers: int | None = None
+) -> float:
+    # A method that sees the image itself shrinks it to as many patches as it gives visual tokens.
+    shrunk = visual_tokens if "pixels" in declared(method).needs else None
+    return tower.gflops(layers, shrunk)
+
+
+def _reads_question(method: str) -> bool:
+    return bool({"question", "question_tokens"} & set(declared(method).needs))
