@@ -79,7 +79,10 @@ rule all:
     input:
         f"{OUT}/cells.csv",
         f"{OUT}/errors.parquet",
-        expand(f"{OUT}/{{name}}.parquet", name=[*LAW_TABLES, *COMPARISONS, *VERDICTS]),
+        expand(
+            f"{OUT}/{{name}}.parquet",
+            name=[*LAW_TABLES, *COMPARISONS, *VERDICTS, "cost"],
+        ),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
             name=[*STUDY_TABLES, *VERDICTS],

@@ -199,6 +199,24 @@ rule verdicts:
         "../workflow/scripts/verdicts.py"
 
 
+rule cost:
+    input:
+        expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
+        expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
+    output:
+        f"{OUT}/cost.parquet",
+    log:
+        f"{OUT}/logs/cost.log",
+    benchmark:
+        f"{OUT}/benchmarks/cost.tsv"
+    localrule: True
+    params:
+        study=STUDY.model_dump(mode="json"),
+        code=code_of("cost.py"),
+    script:
+        "../workflow/scripts/cost.py"
+
+
 # Kilobytes that tell a study: what resources/reference/ keeps of the default one.
 REFERENCE = ["scores", "laws", "intervals", "verdicts", "cost"]
 
@@ -207,10 +225,8 @@ rule reference:
     input:
         **{
             name: f"{OUT}/{name}.parquet"
-            for name in ("errors", "laws", "intervals", "verdicts")
+            for name in ("errors", "laws", "intervals", "verdicts", "cost")
         },
-        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
-        stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         **{name: f"{OUT}/reference/{name}.csv" for name in REFERENCE},
     log:

@@ -2,6 +2,7 @@
 import csv
 import sys
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
@@ -68,6 +69,7 @@ def projector_module(name):
     return f"vlmscale.models.projectors.{STUDY.variant(name).method.name}"
 
 
+@cache  # asked for by every job
 def training_fingerprint(method):
     return code_of(
         "train_stage.py",
@@ -78,16 +80,22 @@ def training_fingerprint(method):
 
 
 def evaluation_fingerprint(cell):
-    tasks = Path("src/vlmscale/evaluation/tasks")
     methods = {CELLS[cell].method, RUNS[CELLS[cell].run].method}
+    return fingerprint_of_evaluating(frozenset(map(projector_module, methods)))
+
+
+@cache
+def fingerprint_of_evaluating(modules):
+    tasks = Path("src/vlmscale/evaluation/tasks")
     return fingerprint(
-        sorted(map(projector_module, methods)),
+        modules,
         scripts=[SCRIPTS / "evaluate_cell.py", *tasks.glob("*.py")],
         files=tasks.glob("*.yaml"),
         packages=EVALUATION_STACK,
     )
 
 
+@cache
 def backbone_fingerprint():
     return code_of(
         "train_backbone.py", "vlmscale.training.backbones", packages=TRAINING_STACK

@@ -9,7 +9,7 @@ FIGURES = expand(
     suffix=["pdf", "png"],
 ) + expand(
     f"{OUT}/figures/{{name}}.{{suffix}}",
-    name=["paired", "side_by_side"],
+    name=["paired", "side_by_side", "cost"],
     suffix=["pdf", "png"],
 )
 
@@ -63,6 +63,29 @@ rule side_by_side_figure:
         ),
     script:
         "../workflow/scripts/side_by_side_figure.py"
+
+
+rule cost_figure:
+    input:
+        f"{OUT}/cost.parquet",
+    output:
+        pdf=f"{OUT}/figures/cost.pdf",
+        png=report(
+            f"{OUT}/figures/cost.png",
+            caption="../workflow/report/cost.rst",
+            category="Figures",
+            labels={"law": "", "family": "all", "figure": "cost"},
+        ),
+    log:
+        f"{OUT}/logs/figures/cost.log",
+    benchmark:
+        f"{OUT}/benchmarks/figures/cost.tsv"
+    localrule: True
+    params:
+        title=STUDY.study,
+        code=code_of("cost_figure.py", packages=("matplotlib", "pandas", "seaborn")),
+    script:
+        "../workflow/scripts/cost_figure.py"
 
 
 rule figures:

@@ -28,6 +28,8 @@ JOINT = {
     "audit",
     "collect",
     "compare",
+    "cost",
+    "cost_figure",
     "figures",
     "fit",
     "paired_figure",

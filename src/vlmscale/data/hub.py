@@ -64,15 +64,13 @@ def fetch_backbone(backbone: Released, folder: Path, record: Path, *, work: Path
 
 
 def _check_shape(backbone: Released, config: Path) -> None:
-    tower = isinstance(backbone, ReleasedTower)
-    known = find(
-        load_architectures(resource("architectures.csv")),
-        backbone.architecture,
-        Tower if tower else Decoder,
-    )
-    found = read_json(config)
-    if tower:  # CLIP's config is of text and vision together
-        found = found.get("vision_config", found)
+    shapes, found = load_architectures(resource("architectures.csv")), read_json(config)
+    known: Decoder | Tower
+    if isinstance(backbone, ReleasedTower):
+        known = find(shapes, backbone.architecture, Tower)
+        found = found.get("vision_config", found)  # CLIP's config is of text and vision together
+    else:
+        known = find(shapes, backbone.architecture, Decoder)
     for column, key in _KEYS.items():
         expected = getattr(known, column, None)  # LLMs have no patches, towers no vocabulary
         if expected is not None and found.get(key, expected) != expected:
