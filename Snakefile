@@ -97,10 +97,7 @@ rule all:
 
 
 onerror:
-    print(
-        f"Failed. Fix the cause and run the same command again: finished jobs are kept."
-    )
-    print(f"The failing job's log stands above, and in {OUT}/logs/.")
+    print(failure_report(map(Path, log), this_command()))
 
 
 onsuccess:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
 from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
+from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
 from vlmscale.series import Selection
@@ -192,4 +193,19 @@ def figure_files(folder, category, labels):
     return [
         *(f"{folder}/{name}.pdf" for name in LAW_FIGURES),
         *(bitmap(name) for name in LAW_FIGURES),
+    ]
+
+
+def this_command():
+    """How this study is run, without targets: what it takes to run one of its jobs again."""
+    from snakemake.cli import get_argument_parser
+
+    typed = get_argument_parser().parse_args(sys.argv[1:])
+    return [
+        "snakemake",
+        *(word for profile in typed.profile or [] for word in ("--profile", profile)),
+        *(["--configfile", *map(str, typed.configfile)] if typed.configfile else []),
+        *(["--config", *typed.config] if typed.config else []),
+        *([] if typed.profile else ["--cores", str(typed.cores or 1)]),
+        "--",
     ]
