@@ -4,6 +4,8 @@
 rule train_tokenizer:
     output:
         directory(f"{OUT}/backbones/tokenizer"),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/backbones/tokenizer.log",
     benchmark:
@@ -22,6 +24,8 @@ rule train_tower:
     output:
         model=directory(f"{OUT}/backbones/tower"),
         record=f"{OUT}/backbones/tower.json",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/backbones/tower.log",
     benchmark:
@@ -47,6 +51,8 @@ rule train_llm:
     output:
         model=directory(f"{OUT}/backbones/{{llm}}"),
         record=f"{OUT}/backbones/{{llm}}.json",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/backbones/{{llm}}.log",
     benchmark:

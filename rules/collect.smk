@@ -4,6 +4,8 @@
 rule write_cells:
     output:
         f"{OUT}/cells.csv",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/cells.log",
     benchmark:
@@ -28,6 +30,8 @@ rule collect:
         errors=f"{OUT}/errors.parquet",
         samples=f"{OUT}/samples.parquet",
         chance=f"{OUT}/chance.parquet",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/collect.log",
     benchmark:
@@ -82,6 +86,8 @@ rule fit:
         samples=f"{OUT}/samples.parquet",
     output:
         **{name: f"{OUT}/{name}.parquet" for name in LAW_TABLES},
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/fit.log",
     benchmark:
@@ -107,6 +113,8 @@ rule compare:
         chance=f"{OUT}/chance.parquet",
     output:
         **{name: f"{OUT}/{name}.parquet" for name in COMPARISONS},
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/compare.log",
     benchmark:
@@ -131,6 +139,8 @@ rule tables:
     output:
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in STUDY_TABLES},
         **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in STUDY_TABLES},
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/tables.log",
     benchmark:
@@ -149,6 +159,8 @@ rule audit:
     output:
         table=f"{OUT}/audit.parquet",
         text=f"{OUT}/audit.md",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/audit.log",
     benchmark:
@@ -184,6 +196,8 @@ rule verdicts:
         **{name: f"{OUT}/{name}.parquet" for name in VERDICTS},
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in VERDICTS},
         **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in VERDICTS},
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/verdicts.log",
     benchmark:
@@ -205,6 +219,8 @@ rule cost:
         expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         f"{OUT}/cost.parquet",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/cost.log",
     benchmark:
@@ -229,6 +245,8 @@ rule reference:
         },
     output:
         **{name: f"{OUT}/reference/{name}.csv" for name in REFERENCE},
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/reference.log",
     benchmark:

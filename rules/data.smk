@@ -4,6 +4,8 @@
 rule generate_split:
     output:
         directory(f"{OUT}/data/{{sample}}"),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/data/{{sample}}.log",
     benchmark:

@@ -10,6 +10,8 @@ rule evaluate_cell:
     output:
         samples=f"{OUT}/cells/{{cell}}/samples.parquet",
         scores=f"{OUT}/cells/{{cell}}/scores.parquet",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/evaluate/{{cell}}.log",
     benchmark:

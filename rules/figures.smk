@@ -25,6 +25,8 @@ rule paired_figure:
             category="Figures",
             labels={"law": "", "family": "all", "figure": "paired"},
         ),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/figures/paired.log",
     benchmark:
@@ -51,6 +53,8 @@ rule side_by_side_figure:
             category="Figures",
             labels={"law": "", "family": "all", "figure": "side_by_side"},
         ),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/figures/side_by_side.log",
     benchmark:
@@ -76,6 +80,8 @@ rule cost_figure:
             category="Figures",
             labels={"law": "", "family": "all", "figure": "cost"},
         ),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/figures/cost.log",
     benchmark:
@@ -100,6 +106,8 @@ rule figures:
             "Figures",
             {"law": "{series}", "family": "{family}"},
         ),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/figures/{{series}}_{{family}}.log",
     benchmark:

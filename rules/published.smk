@@ -33,6 +33,8 @@ rule published_errors:
         architectures="resources/architectures.csv",
     output:
         f"{PUBLISHED}/errors.parquet",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{PUBLISHED}/logs/errors.log",
     benchmark:
@@ -101,6 +103,8 @@ rule published_fig4:
             category="Published numbers",
             labels={"family": "both", "figure": "fig4"},
         ),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{PUBLISHED}/logs/figures/fig4.log",
     benchmark:
@@ -135,6 +139,8 @@ rule published_table1:
         parquet=f"{PUBLISHED}/table1.parquet",
         md=f"{PUBLISHED}/tables/table1.md",
         tex=f"{PUBLISHED}/tables/table1.tex",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{PUBLISHED}/logs/table1.log",
     benchmark:

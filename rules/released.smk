@@ -6,6 +6,8 @@
 rule prepare_dataset:
     output:
         directory(f"{OUT}/data/{{sample}}"),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/data/{{sample}}.log",
     benchmark:
@@ -25,6 +27,8 @@ rule fetch_backbone:
     output:
         model=directory(f"{OUT}/backbones/{{backbone}}"),
         record=f"{OUT}/backbones/{{backbone}}.json",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/backbones/{{backbone}}.log",
     benchmark:

@@ -12,6 +12,8 @@ rule train_stage1:
     output:
         result=f"{OUT}/runs/{{run}}/stage1/projector.safetensors",
         record=f"{OUT}/runs/{{run}}/stage1/run.json",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/stage1/{{run}}.log",
     benchmark:
@@ -34,6 +36,8 @@ rule train_stage2:
     output:
         result=directory(f"{OUT}/runs/{{run}}/stage2/model"),
         record=f"{OUT}/runs/{{run}}/stage2/run.json",
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/stage2/{{run}}.log",
     benchmark:

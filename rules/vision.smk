@@ -7,6 +7,8 @@ rule encode_images:
         tower=f"{OUT}/backbones/tower",
     output:
         directory(f"{OUT}/vision/{{sample}}"),
+    conda:
+        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/vision/{{sample}}.log",
     benchmark:

@@ -16,6 +16,7 @@ COPIED = (
     "rules",
     "workflow",
     "config",
+    "envs",
     "profiles",
     "resources",
     "requirements",

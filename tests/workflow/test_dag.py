@@ -55,9 +55,7 @@ KINDS = {".parquet", ".md", ".tex", ".pdf", ".png"}
 
 def test_lint():
     done = Tree(ROOT).snakemake("--lint", config="config/smoke.yaml")
-    complaints = {line.strip() for line in done.stdout.splitlines() if line.startswith("    * ")}
-    # One pinned environment serves all rules; `make setup` builds it.
-    assert complaints <= {"* Specify a conda environment or container for each rule.:"}, done.stdout
+    assert "Congratulations, your workflow is in a good condition!" in done.stdout, done.stdout
 
 
 def test_published_numbers(empty):
