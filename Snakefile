@@ -29,8 +29,9 @@ include: "rules/published.smk"
 wildcard_constraints:
     sample="|".join(SAMPLES),
     llm="|".join(STUDY.llms),
-    run="|".join({**TRAININGS["stage1"], **TRAININGS["stage2"]}),
-    cell="|".join(CELLS),
+    # Not the ids of all: snakemake reads a constraint again for every file of every job.
+    run="[^/]+",
+    cell="[^/]+",
     series="|".join(LAWS),
     family="reasoning|ocr",
 
