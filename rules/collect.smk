@@ -30,6 +30,7 @@ rule collect:
         errors=f"{OUT}/errors.parquet",
         samples=f"{OUT}/samples.parquet",
         chance=f"{OUT}/chance.parquet",
+        trainings=f"{OUT}/trainings.parquet",
     conda:
         "../envs/vlmscale.yaml"
     log:
@@ -188,10 +189,9 @@ rule verdicts:
                 "draws",
                 "forms",
                 "paired",
+                "trainings",
             )
         },
-        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
-        stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         **{name: f"{OUT}/{name}.parquet" for name in VERDICTS},
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in VERDICTS},
@@ -215,8 +215,7 @@ rule verdicts:
 
 rule cost:
     input:
-        expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
-        expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
+        f"{OUT}/trainings.parquet",
     output:
         f"{OUT}/cost.parquet",
     conda:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from vlmscale.analysis.collect import trainings_table
 from vlmscale.analysis.costs import compressor_gflops, training_gflops
 from vlmscale.analysis.spent import cost_table
 from vlmscale.architectures import Decoder, Tower, load_architectures
@@ -132,7 +133,9 @@ def cost():
     kept = pd.read_csv(ROOT / "resources/reference/mini/cost.csv").rename(columns={"stage": "kind"})
     kept["tokens_per_second"] = kept["tokens"] / kept["seconds"]
     kept = kept.assign(peak_memory_bytes=1, attempts=1)
-    return cost_table(kept.to_dict("records"), pd.DataFrame(planned_trainings(study("mini"))))
+    records = [{**record, "losses": [(2, 0.5)]} for record in kept.to_dict("records")]
+    planned = pd.DataFrame(planned_trainings(study("mini")))
+    return cost_table(trainings_table(records), planned)
 
 
 def test_every_training_of_a_study_is_planned_once(cost):

@@ -1,29 +1,23 @@
 """What the trainings of a finished study cost, beside what was predicted of them."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 import pandas as pd
 
 _PLANNED = ["llm", "method", "visual_tokens", "stage", "run"]
-_MEASURED = ["steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes", "attempts"]
-_MEASURED += ["trained_parameters", "device"]
 
 
-def cost_table(records: Iterable[Mapping[str, Any]], planned: pd.DataFrame) -> pd.DataFrame:
-    """One row a training: what was predicted of it, and what its run.json tells, of all its attempts.
+def cost_table(trainings: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
+    """One row a training: what was predicted of it, and what it took.
 
-    records: the run.json of every training. planned: columns llm, method, visual_tokens, stage, run, tokens
-    and flops. `hours` is wall-clock time; `predicted_hours` is what the predicted FLOPs take at the rate
-    of all trainings of the study on that device together, so that it tells whether FLOPs foresee how the
-    time is spread, not how fast the device is.
+    trainings: of trainings_table. planned: columns llm, method, visual_tokens, stage, run, tokens and
+    flops. `hours` is wall-clock time; `predicted_hours` is what the predicted FLOPs take at the rate of all
+    trainings of the study on that device together, so that it tells whether FLOPs foresee how the time is
+    spread, not how fast the device is.
     """
-    measured = pd.DataFrame(
-        [{"run": r["run"], "stage": r["kind"]} | {c: r[c] for c in _MEASURED} for r in records]
-    )
     predicted = planned.rename(columns={"tokens": "predicted_tokens", "flops": "predicted_flops"})
     columns = [*_PLANNED, "predicted_tokens", "predicted_flops"]
-    table = predicted[columns].merge(measured, on=["run", "stage"], validate="one_to_one")
+    table = predicted[columns].merge(
+        trainings.drop(columns="losses"), on=["run", "stage"], validate="one_to_one"
+    )
     on_device = table.groupby("device")[["predicted_flops", "seconds"]].transform("sum")
     rate = on_device["predicted_flops"] / on_device["seconds"]
     table["predicted_hours"] = table["predicted_flops"] / rate / 3600
