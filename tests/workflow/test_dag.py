@@ -24,6 +24,18 @@ def test_dry_run(config, empty):
     budgets = "|".join(yaml.safe_load((ROOT / config).read_text()).get("budgets", {}))
     shared = {re.sub(f"__({budgets})$", "", run) for run in jobs["train_stage2"]}
     assert sorted(jobs["train_stage1"]) == sorted(shared)
+    # Backbones and data are made from a world, or all of them are fetched.
+    study = yaml.safe_load((ROOT / config).read_text())
+    made = {"generate_split", "train_tokenizer", "train_tower", "train_llm"}
+    if "world" in study:
+        assert made <= set(jobs)
+        assert not {"fetch_backbone", "prepare_dataset"} & set(jobs)
+    else:
+        assert not made & set(jobs)
+        fetched = {f"backbone={name}" for name in ("tower", *study["llms"])}
+        assert set(jobs["fetch_backbone"]) == fetched
+        samples = ("stage1", "stage2", "test")
+        assert sorted(jobs["prepare_dataset"]) == [f"sample={name}" for name in samples]
 
 
 def test_dry_run_with_budgets(empty):
