@@ -4,12 +4,12 @@
 rule train_tokenizer:
     output:
         directory(f"{OUT}/backbones/tokenizer"),
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/backbones/tokenizer.log",
     benchmark:
         f"{OUT}/benchmarks/backbones/tokenizer.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         world=STUDY.world.model_dump(mode="json"),
         template=STUDY.template,
@@ -24,12 +24,12 @@ rule train_tower:
     output:
         model=directory(f"{OUT}/backbones/tower"),
         record=f"{OUT}/backbones/tower.json",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/backbones/tower.log",
     benchmark:
         f"{OUT}/benchmarks/backbones/tower.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         spec={
             "kind": "tower",
@@ -51,12 +51,12 @@ rule train_llm:
     output:
         model=directory(f"{OUT}/backbones/{{llm}}"),
         record=f"{OUT}/backbones/{{llm}}.json",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/backbones/{{llm}}.log",
     benchmark:
         f"{OUT}/benchmarks/backbones/{{llm}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         spec=lambda w: {
             "kind": "llm",

@@ -4,13 +4,13 @@
 rule write_cells:
     output:
         f"{OUT}/cells.csv",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/cells.log",
     benchmark:
         f"{OUT}/benchmarks/cells.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         study=STUDY.study,
         cells=[asdict(cell) for cell in CELLS.values()],
@@ -31,13 +31,13 @@ rule collect:
         samples=f"{OUT}/samples.parquet",
         chance=f"{OUT}/chance.parquet",
         trainings=f"{OUT}/trainings.parquet",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/collect.log",
     benchmark:
         f"{OUT}/benchmarks/collect.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         evaluated={cell: evaluation_fingerprint(cell) for cell in CELLS},
         trained={
@@ -87,13 +87,13 @@ rule fit:
         samples=f"{OUT}/samples.parquet",
     output:
         **{name: f"{OUT}/{name}.parquet" for name in LAW_TABLES},
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/fit.log",
     benchmark:
         f"{OUT}/benchmarks/fit.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
         text_tokens=list(STUDY.laws.text_tokens),
@@ -114,13 +114,13 @@ rule compare:
         chance=f"{OUT}/chance.parquet",
     output:
         **{name: f"{OUT}/{name}.parquet" for name in COMPARISONS},
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/compare.log",
     benchmark:
         f"{OUT}/benchmarks/compare.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
         baseline=STUDY.baseline,
@@ -140,13 +140,13 @@ rule tables:
     output:
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in STUDY_TABLES},
         **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in STUDY_TABLES},
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/tables.log",
     benchmark:
         f"{OUT}/benchmarks/tables.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         code=code_of("tables.py"),
     script:
@@ -160,13 +160,13 @@ rule audit:
     output:
         table=f"{OUT}/audit.parquet",
         text=f"{OUT}/audit.md",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/audit.log",
     benchmark:
         f"{OUT}/benchmarks/audit.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         resources=lambda w, input: str(Path(input.released[0]).parent),
         code=code_of("audit.py"),
@@ -196,13 +196,13 @@ rule verdicts:
         **{name: f"{OUT}/{name}.parquet" for name in VERDICTS},
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in VERDICTS},
         **{f"{name}_tex": f"{OUT}/tables/{name}.tex" for name in VERDICTS},
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/verdicts.log",
     benchmark:
         f"{OUT}/benchmarks/verdicts.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
         text_tokens=list(STUDY.laws.text_tokens),
@@ -218,13 +218,13 @@ rule cost:
         f"{OUT}/trainings.parquet",
     output:
         f"{OUT}/cost.parquet",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/cost.log",
     benchmark:
         f"{OUT}/benchmarks/cost.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         study=STUDY.model_dump(mode="json"),
         code=code_of("cost.py"),
@@ -244,13 +244,13 @@ rule reference:
         },
     output:
         **{name: f"{OUT}/reference/{name}.csv" for name in REFERENCE},
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/reference.log",
     benchmark:
         f"{OUT}/benchmarks/reference.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         code=code_of("reference.py"),
     script:

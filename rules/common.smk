@@ -15,8 +15,7 @@ from vlmscale.series import Selection
 
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
-    ROWS = {row["benchmark"]: row for row in csv.DictReader(file)}
-BENCHMARKS = {name: row["family"] for name, row in ROWS.items()}
+    BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
 
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
@@ -44,15 +43,8 @@ if STUDY.world:
         for run in runs.values()
     }
 else:
-    # Folder -> (dataset, how many samples of what). All seeds train on the same.
-    DATASETS = {
-        stage: (data.dataset, {stage: data.samples}) for stage, data in STUDY.data
-    }
-    DATASETS["test"] = (
-        "benchmarks",
-        {name: int(ROWS[name]["questions"]) for name in STUDY.evaluation.benchmarks},
-    )
-    SAMPLES = DATASETS
+    # All seeds train on the same.
+    SAMPLES = ["stage1", "stage2", "test"]
 TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
 EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 

@@ -4,12 +4,12 @@
 rule generate_split:
     output:
         directory(f"{OUT}/data/{{sample}}"),
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/data/{{sample}}.log",
     benchmark:
         f"{OUT}/benchmarks/data/{{sample}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         world=STUDY.world.model_dump(mode="json"),
         split=lambda w: SAMPLES[w.sample][0],

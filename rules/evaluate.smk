@@ -10,12 +10,12 @@ rule evaluate_cell:
     output:
         samples=f"{OUT}/cells/{{cell}}/samples.parquet",
         scores=f"{OUT}/cells/{{cell}}/scores.parquet",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/evaluate/{{cell}}.log",
     benchmark:
         f"{OUT}/benchmarks/evaluate/{{cell}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         cell=lambda w: asdict(CELLS[w.cell]),
         trained=lambda w: setting(RUNS[CELLS[w.cell].run]),

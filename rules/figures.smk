@@ -25,13 +25,13 @@ rule paired_figure:
             category="Figures",
             labels={"law": "", "family": "all", "figure": "paired"},
         ),
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/figures/paired.log",
     benchmark:
         f"{OUT}/benchmarks/figures/paired.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         title=STUDY.study,
         code=code_of("paired_figure.py", packages=("matplotlib", "pandas", "seaborn")),
@@ -53,13 +53,13 @@ rule side_by_side_figure:
             category="Figures",
             labels={"law": "", "family": "all", "figure": "side_by_side"},
         ),
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/figures/side_by_side.log",
     benchmark:
         f"{OUT}/benchmarks/figures/side_by_side.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         title=STUDY.study,
         code=code_of(
@@ -80,13 +80,13 @@ rule cost_figure:
             category="Figures",
             labels={"law": "", "family": "all", "figure": "cost"},
         ),
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/figures/cost.log",
     benchmark:
         f"{OUT}/benchmarks/figures/cost.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         title=STUDY.study,
         code=code_of("cost_figure.py", packages=("matplotlib", "pandas", "seaborn")),
@@ -106,13 +106,13 @@ rule figures:
             "Figures",
             {"law": "{series}", "family": "{family}"},
         ),
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/figures/{{series}}_{{family}}.log",
     benchmark:
         f"{OUT}/benchmarks/figures/{{series}}_{{family}}.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         series=lambda w: w.series,
         selection=lambda w: asdict(LAWS[w.series]),

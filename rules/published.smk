@@ -33,13 +33,13 @@ rule published_errors:
         architectures="resources/architectures.csv",
     output:
         f"{PUBLISHED}/errors.parquet",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{PUBLISHED}/logs/errors.log",
     benchmark:
         f"{PUBLISHED}/benchmarks/errors.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         code=code_of("published_errors.py"),
     script:
@@ -103,13 +103,13 @@ rule published_fig4:
             category="Published numbers",
             labels={"family": "both", "figure": "fig4"},
         ),
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{PUBLISHED}/logs/figures/fig4.log",
     benchmark:
         f"{PUBLISHED}/benchmarks/figures/fig4.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         selection=asdict(PUBLISHED_SERIES["published"]),
         title="released scores at about equal compute, text cached",
@@ -139,13 +139,13 @@ rule published_table1:
         parquet=f"{PUBLISHED}/table1.parquet",
         md=f"{PUBLISHED}/tables/table1.md",
         tex=f"{PUBLISHED}/tables/table1.tex",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{PUBLISHED}/logs/table1.log",
     benchmark:
         f"{PUBLISHED}/benchmarks/table1.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         method="QueCC",
         code=code_of("published_table1.py"),

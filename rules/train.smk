@@ -12,12 +12,12 @@ rule train_stage1:
     output:
         result=f"{OUT}/runs/{{run}}/stage1/projector.safetensors",
         record=f"{OUT}/runs/{{run}}/stage1/run.json",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/stage1/{{run}}.log",
     benchmark:
         f"{OUT}/benchmarks/stage1/{{run}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         spec=stage_spec("stage1"),
         work=checkpoints("stage1"),
@@ -36,12 +36,12 @@ rule train_stage2:
     output:
         result=directory(f"{OUT}/runs/{{run}}/stage2/model"),
         record=f"{OUT}/runs/{{run}}/stage2/run.json",
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/stage2/{{run}}.log",
     benchmark:
         f"{OUT}/benchmarks/stage2/{{run}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         spec=stage_spec("stage2"),
         work=checkpoints("stage2"),

@@ -7,12 +7,12 @@ rule encode_images:
         tower=f"{OUT}/backbones/tower",
     output:
         directory(f"{OUT}/vision/{{sample}}"),
-    conda:
-        "../envs/vlmscale.yaml"
     log:
         f"{OUT}/logs/vision/{{sample}}.log",
     benchmark:
         f"{OUT}/benchmarks/vision/{{sample}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         feature_layers=list(STUDY.tower.feature_layers),
         code=code_of("encode_images.py", packages=TRAINING_STACK),

@@ -29,13 +29,13 @@ def test_dry_run(config, empty):
     made = {"generate_split", "train_tokenizer", "train_tower", "train_llm"}
     if "world" in study:
         assert made <= set(jobs)
-        assert not {"fetch_backbone", "prepare_dataset"} & set(jobs)
+        assert not {"fetch_backbone", "fetch_benchmarks", "prepare_dataset"} & set(jobs)
     else:
         assert not made & set(jobs)
         fetched = {f"backbone={name}" for name in ("tower", *study["llms"])}
         assert set(jobs["fetch_backbone"]) == fetched
-        samples = ("stage1", "stage2", "test")
-        assert sorted(jobs["prepare_dataset"]) == [f"sample={name}" for name in samples]
+        assert sorted(jobs["prepare_dataset"]) == ["stage=stage1", "stage=stage2"]
+        assert len(jobs["fetch_benchmarks"]) == 1
 
 
 def test_dry_run_with_budgets(empty):
