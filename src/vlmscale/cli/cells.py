@@ -19,6 +19,7 @@ from vlmscale.plan import (
 )
 from vlmscale.resources import resource
 
+_UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
 ASSUMED_UTILISATION = 0.4  # of a GPU's peak, where its table knows no measurement
 
 
@@ -89,7 +90,7 @@ def show(console: Console, report: Report) -> None:
     rows = [
         [
             llm,
-            f"{row['parameters'] / 1e9:.3g}B",
+            _size(row["parameters"]),
             method,
             visual_tokens,
             *[budget] * several,
@@ -142,3 +143,9 @@ def _gpu(name: str) -> Gpu:
 
 def _hours(flops: float, gpu: Gpu, utilisation: float) -> float:
     return flops / (gpu.bf16_tflops * 1e12 * utilisation) / 3600
+
+
+def _size(parameters: int) -> str:
+    """A number of parameters for people: 27K, 308M, 12.6B."""
+    unit, scale = next((u, s) for u, s in _UNITS if parameters >= s)
+    return f"{parameters / scale:.3g}{unit}"
