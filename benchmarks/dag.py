@@ -4,8 +4,8 @@
 
 The large study is the paper's with more seeds. Each is planned from nothing, in a copy of the checkout
 without results, by the command that a user types, its output read through a pipe. Imports are those of
-`snakemake --version`. Beside the clock's seconds stand those of the processor, which other work on it
-changes little. Takes minutes: most of one for each large repeat.
+`snakemake --version`. Beside the clock's seconds stand those of the processor, which other work on the
+machine changes little. Takes minutes: most of one for each large repeat.
 """
 
 import os

@@ -9,8 +9,8 @@ from vlmscale.errors import UserError
 from vlmscale.series import Selection
 
 # Of the run.json of a training.
-_MEASURED = ["steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes", "attempts"]
-_RECORDED = ["run", *_MEASURED, "trained_parameters", "device", "losses"]
+_RECORDED = ["run", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes"]
+_RECORDED += ["attempts", "trained_parameters", "device", "losses"]
 CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "budget", "role"]
 
 
@@ -34,11 +34,15 @@ def trainings_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     records: the run.json of every training. `losses` is a list of (step, loss).
     """
-    rows = [{"stage": record["kind"]} | {c: record[c] for c in _RECORDED} for record in records]
-    table = pd.DataFrame(rows, columns=["run", "stage", *_RECORDED[1:]])
-    return table.assign(
-        losses=[[list(map(float, pair)) for pair in row] for row in table["losses"]]
-    )
+    rows = [
+        {
+            "stage": record["kind"],
+            **{column: record[column] for column in _RECORDED},
+            "losses": [[float(step), float(loss)] for step, loss in record["losses"]],
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows, columns=["run", "stage", *_RECORDED[1:]])
 
 
 def selected(errors: pd.DataFrame, selection: Selection) -> pd.DataFrame:
