@@ -19,6 +19,8 @@ Stage = Literal["stage1", "stage2"]
 
 # Bytes a trained parameter takes with AdamW: weight, gradient, two moments; in bf16 with float32 copies.
 _STATE = 16
+# Two checkpoints of a training are kept until it ends: weights and both moments, in float32.
+_WORK = 2 * 12
 _GIGABYTE = 1e9
 
 
@@ -57,6 +59,7 @@ class RunCost:
     projector_parameters: int
     evaluation_flops: float  # of all its cells
     disk_gb: float  # of what is kept: projector and checkpoint
+    work_gb: float  # of the checkpoints of stage 2 while it runs
     state_gb: float  # of stage 2 in the memory of GPUs: weights, gradients, moments; no activations
 
     @property
@@ -111,6 +114,7 @@ def run_costs(
                 evaluation_flops=number
                 * sum(_answer_flops(study, cell, assumed) for cell in served[run.run]),
                 disk_gb=width * saved / _GIGABYTE,
+                work_gb=_WORK * (llm + projector) / _GIGABYTE,
                 state_gb=(_STATE * (llm + projector) + 2 * tower) / _GIGABYTE,
             )
         )

@@ -429,6 +429,9 @@ def test_cells_of_the_papers_study(tmp_path):
     assert large["least_gpus"] == 4
     # weights of LLM and tower and the projector, once more from stage 1, at two bytes
     assert large["disk_gb"] == pytest.approx(2 * (14.167 + 0.3035 + 2 * 0.0315), rel=1e-3)
+    # two checkpoints of weights and two moments, while it is trained
+    assert large["work_gb"] == pytest.approx(2 * 12 * (14.167 + 0.0315), rel=1e-3)
+    assert report["totals"]["work_gb"] == pytest.approx(large["work_gb"], rel=0.01)  # quecc's
     assert sum(report["questions"].values()) == 48_135
     assert "no GPU 'tpu' in resources/gpus.csv" in error_of("cells", "--gpu", "tpu")
 

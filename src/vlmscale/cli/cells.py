@@ -55,6 +55,7 @@ def plan(
                 "gpu_hours_left": _hours(left, chosen, used),
                 "least_gpus": chosen.least(cost.state_gb),
                 "disk_gb": cost.disk_gb,
+                "work_gb": cost.work_gb,
                 "done": [t.stage for t in cost.trainings if (t.run, t.stage) in done],
                 "trainings": [t.stage for t in cost.trainings],
             }
@@ -75,6 +76,7 @@ def plan(
             "done": sum(len(row["done"]) for row in rows),
             **totals,
             "features_gb": features,
+            "work_gb": max(row["work_gb"] for row in rows),
         },
     }
 
@@ -112,8 +114,9 @@ def show(console: Console, report: Report) -> None:
         f"{totals['runs']} runs serve {totals['cells']} cells: {number(training, 3)} FLOPs of training, "
         f"{number(totals['gpu_hours'], 4)} GPU hours; {number(totals['evaluation_flops'], 3)} FLOPs for "
         f"{sum(report['questions'].values()):,} questions a cell. A stage 1 that runs share is counted "
-        f"once. Checkpoints take {number(totals['disk_gb'], 4)} GB, stored features "
-        f"{number(totals['features_gb'], 3)} GB."
+        f"once. Results take {number(totals['disk_gb'], 4)} GB, stored features "
+        f"{number(totals['features_gb'], 3)} GB, and checkpoints of the largest run, until it ends, "
+        f"{number(totals['work_gb'], 3)} GB."
     )
     console.print(
         f"Done: {totals['done']} of {totals['trainings']} trainings; "
