@@ -3,7 +3,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 CORES ?= $(shell nproc)
 BIN := .venv/bin
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+# Beside a process that shares its imports with all trainings and evaluations.
+SNAKEMAKE := $(BIN)/python -m vlmscale.warm $(BIN)/snakemake --cores $(CORES)
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20

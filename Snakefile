@@ -27,12 +27,12 @@ include: "rules/published.smk"
 
 
 wildcard_constraints:
-    sample="|".join(SAMPLES),
-    llm="|".join(STUDY.llms),
+    sample=one_of(SAMPLES),
+    llm=one_of(STUDY.llms),
     # Not the ids of all: snakemake reads a constraint again for every file of every job.
     run="[^/]+",
     cell="[^/]+",
-    series="|".join(LAWS),
+    series=one_of(LAWS),
     family="reasoning|ocr",
 
 

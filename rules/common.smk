@@ -1,6 +1,7 @@
 # The study, its cells and runs, and small look-ups. Anything that can be tested lives in src/vlmscale.
 import csv
 import gc
+import re
 import sys
 from dataclasses import asdict
 from functools import cache
@@ -57,6 +58,11 @@ EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 SCRIPTS = Path("workflow/scripts")
 
 
+def one_of(names):
+    """The pattern of a wildcard that is one of `names`, dots and all."""
+    return "|".join(map(re.escape, names))
+
+
 def code_of(script, *modules, packages=("numpy", "pandas", "pyarrow", "scipy")):
     """Fingerprint of a rule's script, of `modules` it reaches otherwise, and of `packages`."""
     return fingerprint(modules, scripts=[SCRIPTS / script], packages=packages)
@@ -86,7 +92,7 @@ def evaluation_fingerprint(cell):
 def fingerprint_of_evaluating(modules):
     tasks = Path("src/vlmscale/evaluation/tasks")
     return fingerprint(
-        modules,
+        ["vlmscale.evaluation.run", *modules],
         scripts=[SCRIPTS / "evaluate_cell.py", *tasks.glob("*.py")],
         files=tasks.glob("*.yaml"),
         packages=EVALUATION_STACK,
@@ -134,6 +140,18 @@ def stage_spec(kind):
         }
 
     return spec
+
+
+def evaluation_spec(wildcards):
+    """What decides the answers of a cell, and nothing else: only this asks again."""
+    cell = CELLS[wildcards.cell]
+    return {
+        "cell": asdict(cell),
+        "trained": setting(RUNS[cell.run]),
+        "evaluated": setting(cell),
+        "batch_size": STUDY.evaluation.batch_size,
+        "fingerprint": evaluation_fingerprint(cell.cell),
+    }
 
 
 def llm_of(kind):

@@ -17,11 +17,8 @@ rule evaluate_cell:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        cell=lambda w: asdict(CELLS[w.cell]),
-        trained=lambda w: setting(RUNS[CELLS[w.cell].run]),
-        evaluated=lambda w: setting(CELLS[w.cell]),
+        spec=evaluation_spec,
         benchmarks=list(STUDY.evaluation.benchmarks),
-        batch_size=STUDY.evaluation.batch_size,
-        fingerprint=lambda w: evaluation_fingerprint(w.cell),
+        work=lambda w: f"{WORK}/{w.cell}/evaluate",
     script:
         "../workflow/scripts/evaluate_cell.py"

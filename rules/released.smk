@@ -53,7 +53,7 @@ rule fetch_backbone:
     benchmark:
         f"{OUT}/benchmarks/backbones/{{backbone}}.tsv"
     wildcard_constraints:
-        backbone="|".join(BACKBONES),
+        backbone=one_of(BACKBONES),
     localrule: True
     conda:
         "../envs/vlmscale.yaml"

@@ -234,6 +234,8 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
+        if self.study == "published":
+            raise ValueError("study: results/published holds the paper's released numbers")
         self._check_budgets()
         self._check_origin()
         named = [(f"methods.{name}", name) for name in self.methods]

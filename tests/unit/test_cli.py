@@ -70,7 +70,7 @@ def test_help_needs_no_library():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("command", ["fit", "recommend", "audit", "summary", "cells"])
+@pytest.mark.parametrize("command", ["fit", "recommend", "audit", "summary", "cells", "data"])
 def test_each_command_shows_an_example(command):
     assert f"Example: vlmscale {command}" in call(command, "--help")
 

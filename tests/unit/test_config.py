@@ -139,6 +139,7 @@ def test_schema_file_is_current():
         (lambda r: r["tower"].update(patch_size=7), ["48", "not a multiple", "7"]),
         (lambda r: r["tower"].update(feature_layers=[9]), ["feature_layers", "layers=3"]),
         (lambda r: r["laws"].update(holdout=["d1"]), ["laws.holdout", "d1"]),
+        (lambda r: r.update(study="published"), ["study", "the paper's released numbers"]),
         (lambda r: r["world"].update(colours=99), ["world.colours", "99"]),
         (lambda r: r["world"].update(objects=4), ["world", "objects 4 must be fewer"]),
         (lambda r: r["data"].update(corpus={"scenes": 3}), ["data", "corpus: needs some of text"]),

@@ -47,7 +47,8 @@ class Tree:
     path: Path
 
     def snakemake(self, *arguments, config="config/smoke.yaml", timeout=900):
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        python = [sys.executable, "-m"]
+        command = [*python, "vlmscale.warm", *python, "snakemake", "--cores", "2", *arguments]
         if config:
             command += ["--configfile", config]
         return subprocess.run(

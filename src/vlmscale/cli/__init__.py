@@ -3,6 +3,7 @@
 A command imports its file when it runs, so that --help waits for no library.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -294,6 +295,46 @@ def methods_command(json: Json = False) -> None:
     from vlmscale.resources import resource
 
     emit(list_methods(resource("architectures.csv")), json, show)
+
+
+@app.command(
+    "data", epilog="Example: vlmscale data llava_pretrain data/llava_pretrain --raw downloads"
+)
+@clear_errors()
+def data_command(
+    dataset: Annotated[str, typer.Argument(help="Its name in resources/datasets.csv.")],
+    output: Annotated[Path, typer.Argument(help="Folder to make: Parquet shards and a manifest.")],
+    raw: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the downloaded files, kept; images of your own in own/DATASET below it."
+        ),
+    ] = Path("raw"),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes.", show_default="one for each core")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many records, from the first.")
+    ] = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of a folder laid out like --raw, tried first; repeatable."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Download, check and convert LLaVA's training data, going on where an earlier run stopped."""
+    from vlmscale.cli.data import prepare_data, show
+    from vlmscale.cli.output import emit
+
+    report = prepare_data(
+        dataset,
+        output=output,
+        raw=raw,
+        workers=workers or os.cpu_count() or 1,
+        limit=limit,
+        mirrors=mirror or [],
+    )
+    emit(report, json, show)
 
 
 def main() -> None:

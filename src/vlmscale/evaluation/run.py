@@ -2,8 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,85 +12,61 @@ import yaml
 from vlmscale.data.shards import shard_files
 from vlmscale.errors import UserError
 from vlmscale.evaluation.adapter import VlmScale
+from vlmscale.evaluation.spec import EvaluationSpec, Setting
 from vlmscale.models.checkpoint import set_method
 from vlmscale.tables import write_parquet
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a projector is built for."""
-
-    method: str
-    visual_tokens: int
-    options: dict[str, str]
-
-    def __str__(self) -> str:
-        chosen = ", ".join(f"{key}: {value}" for key, value in self.options.items())
-        return f"{self.method} at {self.visual_tokens} visual tokens" + f" ({chosen})" * bool(
-            chosen
-        )
-
 
 TASKS = Path(__file__).parent / "tasks"
 
 
-def evaluate(
-    checkpoint: Path,
-    data: Path,
-    features: Path | None,
-    benchmarks: pd.DataFrame,
-    *,
-    batch_size: int,
-    samples: Path,
-    scores: Path,
-    cell: Mapping[str, Any],
-    trained: Setting,
-    evaluated: Setting,
-    fingerprint: str,
-) -> None:
-    """Answer every question of `benchmarks` (rows of resources/benchmarks.csv) and write two tables.
+def evaluate(spec: EvaluationSpec) -> None:
+    """Answer every question of `spec.benchmarks` and write two tables.
 
     samples: one row a question (benchmark, id, question, target, answer, score).
     scores: one row a benchmark (benchmark, family, metric, score in [0, 1], n).
-    The checkpoint is of a run `trained` so, and `cell` sees it `evaluated` so: the same, or a setting that
-    needs no training of its own. Raises UserError when a split or the checkpoint is damaged, when the
-    latter was trained otherwise, or when lmms-eval lost a question.
+    Raises UserError when a split or the checkpoint is damaged, when the latter was trained otherwise than
+    `spec` says, or when lmms-eval lost a question.
     """
-    files = {file.stem: file for file in shard_files(data, checksum=True)}
-    # Questions are short, and a job has the threads that it was given.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    files = {file.stem: file for file in shard_files(spec.data, checksum=True)}
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    model = VlmScale(checkpoint, batch_size=batch_size, features=features)
+    model = VlmScale(spec.model, batch_size=spec.batch_size, features=spec.features)
     config = model.model.config
-    found = Setting(config.method, config.visual_tokens, dict(config.method_options or {}))
-    if found != trained:
+    found = Setting(
+        method=config.method,
+        visual_tokens=config.visual_tokens,
+        options=dict(config.method_options or {}),
+    )
+    if found != spec.trained:
         raise UserError(
-            f"{checkpoint} was trained with {found}, not with {trained}. Train it again."
+            f"{spec.model} was trained with {found}, not with {spec.trained}. Train it again."
         )
-    if evaluated != trained:
+    if spec.evaluated != spec.trained:
         set_method(
             model.model,
             model.processor,
-            evaluated.method,
-            evaluated.visual_tokens,
-            evaluated.options,
+            spec.evaluated.method,
+            spec.evaluated.visual_tokens,
+            spec.evaluated.options,
         )
     frames = []
-    for name, task, metric in benchmarks[["benchmark", "task", "metric"]].values.tolist():
-        if name not in files:
+    for asked in spec.benchmarks:
+        if asked.benchmark not in files:
             raise UserError(
-                f"evaluation.benchmarks: {data} has no {name}. There are: {', '.join(files)}."
+                f"evaluation.benchmarks: {spec.data} has no {asked.benchmark}. There are: "
+                f"{', '.join(files)}."
             )
-        answers = _run_task(model, task, name, files[name], batch_size)
-        frames.append(_samples(answers, name, metric, files[name]))
+        file = files[asked.benchmark]
+        answers = _run_task(model, asked.task, asked.benchmark, file, spec.batch_size)
+        frames.append(_samples(answers, asked.benchmark, asked.metric, file))
     table = pd.concat(frames, ignore_index=True)
     means = table.groupby("benchmark", sort=False)["score"].agg(score="mean", n="size")
-    summary = benchmarks[["benchmark", "family", "metric"]].merge(
+    rows = pd.DataFrame([asked.model_dump() for asked in spec.benchmarks])
+    summary = rows[["benchmark", "family", "metric"]].merge(
         means.reset_index(), on="benchmark", validate="one_to_one"
     )
-    provenance = {"cell": dict(cell), "fingerprint": fingerprint}
-    write_parquet(samples, table, provenance)
-    write_parquet(scores, summary, provenance)
+    provenance = {"cell": spec.cell, "fingerprint": spec.fingerprint}
+    write_parquet(spec.samples, table, provenance)
+    write_parquet(spec.scores, summary, provenance)
 
 
 def _run_task(

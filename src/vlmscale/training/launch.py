@@ -1,31 +1,22 @@
 """Start a training process: `python -m vlmscale.training SPEC.json`. Needs no torch."""
 
 import hashlib
-import os
-import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from vlmscale.errors import UserError
+from vlmscale.process import run
 from vlmscale.provenance import atomic_path
 from vlmscale.training.spec import Spec
 
 
 def launch(spec: Spec) -> None:
     """Train in a process of its own. Raises UserError when it fails; the reason stands in the log."""
-    command = prepare(spec)
-    print(f"$ {shlex.join(command)}", flush=True)
-    # Progress bars go to a log: one line in a while, not ten a second.
-    environment = {**os.environ, "TQDM_MININTERVAL": "5", "TOKENIZERS_PARALLELISM": "false"}
-    status = subprocess.run(command, env=environment).returncode
-    if status:
-        reason = f"killed by signal {-status}" if status < 0 else f"status {status}"
-        raise UserError(
-            f"training ended with {reason}. Run again: it goes on from the last checkpoint in "
-            f"{spec.paths.work}."
-        )
+    run(
+        prepare(spec),
+        "training",
+        f"Run again: it goes on from the last checkpoint in {spec.paths.work}.",
+    )
 
 
 def prepare(spec: Spec) -> list[str]:

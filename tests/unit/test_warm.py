@@ -1,0 +1,136 @@
+"""A job in a forked process is as one of its own: output, status, folder, environment, end."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+# What a job below the warm process does: it starts `python -m PROBE`, waits, and tells its status.
+ASKER = """
+import os, sys
+from vlmscale.warm import start
+job = start([sys.executable, "-m", *sys.argv[1:]], {**os.environ, "GIVEN": "so"})
+print("pid", job.pid, flush=True)
+print("status", job.wait(), flush=True)
+"""
+PROBE = """
+import os, sys, time
+print("torch was imported" if "torch" in sys.modules else "cold", os.getpid() != os.getppid())
+print(sys.argv[1:], os.environ["GIVEN"], os.getcwd(), "VLMSCALE_WARM" in os.environ, flush=True)
+if sys.argv[1] == "sleep":
+    time.sleep(60)
+sys.exit(int(sys.argv[1]) if sys.argv[1].isdigit() else "said at the end")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "asker.py").write_text(ASKER)
+    (tmp_path / "probe.py").write_text(PROBE)
+    return tmp_path
+
+
+WARM = [sys.executable, "-m", "vlmscale.warm"]
+
+
+def asker(*arguments):
+    return [sys.executable, "asker.py", "probe", *arguments]
+
+
+def launched(folder, command):
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def said(folder, command):
+    process = launched(folder, command)
+    lines = process.communicate(timeout=120)[0].splitlines()
+    assert process.returncode == 0, lines
+    return [line for line in lines if not line.startswith("pid")]
+
+
+def test_warm_is_as_cold(folder):
+    jobs = [asker("0"), asker("7"), asker("text")]
+    every = ["sh", "-ec", "; ".join(map(shlex.join, jobs))]
+    warm, cold = said(folder, [*WARM, *every]), said(folder, every)
+    expected = []
+    for argument, end in (
+        ("0", ["status 0"]),
+        ("7", ["status 7"]),
+        ("text", ["said at the end", "status 1"]),
+    ):
+        expected += ["IMPORTED True", f"['{argument}'] so {folder} False", *end]
+    assert warm == [line.replace("IMPORTED", "torch was imported") for line in expected]
+    assert cold == [line.replace("IMPORTED", "cold") for line in expected]
+
+
+def started(folder, *below):
+    """The warm process and the id of a sleeping job; the command is the asker, or `below` between them."""
+    process = launched(folder, [*WARM, *below, *asker("sleep")])
+    lines = [process.stdout.readline() for _ in range(3)]  # two of the job, one of its asker
+    (pid,) = (line.split()[1] for line in lines if line.startswith("pid"))
+    return process, int(pid)
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ended(pid):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_killed_job_is_told_as_such(folder):
+    process, pid = started(folder)
+    with process:
+        os.kill(pid, signal.SIGKILL)
+        assert process.stdout.read().splitlines() == [f"status {-signal.SIGKILL}"]
+    assert process.returncode == 0
+
+
+def test_a_job_ends_with_its_asker(folder):
+    process, pid = started(
+        folder, sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    )
+    with process:
+        between = children(process.pid)[0]
+        os.kill(children(between)[0], signal.SIGKILL)
+        assert ended(pid)
+
+
+def test_a_job_ends_with_the_command(folder):
+    process, pid = started(folder)
+    with process:
+        os.kill(children(process.pid)[0], signal.SIGKILL)
+        assert ended(pid)
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+def test_a_job_ends_with_the_warm_process(folder):
+    process, pid = started(folder)
+    with process:
+        process.kill()
+        assert ended(pid)
+        assert "ConnectionError: the warm process" in process.stdout.read()
+
+
+def test_an_address_that_leads_nowhere_is_passed_over(folder, monkeypatch):
+    monkeypatch.setenv("VLMSCALE_WARM", str(folder / "gone"))
+    assert said(folder, asker("3")) == ["cold True", f"['3'] so {folder} True", "status 3"]
