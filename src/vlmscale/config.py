@@ -155,7 +155,9 @@ class Study(Frozen):
             Discriminator(_kind),
         ],
     ] = Field(min_length=1)
-    template: Literal["qa", "chatml"] = Field("qa", description="conversation format of the LLMs")
+    template: Literal["qa", "qwen", "qwen_next", "vicuna_v1"] = Field(
+        "qa", description="conversation format of the LLMs, and which of its tokens are learned"
+    )
     grid: tuple[Block, ...] = Field(min_length=1)
     exclude: tuple[Exclude, ...] = ()
     methods: dict[Name, dict[str, str]] = Field(
@@ -302,6 +304,12 @@ class Study(Frozen):
                     f"methods.{name}: count: adaptive hides tokens from all turns alike, which needs "
                     "stage2.turns: joined"
                 )
+        aspects = {self.stage1.aspect, *(self.stage2_at(b).aspect for b in (FULL, *self.budgets))}
+        if self.vision_cache and "crop" in aspects:
+            raise ValueError(
+                "vision_cache: true keeps the features of padded images; "
+                "aspect: crop needs vision_cache: false"
+            )
         if "tower" in self.llms or "tokenizer" in self.llms:
             raise ValueError("llms: tower and tokenizer are taken as names of backbones")
         if self.tower_shape.hidden_size % 8:

@@ -17,6 +17,8 @@ from pydantic import (
 
 # Where a conversation shows its image, in the LLaVA format and in every tokenizer's vocabulary.
 IMAGE_TOKEN = "<image>"
+# What becomes of an image that is not square: see models/pixels.py.
+Aspect = Literal["pad", "crop"]
 
 
 class Frozen(BaseModel):
@@ -86,6 +88,16 @@ class Recipe(Frozen):
         description="whether a turn of a conversation sees those before it (LLaVA), or only the image "
         "and itself, as if it were the only question: many questions for the price of one image",
     )
+    order: Literal["shuffled", "grouped"] = Field(
+        "shuffled",
+        description="of the samples: by chance, or batches of one modality and of like length "
+        "(LLaVA-1.5's stage 2)",
+    )
+    aspect: Aspect = Field(
+        "pad",
+        description="what becomes of an image that is not square: padded with the mean colour, or cut to "
+        "its middle (LLaVA-1.5's stage 1, where it is called square)",
+    )
     checkpoint_every: PositiveInt = Field(500, description="steps between training checkpoints")
 
     @model_validator(mode="after")
@@ -124,6 +136,8 @@ class Tower(Transformer):
 
     @model_validator(mode="after")
     def _layers_exist(self) -> "Tower":
+        if self.recipe.order == "grouped":
+            raise ValueError("recipe.order: grouped is for conversations, the tower sees none")
         if not self.feature_layers or not all(0 <= i <= self.layers for i in self.feature_layers):
             raise ValueError(f"feature_layers must be between 0 and layers={self.layers}")
         return self

@@ -85,16 +85,16 @@ def test_an_image_without_a_question_still_has_one(tokenizer):
     assert encode(turns, tokenizer, "qa", visual_tokens=1).question_ids
 
 
-def test_a_tiny_tokenizer_knows_the_marks_of_chatml(study, tmp_path):
-    train_tokenizer(vocabulary(study.world), "chatml", tmp_path / "tokenizer")
+def test_a_tiny_tokenizer_knows_the_marks_of_qwen(study, tmp_path):
+    train_tokenizer(vocabulary(study.world), "qwen", tmp_path / "tokenizer")
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
-    encoded = encode(TURNS, tokenizer, "chatml", visual_tokens=1)
+    encoded = encode(TURNS, tokenizer, "qwen", visual_tokens=1)
     assert tokenizer.unk_token_id not in encoded.input_ids
     assert learned(tokenizer, encoded).split() == ["yes", "<|im_end|>", "2", "<|im_end|>"]
     assert tokenizer.eos_token == "<|im_end|>"
 
 
-def test_chatml_with_a_bos_token():
+def test_qwen_with_a_bos_token():
     """The same function serves a byte-level chat tokenizer with other special tokens."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -106,13 +106,13 @@ def test_chatml_with_a_bos_token():
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, bos_token="<s>", additional_special_tokens=special[2:]
     )
-    encoded = encode(TURNS, tokenizer, "chatml", visual_tokens=2)
+    encoded = encode(TURNS, tokenizer, "qwen", visual_tokens=2)
     assert encoded.input_ids[0] == tokenizer.bos_token_id
     text = "".join(tokenizer.convert_ids_to_tokens(encoded.input_ids))
     assert text.count("<|im_start|>") == 5  # system, two questions, two answers
     answers = [i for i in encoded.labels if i != IGNORED]
     assert tokenizer.convert_ids_to_tokens(answers)[:4] == ["y", "e", "s", "<|im_end|>"]
-    apart = encode(TURNS, tokenizer, "chatml", visual_tokens=2, apart=True)
+    apart = encode(TURNS, tokenizer, "qwen", visual_tokens=2, apart=True)
     assert apart.input_ids[0] == tokenizer.bos_token_id
     assert apart.turns[0] == 0  # all turns begin with it
     text = "".join(tokenizer.convert_ids_to_tokens(apart.input_ids))

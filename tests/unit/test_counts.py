@@ -37,7 +37,7 @@ def batch_of(splits, processor, tmp_path, counts, *, seed=0, apart=False):
         apart=apart,
         seed=0,
         cache=tmp_path / "arrow",
-        image_processor=processor.image_processor,
+        pixels=processor.pixels,
     )
     samples = [data[i] for i in range(len(data))]
     mixed = [s for s in samples if s.image is not None][:3] + [

@@ -44,7 +44,7 @@ def said(pairs, opening=""):
     return turns
 
 
-@pytest.fixture(scope="module", params=["qa", "chatml"])
+@pytest.fixture(scope="module", params=["qa", "qwen"])
 def reader(request, study, tmp_path_factory):
     """Template, tokenizer and a random LLM whose weights are large enough to tell contexts apart."""
     folder = tmp_path_factory.mktemp(request.param) / "tokenizer"
@@ -150,7 +150,7 @@ def conversations(splits, processor, cache, **settings):
         processor.tokenizer,
         visual_tokens=processor.visual_tokens,
         cache=cache,
-        image_processor=processor.image_processor,
+        pixels=processor.pixels,
         **{**values, **settings},
     )
 

@@ -172,7 +172,7 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
             seed=0,
             cache=tmp_path / "arrow",
             features=store,
-            image_processor=processor.image_processor,
+            pixels=processor.pixels,
         )
         field = "pixel_values" if store is None else "vision_features"
         batch = Collate(processor.tokenizer, processor.reads_question, field)(

@@ -1,11 +1,14 @@
 """Conversations as tokens: templates, the place of the image, which tokens are learned, and the question.
 
-What is learned and what is not is tokenised apart, so the span of each answer is known and masks are
-never found again by searching text.
+Text between images is tokenised whole, as the models were trained to read it, and each token belongs to
+the part of the conversation that its first character is from. So masks are never found by searching
+text or by counting the tokens of fragments.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -19,31 +22,63 @@ _NO_QUESTION = "image"
 Turns = Sequence[Mapping[str, str]]  # {"from": "human" | "gpt", "value": text}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Template:
-    """Fixed strings around what the human and the assistant say.
+    """Fixed strings around what the human and the assistant say, in the order in which they stand.
 
-    `answer_close` is learned with the answer: it is how the model learns to stop.
+    A prompt ends with `answer_open`. `answer_lead` and `answer_close` are learned with the answer: the
+    first is what an answer begins with, the second how the model learns to stop.
     """
 
-    system: str
-    human_open: str
-    human_close: str
-    answer_open: str
+    system: str = ""
+    human_open: str = ""
+    human_close: str = ""
+    answer_open: str = ""
+    answer_lead: str = ""
     answer_close: str
+    answer_after: str = ""
+    # Tokens that are learned wherever they stand; where there are any, `answer_open` is learned, too.
+    learned_marks: tuple[str, ...] = ()
 
+    @property
+    def strings(self) -> tuple[str, ...]:
+        """All text that the template adds to what is said."""
+        return (
+            self.system,
+            self.human_open,
+            self.human_close,
+            self.answer_open,
+            self.answer_lead,
+            self.answer_close,
+            self.answer_after,
+        )
+
+
+_QWEN = Template(
+    system="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
+    human_open="<|im_start|>user\n",
+    human_close="<|im_end|>\n",
+    answer_open="<|im_start|>assistant\n",
+    answer_close="<|im_end|>",
+    answer_after="\n",
+)
 
 TEMPLATES = {
     # Nothing but the end of an answer, for tiny LLMs that the study trains itself: the questions of the
-    # generated world end with a mark of their own.
-    "qa": Template("", "", "", "", "<eos>"),
-    # Qwen's, with its default system prompt.
-    "chatml": Template(
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
-        "<|im_start|>user\n",
-        "<|im_end|>\n",
-        "<|im_start|>assistant\n",
-        "<|im_end|>\n",
+    # generated world end with a mark of their own. The space keeps question and answer from being one word.
+    "qa": Template(answer_lead=" ", answer_close="<eos>"),
+    # ChatML with Qwen's default system prompt.
+    "qwen": _QWEN,
+    # The same tokens with the loss of the LLaVA-NeXT code.
+    "qwen_next": replace(_QWEN, learned_marks=("<|im_start|>", "<|im_end|>", "\n")),
+    # Vicuna 1.1 and later, as in LLaVA-1.5.
+    "vicuna_v1": Template(
+        system="A chat between a curious user and an artificial intelligence assistant. "
+        "The assistant gives helpful, detailed, and polite answers to the user's questions. ",
+        human_open="USER: ",
+        answer_open=" ASSISTANT:",
+        answer_lead=" ",
+        answer_close="</s>",
     ),
 }
 
@@ -80,15 +115,17 @@ def encode(
     """Tokenise a conversation.
 
     template: a name in TEMPLATES, or "plain" for stage 1 of LLaVA-1.5: visual tokens, answer, newline;
-    what the human says is left out. A conversation that ends with a human turn is a prompt: it
-    closes with the opening of the answer and has no labels there. `query_turn` says which human turn is
-    the question ("first", "last", "random"; the last needs `rng`).
+    what the human says is left out. With the others the image comes first in the turn that shows it, on
+    a line of its own, wherever its mark stands. A conversation that ends with a human turn is a prompt:
+    it closes with the opening of the answer. `query_turn` says which human turn is the question
+    ("first", "last", "random"; the last needs `rng`).
 
     apart: each question is asked as if it were the only one. What the first human turn says before its
     last line (an image, a text to read) is shared by all, and no turn sees another. Meaningless for
     "plain".
     """
     segments: list[_Segment] = []
+    marks: tuple[str, ...] = ()
     if template == "plain":
         for turn in turns:
             if turn["from"] == "gpt":
@@ -97,12 +134,15 @@ def encode(
                 segments.append(_Segment(IMAGE_TOKEN, False))
     else:
         t = TEMPLATES[template]
+        marks = t.learned_marks
         opening, number = t.system, 0
         for turn in turns:
             if turn["from"] == "gpt":
-                segments.append(_Segment(turn["value"] + t.answer_close, True, number))
+                answer = t.answer_lead + turn["value"] + t.answer_close
+                segments.append(_Segment(answer, True, number))
+                segments.append(_Segment(t.answer_after, False, number))
                 continue
-            said = turn["value"]
+            said = _image_first(turn["value"])
             if apart:
                 if number == 0:
                     shared, newline, said = said.rpartition("\n")
@@ -110,9 +150,16 @@ def encode(
                 number += 1
             else:
                 said = opening + t.human_open + said
-            segments.append(_Segment(said + t.human_close + t.answer_open, False, number))
+            segments.append(_Segment(said + t.human_close, False, number))
+            segments.append(_Segment(t.answer_open, bool(marks), number))
             opening = ""
     ids, labels, belongs = _tokenise(segments, tokenizer, visual_tokens)
+    if marks:
+        known = tokenizer(list(marks), add_special_tokens=False)["input_ids"]
+        always = {token for mark in known for token in mark}
+        labels = [
+            token if token in always else label for token, label in zip(ids, labels, strict=True)
+        ]
     questions = [turn["value"] for turn in turns if turn["from"] == "human"]
     position = {"first": 0, "last": -1}.get(query_turn)
     if position is None:
@@ -144,24 +191,38 @@ class _Segment:
     turn: int = 0
 
 
+def _image_first(said: str) -> str:
+    """What a human says, with the image moved to a first line of its own, as LLaVA-1.5 does."""
+    if IMAGE_TOKEN not in said:
+        return said
+    return f"{IMAGE_TOKEN}\n{said.replace(IMAGE_TOKEN, '').strip()}"
+
+
 def _tokenise(
     segments: Sequence[_Segment], tokenizer: PreTrainedTokenizerBase, visual_tokens: int
 ) -> tuple[list[int], list[int], list[int]]:
     """Ids, labels and turns of text segments; each `<image>` becomes `visual_tokens` image tokens."""
-    pieces = [
-        (piece, segment, i > 0)
-        for segment in segments
-        for i, piece in enumerate(segment.text.split(IMAGE_TOKEN))
-    ]
+    text = "".join(segment.text for segment in segments)
+    ends = list(accumulate(len(segment.text) for segment in segments))
+    pieces = text.split(IMAGE_TOKEN)
     # One call for the whole conversation: the tokenizer's overhead is in the calls.
-    encoded = tokenizer([piece for piece, _, _ in pieces], add_special_tokens=False)["input_ids"]
+    encoded = tokenizer(pieces, add_special_tokens=False, return_offsets_mapping=True)
     image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
     ids = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
     labels, turns = [IGNORED] * len(ids), [0] * len(ids)
-    for (_, segment, after_image), tokens in zip(pieces, encoded, strict=True):
-        image = [image_id] * visual_tokens if after_image else []
-        ids += image + tokens
-        labels += [IGNORED] * len(image)
-        labels += tokens if segment.learned else [IGNORED] * len(tokens)
-        turns += [segment.turn] * (len(image) + len(tokens))
+    start = 0  # of the piece within the text
+    for piece, tokens, offsets in zip(
+        pieces, encoded["input_ids"], encoded["offset_mapping"], strict=True
+    ):
+        if start:
+            mark = segments[bisect_right(ends, start - 1)]
+            ids += [image_id] * visual_tokens
+            labels += [IGNORED] * visual_tokens
+            turns += [mark.turn] * visual_tokens
+        for token, (first, _) in zip(tokens, offsets, strict=True):
+            segment = segments[bisect_right(ends, start + first)]
+            ids.append(token)
+            labels.append(token if segment.learned else IGNORED)
+            turns.append(segment.turn)
+        start += len(piece) + len(IMAGE_TOKEN)
     return ids, labels, turns

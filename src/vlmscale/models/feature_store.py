@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, CLIPVisionModel
 
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import check_folder
+from vlmscale.models.pixels import pixels
 from vlmscale.models.tower import tower_features
 from vlmscale.provenance import atomic_path, read_json, write_json
 
@@ -70,8 +71,8 @@ def write_store(
         )
         with tqdm(total=total, desc="tower", unit="image") as bar:
             for batch in _batches(images, batch_size):
-                pixels = processor([image for _, image in batch], return_tensors="pt")
-                features = tower_features(model, pixels["pixel_values"], list(feature_layers))
+                seen = pixels([image for _, image in batch], processor, "pad")
+                features = tower_features(model, seen, list(feature_layers))
                 store[len(rows) : len(rows) + len(batch)] = features.numpy()
                 rows.update({key: len(rows) + i for i, (key, _) in enumerate(batch)})
                 bar.update(len(batch))

@@ -1,5 +1,6 @@
 """From images, questions and conversations to the tensors a model takes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor
 from transformers import BatchFeature, LlavaProcessor, PreTrainedTokenizerBase
 
 from vlmscale.models.conversation import IGNORED, Encoded, encode
+from vlmscale.models.pixels import pixels
+from vlmscale.settings import Aspect
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens
 
@@ -21,15 +24,21 @@ class VlmProcessor(LlavaProcessor):
         visual_tokens: int = 1,
         template: str = "qa",
         reads_question: bool = False,
+        aspect: Aspect = "pad",
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
         self.visual_tokens = visual_tokens
         self.template = template
         self.reads_question = reads_question
+        self.aspect: Aspect = aspect
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         return str(self.image_token) * self.visual_tokens
+
+    def pixels(self, images: Sequence[Any]) -> Tensor:
+        """Pixels (i, 3, h, w) of PIL images."""
+        return pixels(images, self.image_processor, self.aspect)
 
     def ask(self, images: list[Any], questions: list[str], *, pixels: bool = True) -> BatchFeature:
         """Inputs of generate() for one image (or None) and one question each; without `pixels` the caller
@@ -59,9 +68,7 @@ class VlmProcessor(LlavaProcessor):
         )
         inputs.pop("labels")
         if given and pixels:
-            inputs["pixel_values"] = self.image_processor(given, return_tensors="pt")[
-                "pixel_values"
-            ]
+            inputs["pixel_values"] = self.pixels(given)
         return BatchFeature(inputs)
 
 

@@ -35,7 +35,7 @@ _MARK = r"<[^<>\s]+>"
 
 def train_tokenizer(words: Sequence[str], template: str, output: Path) -> None:
     """A word-level tokenizer of `words`, the template's and the special tokens."""
-    unknown, padding, fixed = "<unk>", "<pad>", list(asdict(TEMPLATES[template]).values())
+    unknown, padding, fixed = "<unk>", "<pad>", TEMPLATES[template].strings
     marks = sorted(set(re.findall(_MARK, " ".join(fixed))))
     end = re.findall(_MARK, TEMPLATES[template].answer_close)[0]
     special = [unknown, padding, IMAGE_TOKEN, *marks]

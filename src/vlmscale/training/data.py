@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from vlmscale.data.images import decode
 from vlmscale.data.shards import check_conversations, shard_files
 from vlmscale.errors import UserError
-from vlmscale.models.conversation import IGNORED, Encoded, encode, with_visual_tokens
+from vlmscale.models.conversation import IGNORED, Encoded, Turns, encode, with_visual_tokens
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import pad_batch
 from vlmscale.settings import IMAGE_TOKEN
@@ -62,12 +62,12 @@ class Conversations(Dataset[Sample]):
         seed: int,
         cache: Path,
         features: FeatureStore | None = None,
-        image_processor: Any = None,
+        pixels: Callable[[list[Any]], Tensor] | None = None,
     ) -> None:
         self.split, self.tokenizer, self.seed = split, tokenizer, seed
         self.template, self.visual_tokens, self.query_turn = template, visual_tokens, query_turn
         self.max_length, self.apart = max_length, apart
-        self.features, self.image_processor = features, image_processor
+        self.features, self.pixels = features, pixels
         self.rows = read_rows(split, cache)
         self.texts = self.rows.select_columns(["id", "image_key", "conversations"])
         check_conversations(str(split), self.texts)
@@ -75,6 +75,14 @@ class Conversations(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Words of each conversation, negative without an image: what a grouped order goes by."""
+        return [
+            _words(row["conversations"]) * (-1 if row["image_key"] is None else 1)
+            for row in self.texts
+        ]
 
     def __getitem__(self, index: int) -> Sample:
         if index in self.kept:
@@ -109,8 +117,13 @@ class Conversations(Dataset[Sample]):
             return self.features.get(key)
         row = self.rows[index]
         image = decode(row["image"]["bytes"], f"{self.split}, sample {row['id']}")
-        pixels: Tensor = self.image_processor(image, return_tensors="pt")["pixel_values"][0]
-        return pixels
+        assert self.pixels is not None
+        return self.pixels([image])[0]
+
+
+def _words(turns: Turns) -> int:
+    """At least one, so that its sign can be seen."""
+    return max(1, sum(len(turn["value"].split()) for turn in turns))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     Trainer,
@@ -27,6 +27,7 @@ from transformers.integrations import TensorBoardCallback
 from vlmscale.errors import UserError
 from vlmscale.provenance import read_json, write_json
 from vlmscale.settings import Recipe
+from vlmscale.training.sampler import GroupedSampler
 
 # Written into a Trainer checkpoint when all of it is on disk; one without is never resumed from.
 _COMPLETE = "complete"
@@ -68,6 +69,17 @@ class _Trainer(Trainer):
             )
         self.tokens += tokens
         return loss
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int] | None:
+        if self.recipe.order == "shuffled":
+            return super()._get_train_sampler(*args, **kwargs)
+        parts = self.args.world_size * self.args.gradient_accumulation_steps
+        return GroupedSampler(
+            self.train_dataset.lengths,
+            micro_batch=self.args.train_batch_size,
+            parts=parts,
+            seed=self.args.data_seed,
+        )
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:

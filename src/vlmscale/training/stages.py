@@ -33,6 +33,7 @@ def train_stage(spec: StageSpec) -> None:
         template=spec.template,
         seed=spec.seed,
     )
+    processor.aspect = spec.recipe.aspect
     projector = model.model.multi_modal_projector
     if spec.projector is not None:
         check_safetensors(spec.projector)
@@ -119,5 +120,5 @@ def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
         seed=spec.seed,
         cache=spec.paths.work / "arrow",
         features=FeatureStore(spec.features) if spec.features is not None else None,
-        image_processor=processor.image_processor,
+        pixels=processor.pixels,
     )

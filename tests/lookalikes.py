@@ -1,0 +1,91 @@
+"""Small tokenizers in the form of Qwen1.5's and Vicuna's, which tests cannot download.
+
+The pipelines are those that transformers builds for the two families. The vocabularies are learned from
+the sentences below, so that most of their words are one token; other text falls back to bytes.
+"""
+
+import io
+import json
+from pathlib import Path
+
+import sentencepiece
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import LlamaTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers.tokenization_utils_base import generate_merges
+
+from vlmscale.models.checkpoint import load_tokenizer
+from vlmscale.models.conversation import TEMPLATES
+from vlmscale.settings import IMAGE_TOKEN
+
+SENTENCES = [
+    TEMPLATES["vicuna_v1"].system,
+    "system user assistant\nYou are a helpful assistant.\nuser\nassistant\nsystem\n",
+    "What is this? A red circle.\n\nTwo   spaces,  and  lines\n\n\nof text.",
+    "How many? Two. The image",
+    # As in Llama's vocabulary, USER is one token within a text and two after a space.
+    "The US (US) ER (ER) US ER (USER: ASSISTANT: ASSISTANT",
+]
+
+
+def qwen(folder: Path) -> PreTrainedTokenizerFast:
+    """Byte-level BPE behind Qwen's own splitting rule, without a BOS token."""
+    like = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[]).backend_tokenizer
+    learner = Tokenizer(models.BPE())
+    learner.normalizer, learner.pre_tokenizer = like.normalizer, like.pre_tokenizer
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learner.train_from_iterator(
+        SENTENCES * 2,
+        trainers.BpeTrainer(vocab_size=1000, initial_alphabet=alphabet, show_progress=False),
+    )
+    learned = json.loads(learner.to_str())["model"]
+    Qwen2Tokenizer(
+        vocab=learned["vocab"],
+        merges=[tuple(pair) for pair in learned["merges"]],
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+    ).save_pretrained(folder)
+    return _loaded(folder)
+
+
+def spm_model() -> sentencepiece.SentencePieceProcessor:
+    """Sentencepiece BPE with the settings of Llama's: bytes for the unknown, no normalisation, and no
+    piece with a newline.
+    """
+    lines = [line for sentence in SENTENCES for line in sentence.splitlines() if line]
+    file = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines * 4),
+        model_writer=file,
+        model_type="bpe",
+        vocab_size=600,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        split_digits=True,
+        allow_whitespace_only_pieces=True,
+        minloglevel=2,
+        num_threads=1,
+    )
+    return sentencepiece.SentencePieceProcessor(model_proto=file.getvalue())
+
+
+def vicuna(folder: Path, *, legacy: bool = False) -> PreTrainedTokenizerFast:
+    """`spm_model` as a tokenizer.json; Vicuna 1.5 says `legacy: false` in its tokenizer_config.json."""
+    model = spm_model()
+    vocabulary = {model.id_to_piece(i): i for i in range(model.get_piece_size())}
+    LlamaTokenizer(
+        vocab=vocabulary,
+        merges=generate_merges(vocabulary),
+        legacy=legacy,
+        add_bos_token=True,
+        pad_token="<unk>",
+    ).save_pretrained(folder)
+    return _loaded(folder)
+
+
+def _loaded(folder: Path) -> PreTrainedTokenizerFast:
+    """As a model's folder is loaded, with the image token that a VLM adds."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+    return tokenizer
