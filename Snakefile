@@ -6,8 +6,19 @@ min_version("9.27")
 
 
 include: "rules/common.smk"
-include: "rules/data.smk"
-include: "rules/backbones.smk"
+
+
+if STUDY.world:
+
+    include: "rules/data.smk"
+    include: "rules/backbones.smk"
+
+else:
+
+    include: "rules/released.smk"
+
+
+include: "rules/vision.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/collect.smk"
@@ -18,8 +29,9 @@ include: "rules/published.smk"
 wildcard_constraints:
     sample=one_of(SAMPLES),
     llm=one_of(STUDY.llms),
-    run=one_of({**TRAININGS["stage1"], **TRAININGS["stage2"]}),
-    cell=one_of(CELLS),
+    # Not the ids of all: snakemake reads a constraint again for every file of every job.
+    run="[^/]+",
+    cell="[^/]+",
     series=one_of(LAWS),
     family="reasoning|ocr",
 
@@ -68,7 +80,10 @@ rule all:
     input:
         f"{OUT}/cells.csv",
         f"{OUT}/errors.parquet",
-        expand(f"{OUT}/{{name}}.parquet", name=[*LAW_TABLES, *COMPARISONS, *VERDICTS]),
+        expand(
+            f"{OUT}/{{name}}.parquet",
+            name=[*LAW_TABLES, *COMPARISONS, *VERDICTS, "cost"],
+        ),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
             name=[*STUDY_TABLES, *VERDICTS],
@@ -83,10 +98,7 @@ rule all:
 
 
 onerror:
-    print(
-        f"Failed. Fix the cause and run the same command again: finished jobs are kept."
-    )
-    print(f"The failing job's log stands above, and in {OUT}/logs/.")
+    print(failure_report(map(Path, log), this_command()))
 
 
 onsuccess:

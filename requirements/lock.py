@@ -1,5 +1,7 @@
 """Resolve requirements/direct.in to requirements/lock.txt: every package pinned, installed with --no-deps.
 
+Also writes envs/vlmscale.post-deploy.sh, which installs them in the environment of `snakemake --sdm conda`.
+
 torch is left out, because the right build (CPU or CUDA) depends on the machine: `make setup` installs
 TORCH first. torchvision is left out on purpose: it has no CPU build on the package index, and beside a
 CPU torch it breaks the import of transformers.
@@ -9,6 +11,7 @@ CPU torch it breaks the import of transformers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -18,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TORCH = "torch==2.13.0"
+POST_DEPLOY = HERE.parent / "envs" / "vlmscale.post-deploy.sh"
 LEFT_OUT = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*)$")
 
 
@@ -36,13 +40,34 @@ def resolve(direct: Path) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", m["name"]).lower(): m["version"] for m in chosen}
 
 
+def post_deploy(lock: str) -> str:
+    """The script that snakemake runs, in the folder of the checkout, in an environment it has made.
+
+    Pins stay in one file, which the script reads. The digest is for snakemake, which makes an environment
+    anew when this script has changed: so it does for another lock.
+    """
+    digest = hashlib.sha256(lock.encode()).hexdigest()
+    return f"""\
+#!/bin/bash
+# Written by requirements/lock.py for the lock with SHA-256
+# {digest}
+# As `make setup` does. TORCH chooses another build of torch, for example one for your CUDA.
+set -euo pipefail
+pip install --no-deps "${{TORCH:-{TORCH}}}"
+pip install --no-deps -r requirements/lock.txt
+pip install --no-deps --no-build-isolation --editable .
+"""
+
+
 def main() -> None:
     pins = resolve(HERE / "direct.in")
     lines = [f"{name}=={pins[name]}" for name in sorted(pins) if not LEFT_OUT.match(name)]
     header = (
         f"# Written by requirements/lock.py. Install {TORCH} first, then this with --no-deps.\n"
     )
-    (HERE / "lock.txt").write_text(header + "\n".join(lines) + "\n")
+    lock = header + "\n".join(lines) + "\n"
+    (HERE / "lock.txt").write_text(lock)
+    POST_DEPLOY.write_text(post_deploy(lock))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-# Tokenizer, vision tower and LLMs of a tiny study, and the tower's features of every image.
+# Tokenizer, vision tower and LLMs of a study with a world, trained from nothing.
 
 
 rule train_tokenizer:
@@ -8,6 +8,8 @@ rule train_tokenizer:
         f"{OUT}/logs/backbones/tokenizer.log",
     benchmark:
         f"{OUT}/benchmarks/backbones/tokenizer.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         world=STUDY.world.model_dump(mode="json"),
         template=STUDY.template,
@@ -26,6 +28,8 @@ rule train_tower:
         f"{OUT}/logs/backbones/tower.log",
     benchmark:
         f"{OUT}/benchmarks/backbones/tower.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         spec={
             "kind": "tower",
@@ -51,6 +55,8 @@ rule train_llm:
         f"{OUT}/logs/backbones/{{llm}}.log",
     benchmark:
         f"{OUT}/benchmarks/backbones/{{llm}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         spec=lambda w: {
             "kind": "llm",
@@ -63,20 +69,3 @@ rule train_llm:
         tensorboard=lambda w: f"{OUT}/tensorboard/{w.llm}",
     script:
         "../workflow/scripts/train_backbone.py"
-
-
-rule encode_images:
-    input:
-        data=f"{OUT}/data/{{sample}}",
-        tower=f"{OUT}/backbones/tower",
-    output:
-        directory(f"{OUT}/vision/{{sample}}"),
-    log:
-        f"{OUT}/logs/vision/{{sample}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/vision/{{sample}}.tsv"
-    params:
-        feature_layers=list(STUDY.tower.feature_layers),
-        code=code_of("encode_images.py", packages=TRAINING_STACK),
-    script:
-        "../workflow/scripts/encode_images.py"

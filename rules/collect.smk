@@ -1,6 +1,24 @@
 # One tidy table of all cells, the laws fitted on it, and what they say of the paper's claims.
 
 
+rule write_cells:
+    output:
+        f"{OUT}/cells.csv",
+    log:
+        f"{OUT}/logs/cells.log",
+    benchmark:
+        f"{OUT}/benchmarks/cells.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        study=STUDY.study,
+        cells=[asdict(cell) for cell in CELLS.values()],
+        code=code_of("write_cells.py"),
+    script:
+        "../workflow/scripts/write_cells.py"
+
+
 rule collect:
     input:
         cells=f"{OUT}/cells.csv",
@@ -12,11 +30,14 @@ rule collect:
         errors=f"{OUT}/errors.parquet",
         samples=f"{OUT}/samples.parquet",
         chance=f"{OUT}/chance.parquet",
+        trainings=f"{OUT}/trainings.parquet",
     log:
         f"{OUT}/logs/collect.log",
     benchmark:
         f"{OUT}/benchmarks/collect.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         evaluated={cell: evaluation_fingerprint(cell) for cell in CELLS},
         trained={
@@ -71,6 +92,8 @@ rule fit:
     benchmark:
         f"{OUT}/benchmarks/fit.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
         text_tokens=list(STUDY.laws.text_tokens),
@@ -96,6 +119,8 @@ rule compare:
     benchmark:
         f"{OUT}/benchmarks/compare.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
         baseline=STUDY.baseline,
@@ -120,6 +145,8 @@ rule tables:
     benchmark:
         f"{OUT}/benchmarks/tables.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         code=code_of("tables.py"),
     script:
@@ -138,6 +165,8 @@ rule audit:
     benchmark:
         f"{OUT}/benchmarks/audit.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         resources=lambda w, input: str(Path(input.released[0]).parent),
         code=code_of("audit.py"),
@@ -160,10 +189,9 @@ rule verdicts:
                 "draws",
                 "forms",
                 "paired",
+                "trainings",
             )
         },
-        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
-        stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         **{name: f"{OUT}/{name}.parquet" for name in VERDICTS},
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in VERDICTS},
@@ -173,6 +201,8 @@ rule verdicts:
     benchmark:
         f"{OUT}/benchmarks/verdicts.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
         text_tokens=list(STUDY.laws.text_tokens),
@@ -183,6 +213,25 @@ rule verdicts:
         "../workflow/scripts/verdicts.py"
 
 
+rule cost:
+    input:
+        f"{OUT}/trainings.parquet",
+    output:
+        f"{OUT}/cost.parquet",
+    log:
+        f"{OUT}/logs/cost.log",
+    benchmark:
+        f"{OUT}/benchmarks/cost.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        study=STUDY.model_dump(mode="json"),
+        code=code_of("cost.py"),
+    script:
+        "../workflow/scripts/cost.py"
+
+
 # Kilobytes that tell a study: what resources/reference/ keeps of the default one.
 REFERENCE = ["scores", "laws", "intervals", "verdicts", "cost"]
 
@@ -191,10 +240,8 @@ rule reference:
     input:
         **{
             name: f"{OUT}/{name}.parquet"
-            for name in ("errors", "laws", "intervals", "verdicts")
+            for name in ("errors", "laws", "intervals", "verdicts", "cost")
         },
-        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
-        stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         **{name: f"{OUT}/reference/{name}.csv" for name in REFERENCE},
     log:
@@ -202,6 +249,8 @@ rule reference:
     benchmark:
         f"{OUT}/benchmarks/reference.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         code=code_of("reference.py"),
     script:

@@ -1,16 +1,23 @@
 # The study, its cells and runs, and small look-ups. Anything that can be tested lives in src/vlmscale.
 import csv
+import gc
 import re
 import sys
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
 from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
+from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
 from vlmscale.series import Selection
+
+# A large plan is millions of objects, all of which stay. Looking for garbage among them, again and again, takes a
+# tenth of the time that planning takes.
+gc.set_threshold(100_000)
 
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
@@ -34,12 +41,16 @@ TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
 PUBLISHED = "results/published"  # what the paper's released scores give
-# Folder -> (split, sample). Each seed trains on a sample of its own from the same world.
-SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
-    f"{stage}_s{run.seed}": (stage, run.seed)
-    for stage, runs in TRAININGS.items()
-    for run in runs.values()
-}
+if STUDY.world:
+    # Folder -> (split, sample). Each seed trains on a sample of its own from the same world.
+    SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
+        f"{stage}_s{run.seed}": (stage, run.seed)
+        for stage, runs in TRAININGS.items()
+        for run in runs.values()
+    }
+else:
+    # All seeds train on the same.
+    SAMPLES = ["stage1", "stage2", "test"]
 TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
 EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 
@@ -62,6 +73,7 @@ def projector_module(name):
     return f"vlmscale.models.projectors.{STUDY.variant(name).method.name}"
 
 
+@cache  # asked for by every job
 def training_fingerprint(method):
     return code_of(
         "train_stage.py",
@@ -72,16 +84,22 @@ def training_fingerprint(method):
 
 
 def evaluation_fingerprint(cell):
-    tasks = Path("src/vlmscale/evaluation/tasks")
     methods = {CELLS[cell].method, RUNS[CELLS[cell].run].method}
+    return fingerprint_of_evaluating(frozenset(map(projector_module, methods)))
+
+
+@cache
+def fingerprint_of_evaluating(modules):
+    tasks = Path("src/vlmscale/evaluation/tasks")
     return fingerprint(
-        ["vlmscale.evaluation.run", *sorted(map(projector_module, methods))],
+        ["vlmscale.evaluation.run", *modules],
         scripts=[SCRIPTS / "evaluate_cell.py", *tasks.glob("*.py")],
         files=tasks.rglob("*.yaml"),
         packages=EVALUATION_STACK,
     )
 
 
+@cache
 def backbone_fingerprint():
     return code_of(
         "train_backbone.py", "vlmscale.training.backbones", packages=TRAINING_STACK
@@ -142,9 +160,14 @@ def llm_of(kind):
     return lambda w: f"{OUT}/backbones/{TRAININGS[kind][w.run].llm}"
 
 
+def sample_of(kind, run):
+    """The name of the sample that a stage of a run is trained on."""
+    return f"{kind}_s{run.seed}" if STUDY.world else kind
+
+
 def data_of(kind):
     """The sample that a stage of a run is trained on."""
-    return lambda w: f"{OUT}/data/{kind}_s{TRAININGS[kind][w.run].seed}"
+    return lambda w: f"{OUT}/data/{sample_of(kind, TRAININGS[kind][w.run])}"
 
 
 def features_for(kind):
@@ -152,7 +175,7 @@ def features_for(kind):
 
     def folder(wildcards):
         run = TRAININGS[kind][wildcards.run]
-        return features_of(f"{kind}_s{run.seed}", run.method)
+        return features_of(sample_of(kind, run), run.method)
 
     return folder
 
@@ -186,4 +209,19 @@ def figure_files(folder, category, labels):
     return [
         *(f"{folder}/{name}.pdf" for name in LAW_FIGURES),
         *(bitmap(name) for name in LAW_FIGURES),
+    ]
+
+
+def this_command():
+    """How this study is run, without targets: what it takes to run one of its jobs again."""
+    from snakemake.cli import get_argument_parser
+
+    typed = get_argument_parser().parse_args(sys.argv[1:])
+    return [
+        "snakemake",
+        *(word for profile in typed.profile or [] for word in ("--profile", profile)),
+        *(["--configfile", *map(str, typed.configfile)] if typed.configfile else []),
+        *(["--config", *typed.config] if typed.config else []),
+        *([] if typed.profile else ["--cores", str(typed.cores or 1)]),
+        "--",
     ]

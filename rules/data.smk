@@ -8,6 +8,8 @@ rule generate_split:
         f"{OUT}/logs/data/{{sample}}.log",
     benchmark:
         f"{OUT}/benchmarks/data/{{sample}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         world=STUDY.world.model_dump(mode="json"),
         split=lambda w: SAMPLES[w.sample][0],
@@ -19,19 +21,3 @@ rule generate_split:
         code=code_of("generate_split.py", packages=("numpy", "pillow", "pyarrow")),
     script:
         "../workflow/scripts/generate_split.py"
-
-
-rule write_cells:
-    output:
-        f"{OUT}/cells.csv",
-    log:
-        f"{OUT}/logs/cells.log",
-    benchmark:
-        f"{OUT}/benchmarks/cells.tsv"
-    localrule: True
-    params:
-        study=STUDY.study,
-        cells=[asdict(cell) for cell in CELLS.values()],
-        code=code_of("write_cells.py"),
-    script:
-        "../workflow/scripts/write_cells.py"

@@ -14,6 +14,8 @@ rule evaluate_cell:
         f"{OUT}/logs/evaluate/{{cell}}.log",
     benchmark:
         f"{OUT}/benchmarks/evaluate/{{cell}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         spec=evaluation_spec,
         benchmarks=list(STUDY.evaluation.benchmarks),

@@ -9,7 +9,7 @@ FIGURES = expand(
     suffix=["pdf", "png"],
 ) + expand(
     f"{OUT}/figures/{{name}}.{{suffix}}",
-    name=["paired", "side_by_side"],
+    name=["paired", "side_by_side", "cost"],
     suffix=["pdf", "png"],
 )
 
@@ -30,6 +30,8 @@ rule paired_figure:
     benchmark:
         f"{OUT}/benchmarks/figures/paired.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         title=STUDY.study,
         code=code_of("paired_figure.py", packages=("matplotlib", "pandas", "seaborn")),
@@ -56,6 +58,8 @@ rule side_by_side_figure:
     benchmark:
         f"{OUT}/benchmarks/figures/side_by_side.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         title=STUDY.study,
         code=code_of(
@@ -63,6 +67,31 @@ rule side_by_side_figure:
         ),
     script:
         "../workflow/scripts/side_by_side_figure.py"
+
+
+rule cost_figure:
+    input:
+        f"{OUT}/cost.parquet",
+    output:
+        pdf=f"{OUT}/figures/cost.pdf",
+        png=report(
+            f"{OUT}/figures/cost.png",
+            caption="../workflow/report/cost.rst",
+            category="Figures",
+            labels={"law": "", "family": "all", "figure": "cost"},
+        ),
+    log:
+        f"{OUT}/logs/figures/cost.log",
+    benchmark:
+        f"{OUT}/benchmarks/figures/cost.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        title=STUDY.study,
+        code=code_of("cost_figure.py", packages=("matplotlib", "pandas", "seaborn")),
+    script:
+        "../workflow/scripts/cost_figure.py"
 
 
 rule figures:
@@ -82,6 +111,8 @@ rule figures:
     benchmark:
         f"{OUT}/benchmarks/figures/{{series}}_{{family}}.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         series=lambda w: w.series,
         selection=lambda w: asdict(LAWS[w.series]),

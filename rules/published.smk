@@ -38,6 +38,8 @@ rule published_errors:
     benchmark:
         f"{PUBLISHED}/benchmarks/errors.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         code=code_of("published_errors.py"),
     script:
@@ -106,6 +108,8 @@ rule published_fig4:
     benchmark:
         f"{PUBLISHED}/benchmarks/figures/fig4.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         selection=asdict(PUBLISHED_SERIES["published"]),
         title="released scores at about equal compute, text cached",
@@ -140,6 +144,8 @@ rule published_table1:
     benchmark:
         f"{PUBLISHED}/benchmarks/table1.tsv"
     localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
     params:
         method="QueCC",
         code=code_of("published_table1.py"),

@@ -2,25 +2,41 @@
 
 import json
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    Discriminator,
     Field,
     NonNegativeInt,
     PositiveInt,
     StringConstraints,
+    Tag,
     ValidationError,
     model_validator,
 )
 
+from vlmscale import architectures
+from vlmscale.architectures import Decoder
 from vlmscale.errors import UserError
 from vlmscale.methods import Variant, method_names, variant
+from vlmscale.resources import resource
 from vlmscale.series import FULL
-from vlmscale.settings import Counts, Frozen, Recipe, Tower, Transformer, World
+from vlmscale.settings import (
+    Counts,
+    Dataset,
+    Frozen,
+    Recipe,
+    Released,
+    ReleasedTower,
+    Tower,
+    Transformer,
+    World,
+)
 
 # Names that become parts of paths.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -47,6 +63,28 @@ class Data(Frozen):
                     f"{split}: needs some of {', '.join(sorted(allowed))}, and no other"
                 )
         return self
+
+
+class Datasets(Frozen):
+    """What a study without a world is trained on; its questions are those of its benchmarks."""
+
+    stage1: Dataset
+    stage2: Dataset
+
+
+def _kind(value: Any) -> str:
+    """Which of two ways of giving backbones or data is meant, so that errors are about that one."""
+    if isinstance(value, Mapping):
+        named = [value, *(part for part in value.values() if isinstance(part, Mapping))]
+        released = any(
+            {"repository", "revision", "architecture", "dataset"} & set(v) for v in named
+        )
+    else:
+        released = isinstance(value, Released | Datasets)
+    return _RELEASED if released else _MADE
+
+
+_MADE, _RELEASED = "<made>", "<released>"  # no key of a config can be called so
 
 
 class Block(Frozen):
@@ -103,10 +141,23 @@ class Study(Frozen):
     """One study: everything that decides its results."""
 
     study: Name = Field(description="names its folder in results/")
-    world: World
-    data: Data
-    tower: Tower
-    llms: dict[Name, Transformer] = Field(min_length=1)
+    world: World | None = Field(
+        None, description="what is generated; without it, data and backbones are released ones"
+    )
+    data: Annotated[
+        Annotated[Data, Tag(_MADE)] | Annotated[Datasets, Tag(_RELEASED)], Discriminator(_kind)
+    ]
+    tower: Annotated[
+        Annotated[Tower, Tag(_MADE)] | Annotated[ReleasedTower, Tag(_RELEASED)],
+        Discriminator(_kind),
+    ]
+    llms: dict[
+        Name,
+        Annotated[
+            Annotated[Transformer, Tag(_MADE)] | Annotated[Released, Tag(_RELEASED)],
+            Discriminator(_kind),
+        ],
+    ] = Field(min_length=1)
     template: Literal["qa", "qwen", "qwen_next", "vicuna_v1"] = Field(
         "qa", description="conversation format of the LLMs, and which of its tokens are learned"
     )
@@ -127,7 +178,48 @@ class Study(Frozen):
     @property
     def grid_side(self) -> int:
         """Patches along one side of an image."""
-        return self.world.image_size // self.tower.patch_size
+        return self.tower_shape.grid_side
+
+    @cached_property
+    def tower_shape(self) -> architectures.Tower:
+        """The shape of the vision tower. Raises UserError when a released one is not known."""
+        if isinstance(self.tower, Released):
+            return _known_shape(self.tower, architectures.Tower)
+        assert self.world is not None  # or the tower could not be made
+        return architectures.Tower(
+            layers=self.tower.layers,
+            hidden_size=self.tower.hidden_size,
+            intermediate_size=self.tower.intermediate_size,
+            gated_mlp=False,
+            image_size=self.world.image_size,
+            patch_size=self.tower.patch_size,
+        )
+
+    @cached_property
+    def decoders(self) -> dict[str, Decoder]:
+        """The shape of every LLM. Raises UserError when a released one is not known.
+
+        The vocabulary of an LLM that the study makes is 0: it is not known before its tokenizer is.
+        """
+        return {
+            name: (
+                _known_shape(llm, Decoder)
+                if isinstance(llm, Released)
+                else Decoder(
+                    nominal_b=0.0,
+                    layers=llm.layers,
+                    hidden_size=llm.hidden_size,
+                    intermediate_size=llm.intermediate_size,
+                    heads=llm.heads,
+                    key_value_heads=llm.heads,
+                    vocabulary=0,
+                    tied_head=True,
+                    gated_mlp=True,
+                    qkv_bias=True,
+                )
+            )
+            for name, llm in self.llms.items()
+        }
 
     def variant(self, name: str) -> Variant:
         """The method that this study calls `name`, with its options."""
@@ -150,11 +242,7 @@ class Study(Frozen):
         if self.study == "published":
             raise ValueError("study: results/published holds the paper's released numbers")
         self._check_budgets()
-        if self.world.image_size % self.tower.patch_size:
-            raise ValueError(
-                f"world.image_size {self.world.image_size} is not a multiple of "
-                f"tower.patch_size {self.tower.patch_size}"
-            )
+        self._check_origin()
         named = [(f"methods.{name}", name) for name in self.methods]
         for i, block in enumerate(self.grid):
             named += [(f"grid.{i}.methods", name) for name in block.methods]
@@ -182,7 +270,7 @@ class Study(Frozen):
                     self._check_served(f"grid.{i}", name, v)
                 if "llm_attention" in self.variant(name).method.needs:
                     for llm in block.llms:
-                        if self.llms[llm].layers < 2:
+                        if self.decoders[llm].layers < 2:
                             raise ValueError(
                                 f"grid.{i}: {name} acts between layers of the LLM, but {llm} has one"
                             )
@@ -227,14 +315,44 @@ class Study(Frozen):
             )
         if "tower" in self.llms or "tokenizer" in self.llms:
             raise ValueError("llms: tower and tokenizer are taken as names of backbones")
-        if self.tower.hidden_size % 8:
+        if self.tower_shape.hidden_size % 8:
             raise ValueError(
-                f"tower.hidden_size {self.tower.hidden_size} must be a multiple of 8, the "
+                f"tower.hidden_size {self.tower_shape.hidden_size} must be a multiple of 8, the "
                 "compressors' attention heads"
             )
         for llm in set(self.laws.holdout) - set(self.llms):
             raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(self.llms)}")
         return self
+
+    def _check_origin(self) -> None:
+        """A study makes its data and backbones, or it takes released ones."""
+        released = {
+            "data": isinstance(self.data, Datasets),
+            "tower": isinstance(self.tower, Released),
+        }
+        released |= {f"llms.{name}": isinstance(llm, Released) for name, llm in self.llms.items()}
+        for key, is_released in released.items():
+            if is_released == (self.world is not None):
+                has = "with a world" if self.world else "without a world"
+                needs = "must be made" if self.world else "must be released"
+                raise ValueError(
+                    f"{key}: {needs}, in a study {has}. Data and backbones are all generated and trained "
+                    "from a `world`, or all released; see config/README.md"
+                )
+        try:
+            shape, _ = self.tower_shape, self.decoders
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        if shape.image_size % shape.patch_size:
+            raise ValueError(
+                f"world.image_size {shape.image_size} is not a multiple of "
+                f"tower.patch_size {shape.patch_size}"
+            )
+        for layer in self.tower.feature_layers:
+            if layer > shape.layers:
+                raise ValueError(
+                    f"tower.feature_layers: {layer} must be between 0 and layers={shape.layers}"
+                )
 
     def _check_budgets(self) -> None:
         if FULL in self.budgets:
@@ -266,7 +384,7 @@ class Study(Frozen):
             words = str(error)  # names the option by its key, if it is about one
             raise ValueError(words if words.startswith(key) else f"{key}: {words}") from None
         if "tower_attention" in found.method.needs:
-            before_last = self.tower.layers - 1
+            before_last = self.tower_shape.layers - 1
             if before_last not in self.tower.feature_layers:
                 raise ValueError(
                     f"{key}: {name} reads the tower's last block, so tower.feature_layers must have "
@@ -299,6 +417,11 @@ class Study(Frozen):
                 )
 
 
+def _known_shape(backbone: Released, kind: type[architectures.Shape]) -> architectures.Shape:
+    shapes = architectures.load_architectures(resource("architectures.csv"))
+    return architectures.find(shapes, backbone.architecture, kind)
+
+
 def _ranges(counts: Sequence[int]) -> str:
     """Token counts for people: 1 to 36 instead of all of them."""
     if len(counts) > 2 and len({b - a for a, b in pairwise(counts)}) == 1:
@@ -324,7 +447,8 @@ def _complaints(error: ValidationError, *within: str) -> list[str]:
     for e in error.errors():
         if any(place != e["loc"] and place[: len(e["loc"])] == e["loc"] != () for place in places):
             continue  # follows from an error further down, which is listed
-        key = ".".join(map(str, [*within, *e["loc"]]))
+        named = [part for part in e["loc"] if part not in (_MADE, _RELEASED)]
+        key = ".".join(map(str, [*within, *named]))
         if e["type"] == "extra_forbidden":
             lines.append(f"{key}: unknown key. Remove it, or see config/README.md for the keys.")
             continue

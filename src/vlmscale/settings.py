@@ -3,9 +3,17 @@
 They stand apart from config.py, so that a new key of the config does not touch the code of old results.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
 
 # Where a conversation shows its image, in the LLaVA format and in every tokenizer's vocabulary.
 IMAGE_TOKEN = "<image>"
@@ -132,4 +140,45 @@ class Tower(Transformer):
             raise ValueError("recipe.order: grouped is for conversations, the tower sees none")
         if not self.feature_layers or not all(0 <= i <= self.layers for i in self.feature_layers):
             raise ValueError(f"feature_layers must be between 0 and layers={self.layers}")
+        return self
+
+
+class Released(Frozen):
+    """A backbone as its makers released it: where it is fetched from, and whose shape it has."""
+
+    repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] = Field(
+        description="on the Hugging Face hub: owner/name"
+    )
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] = Field(
+        description="commit of the repository, all 40 digits; a branch may change"
+    )
+    architecture: str = Field(
+        description="row of resources/architectures.csv that has its shape; what is fetched must agree"
+    )
+
+
+class ReleasedTower(Released):
+    """A released CLIP vision transformer."""
+
+    feature_layers: tuple[NonNegativeInt, ...] = Field(
+        min_length=1, description="as of a tower that the study makes"
+    )
+
+
+class Dataset(Frozen):
+    """A released set of conversations, with what estimates need to know of it."""
+
+    dataset: Literal["llava_pretrain", "llava_mix665k"]
+    samples: PositiveInt
+    text_only: NonNegativeInt = Field(0, description="how many of the samples have no image")
+    text_tokens: float = Field(
+        gt=0, description="mean text tokens of a sample; for estimates alone"
+    )
+
+    @model_validator(mode="after")
+    def _has_images(self) -> "Dataset":
+        if self.text_only >= self.samples:
+            raise ValueError(
+                f"text_only {self.text_only} leaves no image of {self.samples} samples"
+            )
         return self

@@ -381,22 +381,59 @@ def test_audit(monkeypatch):
     assert "no claim 'none'" in error_of("audit", "--claim", "none")
 
 
-def test_cells():
-    report = call_json("cells", "--config", ROOT / "config" / "smoke.yaml", "--tflops", 1)
-    assert report["totals"]["runs"] == len(report["runs"]) == 24
-    assert report["totals"]["cells"] == 33
+def cells(*arguments, config="smoke"):
+    return call_json("cells", "--config", ROOT / f"config/{config}.yaml", *arguments)
+
+
+def test_cells(tmp_path):
+    report = cells("--gpu", "h100", "--utilisation", 0.5, "--results", tmp_path)
+    totals = report["totals"]
+    assert totals["runs"] == len(report["runs"]) == 24
+    assert (totals["cells"], totals["trainings"], totals["done"]) == (33, 48, 0)
     run = report["runs"][0]
     assert (run["llm"], run["method"], run["visual_tokens"]) == ("d32", "tokenpacker", 1)
     # two layers: attention 4 x 32 x 32 with 3 x 32 biases, MLP 3 x 32 x 96, two norms; and a last norm
-    parameters = 2 * (4 * 32 * 32 + 3 * 32 + 3 * 32 * 96 + 2 * 32) + 32
-    assert run["parameters"] == parameters
-    stage1, stage2 = 60 * 32, 300 * 32  # samples
-    flops = parameters * (1 + 64) * (4 * stage1 + 6 * stage2)
-    assert run["stage1_flops"] + run["stage2_flops"] == flops
-    assert run["gpu_hours"] == pytest.approx(flops / (0.4 * 1e12) / 3600)
-    text = call("cells", "--config", ROOT / "config" / "smoke.yaml")
+    assert run["parameters"] == 2 * (4 * 32 * 32 + 3 * 32 + 3 * 32 * 96 + 2 * 32) + 32
+    assert run["total_parameters"] is None  # there is no tokenizer yet
+    flops = run["stage1_flops"] + run["stage2_flops"]
+    assert run["gpu_hours"] == pytest.approx(flops / (0.5 * 989e12) / 3600)
+    assert totals["gpu_hours_left"] == totals["gpu_hours"]
+    text = call("cells", "--config", ROOT / "config" / "smoke.yaml", "--results", tmp_path)
     assert "24 runs serve 33 cells" in text
-    assert "An estimate" in text
+    assert "Done: 0 of 48 trainings" in text
+    assert "H100 SXM at 40% (assumed)" in text
+
+
+def test_cells_tell_what_is_done(tmp_path):
+    for stage in ("stage1", "stage2"):
+        record = tmp_path / f"smoke/runs/d32__quecc__v4__s0/{stage}/run.json"
+        record.parent.mkdir(parents=True)
+        record.write_text("{}")
+    report = cells("--results", tmp_path)
+    done = {run["run"]: run["done"] for run in report["runs"] if run["done"]}
+    assert done == {"d32__quecc__v4__s0": ["stage1", "stage2"]}
+    (run,) = [run for run in report["runs"] if run["done"]]
+    totals = report["totals"]
+    assert (totals["done"], run["gpu_hours_left"]) == (2, 0)
+    left = totals["gpu_hours"] - run["gpu_hours"]
+    assert totals["gpu_hours_left"] == pytest.approx(left)
+
+
+def test_cells_of_the_papers_study(tmp_path):
+    report = cells("--gpu", "a100", "--results", tmp_path, config="paper")
+    assert report["assumed"]["utilisation"] == 0.26
+    runs = {run["run"]: run for run in report["runs"]}
+    assert len(runs) == 5 * 3 * (3 * 6 + 1)
+    large = runs["Qwen1.5-14B__mlp__v576__s0"]
+    assert large["total_parameters"] == 14_167_290_880
+    assert large["least_gpus"] == 4
+    # weights of LLM and tower and the projector, once more from stage 1, at two bytes
+    assert large["disk_gb"] == pytest.approx(2 * (14.167 + 0.3035 + 2 * 0.0315), rel=1e-3)
+    # two checkpoints of weights and two moments, while it is trained
+    assert large["work_gb"] == pytest.approx(2 * 12 * (14.167 + 0.0315), rel=1e-3)
+    assert report["totals"]["work_gb"] == pytest.approx(large["work_gb"], rel=0.01)  # quecc's
+    assert sum(report["questions"].values()) == 48_135
+    assert "no GPU 'tpu' in resources/gpus.csv" in error_of("cells", "--gpu", "tpu")
 
 
 def test_cells_of_budgets_count_a_shared_stage_1_once(tmp_path):

@@ -44,6 +44,77 @@ def test_the_two_tiers_of_the_miniature_differ_in_their_cells_only():
     assert mini == full
 
 
+@pytest.fixture
+def paper():
+    return yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+
+
+def test_released_backbones_have_the_shapes_of_their_rows(paper):
+    study = validate(paper, "x")
+    assert (study.grid_side, study.tower_shape.hidden_size) == (24, 1024)
+    assert list(study.decoders) == list(study.llms)
+    assert round(study.decoders["Qwen1.5-7B"].total_b * 1e9) == 7_721_324_544
+    assert validate(study.model_dump(mode="json"), "again") == study
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda r: r["llms"]["Qwen1.5-7B"].update(architecture="Qwen1.5-8B"),
+            ["no decoder is called 'Qwen1.5-8B'", "Qwen1.5-7B", "resources/architectures.csv"],
+        ),
+        (
+            lambda r: r["tower"].update(architecture="Qwen1.5-7B"),
+            ["no tower is called 'Qwen1.5-7B'", "CLIP-ViT-L/14-336"],
+        ),
+        (
+            lambda r: r["llms"]["Qwen1.5-7B"].update(revision="main"),
+            ["\n  llms.Qwen1.5-7B.revision: ", "(got 'main')"],
+        ),
+        (
+            lambda r: r["llms"]["Qwen1.5-7B"].pop("revision"),
+            ["\n  llms.Qwen1.5-7B.revision: Field required"],
+        ),
+        (
+            lambda r: r["llms"]["Qwen1.5-7B"].update(layers=3),
+            ["\n  llms.Qwen1.5-7B.layers: unknown key"],
+        ),
+        (
+            lambda r: r["tower"].update(repository="https://huggingface.co/x"),
+            ["\n  tower.repository: "],
+        ),
+        (lambda r: r["tower"].update(feature_layers=[25]), ["feature_layers: 25", "layers=24"]),
+        (lambda r: r["data"]["stage1"].update(dataset="laion"), ["data.stage1.dataset", "'laion'"]),
+        (
+            lambda r: r["data"]["stage1"].update(text_only=558128),
+            ["data.stage1", "leaves no image"],
+        ),
+        (lambda r: r["data"].pop("stage1"), ["\n  data.stage1: Field required"]),
+        (lambda r: r.update(world={}), ["data: must be made, in a study with a world"]),
+        (
+            lambda r: r["llms"].update(
+                tiny={
+                    "hidden_size": 8,
+                    "layers": 2,
+                    "heads": 2,
+                    "intermediate_size": 8,
+                    "recipe": {"steps": 1, "batch_size": 1, "learning_rate": 1},
+                }
+            ),
+            ["llms.tiny: must be released, in a study without a world"],
+        ),
+    ],
+)
+def test_errors_about_released_backbones_and_data(paper, change, words):
+    change(paper)
+    with pytest.raises(UserError) as caught:
+        validate(paper, "config/x.yaml")
+    for word in ["config/x.yaml", *words]:
+        assert word in str(caught.value)
+    assert "<" not in str(caught.value)
+
+
 def test_schema_file_is_current():
     assert (ROOT / "config/schema.json").read_text() == config.schema(), "run `make schema`"
 
@@ -110,6 +181,7 @@ def test_schema_file_is_current():
             lambda r: r["tower"].update(feature_layers=[1, 3]),
             ["reads the tower's last block", "feature_layers must have 2"],
         ),
+        (lambda r: r.pop("world"), ["data: must be released, in a study without a world"]),
         (lambda r: r["laws"]["series"].update({"a/b": ["mlp"]}), ["laws.series", "a/b"]),
         (lambda r: r["tower"].update(hidden_size=60), ["tower.hidden_size 60", "multiple of 8"]),
         (

@@ -10,16 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from vlmscale.analysis.costs import (
-    Decoder,
-    Tower,
-    answer_gflops,
-    compressor_gflops,
-    find,
-    load_architectures,
-    prefill_gflops,
-)
+from vlmscale.analysis.costs import answer_gflops, compressor_gflops, prefill_gflops
 from vlmscale.analysis.optimum import optimal_tokens
+from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, projector_class

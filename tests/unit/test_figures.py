@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from vlmscale.analysis.bootstrap import bootstrap
-from vlmscale.analysis.costs import load_architectures, prefill_gflops
+from vlmscale.analysis.costs import prefill_gflops
 from vlmscale.analysis.laws import fit_power_law, profile_floor
 from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.architectures import load_architectures
 from vlmscale.errors import UserError
 from vlmscale.figures import LAW_FIGURES, fig4
 from vlmscale.figures.catalogue import DRAW

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis import fits
-from vlmscale.analysis.costs import load_architectures
 from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.architectures import load_architectures
 from vlmscale.readable import (
     forms_for_people,
     laws_for_people,

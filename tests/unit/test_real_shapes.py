@@ -16,7 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from vlmscale.analysis.costs import Decoder, Tower, compressor_gflops, find, load_architectures
+from vlmscale.analysis.costs import compressor_gflops
+from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import frame

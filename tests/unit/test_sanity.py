@@ -134,12 +134,12 @@ def test_blind_and_chance(score, questions, holds):
 def test_losses():
     falling = [(step, 20.0 - step) for step in range(20)]
     records = [
-        {"run": "d24-mlp-36-short", "kind": "stage1", "losses": falling},
-        {"run": "r1", "kind": "stage2", "losses": falling[::-1]},
-        {"run": "r2", "kind": "stage2", "losses": [(1, 3.0)]},
-        {"run": "r3", "kind": "stage2", "losses": []},
+        {"run": "d24-mlp-36-short", "stage": "stage1", "losses": falling},
+        {"run": "r1", "stage": "stage2", "losses": falling[::-1]},
+        {"run": "r2", "stage": "stage2", "losses": [(1, 3.0)]},
+        {"run": "r3", "stage": "stage2", "losses": []},
     ]
-    losses = training_losses(records)
+    losses = training_losses(pd.DataFrame(records))
     assert losses["first"].tolist()[:3] == [18.5, 2.5, 3.0]
     assert losses["last"].tolist()[:3] == [2.5, 18.5, 3.0]
     table = check(study(), losses).query("check == 'training loss falls'")

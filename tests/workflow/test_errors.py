@@ -1,6 +1,12 @@
 """Wrong on purpose: one clear message, no wall of traceback, no partial output."""
 
+import re
+import shlex
+import shutil
+
 import pytest
+
+from .conftest import ROOT
 
 RUN = "d32__tokenpacker__v1__s0"
 
@@ -53,3 +59,26 @@ def test_checkpoint_without_a_file(copy):
     (out / f"runs/{RUN}/stage2/model/model.safetensors").unlink()
     fails(copy, says="stage2/model is not a complete checkpoint: model.safetensors is missing")
     assert not (out / f"cells/{RUN}/samples.parquet").exists()
+
+
+@pytest.mark.parametrize("logger", [[], ["--logger", "vlmscale"]])
+def test_the_end_of_a_failed_run_is_enough_to_go_on(empty, logger):
+    """It names each failed job, shows its log, and its command runs that job."""
+    table = empty.path / "resources/published/ocr_scores.csv"
+    (empty.path / "resources").unlink()
+    shutil.copytree(ROOT / "resources", empty.path / "resources")
+    whole = table.read_text()
+    table.write_text("no table\n")
+    arguments = ["published", "--keep-going"]
+    done = empty.snakemake(*arguments, *logger, config=None)
+    assert done.returncode != 0
+    end = done.stdout[done.stdout.rindex("Failed: published_errors") :]
+    assert end.count("KeyError") == done.stdout.count("KeyError") > 0
+    assert "Fix the cause and run the same command again" in end
+    command = shlex.split(re.search(r"This job alone: snakemake (.*)", end)[1])
+    assert command[-2:] == ["--", "results/published/errors.parquet"]
+    table.write_text(whole)
+    done = empty.snakemake(*command, config=None)
+    assert done.returncode == 0, done.stdout
+    assert "rule published_errors" in done.stdout
+    assert "rule published_fit" not in done.stdout

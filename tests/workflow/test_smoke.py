@@ -134,6 +134,15 @@ def test_run_json_tells_the_story_of_a_run(out):
     assert list((out / "tensorboard/d32__quecc__v4__s0/stage2").glob("events*"))
 
 
+def test_every_training_has_its_cost(out):
+    cost, cells = pd.read_parquet(out / "cost.parquet"), pd.read_csv(out / "cells.csv")
+    for stage in ("stage1", "stage2"):
+        assert set(cost.loc[cost["stage"] == stage, "run"]) == set(cells["run"])
+    measured = ["tokens", "tokens_per_second", "peak_memory_bytes", "attempts", "hours"]
+    assert (cost[[*measured, "predicted_flops", "predicted_hours"]] > 0).all(axis=None)
+    assert (out / "figures/cost.pdf").stat().st_size > 5_000
+
+
 def first_questions(out, number):
     """(image, question, answer) of the first turn of training samples with an image."""
     rows = pq.read_table(next((out / "data/stage2_s0").glob("*.parquet"))).to_pylist()

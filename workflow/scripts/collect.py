@@ -7,6 +7,7 @@ from vlmscale.analysis.collect import (
     check_fingerprints,
     errors_table,
     samples_table,
+    trainings_table,
 )
 from vlmscale.jobs import logged
 from vlmscale.provenance import read_json
@@ -14,8 +15,10 @@ from vlmscale.tables import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
     cells, output = pd.read_csv(snakemake.input.cells), snakemake.output
+    trainings = []
     for stage in ("stage1", "stage2"):
         made = [read_json(Path(file)) for file in snakemake.input.get(stage)]
+        trainings += made
         records = {record["run"]: record for record in made}
         found = {run: record["fingerprint"] for run, record in records.items()}
         check_fingerprints(found, snakemake.params.trained[stage], rule=f"train_{stage}")
@@ -35,3 +38,4 @@ with logged(snakemake.log[0]):
     write_parquet(Path(output.samples), samples_table(samples, scores), provenance)
     first = next(iter(samples))
     write_parquet(Path(output.chance), chance_levels(samples[first], scores[first]), provenance)
+    write_parquet(Path(output.trainings), trainings_table(trainings), provenance)

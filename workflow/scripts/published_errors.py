@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.costs import load_architectures
 from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.architectures import load_architectures
 from vlmscale.jobs import logged
 from vlmscale.tables import write_parquet
 

@@ -6,7 +6,6 @@ from vlmscale import readable
 from vlmscale.analysis.sanity import sanity, training_losses
 from vlmscale.analysis.verdicts import Results, verdicts
 from vlmscale.jobs import logged
-from vlmscale.provenance import read_json
 from vlmscale.series import Selection
 from vlmscale.tables import read_provenance, write_parquet
 
@@ -14,14 +13,12 @@ with logged(snakemake.log[0]):
     source, params, output = snakemake.input, snakemake.params, snakemake.output
     names = ("errors", "samples", "laws", "draws", "forms", "paired")
     results = Results(**{name: pd.read_parquet(source[name]) for name in names})
-    records = [read_json(Path(file)) for file in (*source.stage1, *source.stage2)]
     series = {name: Selection(**cells) for name, cells in params.series.items()}
     found = verdicts(results, series, params.text_tokens, draws=params.draws, seed=params.seed)
     # The first law stands for the study: what it is fitted on is what learning is checked on.
     methods = next(iter(series.values())).methods
-    checked = sanity(
-        results.errors, pd.read_parquet(source.chance), training_losses(records), methods
-    )
+    losses = training_losses(pd.read_parquet(source.trainings))
+    checked = sanity(results.errors, pd.read_parquet(source.chance), losses, methods)
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
     for name, table, people in (
         ("verdicts", found, readable.verdicts_for_people(found)),

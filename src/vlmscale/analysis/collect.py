@@ -1,12 +1,16 @@
 """From scores of single cells to the tidy tables of a study."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from vlmscale.errors import UserError
 from vlmscale.series import Selection
 
+# Of the run.json of a training.
+_RECORDED = ["run", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes"]
+_RECORDED += ["attempts", "trained_parameters", "device", "losses"]
 CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "budget", "role"]
 
 
@@ -23,6 +27,22 @@ def check_fingerprints(
             f"results of {rule} were made by other code than the present: {', '.join(stale)}. "
             f"Make them again (snakemake --forcerun {rule}), or restore the code."
         )
+
+
+def trainings_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row a training, of all its attempts together: columns run, stage, and what it took and reached.
+
+    records: the run.json of every training. `losses` is a list of (step, loss).
+    """
+    rows = [
+        {
+            "stage": record["kind"],
+            **{column: record[column] for column in _RECORDED},
+            "losses": [[float(step), float(loss)] for step, loss in record["losses"]],
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows, columns=["run", "stage", *_RECORDED[1:]])
 
 
 def selected(errors: pd.DataFrame, selection: Selection) -> pd.DataFrame:

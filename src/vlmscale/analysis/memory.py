@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vlmscale.analysis.costs import Decoder, Tower, compressor_parameters
+from vlmscale.analysis.costs import compressor_parameters
+from vlmscale.architectures import Decoder, Tower
 from vlmscale.errors import UserError
 
 Stage = Literal["stage1", "stage2"]
@@ -86,7 +87,7 @@ def gpu_memory(
         method, visual_tokens, tower=tower, llm_width=decoder.hidden_size
     )
     llm = decoder.total_b * 1e9
-    everything = compressor + llm + tower.parameters
+    everything = compressor + llm + round(tower.total_b * 1e9)
     trained = compressor + (llm if stage == "stage2" else 0)
     share = 1 / layout.gpus
     if layout.zero == 2 or layout.gpus == 1:

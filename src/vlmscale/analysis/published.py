@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from vlmscale.analysis.collect import CELL_COLUMNS
-from vlmscale.analysis.costs import Decoder
+from vlmscale.architectures import Decoder
 from vlmscale.series import FULL
 
 

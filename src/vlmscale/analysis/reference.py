@@ -1,14 +1,11 @@
 """What of a finished study is kept with the code, for others to compare their run with."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 import pandas as pd
 
 from vlmscale.analysis.collect import CELL_COLUMNS
 
 _DIGITS = 6
-_COST = ["run", "kind", "steps", "tokens", "seconds", "trained_parameters", "device"]
+_COST = ["run", "stage", "steps", "tokens", "seconds", "trained_parameters", "device"]
 _LAW = ["series", "family", "amplitude", "alpha", "beta", "ratio", "floor", "floor_bound"]
 _LAW += ["rmse", "points"]
 _SPREAD = ["series", "family", "scheme", "quantity", "low", "high"]
@@ -20,20 +17,19 @@ def reference_tables(
     laws: pd.DataFrame,
     intervals: pd.DataFrame,
     verdicts: pd.DataFrame,
-    records: Iterable[Mapping[str, Any]],
+    cost: pd.DataFrame,
 ) -> dict[str, pd.DataFrame]:
     """Tables scores, laws, intervals, verdicts and cost, numbers with six digits.
 
-    records: the run.json of every training; its times are of the machine that `device` names.
+    cost: of cost_table; its times are of one machine.
     """
     single = errors[errors["benchmark"] != "mean"]
     parameters = (single["n_params_b"] * 1e9).round().astype(int)
     scores = single[[*CELL_COLUMNS, "family", "benchmark", "score", "n"]]
-    cost = pd.DataFrame([{name: record[name] for name in _COST} for record in records])
     return {
         "scores": scores.assign(parameters=parameters).round({"score": _DIGITS}),
         "laws": laws[_LAW].round(_DIGITS),
         "intervals": intervals[_SPREAD].round(_DIGITS),
         "verdicts": verdicts[_VERDICT].round(_DIGITS),
-        "cost": cost.rename(columns={"kind": "stage"}).round({"seconds": 1}),
+        "cost": cost[_COST].round({"seconds": 1}),
     }

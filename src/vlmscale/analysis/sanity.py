@@ -9,7 +9,7 @@
 | more tokens score higher      | mean score on an ocr benchmark, largest V | at V = 1                  |
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,19 +54,20 @@ def sanity(
     return pd.DataFrame(rows, columns=COLUMNS).astype({"holds": bool})
 
 
-def training_losses(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def training_losses(trainings: pd.DataFrame) -> pd.DataFrame:
     """Mean loss of the first and the last fifth of each training: columns run, stage, first, last.
 
-    records: the run.json of each, with losses as (step, loss). Both are missing where none is recorded.
+    trainings: columns run, stage and losses, lists of (step, loss). Both are missing where none is
+    recorded.
     """
     rows = []
-    for record in records:
-        losses = np.array([loss for _, loss in record["losses"]], float)
+    for training in trainings.to_dict("records"):
+        losses = np.array([loss for _, loss in training["losses"]], float)
         ends = [np.nan, np.nan]
         if len(losses):
             part = max(1, len(losses) // _PARTS)
             ends = [float(losses[:part].mean()), float(losses[-part:].mean())]
-        about = {"run": record["run"], "stage": record["kind"]}
+        about = {"run": training["run"], "stage": training["stage"]}
         rows.append({**about, "first": ends[0], "last": ends[1]})
     return pd.DataFrame(rows, columns=["run", "stage", "first", "last"])
 

@@ -248,23 +248,42 @@ def summary_command(
     emit(summarise(results), json, show)
 
 
-@app.command("cells", epilog="Example: vlmscale cells --config config/mini.yaml --tflops 990")
+@app.command("cells", epilog="Example: vlmscale cells --config config/paper.yaml --gpu h100")
 @clear_errors()
 def cells_command(
     config: Annotated[Path, typer.Option(help="Config of the study.")] = Path("config/mini.yaml"),
-    tflops: Annotated[float, typer.Option(min=0.001, help="Peak of one GPU, TFLOP/s.")] = 400,
+    gpu: Annotated[str, typer.Option(help="Row of resources/gpus.csv.")] = "h100",
     utilisation: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Share of the peak that training reaches.")
-    ] = 0.4,
-    text_tokens: Annotated[int, typer.Option(min=0, help="Text tokens of a training sample.")] = 64,
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=1,
+            help="Share of the GPU's peak that training reaches.",
+            show_default="what the table knows of the GPU, else 0.4",
+        ),
+    ] = None,
+    text_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Text tokens of a training sample, where its dataset does not say."
+        ),
+    ] = 64,
+    question_tokens: Annotated[
+        int, typer.Option(min=1, help="Text tokens of a question of a benchmark.")
+    ] = 50,
+    answer_tokens: Annotated[int, typer.Option(min=0, help="Tokens of an answer.")] = 8,
+    results: Annotated[Path, typer.Option(help="Folder of results, to tell what is done.")] = Path(
+        "results"
+    ),
     json: Json = False,
 ) -> None:
-    """List a study's training runs with FLOPs and GPU hours, estimated before anything starts."""
+    """List a study's training runs with parameters, FLOPs, GPU hours and disk, and what is done."""
     from vlmscale.cli.cells import plan, show
     from vlmscale.cli.output import emit
+    from vlmscale.plan import Assumptions
 
-    report = plan(config, tflops=tflops, utilisation=utilisation, text_tokens=text_tokens)
-    emit(report, json, show)
+    assumed = Assumptions(text_tokens, question_tokens, answer_tokens)
+    emit(plan(config, results, assumed, gpu=gpu, utilisation=utilisation), json, show)
 
 
 @app.command("methods", epilog="Example: vlmscale methods --json")

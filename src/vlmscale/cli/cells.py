@@ -1,129 +1,154 @@
-"""What a study will train, and about what that costs, before anything is launched."""
+"""What a study will train, about what that costs, and what of it is done."""
 
 from pathlib import Path
 
 from rich.console import Console
 
-from vlmscale.analysis.costs import Decoder
-from vlmscale.cells import Run, expand, stage1_trainings
 from vlmscale.cli.output import Report, number, table
-from vlmscale.config import Study, load_study
-from vlmscale.settings import Counts, Recipe, Transformer
+from vlmscale.config import load_study
+from vlmscale.errors import UserError
+from vlmscale.plan import (
+    Assumptions,
+    Gpu,
+    asked,
+    benchmark_rows,
+    features_gb,
+    finished,
+    load_gpus,
+    run_costs,
+)
+from vlmscale.resources import resource
+
+_UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
+ASSUMED_UTILISATION = 0.4  # of a GPU's peak, where its table knows no measurement
 
 
-def plan(config: Path, *, tflops: float, utilisation: float, text_tokens: int) -> Report:
-    """One entry a training run, with FLOPs of both stages and GPU hours, and their totals.
+def plan(
+    config: Path, results: Path, assumed: Assumptions, *, gpu: str, utilisation: float | None
+) -> Report:
+    """One entry a training run: parameters, FLOPs, GPU hours, disk, stages done; totals and what is left.
 
-    A stage 1 that runs share is counted with the first of them. tflops: peak of one GPU, of which the
-    share `utilisation` is used. text_tokens: per sample, beside the visual ones.
+    A stage 1 that runs share is counted with the first of them. results: folder of all studies' results.
+    gpu: row of resources/gpus.csv, of whose peak the share `utilisation` is used, by default what the
+    table knows or ASSUMED_UTILISATION. Raises UserError for an unknown GPU or a wrong config.
     """
-    study = load_study(config)
-    cells, runs = expand(study)
-    rows = [_row(study, run, text_tokens) for run in runs.values()]
-    first = {run.run for run in stage1_trainings(runs.values()).values()}
-    for row in rows:
-        if row["run"] not in first:
-            row["stage1_flops"] = 0.0
-        row["cells"] = [cell.cell for cell in cells.values() if cell.run == row["run"]]
-        flops = row["stage1_flops"] + row["stage2_flops"]
-        row["gpu_hours"] = flops / (tflops * 1e12 * utilisation) / 3600
+    study, chosen = load_study(config), _gpu(gpu)
+    questions = asked(study, benchmark_rows(resource("benchmarks.csv")))
+    used = utilisation or chosen.utilisation or ASSUMED_UTILISATION
+    costs = run_costs(study, questions, assumed)
+    done = finished(results / study.study, [cost.run for cost in costs])
+    rows = []
+    for cost in costs:
+        flops = {training.stage: training.flops for training in cost.trainings}
+        left = sum(t.flops for t in cost.trainings if (t.run, t.stage) not in done)
+        rows.append(
+            {
+                **vars(cost.run),
+                "cells": list(cost.cells),
+                "parameters": cost.parameters,
+                "total_parameters": cost.total_parameters,
+                "projector_parameters": cost.projector_parameters,
+                "stage1_flops": flops.get("stage1", 0.0),
+                "stage2_flops": flops["stage2"],
+                "evaluation_flops": cost.evaluation_flops,
+                "gpu_hours": _hours(cost.training_flops, chosen, used),
+                "gpu_hours_left": _hours(left, chosen, used),
+                "least_gpus": chosen.least(cost.state_gb),
+                "disk_gb": cost.disk_gb,
+                "work_gb": cost.work_gb,
+                "done": [t.stage for t in cost.trainings if (t.run, t.stage) in done],
+                "trainings": [t.stage for t in cost.trainings],
+            }
+        )
+    summed = ("stage1_flops", "stage2_flops", "evaluation_flops", "gpu_hours", "gpu_hours_left")
+    totals = {key: sum(row[key] for row in rows) for key in (*summed, "disk_gb")}
+    features = features_gb(study)
     return {
         "study": study.study,
-        "assumed": {"tflops": tflops, "utilisation": utilisation, "text_tokens": text_tokens},
+        "assumed": {**vars(assumed), "utilisation": used},
+        "gpu": vars(chosen),
+        "questions": questions,
         "runs": rows,
         "totals": {
-            "runs": len(runs),
-            "cells": len(cells),
-            **{
-                key: sum(row[key] for row in rows)
-                for key in ("stage1_flops", "stage2_flops", "gpu_hours")
-            },
+            "runs": len(rows),
+            "cells": sum(len(row["cells"]) for row in rows),
+            "trainings": sum(len(row["trainings"]) for row in rows),
+            "done": sum(len(row["done"]) for row in rows),
+            **totals,
+            "features_gb": features,
+            "work_gb": max(row["work_gb"] for row in rows),
         },
     }
 
 
 def show(console: Console, report: Report) -> None:
-    columns = [
-        "LLM",
-        "N",
-        "method",
-        "V",
-        "seed",
-        "budget",
-        "cells",
-        "stage 1",
-        "stage 2",
-        "GPU hours",
-    ]
+    groups: dict[tuple[str, ...], list[Report]] = {}
+    for row in report["runs"]:
+        key = (row["llm"], row["method"], str(row["visual_tokens"]), row["budget"])
+        groups.setdefault(key, []).append(row)
+    several = len({row["budget"] for row in report["runs"]}) > 1
+    columns = ["LLM", "N", "method", "V", *["budget"] * several, "runs", "stage 1", "stage 2"]
+    columns += ["answers", "hours", "GPUs", "GB", "done"]
     rows = [
         [
-            row["llm"],
-            number(row["parameters"], 3),
-            row["method"],
-            str(row["visual_tokens"]),
-            str(row["seed"]),
-            row["budget"],
-            str(len(row["cells"])),
-            number(row["stage1_flops"], 3),
-            number(row["stage2_flops"], 3),
+            llm,
+            _size(row["parameters"]),
+            method,
+            visual_tokens,
+            *[budget] * several,
+            str(len(group)),
+            *(number(row[f"{part}_flops"], 2) for part in ("stage1", "stage2", "evaluation")),
             number(row["gpu_hours"], 3),
+            str(row["least_gpus"]),
+            number(row["disk_gb"], 2),
+            f"{sum(len(r['done']) for r in group)}/{sum(len(r['trainings']) for r in group)}",
         ]
-        for row in report["runs"]
+        for (llm, method, visual_tokens, budget), group in groups.items()
+        for row in group[:1]
     ]
-    title = f"{report['study']}: one row a training run, with FLOPs of both stages"
+    title = f"{report['study']}: training runs, those of all seeds in a row, with what one of them costs"
     console.print(table(title, columns, rows, words=["LLM", "method", "budget"]))
-    totals, assumed = report["totals"], report["assumed"]
+    totals, assumed, gpu = report["totals"], report["assumed"], report["gpu"]
+    training = totals["stage1_flops"] + totals["stage2_flops"]
     console.print(
-        f"{totals['runs']} runs serve {totals['cells']} cells: "
-        f"{number(totals['stage1_flops'] + totals['stage2_flops'], 3)} FLOPs, "
-        f"{number(totals['gpu_hours'], 3)} GPU hours. A stage 1 that runs share is counted once."
+        f"{totals['runs']} runs serve {totals['cells']} cells: {number(training, 3)} FLOPs of training, "
+        f"{number(totals['gpu_hours'], 4)} GPU hours; {number(totals['evaluation_flops'], 3)} FLOPs for "
+        f"{sum(report['questions'].values()):,} questions a cell. A stage 1 that runs share is counted "
+        f"once. Results take {number(totals['disk_gb'], 4)} GB, stored features "
+        f"{number(totals['features_gb'], 3)} GB, and checkpoints of the largest run, until it ends, "
+        f"{number(totals['work_gb'], 3)} GB."
     )
     console.print(
-        f"An estimate: 4 N (stage 1) or 6 N (stage 2) FLOPs for each of V + {assumed['text_tokens']} "
-        f"tokens of a sample, at {assumed['utilisation']:.0%} of {assumed['tflops']:g} TFLOP/s. "
-        "N: parameters without embedding and head. Tower, compressor, evaluation and the backbones' own "
-        "training are left out; of an elastic method, V is its largest count, whatever its batches hold."
+        f"Done: {totals['done']} of {totals['trainings']} trainings; "
+        f"{number(totals['gpu_hours_left'], 4)} GPU hours are left."
+    )
+    known = "known of it" if assumed["utilisation"] == gpu["utilisation"] else "assumed"
+    console.print(
+        f"An estimate, for {gpu['name']} at {assumed['utilisation']:.0%} ({known}) of its "
+        f"{gpu['bf16_tflops']:g} TFLOP/s. {assumed['text_tokens']} text tokens a training sample where its "
+        f"dataset does not say, {assumed['question_tokens']} a question, {assumed['answer_tokens']} an "
+        "answer. N: parameters without embedding and head. FLOPs: every matrix product, forth and back, of "
+        "tower (unless its features are stored), compressor and LLM, for both stages and for all answers. "
+        "Left out: the head of an LLM that the study makes, the backbones' own training, activations "
+        "computed anew. V of an elastic method is its largest count, whatever its batches hold. GPUs: the "
+        "fewest whose memory holds weights, gradients and moments of stage 2."
     )
 
 
-def _row(study: Study, run: Run, text_tokens: int) -> Report:
-    parameters = _parameters(study.llms[run.llm])
-    tokens = run.visual_tokens + text_tokens
-    recipe = study.stage2_at(run.budget)
-    # A training step is two FLOPs a parameter forward, two back through the activations and, where the
-    # LLM is trained, two for its weights.
-    return {
-        "run": run.run,
-        "llm": run.llm,
-        "method": run.method,
-        "visual_tokens": run.visual_tokens,
-        "seed": run.seed,
-        "budget": run.budget,
-        "parameters": parameters,
-        "stage1_flops": 4.0 * parameters * tokens * _samples(study.stage1, study.data.stage1),
-        "stage2_flops": 6.0 * parameters * tokens * _samples(recipe, study.data.stage2),
-    }
+def _gpu(name: str) -> Gpu:
+    gpus = load_gpus(resource("gpus.csv"))
+    if name not in gpus:
+        raise UserError(
+            f"no GPU {name!r} in resources/gpus.csv. There are: {', '.join(gpus)}. Add a row for yours."
+        )
+    return gpus[name]
 
 
-def _parameters(shape: Transformer) -> int:
-    """Without embedding and head, of a Qwen2 model, which the study's LLMs are."""
-    decoder = Decoder(
-        nominal_b=0.0,
-        layers=shape.layers,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        heads=shape.heads,
-        key_value_heads=shape.heads,
-        vocabulary=0,  # not known before the tokenizer is trained, and not counted
-        tied_head=True,
-        gated_mlp=True,
-        qkv_bias=True,
-    )
-    return round(decoder.non_embedding_b * 1e9)
+def _hours(flops: float, gpu: Gpu, utilisation: float) -> float:
+    return flops / (gpu.bf16_tflops * 1e12 * utilisation) / 3600
 
 
-def _samples(recipe: Recipe, data: Counts) -> float:
-    if recipe.steps is not None:
-        return float(recipe.steps * recipe.batch_size)
-    assert recipe.epochs is not None  # Recipe has one of the two
-    return recipe.epochs * (data.scenes + data.pages + data.text)
+def _size(parameters: int) -> str:
+    """A number of parameters for people: 27K, 308M, 12.6B."""
+    unit, scale = next((u, s) for u, s in _UNITS if parameters >= s)
+    return f"{parameters / scale:.3g}{unit}"

@@ -4,14 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlmscale.analysis.costs import (
-    Decoder,
-    Tower,
-    compressor_gflops,
-    compressor_parameters,
-    find,
-    load_architectures,
-)
+from vlmscale.analysis.costs import compressor_gflops, compressor_parameters
+from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.cli.output import Report, number, table
 from vlmscale.methods import method, method_names
 

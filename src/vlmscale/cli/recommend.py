@@ -10,17 +10,11 @@ import pandas as pd
 from rich.console import Console
 
 from vlmscale.analysis.bootstrap import bootstrap, main_scheme
-from vlmscale.analysis.costs import (
-    Decoder,
-    Tower,
-    answer_gflops,
-    find,
-    load_architectures,
-    prefill_gflops,
-)
+from vlmscale.analysis.costs import answer_gflops, prefill_gflops
 from vlmscale.analysis.laws import Floats, PowerLaw, fit_power_law
 from vlmscale.analysis.optimum import flat_range, optimal_tokens
 from vlmscale.analysis.recommend import Cost, measured_cost, predictions, rank_choices
+from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.cli.fit import FLAT, formula
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, read_table, size_axis

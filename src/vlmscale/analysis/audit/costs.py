@@ -4,8 +4,9 @@ import numpy as np
 
 from vlmscale.analysis.audit.checks import Measure, released
 from vlmscale.analysis.audit.evidence import Evidence
-from vlmscale.analysis.costs import Decoder, Tower, answer_gflops, find, prefill_gflops
+from vlmscale.analysis.costs import answer_gflops, prefill_gflops
 from vlmscale.analysis.optimum import optimal_tokens
+from vlmscale.architectures import Decoder, Tower, find
 
 _TEXT, _VISUAL = 50, 576
 _TOWER = "CLIP-ViT-L/14-336"

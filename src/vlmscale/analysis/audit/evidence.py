@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.bootstrap import bootstrap
-from vlmscale.analysis.costs import Decoder, Tower, load_architectures
 from vlmscale.analysis.grid_search import RELEASED, outcome_distribution
 from vlmscale.analysis.laws import PowerLaw, fit_power_law
 from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.architectures import Decoder, Tower, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.series import FULL
 

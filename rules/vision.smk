@@ -1,0 +1,20 @@
+# The vision tower's features of every image, for studies and methods that read them from disk.
+
+
+rule encode_images:
+    input:
+        data=f"{OUT}/data/{{sample}}",
+        tower=f"{OUT}/backbones/tower",
+    output:
+        directory(f"{OUT}/vision/{{sample}}"),
+    log:
+        f"{OUT}/logs/vision/{{sample}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/vision/{{sample}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        feature_layers=list(STUDY.tower.feature_layers),
+        code=code_of("encode_images.py", packages=TRAINING_STACK),
+    script:
+        "../workflow/scripts/encode_images.py"

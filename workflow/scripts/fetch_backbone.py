@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from vlmscale.data.hub import fetch_backbone
+from vlmscale.jobs import logged
+from vlmscale.settings import Released, ReleasedTower
+
+with logged(snakemake.log[0]):
+    fetch_backbone(
+        TypeAdapter(ReleasedTower | Released).validate_python(snakemake.params.backbone),
+        Path(snakemake.output.model),
+        Path(snakemake.output.record),
+        work=Path(snakemake.params.work),
+    )

@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from vlmscale.data.llava.prepare import prepare
+from vlmscale.jobs import logged
+
+with logged(snakemake.log[0]):
+    prepare(
+        snakemake.params.dataset,
+        raw=Path(snakemake.params.raw),
+        output=Path(snakemake.output[0]),
+        workers=snakemake.threads,
+    )
