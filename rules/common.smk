@@ -77,7 +77,7 @@ def evaluation_fingerprint(cell):
     return fingerprint(
         ["vlmscale.evaluation.run", *sorted(map(projector_module, methods))],
         scripts=[SCRIPTS / "evaluate_cell.py", *tasks.glob("*.py")],
-        files=tasks.glob("*.yaml"),
+        files=tasks.rglob("*.yaml"),
         packages=EVALUATION_STACK,
     )
 
@@ -138,6 +138,7 @@ def evaluation_spec(wildcards):
         "cell": asdict(cell),
         "trained": setting(RUNS[cell.run]),
         "evaluated": setting(cell),
+        "protocol": STUDY.evaluation.protocol,
         "batch_size": STUDY.evaluation.batch_size,
         "fingerprint": evaluation_fingerprint(cell.cell),
     }

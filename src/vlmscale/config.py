@@ -73,6 +73,9 @@ class Evaluation(Frozen):
     benchmarks: tuple[str, ...] = Field(
         min_length=1, description="rows of resources/benchmarks.csv"
     )
+    protocol: Literal["lmms", "llava15"] = Field(
+        "lmms", description="how real benchmarks are asked; generated questions know one way"
+    )
     batch_size: PositiveInt = 32
 
 

@@ -174,6 +174,18 @@ def test_the_questions_scheme_is_the_plain_computation():
     assert (drawn["alpha"], drawn["beta"]) == pytest.approx((law.alpha, law.beta), rel=1e-5)
 
 
+@pytest.mark.parametrize("scheme", SAMPLE_SCHEMES)
+def test_draws_lie_around_errors_that_are_no_means_of_answers(scheme):
+    """As those of a metric on another scale than the share of right answers."""
+    points, samples = answered(design(0.6, 0.3, 0.1, 0.0))
+    moved = points.assign(error=points["error"] + 0.1)
+    raised = samples.assign(score=samples["score"] - 0.1)
+    expected, draws = (
+        bootstrap_samples(moved, given, scheme, draws=50, seed=0) for given in (raised, samples)
+    )
+    pd.testing.assert_frame_equal(draws, expected, rtol=1e-6)
+
+
 def test_more_questions_narrow_the_interval():
     widths = []
     for questions in (50, 2000):

@@ -33,4 +33,5 @@ with logged(snakemake.log[0]):
     errors = errors_table(cells, scores, total, non_embedding)
     write_parquet(Path(output.errors), errors, provenance)
     write_parquet(Path(output.samples), samples_table(samples, scores), provenance)
-    write_parquet(Path(output.chance), chance_levels(next(iter(samples.values()))), provenance)
+    first = next(iter(samples))
+    write_parquet(Path(output.chance), chance_levels(samples[first], scores[first]), provenance)

@@ -93,11 +93,14 @@ def bootstrap_samples(
 
     points: one row a cell, columns cell, n_params_b, visual_tokens, error. samples: columns cell,
     benchmark, id, score, of one family. Every cell sees the same resample, which keeps what cells have
-    in common. Raises UserError when a cell lacks a question that another has.
+    in common. A resample moves a cell's error by as much as the mean of its answers' scores, so draws lie
+    around the error also where a benchmark's metric is no such mean (F1, points of pairs of questions).
+    Raises UserError when a cell lacks a question that another has.
     """
     check_points(points)
     rng = np.random.default_rng(seed)
     means = []  # per benchmark the average score of each cell in each draw, (draws, cells)
+    whole = []  # the same without resampling, (cells,)
     for benchmark, answers in samples.groupby("benchmark", sort=True):
         table = answers.pivot(index="cell", columns="id", values="score")
         table = table.reindex(points["cell"])
@@ -108,8 +111,9 @@ def bootstrap_samples(
             )
         scores = table.to_numpy(float)
         n = scores.shape[1]
+        whole.append(scores.mean(1))
         if scheme == "benchmarks":
-            means.append(np.tile(scores.mean(1), (draws, 1)))
+            means.append(np.tile(whole[-1], (draws, 1)))
             continue
         counts = (
             rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start))
@@ -121,8 +125,9 @@ def bootstrap_samples(
         average = np.einsum("db,bdc->dc", chosen / len(means), np.stack(means))
     else:
         average = np.mean(means, axis=0)
-    log_n, log_t, _ = logs(points)
-    return _refit(log_n, log_t, 1 - average, np.ones_like(average), floor)
+    log_n, log_t, errors = logs(points)
+    drawn = errors + np.mean(whole, axis=0) - average
+    return _refit(log_n, log_t, drawn, np.ones_like(drawn), floor)
 
 
 def _refit(

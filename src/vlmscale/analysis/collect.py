@@ -31,13 +31,18 @@ def selected(errors: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     return errors[mine]
 
 
-def chance_levels(samples: pd.DataFrame) -> pd.DataFrame:
-    """Per benchmark the score of the best constant answer: what knowing no image can reach."""
+def chance_levels(samples: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Per benchmark what knowing no image can reach: columns benchmark, chance.
+
+    samples: columns benchmark, id, target. scores: columns benchmark, chance, of which a missing value
+    becomes the score of the best constant answer.
+    """
     targets = samples.drop_duplicates(["benchmark", "id"])
     share = targets.groupby("benchmark", sort=False)["target"].agg(
         lambda t: t.value_counts(normalize=True).iloc[0]
     )
-    return share.rename("chance").reset_index()
+    known = scores.set_index("benchmark")["chance"].astype(float)
+    return known.fillna(share).rename("chance").rename_axis("benchmark").reset_index()
 
 
 def samples_table(

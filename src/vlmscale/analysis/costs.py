@@ -4,13 +4,13 @@
 norms, activations, softmax, resizing, averaging and the look-up of embeddings are left out.
 """
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from vlmscale.errors import UserError
@@ -138,6 +138,14 @@ class Tower:
     @property
     def patches(self) -> int:
         return self.grid_side**2
+
+    @property
+    def parameters(self) -> int:
+        """With biases and norms, the final one included, which features are read before."""
+        h, f = self.hidden_size, self.intermediate_size
+        embeddings = 3 * self.patch_size**2 * h + h + (self.patches + 1) * h + 2 * h
+        mlp = _mlp_weights(h, f, self.gated_mlp) + (2 * f if self.gated_mlp else f) + h
+        return embeddings + self.layers * (4 * (h * h + h) + mlp + 4 * h) + 2 * h
 
     def gflops(self, layers: int | None = None, patches: int | None = None) -> float:
         """One image through the patch embedding and the first `layers` blocks, by default all.
@@ -283,10 +291,8 @@ Shape = TypeVar("Shape", Decoder, Tower)
 
 def load_architectures(path: Path) -> dict[str, Decoder | Tower]:
     """Shapes by name, from a table as resources/architectures.csv (its columns: resources/README.md)."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
     shapes: dict[str, Decoder | Tower] = {}
-    for row in table.to_dict("records"):
-        values = {str(column): str(value) for column, value in row.items()}
+    for values in csv.DictReader(path.read_text().splitlines(), restval=""):
         name, kind = values.get("name", ""), values.get("kind", "")
         if not name or name in shapes:
             raise UserError(f"{path}: each row needs a name of its own, not {name!r}")

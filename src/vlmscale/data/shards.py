@@ -57,19 +57,28 @@ def write_split(
     """Write each of `shards` (name -> rows) and a manifest with counts, checksums and `about`."""
     with atomic_path(folder) as scratch:
         scratch.mkdir()
-        records = {}
+        names = []
         for name, rows in shards.items():
             file = scratch / f"{name}.parquet"
             table = pa.Table.from_pylist(list(rows), schema=features.arrow_schema)
             # Small row groups: a sample is read without decompressing its whole shard.
             pq.write_table(table, file, row_group_size=256)
-            records[file.name] = {
-                "rows": table.num_rows,
-                "bytes": file.stat().st_size,
-                "sha256": _sha256(file),
-            }
-        total = sum(record["rows"] for record in records.values())
-        write_json(scratch / "manifest.json", {**about, "rows": total, "shards": records})
+            names.append(file.name)
+        write_manifest(scratch, names, about)
+
+
+def write_manifest(folder: Path, names: Sequence[str], about: Mapping[str, Any]) -> None:
+    """Declare the Parquet files `names` of `folder` complete: counts, checksums and `about`."""
+    records = {
+        name: {
+            "rows": pq.read_metadata(folder / name).num_rows,
+            "bytes": (folder / name).stat().st_size,
+            "sha256": _sha256(folder / name),
+        }
+        for name in names
+    }
+    total = sum(record["rows"] for record in records.values())
+    write_json(folder / "manifest.json", {**about, "rows": total, "shards": records})
 
 
 def shard_files(folder: Path, *, checksum: bool = False) -> list[Path]:

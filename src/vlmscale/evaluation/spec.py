@@ -5,11 +5,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vlmscale.process import run
 from vlmscale.provenance import write_json
 from vlmscale.settings import Frozen
+
+# How questions are put: as lmms-eval does by default, or as LLaVA-1.5 was evaluated (docs/benchmarks.md).
+Protocol = Literal["lmms", "llava15"]
 
 
 class Setting(Frozen):
@@ -27,13 +30,37 @@ class Setting(Frozen):
 
 
 class Benchmark(Frozen):
-    """A row of resources/benchmarks.csv."""
+    """A row of resources/benchmarks.csv; resources/README.md says what the columns mean."""
 
     benchmark: str
     family: str
     task: str
     metric: str
+    highest: float
+    chance: float | None
+    id: str | None
+    questions: int | None
+    dataset: str | None
+    config: str | None
+    images: str | None
+    split: str
+    revision: str | None
+    licence: str | None
     source: str
+
+    @property
+    def metrics(self) -> list[str]:
+        """The numbers of the task whose sum is the score."""
+        return self.metric.split("+")
+
+    @property
+    def files(self) -> str:
+        """The pattern of the Parquet files with its questions."""
+        return f"{self.split}-*.parquet" if self.dataset else f"{self.benchmark}.parquet"
+
+    def folder(self, data: Path) -> Path:
+        """Where these files lie: below `data` as on the hub, or in it for generated questions."""
+        return data / self.dataset / (self.config or "data") if self.dataset else data
 
 
 class EvaluationSpec(Frozen):
@@ -43,6 +70,7 @@ class EvaluationSpec(Frozen):
     data: Path
     features: Path | None
     benchmarks: tuple[Benchmark, ...]
+    protocol: Protocol
     batch_size: int
     cell: dict[str, Any]
     trained: Setting
@@ -55,8 +83,11 @@ class EvaluationSpec(Frozen):
 def read_benchmarks(table: Path, names: Sequence[str]) -> tuple[Benchmark, ...]:
     """The rows `names` of resources/benchmarks.csv, in their order."""
     with table.open(newline="") as file:
-        rows = {row["benchmark"]: Benchmark.model_validate(row) for row in csv.DictReader(file)}
-    return tuple(rows[name] for name in names)
+        rows = {row["benchmark"]: row for row in csv.DictReader(file)}
+    return tuple(
+        Benchmark.model_validate({key: value or None for key, value in rows[name].items()})
+        for name in names
+    )
 
 
 def launch(spec: EvaluationSpec, work: Path) -> None:

@@ -11,6 +11,7 @@ from transformers import (
     AutoProcessor,
     CLIPVisionModel,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
 )
 
@@ -57,6 +58,35 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
+def frame(
+    text: PreTrainedConfig,
+    vision: PreTrainedConfig,
+    *,
+    image_token: int,
+    method: str,
+    visual_tokens: int,
+    options: dict[str, str],
+    feature_layers: list[int],
+    template: str,
+) -> Vlm:
+    """A VLM of the shapes of its backbones' configs on the meta device, without a weight.
+
+    image_token: id of `<image>`. Raises ValueError for a token count that the method cannot give.
+    """
+    config = VlmConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=image_token,
+        vision_feature_layer=list(feature_layers),
+        method=method,
+        visual_tokens=visual_tokens,
+        method_options=options,
+        template=template,
+    )
+    with torch.device("meta"):
+        return Vlm(config)
+
+
 def assemble(
     llm: Path,
     tower: Path,
@@ -78,18 +108,17 @@ def assemble(
     if len(tokenizer) > language.config.vocab_size:
         language.resize_token_embeddings(len(tokenizer))
     vision = CLIPVisionModel.from_pretrained(tower)
-    config = VlmConfig(
-        vision_config=vision.config,
-        text_config=language.config,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
-        vision_feature_layer=list(feature_layers),
+    # Only the frame: every part is put in below.
+    model = frame(
+        language.config,
+        vision.config,
+        image_token=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
         method=method,
         visual_tokens=visual_tokens,
-        method_options=options,
+        options=options,
+        feature_layers=feature_layers,
         template=template,
     )
-    with torch.device("meta"):  # only the frame: every part is put in below
-        model = Vlm(config)
     model.model.language_model = language.model
     model.model.vision_tower = vision
     model.lm_head = language.lm_head

@@ -227,12 +227,15 @@ class VlmModel(LlavaModel):
         places = None
         if visual_embeds is not None:
             places = input_ids == self.config.image_token_index
-            wanted, given = int(places.sum()), len(visual_embeds)
-            if wanted != given:
-                raise ValueError(
+            wanted, given = places.sum().item(), len(visual_embeds)
+            # Not `if`: a trace without data (fake tensors) takes the count for granted.
+            torch._check_value(
+                wanted == given,
+                lambda: (
                     f"the sequences have {wanted} placeholders for visual tokens, but the images "
                     f"give {given}"
-                )
+                ),
+            )
             inputs_embeds = inputs_embeds.masked_scatter(
                 places.unsqueeze(-1), visual_embeds.to(inputs_embeds.dtype)
             )

@@ -1,0 +1,29 @@
+"""What lmms-eval calls for each question of GQA instead of its own functions (see gqa.yaml)."""
+
+import io
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from vlmscale.data.shards import shard_files
+
+# Beside the questions; the working directory of a task has this link to its dataset.
+IMAGES = Path("dataset/testdev_balanced_images")
+
+
+def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
+    return [Image.open(io.BytesIO(_images()[doc["imageId"]])).convert("RGB")]
+
+
+@cache
+def _images() -> dict[str, bytes]:
+    """The file content of every image; lmms-eval imports this module anew for every evaluation."""
+    found = {}
+    for file in shard_files(IMAGES):
+        table = pq.read_table(file, columns=["id", "image"])
+        for key, image in zip(table["id"], table["image"], strict=True):
+            found[key.as_py()] = image["bytes"].as_py()
+    return found
