@@ -135,11 +135,18 @@ def stage_spec(kind):
             "seed": run.seed,
             "template": STUDY.template,
             "feature_layers": list(STUDY.tower.feature_layers),
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json", exclude={"execution"}),
             "fingerprint": training_fingerprint(run.method),
         }
 
     return spec
+
+
+def execution(kind):
+    """How a stage is carried out, as resources: a change of one reruns nothing."""
+    recipe = STUDY.stage1 if kind == "stage1" else STUDY.stage2
+    chosen = recipe.execution.model_dump(exclude_defaults=True)
+    return {name: int(value) for name, value in chosen.items()}
 
 
 def evaluation_spec(wildcards):

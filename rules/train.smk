@@ -18,6 +18,8 @@ rule train_stage1:
         f"{OUT}/benchmarks/stage1/{{run}}.tsv"
     conda:
         "../envs/vlmscale.yaml"
+    resources:
+        **execution("stage1"),
     params:
         spec=stage_spec("stage1"),
         work=checkpoints("stage1"),
@@ -42,6 +44,8 @@ rule train_stage2:
         f"{OUT}/benchmarks/stage2/{{run}}.tsv"
     conda:
         "../envs/vlmscale.yaml"
+    resources:
+        **execution("stage2"),
     params:
         spec=stage_spec("stage2"),
         work=checkpoints("stage2"),

@@ -30,9 +30,9 @@ from vlmscale.settings import (
     Counts,
     Dataset,
     Frozen,
-    Recipe,
     Released,
     ReleasedTower,
+    StageRecipe,
     Tower,
     Transformer,
     World,
@@ -166,8 +166,8 @@ class Study(Frozen):
     methods: dict[Name, dict[str, str]] = Field(
         {}, description="options by method, or by a name of your own with `method` among them"
     )
-    stage1: Recipe
-    stage2: Recipe
+    stage1: StageRecipe
+    stage2: StageRecipe
     budgets: dict[Name, dict[str, Any]] = Field(
         {}, description="name of a training budget -> what it changes of stage2"
     )
@@ -230,12 +230,12 @@ class Study(Frozen):
         """The method that the others are compared with."""
         return self.laws.baseline or self.grid[0].methods[0]
 
-    def stage2_at(self, budget: str) -> Recipe:
+    def stage2_at(self, budget: str) -> StageRecipe:
         """The recipe of stage 2 with a training budget; `steps` replaces `epochs`, and the reverse."""
         changes = self.budgets[budget] if budget != FULL else {}
         lengths = {"epochs", "steps"}
         replaced = lengths if lengths & set(changes) else set()
-        return Recipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
+        return StageRecipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -357,7 +357,11 @@ class Study(Frozen):
     def _check_budgets(self) -> None:
         if FULL in self.budgets:
             raise ValueError(f"budgets.{FULL}: this name is taken by stage2 as it stands")
-        for name in self.budgets:
+        for name, changes in self.budgets.items():
+            if "execution" in changes:
+                raise ValueError(
+                    f"budgets.{name}.execution: belongs to stage2, it is the same for all budgets"
+                )
             try:
                 same = self.stage2_at(name) == self.stage2
             except ValidationError as error:

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vlmscale.errors import UserError
+from vlmscale.errors import Stopped, UserError
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """End the process with status 1 and one line for a UserError; anything else is a bug and keeps
-    its traceback.
+    """End the process with status 1 (75 if it was asked to stop) and one line for a UserError; anything
+    else is a bug and keeps its traceback.
     """
     try:
         yield
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -3,20 +3,23 @@
 import os
 import shlex
 
-from vlmscale.errors import UserError
+from vlmscale.errors import Stopped, UserError
 from vlmscale.warm import start
 
 
 def run(command: list[str], what: str, cure: str) -> None:
     """Run `command`, which does `what`, with this process's output.
 
-    Raises UserError, which ends with `cure`, when it fails; the reason stands in the log.
+    Raises UserError, which ends with `cure`, when it fails (the reason stands in the log), and Stopped
+    when it was asked to end early.
     """
     print(f"$ {shlex.join(command)}", flush=True)
     # Progress bars go to a log: one line in a while, not ten a second. And a job has the threads that it
     # was given, no others for its short texts.
     quiet = {"TQDM_MININTERVAL": "5", "TOKENIZERS_PARALLELISM": "false"}
     status = start(command, {**os.environ, **quiet}).wait()
+    if status == Stopped.status:
+        raise Stopped(f"{what} was asked to stop. {cure}")
     if status:
         reason = f"killed by signal {-status}" if status < 0 else f"status {status}"
         raise UserError(f"{what} ended with {reason}. {cure}")

@@ -88,6 +88,10 @@ class Recipe(Frozen):
         description="whether a turn of a conversation sees those before it (LLaVA), or only the image "
         "and itself, as if it were the only question: many questions for the price of one image",
     )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="bf16: computed and saved in 16 bits; what learns is kept in 32 meanwhile",
+    )
     order: Literal["shuffled", "grouped"] = Field(
         "shuffled",
         description="of the samples: by chance, or batches of one modality and of like length "
@@ -105,6 +109,31 @@ class Recipe(Frozen):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
         return self
+
+
+class Execution(Frozen):
+    """How a recipe is carried out. But for rounding it changes nothing of the result."""
+
+    zero: Literal[0, 2, 3] = Field(
+        0,
+        description="what several processes share by DeepSpeed: 2 gradients and optimiser states, 3 "
+        "weights, too; 0 nothing",
+    )
+    micro_batch_size: PositiveInt | None = Field(
+        None,
+        description="most samples that a process takes at once; by default its whole share of the batch",
+    )
+    activation_checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass instead of keeping them"
+    )
+
+
+class StageRecipe(Recipe):
+    """A recipe of stage 1 or 2, which may be trained by several processes."""
+
+    execution: Execution = Field(
+        Execution(), description="how it is carried out: a change reruns nothing"
+    )
 
 
 class Transformer(Frozen):

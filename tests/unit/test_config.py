@@ -125,6 +125,20 @@ def test_schema_file_is_current():
         (lambda r: r.update(sede=1), ["sede", "unknown key"]),
         (lambda r: r["stage2"].update(lerning_rate=1), ["stage2.lerning_rate", "unknown key"]),
         (
+            lambda r: r["stage2"].update(execution={"zero": 1}),
+            ["stage2.execution.zero", "0, 2 or 3"],
+        ),
+        (lambda r: r["stage1"].update(precision="fp16"), ["stage1.precision", "'fp32' or 'bf16'"]),
+        # the tiny backbones are trained by one process
+        (
+            lambda r: r["tower"]["recipe"].update(execution={}),
+            ["tower.recipe.execution", "unknown key"],
+        ),
+        (
+            lambda r: r.update(budgets={"short": {"steps": 1, "execution": {"zero": 2}}}),
+            ["budgets.short.execution", "belongs to stage2"],
+        ),
+        (
             lambda r: r["grid"][0].update(visual_tokens=[1, 5]),
             ["grid.0.visual_tokens", "5 visual tokens", "6 x 6", "1, 4, 9, 36"],
         ),

@@ -1,6 +1,8 @@
 """Visual token counts that vary: by batch in elastic trainings, by image, and between run and cell."""
 
 import io
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -43,8 +45,8 @@ def batch_of(splits, processor, tmp_path, counts, *, seed=0, apart=False):
     mixed = [s for s in samples if s.image is not None][:3] + [
         s for s in samples if s.image is None
     ][:1]
-    collate = Collate(processor.tokenizer, processor.reads_question, "pixel_values", counts, seed)
-    return collate(mixed), mixed
+    collate = Collate(processor.tokenizer, processor.reads_question, "pixel_values", counts)
+    return collate(mixed, np.random.default_rng(seed)), mixed
 
 
 def test_a_sample_keeps_the_first_of_its_image_tokens():
@@ -73,7 +75,7 @@ def test_a_batch_at_several_counts_has_the_mean_of_their_losses(build, splits, t
     assert losses[0] != losses[2]
 
 
-def test_counts_are_drawn_from_the_samples_and_the_seed(build, splits, tmp_path):
+def test_counts_are_drawn_for_the_batch(build, splits, tmp_path):
     _, processor = build("mqt", 16)
 
     def draw(rng: np.random.Generator) -> list[int]:
@@ -85,6 +87,34 @@ def test_counts_are_drawn_from_the_samples_and_the_seed(build, splits, tmp_path)
     ]
     assert found[0] == found[1]
     assert len(set(found)) > 2
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(("name", "tokens"), [("m3", 36), ("mqt", 16), ("quecc", 4)])
+def test_a_part_without_an_image_uses_all_weights(build, splits, tmp_path, name, tokens, apart):
+    """Or processes that share weights would wait for one that does without. Its loss is that of its text."""
+    model, processor = build(name, tokens)
+    _, samples = batch_of(splits, processor, tmp_path, None, apart=apart)
+    text = [sample for sample in samples if sample.image is None]
+    image = next(sample for sample in samples if sample.image is not None)
+    nothing = replace(image.encoded, labels=[-100] * len(image.encoded.labels))
+    filler = replace(image, encoded=nothing)
+    projector = model.model.multi_modal_projector
+    counts = partial(projector.training_counts, "stage2") if projector.elastic else None
+    plain = Collate(processor.tokenizer, processor.reads_question, "pixel_values", counts)
+    filled = replace(plain, filler=filler)
+    losses = []
+    for collate, taken in ((plain, text), (filled, text), (filled, [*text, image])):
+        batch = collate(taken, np.random.default_rng(0))
+        losses.append(model(**model_inputs(batch)).loss)
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-6, rtol=1e-5)
+    losses[1].backward()
+    assert all(p.grad is not None and not p.grad.any() for p in projector.parameters())
+    model.zero_grad()
+    losses[2].backward()  # one with an image is as it was
+    assert any(p.grad.any() for p in projector.parameters())
+    nobody = filled([], np.random.default_rng(0))
+    assert (nobody["tokens"], nobody["sample_ids"]) == (0, [])
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("m3", 36), ("mqt", 16)])

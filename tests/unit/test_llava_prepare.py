@@ -13,6 +13,7 @@ import time
 from collections import namedtuple
 from contextlib import suppress
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -134,13 +135,15 @@ def test_training_reads_the_split(server, run, tmp_path):
         apart=False,
         seed=0,
         cache=tmp_path / "cache",
-        image_processor=CLIPImageProcessorPil(),
+        pixels=lambda images: CLIPImageProcessorPil()(images, return_tensors="pt")["pixel_values"],
     )
     samples = [data[i] for i in range(len(data))]
     assert [sample.id for sample in samples] == [*"123456789", "wgByO4Y_0", "sharegpt"]
     assert [sample.image is None for sample in samples] == [False] * 9 + [True] * 2
     assert len(samples[9].encoded.input_ids) == 2048  # longer ones are cut in training
-    batch = Collate(tokenizer, reads_question=False, image_input="pixel_values")(samples[:3])
+    batch = Collate(tokenizer, reads_question=False, image_input="pixel_values")(
+        samples[:3], np.random.default_rng(0)
+    )
     assert len(batch["pixel_values"]) == 3
 
 

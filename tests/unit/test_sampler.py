@@ -100,7 +100,7 @@ def test_an_epoch_is_another_order_and_a_process_the_same():
 @pytest.fixture
 def seen(monkeypatch):
     """Ids of the samples of each batch that training sees; set `dies_at` to end it at that step."""
-    computed = loop._Trainer.compute_loss
+    computed = loop.BatchTrainer.compute_loss
 
     class Seen(list):
         dies_at = None
@@ -113,7 +113,7 @@ def seen(monkeypatch):
         found.append(list(inputs["sample_ids"]))
         return computed(self, model, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(loop._Trainer, "compute_loss", compute_loss)
+    monkeypatch.setattr(loop.BatchTrainer, "compute_loss", compute_loss)
     return found
 
 

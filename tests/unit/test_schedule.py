@@ -43,7 +43,7 @@ def trainer(monkeypatch, tmp_path):
         made.append(self)
         raise Ready
 
-    monkeypatch.setattr(loop._Trainer, "train", train)
+    monkeypatch.setattr(loop.BatchTrainer, "train", train)
 
     def make(samples, recipe):
         with pytest.raises(Ready):

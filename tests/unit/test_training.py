@@ -25,40 +25,41 @@ from vlmscale.training.stages import train_stage
 STEPS = 24
 
 
+def stage_spec(backbones, splits, folder, **changes):
+    """A stage-2 spec that trains from pixels into `folder`."""
+    values = {
+        "kind": "stage2",
+        "run": folder.name,
+        "method": "tokenpacker",
+        "visual_tokens": 4,
+        "options": method(changes.get("method", "tokenpacker")).complete_options({}),
+        "seed": 3,
+        "template": "qa",
+        "feature_layers": (1, 2, 3),
+        "recipe": {
+            "steps": STEPS,
+            "batch_size": 4,
+            "learning_rate": 1e-3,
+            "projector_learning_rate": 2e-3,
+            "checkpoint_every": 4,
+        },
+        "fingerprint": "f00",
+        "llm": backbones["llm"],
+        "tower": backbones["tower"],
+        "data": splits["stage2"],
+        "features": None,
+        "projector": None,
+        "output": folder / "model",
+        "record": folder / "run.json",
+        "paths": {"work": folder / "work", "tensorboard": folder / "tb"},
+    }
+    return StageSpec(**{**values, **changes})
+
+
 @pytest.fixture
 def spec(backbones, splits, tmp_path):
     """spec(name, **changes) -> a stage-2 spec that trains from pixels into tmp_path/name."""
-
-    def make(name, **changes):
-        values = {
-            "kind": "stage2",
-            "run": name,
-            "method": "tokenpacker",
-            "visual_tokens": 4,
-            "options": method(changes.get("method", "tokenpacker")).complete_options({}),
-            "seed": 3,
-            "template": "qa",
-            "feature_layers": (1, 2, 3),
-            "recipe": {
-                "steps": STEPS,
-                "batch_size": 4,
-                "learning_rate": 1e-3,
-                "projector_learning_rate": 2e-3,
-                "checkpoint_every": 4,
-            },
-            "fingerprint": "f00",
-            "llm": backbones["llm"],
-            "tower": backbones["tower"],
-            "data": splits["stage2"],
-            "features": None,
-            "projector": None,
-            "output": tmp_path / name / "model",
-            "record": tmp_path / name / "run.json",
-            "paths": {"work": tmp_path / name / "work", "tensorboard": tmp_path / name / "tb"},
-        }
-        return StageSpec(**{**values, **changes})
-
-    return make
+    return lambda name, **changes: stage_spec(backbones, splits, tmp_path / name, **changes)
 
 
 def weights(spec):
@@ -226,7 +227,7 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
 
     data = [{"id": f"s{i}", "x": 1.0} for i in range(4)]
 
-    def collate(samples):
+    def collate(samples, rng):
         return {
             "x": torch.tensor([s["x"] for s in samples]),
             "sample_ids": [s["id"] for s in samples],

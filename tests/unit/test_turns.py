@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -190,7 +191,9 @@ def test_a_vlm_learns_from_turns_apart_as_from_single_questions(
     images = [i for i in range(len(dataset)) if dataset[i].image is not None][:4]
     texts = [i for i in range(len(dataset)) if dataset[i].image is None][:3]
     chosen = sorted([*images, *texts])
-    batch = Collate(processor.tokenizer, False, "pixel_values")([dataset[i] for i in chosen])
+    batch = Collate(processor.tokenizer, False, "pixel_values")(
+        [dataset[i] for i in chosen], np.random.default_rng(0)
+    )
     assert batch["tokens"] == sum(len(dataset[i].encoded.input_ids) for i in chosen)
     single = single_questions(splits, processor, dataset, chosen)
     assert len(single["input_ids"]) > 3 * len(chosen)

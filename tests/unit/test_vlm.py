@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -176,7 +177,7 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
         )
         field = "pixel_values" if store is None else "vision_features"
         batch = Collate(processor.tokenizer, processor.reads_question, field)(
-            [data[i] for i in range(12)]
+            [data[i] for i in range(12)], np.random.default_rng(0)
         )
         assert None in [data[i].image for i in range(len(data))], "no text-only sample"
         batch = model_inputs(batch)

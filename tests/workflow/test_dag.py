@@ -62,6 +62,20 @@ def test_dry_run_with_budgets(empty):
     ]
 
 
+def test_how_a_stage_is_carried_out_reaches_its_jobs_as_resources(empty):
+    raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    raw["stage1"]["execution"] = {"zero": 2, "activation_checkpointing": True}
+    raw["stage2"]["execution"] = {"zero": 3, "micro_batch_size": 8}
+    (empty.path / "study.yaml").write_text(yaml.safe_dump(raw))
+    target = "results/smoke/runs/d32__mlp__v36__s0/stage2/run.json"
+    more = ("--set-resources", "train_stage2:gpus=2", "train_stage2:micro_batch_size=4")
+    done = empty.snakemake("-n", target, *more, config="study.yaml")
+    jobs = re.findall(r"^rule train_stage.:\n(?:    .*\n)*    resources: (.*)", done.stdout, re.M)
+    first, second = (set(job.split(", ")) for job in jobs)
+    assert {"zero=2", "activation_checkpointing=1"} < first
+    assert {"zero=3", "micro_batch_size=4", "gpus=2"} < second
+
+
 KINDS = {".parquet", ".md", ".tex", ".pdf", ".png"}
 
 

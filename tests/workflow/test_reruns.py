@@ -75,6 +75,11 @@ def test_a_recipe_changed_reruns_its_stage_only(copy):
     assert sorted(planned["train_stage2"]) == sorted(f"run={run}" for run in runs)
 
 
+def test_how_a_stage_is_carried_out_reruns_nothing(copy):
+    edit(copy, "config/smoke.yaml", "stage1: {", "stage1: {execution: {micro_batch_size: 8}, ")
+    assert copy.planned() == {}
+
+
 def test_a_new_method_adds_its_cells(copy):
     edit(
         copy,

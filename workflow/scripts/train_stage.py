@@ -1,9 +1,11 @@
 from vlmscale.jobs import logged
+from vlmscale.settings import Execution
 from vlmscale.training.launch import launch
 from vlmscale.training.spec import StageSpec
 
 with logged(snakemake.log[0]):
     files = {name: file for name, file in snakemake.input.items() if file}
+    given = dict(snakemake.resources.items())
     launch(
         StageSpec(
             **snakemake.params.spec,
@@ -11,5 +13,8 @@ with logged(snakemake.log[0]):
             output=snakemake.output.result,
             record=snakemake.output.record,
             paths={"work": snakemake.params.work, "tensorboard": snakemake.params.tensorboard},
-        )
+            execution={name: given[name] for name in Execution.model_fields if name in given},
+        ),
+        processes=given.get("gpus", 1),
+        nodes=given.get("nodes", 1),
     )

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from vlmscale.errors import UserError
 from vlmscale.jobs import clear_errors
 from vlmscale.training.spec import LlmSpec, Spec, StageSpec
+from vlmscale.training.stop import heeded
 
 
 def main() -> None:
@@ -18,6 +19,11 @@ def main() -> None:
         spec: Spec = TypeAdapter(Spec).validate_json(path.read_text())
     except (OSError, ValidationError) as error:
         raise UserError(f"{path} is not a training spec: {error}") from None
+    with heeded(spec.paths.work):
+        _train(spec)
+
+
+def _train(spec: Spec) -> None:
     # Imported late: --help and a bad spec answer without waiting for torch.
     if isinstance(spec, StageSpec):
         from vlmscale.training.stages import train_stage

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
@@ -89,7 +90,7 @@ def train_llm(spec: LlmSpec) -> None:
         seed=spec.seed,
         cache=spec.paths.work / "arrow",
     )
-    outcome = optimise(
+    outcome, _ = optimise(
         model,
         dataset,
         Collate(tokenizer, reads_question=False, image_input="pixel_values"),
@@ -158,7 +159,9 @@ class TaggedImages(Dataset[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class _CollateImages:
-    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(
+        self, samples: Sequence[dict[str, Any]], rng: np.random.Generator
+    ) -> dict[str, Any]:
         tensors = {
             key: torch.stack([sample[key] for sample in samples])
             for key in ("pixel_values", *_TAGS)
@@ -192,7 +195,7 @@ def train_tower(spec: TowerSpec) -> None:
         )
     )
     model = PatchTagger(tower, spec.shape.feature_layers[-1], dataset.classes())
-    outcome = optimise(
+    outcome, _ = optimise(
         model,
         dataset,
         _CollateImages(),

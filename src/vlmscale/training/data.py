@@ -1,8 +1,7 @@
 """Samples and batches for training: conversations from Parquet shards, images as pixels or features."""
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +92,13 @@ class Conversations(Dataset[Sample]):
                 self.kept[index] = name, encoded, key
         return Sample(name, encoded, None if key is None else self._image(index, key))
 
+    def filler(self) -> Sample:
+        """A sample without anything to learn, with an image if there is one."""
+        keys = enumerate(self.texts["image_key"])
+        sample = self[next((index for index, key in keys if key is not None), 0)]
+        nothing = [IGNORED] * len(sample.encoded.labels)
+        return replace(sample, encoded=replace(sample.encoded, labels=nothing))
+
     def _encoded(self, index: int) -> tuple[str, Encoded, str | None]:
         """Id, tokens and image key of a sample."""
         row = self.texts[index]
@@ -130,26 +136,32 @@ def _words(turns: Turns) -> int:
 class Collate:
     """Samples to a batch of model inputs, padded on the right; `sample_ids` names its samples.
 
-    `counts` gives the visual token counts of a batch, at most as many as the samples have: one, or
+    `counts` draws the visual token counts of a batch, at most as many as the samples have: one, or
     several, then the batch holds every sample at each of them, count by count. None: as they are.
+
+    `filler` (Conversations.filler) is added where no sample has an image, with nothing to learn from it:
+    all weights that learn take part in every pass, and processes that share them never wait for one
+    that does without.
     """
 
     tokenizer: PreTrainedTokenizerBase
     reads_question: bool
     image_input: str  # "pixel_values" or "vision_features"
     counts: Callable[[np.random.Generator], list[int]] | None = None
-    seed: int = 0
+    filler: Sample | None = None
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[Sample], rng: np.random.Generator) -> dict[str, Any]:
         ids = [sample.id for sample in samples]
+        if self.filler is not None and not any(
+            sample.image is not None or self.filler.image is None for sample in samples
+        ):
+            samples = [*samples, self.filler]
         encoded = [sample.encoded for sample in samples]
         shown = [sample.image is not None for sample in samples]
         images = [sample.image for sample in samples if sample.image is not None]
         batch: dict[str, Any] = {}
         if self.counts is not None and images:
-            # Drawn from the samples, not from a stream: a resumed training draws the same.
-            digest = hashlib.sha256("\n".join(ids).encode()).digest()
-            counts = self.counts(np.random.default_rng([self.seed, *digest]))
+            counts = self.counts(rng)
             image_id = int(self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
             encoded = [with_visual_tokens(e, image_id, v) for v in counts for e in encoded]
             shown = shown * len(counts)
@@ -163,4 +175,5 @@ class Collate:
         )
         if images:
             batch[self.image_input] = torch.stack(images)
-        return {**batch, "sample_ids": ids, "tokens": sum(len(e.input_ids) for e in encoded)}
+        learned = [e for e in encoded if set(e.labels) != {IGNORED}]
+        return {**batch, "sample_ids": ids, "tokens": sum(len(e.input_ids) for e in learned)}

@@ -1,29 +1,52 @@
-"""Start a training process: `python -m vlmscale.training SPEC.json`. Needs no torch."""
+"""Start a training: one process, or torchrun on one node or several. Needs no torch."""
 
 import hashlib
+import os
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
+from vlmscale.errors import Stopped, UserError
 from vlmscale.process import run
 from vlmscale.provenance import atomic_path
-from vlmscale.training.spec import Spec
+from vlmscale.training.share import share
+from vlmscale.training.spec import Spec, StageSpec
+from vlmscale.training.stop import heeded, note
+
+# torchrun would end its processes half a minute after a SIGTERM, saved or not. It is made deaf: they
+# hear the signal themselves, or read the note of whoever did.
+_DEAF = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh"]
 
 
-def launch(spec: Spec) -> None:
-    """Train in a process of its own. Raises UserError when it fails; the reason stands in the log."""
-    run(
-        prepare(spec),
-        "training",
-        f"Run again: it goes on from the last checkpoint in {spec.paths.work}.",
-    )
+def launch(spec: Spec, *, processes: int = 1, nodes: int = 1) -> None:
+    """Train in processes of its own, `processes` altogether on `nodes` nodes (0 means 1, as resources do).
+
+    Raises UserError when it fails (the reason stands in the log) and when the recipe's batch cannot be
+    shared; Stopped when SIGTERM came first.
+    """
+    command = prepare(spec, processes=max(processes, 1), nodes=max(nodes, 1))
+    cure = f"Run again: it goes on from the last checkpoint in {spec.paths.work}."
+    with heeded(spec.paths.work) as asked:
+        try:
+            run(command, "training", cure)
+        except UserError:
+            if asked.is_set():  # torchrun hides the status of its processes
+                raise Stopped(f"training was asked to stop. {cure}") from None
+            raise
 
 
-def prepare(spec: Spec) -> list[str]:
+def prepare(spec: Spec, *, processes: int = 1, nodes: int = 1) -> list[str]:
     """Write the spec beside its checkpoints and return the command that trains it.
 
-    Checkpoints of another spec, or of inputs that have changed since, are removed.
+    Checkpoints of another spec, or of inputs that have changed since, are removed. Raises UserError
+    when the recipe's batch, or the processes, cannot be shared.
     """
+    if isinstance(spec, StageSpec):
+        share(spec.recipe.batch_size, processes, spec.execution.micro_batch_size)
+    if processes % nodes:
+        raise UserError(f"{processes} processes cannot have equal shares of {nodes} nodes")
     work, identity = spec.paths.work, _identity(spec)
     mark, file = work / "identity", work / "spec.json"
     if work.exists() and not (mark.exists() and mark.read_text() == identity):
@@ -31,12 +54,48 @@ def prepare(spec: Spec) -> list[str]:
     for path, text in ((mark, identity), (file, spec.model_dump_json(indent=2) + "\n")):
         with atomic_path(path) as scratch:
             scratch.write_text(text)
-    return [sys.executable, "-m", "vlmscale.training", str(file)]
+    note(work).unlink(missing_ok=True)
+    return training_command(file, processes, nodes, _meeting_place() if nodes > 1 else "")
+
+
+def training_command(file: Path, processes: int, nodes: int, meeting_place: str) -> list[str]:
+    """What trains the spec in `file`; on several nodes, processes meet at `meeting_place` (host:port)."""
+    training = ["-m", "vlmscale.training", str(file)]
+    if processes == 1:
+        return [sys.executable, *training]
+    if nodes == 1:
+        return agent_command(training, processes, ["--standalone"])
+    meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting_place}"]
+    each = agent_command(training, processes // nodes, meeting)
+    return ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", *each]
+
+
+def agent_command(training: list[str], processes: int, meeting: list[str]) -> list[str]:
+    """The command, torchrun, for the `processes` of one node."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    signals = "--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"
+    return [*_DEAF, *torchrun, *meeting, f"--nproc-per-node={processes}", signals, *training]
+
+
+def _meeting_place() -> str:
+    """Host and a free port of the first node, which is where a Slurm job runs its commands."""
+    names = os.environ.get("SLURM_JOB_NODELIST")
+    if names is None:
+        raise UserError("several nodes are Slurm's: run this as a Slurm job, or ask for one node")
+    shown = subprocess.run(
+        ["scontrol", "show", "hostnames", names], stdout=subprocess.PIPE, text=True, check=True
+    )
+    with socket.socket() as place:
+        place.bind(("", 0))
+        return f"{shown.stdout.split()[0]}:{place.getsockname()[1]}"
 
 
 def _identity(spec: Spec) -> str:
-    """What a checkpoint belongs to: the spec, and name, size and time of every input file."""
-    digest = hashlib.sha256(spec.model_dump_json().encode())
+    """What a checkpoint belongs to: the spec, and name, size and time of every input file.
+
+    How the spec is carried out is left out: another number of samples at once is no other training.
+    """
+    digest = hashlib.sha256(spec.model_dump_json(exclude={"execution"}).encode())
     for name in ("llm", "tower", "tokenizer", "data", "features", "projector"):
         source: Path | None = getattr(spec, name, None)
         if source is not None:

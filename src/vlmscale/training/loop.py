@@ -4,18 +4,17 @@ import fcntl
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import Dataset, Sampler
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 from transformers import (
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -24,12 +23,17 @@ from transformers import (
 )
 from transformers.integrations import TensorBoardCallback
 
-from vlmscale.errors import UserError
+from vlmscale.errors import Stopped, UserError
 from vlmscale.provenance import read_json, write_json
-from vlmscale.settings import Recipe
-from vlmscale.training.sampler import GroupedSampler
+from vlmscale.settings import Execution, Recipe
+from vlmscale.training.batches import Collate
+from vlmscale.training.parallel import from_first, process, processes, total
+from vlmscale.training.share import share
+from vlmscale.training.stop import note
+from vlmscale.training.trainer import BatchTrainer, set_precision, training_arguments
 
-# Written into a Trainer checkpoint when all of it is on disk; one without is never resumed from.
+# Written into a Trainer checkpoint when all of it is on disk, with who wrote it; one without is never
+# resumed from.
 _COMPLETE = "complete"
 
 
@@ -40,154 +44,121 @@ class Outcome:
     steps: int
     losses: list[tuple[int, float]]  # (step, mean loss since the entry before)
     seconds: float
-    tokens: int
+    tokens: int  # of all processes
     tokens_per_second: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int  # of the first process
     attempts: int
     device: str
-
-
-class _Trainer(Trainer):
-    """Counts tokens, stops at a loss that is not finite, and gives the projector its own rate."""
-
-    def __init__(self, *args: Any, recipe: Recipe, projector: nn.Module | None, **kw: Any) -> None:
-        self.optimizer: torch.optim.Optimizer | None
-        super().__init__(*args, **kw)
-        self.recipe, self.projector = recipe, projector
-        self.tokens = 0
-
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        ids, tokens = inputs.pop("sample_ids"), inputs.pop("tokens")
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        value = loss[0] if isinstance(loss, tuple) else loss
-        if not torch.isfinite(value):
-            raise UserError(
-                f"the loss is {value.item()} at step {self.state.global_step}, samples "
-                f"{', '.join(ids)}. Lower the learning rate, or look at these samples."
-            )
-        self.tokens += tokens
-        return loss
-
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int] | None:
-        if self.recipe.order == "shuffled":
-            return super()._get_train_sampler(*args, **kwargs)
-        parts = self.args.world_size * self.args.gradient_accumulation_steps
-        return GroupedSampler(
-            self.train_dataset.lengths,
-            micro_batch=self.args.train_batch_size,
-            parts=parts,
-            seed=self.args.data_seed,
-        )
-
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        if self.optimizer is None:
-            projector = set(self.projector.parameters()) if self.projector is not None else set()
-            trained = [p for p in self.model.parameters() if p.requires_grad]
-            groups: list[dict[str, Any]] = [
-                {"params": [p for p in trained if p not in projector]},
-                {
-                    "params": [p for p in trained if p in projector],
-                    "lr": self.recipe.projector_learning_rate or self.recipe.learning_rate,
-                },
-            ]
-            self.optimizer = torch.optim.AdamW(
-                [group for group in groups if group["params"]],
-                lr=self.recipe.learning_rate,
-                betas=(0.9, self.recipe.adam_beta2),
-                weight_decay=self.recipe.weight_decay,
-            )
-        return self.optimizer
+    processes: int
+    gpu_hours: float  # seconds times GPUs, in hours; 0 without any
 
 
 class _Bookkeeping(TrainerCallback):
-    """Marks complete checkpoints and keeps the time and tokens of every attempt beside them."""
+    """Marks complete checkpoints, keeps the time and tokens of every attempt beside them, and ends the
+    training when there is a note that asks for it.
+    """
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, layout: dict[str, int]) -> None:
+        self.work, self.layout = work, layout
         self.file = work / "attempts.json"
         self.earlier = read_json(self.file)["attempts"] if self.file.exists() else []
         self.start = time.monotonic()
-        self.trainer: _Trainer | None = None
+        self.trainer: BatchTrainer | None = None
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # One process may see the note before another does, but all have to end at the same step.
+        if total(note(self.work).exists(), args.device) and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        (folder / _COMPLETE).touch()
-        self.write()
+        self.write()  # and wait for the others, who write parts of the checkpoint
+        if process() == 0:
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            write_json(folder / _COMPLETE, self.layout)
 
     def write(self) -> list[dict[str, float]]:
         assert self.trainer is not None
-        now = {"seconds": time.monotonic() - self.start, "tokens": self.trainer.tokens}
+        device = self.trainer.args.device
+        now = {
+            "seconds": time.monotonic() - self.start,
+            "tokens": total(self.trainer.tokens, device),
+            "gpus": processes() if device.type == "cuda" else 0,
+        }
         attempts = [*self.earlier, now]
-        write_json(self.file, {"attempts": attempts})
+        if process() == 0:
+            write_json(self.file, {"attempts": attempts})
         return attempts
 
 
 def optimise(
     model: nn.Module,
     dataset: Dataset[Any],
-    collate: Callable[[list[Any]], dict[str, Any]],
+    collate: Collate,
     recipe: Recipe,
     *,
     seed: int,
     work: Path,
     tensorboard: Path,
     projector: nn.Module | None = None,
-) -> Outcome:
+    execution: Execution | None = None,
+) -> tuple[Outcome, dict[str, Tensor]]:
     """Train what requires a gradient in `model`, going on from the last complete checkpoint in `work`.
 
-    A resumed optimisation ends with the same weights as an uninterrupted one (bit for bit on CPU).
-    The caller discards `work` when the result is safe. Raises UserError for a loss that is not finite.
+    Gives the weights, whole, to the first process; the others get what they have, if anything. The first
+    one's caller discards `work` when the result is safe. A resumed optimisation ends with the same
+    weights as an uninterrupted one (bit for bit on CPU, with one process or two). Raises UserError for a
+    loss that is not finite and for a checkpoint that these processes cannot go on from; Stopped, the
+    checkpoint written, when a note asks for it.
     """
+    execution = execution or Execution()
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     set_seed(seed)
-    bookkeeping = _Bookkeeping(work)
-    steps = recipe.steps or -1
-    trainer = _Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(work),
-            per_device_train_batch_size=recipe.batch_size,
-            max_steps=steps,
-            num_train_epochs=recipe.epochs or 1.0,
-            learning_rate=recipe.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=recipe.warmup_ratio,
-            weight_decay=recipe.weight_decay,
-            max_grad_norm=1.0,
-            logging_steps=0.02,
-            save_steps=recipe.checkpoint_every,
-            # Two: the older one is removed before the newer one is marked complete.
-            save_total_limit=2,
-            seed=seed,
-            data_seed=seed,
-            report_to=[],
-            remove_unused_columns=False,
-            label_names=["labels"],
-            dataloader_pin_memory=torch.cuda.is_available(),
-            use_cpu=not torch.cuda.is_available(),
-        ),
-        train_dataset=dataset,
-        data_collator=collate,
-        callbacks=[bookkeeping, TensorBoardCallback(SummaryWriter(str(tensorboard)))],
-        recipe=recipe,
-        projector=projector,
+    zero = execution.zero if processes() > 1 else 0  # one process has nothing to share
+    computed = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    set_precision(model, computed, whole=bool(zero))
+    mine = share(recipe.batch_size, processes(), execution.micro_batch_size)
+    config: Any = model.config if zero else None
+    width = config.text_config.hidden_size if zero else 0
+    arguments = training_arguments(
+        recipe, execution, mine, zero=zero, width=width, seed=seed, work=work
     )
-    bookkeeping.trainer = trainer
-    with locked(work):
-        checkpoint = last_checkpoint(work)
-        if checkpoint is not None and (state := _finished(checkpoint)):
-            trainer._load_from_checkpoint(str(checkpoint))  # killed between its end and its result
-            trainer.state = state
+    layout = {"zero": zero, "processes": processes()}
+    with locked(work) if process() == 0 else nullcontext():
+        found = from_first(last_checkpoint(work) if process() == 0 else None)
+        bookkeeping = _Bookkeeping(work, layout)
+        trainer = BatchTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=dataset,
+            data_collator=collate,
+            callbacks=[bookkeeping],
+            recipe=recipe,
+            share=mine,
+            projector=projector,
+        )
+        bookkeeping.trainer = trainer
+        if process() == 0:
+            trainer.add_callback(TensorBoardCallback(SummaryWriter(str(tensorboard))))
+        if found is not None:
+            _check_layout(found, layout)
+        if found is not None and (state := _finished(found)):
+            trainer.load_finished(found, state)  # killed between its end and its result
         else:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    attempts = bookkeeping.write()
+            trainer.train(resume_from_checkpoint=str(found) if found else None)
+        step, steps = trainer.state.global_step, trainer.state.max_steps
+        if step < steps:
+            note(work).unlink(missing_ok=True)
+            raise Stopped(f"stopped after step {step} of {steps}, as asked. Run again to go on.")
+        attempts = bookkeeping.write()
+        weights = trainer.weights()
     seconds = sum(attempt["seconds"] for attempt in attempts)
     tokens = int(sum(attempt["tokens"] for attempt in attempts))
-    return Outcome(
-        steps=trainer.state.global_step,
+    outcome = Outcome(
+        steps=step,
         losses=[(e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e],
         seconds=seconds,
         tokens=tokens,
@@ -195,7 +166,27 @@ def optimise(
         peak_memory_bytes=_peak_memory(),
         attempts=len(attempts),
         device=str(trainer.args.device),
+        processes=processes(),
+        gpu_hours=sum(attempt["seconds"] * attempt["gpus"] for attempt in attempts) / 3600,
     )
+    return outcome, weights
+
+
+def _check_layout(checkpoint: Path, layout: dict[str, int]) -> None:
+    """Raise UserError unless processes of this `layout` can go on from the checkpoint.
+
+    With DeepSpeed each process has written its own share; without it any number can.
+    """
+    begun = read_json(checkpoint / _COMPLETE)
+    if begun != layout and (begun["zero"] or layout["zero"]):
+        was, now = (
+            f"{of['processes']} process{'es' if of['processes'] > 1 else ''} with zero: {of['zero']}"
+            for of in (begun, layout)
+        )
+        raise UserError(
+            f"{checkpoint} was written by {was} and cannot be gone on from by {now}. Ask for what it was "
+            f"begun with, or delete {checkpoint.parent} to begin again."
+        )
 
 
 def last_checkpoint(work: Path) -> Path | None:
@@ -210,7 +201,7 @@ def last_checkpoint(work: Path) -> Path | None:
 
 
 def _finished(checkpoint: Path) -> TrainerState | None:
-    """The state of a checkpoint written after the last step. Resumed, Trainer would add a step."""
+    """The state of a checkpoint written after the last step."""
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     return state if state.global_step >= state.max_steps else None
 
@@ -230,11 +221,14 @@ def locked(work: Path) -> Iterator[None]:
 
 
 def discard(work: Path) -> None:
-    """Remove the checkpoints of a finished optimisation; a kill leaves no half of one behind."""
+    """Remove the checkpoints of a finished optimisation; a kill leaves no half of one behind.
+
+    The result is there by now: what a network's file system holds back for other processes may stay.
+    """
     done = work.with_name(f"{work.name}.done")
     shutil.rmtree(done, ignore_errors=True)
     work.rename(done)
-    shutil.rmtree(done)
+    shutil.rmtree(done, ignore_errors=True)
 
 
 def freeze(model: nn.Module, *, trainable: Iterable[nn.Module]) -> tuple[int, int]:

@@ -1,9 +1,29 @@
-"""The order of LLaVA-1.5's stage 2: samples of one modality and of like length share a batch."""
+"""Orders of the samples: by chance, and that of LLaVA-1.5's stage 2, where samples of one modality and
+of like length share a batch.
+"""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
+
+
+class ShuffledSampler(Sampler[int]):
+    """By chance, another order for each epoch; the same in every process with the same seed."""
+
+    def __init__(self, samples: int, *, seed: int) -> None:
+        self.samples, self.seed, self.epoch = samples, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch, a resumed one included."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(torch.randperm(self.samples, generator=generator).tolist())
+
+    def __len__(self) -> int:
+        return self.samples
 
 
 class GroupedSampler(Sampler[int]):
@@ -14,7 +34,7 @@ class GroupedSampler(Sampler[int]):
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Trainer before each epoch, a resumed one included."""
+        """Called before each epoch, a resumed one included."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:

@@ -6,7 +6,7 @@ Needs no torch.
 from pathlib import Path
 from typing import Literal
 
-from vlmscale.settings import Frozen, Recipe, Tower, Transformer
+from vlmscale.settings import Execution, Frozen, Recipe, Tower, Transformer
 
 
 class Paths(Frozen):
@@ -37,6 +37,7 @@ class StageSpec(Frozen):
     output: Path
     record: Path
     paths: Paths
+    execution: Execution = Execution()
 
 
 class LlmSpec(Frozen):

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import assemble, check_safetensors
@@ -14,6 +15,7 @@ from vlmscale.models.vlm import Vlm
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import discard, freeze, optimise
+from vlmscale.training.parallel import process
 from vlmscale.training.spec import StageSpec
 
 
@@ -40,46 +42,50 @@ def train_stage(spec: StageSpec) -> None:
         projector.load_state_dict(load_file(spec.projector))
     language = [model.model.language_model, model.lm_head] if spec.kind == "stage2" else []
     trained, total = freeze(model, trainable=[projector, *language])
-    print(f"{spec.run} {spec.kind}: {trained:,} of {total:,} parameters are trained", flush=True)
-    outcome = optimise(
+    counts = {**_parameters(model), "trained_parameters": trained}
+    if process() == 0:
+        print(
+            f"{spec.run} {spec.kind}: {trained:,} of {total:,} parameters are trained", flush=True
+        )
+    dataset = _dataset(spec, processor)
+    outcome, weights = optimise(
         model,
-        _dataset(spec, processor),
+        dataset,
         Collate(
             processor.tokenizer,
             processor.reads_question,
             "pixel_values" if spec.features is None else "vision_features",
             partial(projector.training_counts, spec.kind) if projector.elastic else None,
-            spec.seed,
+            dataset.filler(),
         ),
         spec.recipe,
         seed=spec.seed,
         work=spec.paths.work,
         tensorboard=spec.paths.tensorboard,
         projector=projector,
+        execution=spec.execution,
     )
+    if process() > 0:
+        return
     if spec.kind == "stage1":
+        own = {key: value for key, value in weights.items() if key.startswith(_PROJECTOR)}
         with atomic_path(spec.output) as scratch:
-            save_file(projector.state_dict(), scratch)
+            save_file({k.removeprefix(_PROJECTOR): v for k, v in own.items()}, scratch)
     else:
-        save_checkpoint(model, processor, spec.output)
-    embedding = model.get_input_embeddings().weight.numel()
-    llm = sum(p.numel() for p in model.model.language_model.parameters())
-    head = 0 if model.config.tie_word_embeddings else model.lm_head.weight.numel()
+        save_checkpoint(model, processor, spec.output, weights)
     write_json(
         spec.record,
         {
             **spec.model_dump(mode="json", include=_RECORDED),
             **asdict(outcome),
-            "llm_parameters": llm + head,
-            "llm_parameters_non_embedding": llm - embedding,
-            "projector_parameters": sum(p.numel() for p in projector.parameters()),
-            "trained_parameters": trained,
+            **counts,
             "versions": versions(),
         },
     )
     discard(spec.paths.work)
 
 
+_PROJECTOR = "model.multi_modal_projector."
 _RECORDED = {
     "kind",
     "run",
@@ -91,13 +97,28 @@ _RECORDED = {
     "feature_layers",
     "recipe",
     "fingerprint",
+    "execution",
 }
 
 
-def save_checkpoint(model: Vlm, processor: VlmProcessor, folder: Path) -> None:
-    """An ordinary transformers folder, whole or not at all."""
+def _parameters(model: Vlm) -> dict[str, int]:
+    """Numbers of parameters, counted before processes share them."""
+    llm = sum(p.numel() for p in model.model.language_model.parameters())
+    head = 0 if model.config.tie_word_embeddings else model.lm_head.weight.numel()
+    projector = model.model.multi_modal_projector
+    return {
+        "llm_parameters": llm + head,
+        "llm_parameters_non_embedding": llm - model.get_input_embeddings().weight.numel(),
+        "projector_parameters": sum(p.numel() for p in projector.parameters()),
+    }
+
+
+def save_checkpoint(
+    model: Vlm, processor: VlmProcessor, folder: Path, weights: dict[str, Tensor] | None = None
+) -> None:
+    """An ordinary transformers folder, whole or not at all; with `weights` where the model's are shared."""
     with atomic_path(folder) as scratch:
-        model.save_pretrained(scratch)
+        model.save_pretrained(scratch, state_dict=weights)
         processor.save_pretrained(scratch)
 
 
