@@ -43,7 +43,7 @@ def test_closure_reaches_imports_and_no_other_method():
     [
         ("models/projectors/quecc.py", "groups=d", "groups=1", True),
         ("models/region_attention.py", "HEADS = 8", "HEADS = 4", True),
-        ("training/loop.py", "max_grad_norm=1.0", "max_grad_norm=2.0", True),
+        ("training/trainer.py", "max_grad_norm=1.0", "max_grad_norm=2.0", True),
         ("models/projectors/quecc.py", "The paper, section 4", "The paper, sec. 4", False),
         (
             "models/projectors/quecc.py",
