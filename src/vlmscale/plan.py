@@ -101,7 +101,7 @@ def run_costs(
         decoder, projector = study.decoders[run.llm], _projector_parameters(study, run)
         llm, tower = round(decoder.total_b * 1e9), round(study.tower_shape.total_b * 1e9)
         released = study.world is None
-        width = 2 if released else 4  # bytes of a saved weight: bf16, or float32 of a tiny model
+        width = 2 if study.stage2.precision == "bf16" else 4  # bytes of a saved weight
         saved = llm + tower + projector + (projector if run.run in first else 0)
         costs.append(
             RunCost(

@@ -10,7 +10,7 @@ from vlmscale.series import Selection
 
 # Of the run.json of a training.
 _RECORDED = ["run", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes"]
-_RECORDED += ["attempts", "trained_parameters", "device", "losses"]
+_RECORDED += ["attempts", "processes", "gpu_hours", "trained_parameters", "device", "losses"]
 CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "budget", "role"]
 
 

@@ -9,17 +9,18 @@ def cost_table(trainings: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     """One row a training: what was predicted of it, and what it took.
 
     trainings: of trainings_table. planned: columns llm, method, visual_tokens, stage, run, tokens and
-    flops. `hours` is wall-clock time; `predicted_hours` is what the predicted FLOPs take at the rate of all
-    trainings of the study on that device together, so that it tells whether FLOPs foresee how the time is
-    spread, not how fast the device is.
+    flops. `hours` is the time of all processes together; `predicted_hours` is what the predicted FLOPs take at
+    the rate of all trainings of the study on that device together, so that it tells whether FLOPs foresee how the
+    time is spread, not how fast the device is.
     """
     predicted = planned.rename(columns={"tokens": "predicted_tokens", "flops": "predicted_flops"})
     columns = [*_PLANNED, "predicted_tokens", "predicted_flops"]
     table = predicted[columns].merge(
         trainings.drop(columns="losses"), on=["run", "stage"], validate="one_to_one"
     )
-    on_device = table.groupby("device")[["predicted_flops", "seconds"]].transform("sum")
-    rate = on_device["predicted_flops"] / on_device["seconds"]
-    table["predicted_hours"] = table["predicted_flops"] / rate / 3600
-    table["hours"] = table["seconds"] / 3600
+    table["hours"] = table["seconds"] * table["processes"] / 3600
+    on_device = table.groupby("device")[["predicted_flops", "hours"]].transform("sum")
+    table["predicted_hours"] = (
+        table["predicted_flops"] * on_device["hours"] / on_device["predicted_flops"]
+    )
     return table
