@@ -82,6 +82,17 @@ rule all:
         rules.evaluate.input,
 
 
+onstart:
+    # One that was killed could not cancel its jobs in Slurm, and they are in the way of their successors.
+    if workflow.executor_plugin.name == "slurm":
+        if left := end_left_behind(
+            Path.cwd(), [*map(comment_of, workflow.dag.needrun_jobs())]
+        ):
+            print(
+                f"Ended what an earlier run left in Slurm: jobs {', '.join(left)}."
+            )
+
+
 onerror:
     print(
         f"Failed. Fix the cause and run the same command again: finished jobs are kept."

@@ -26,6 +26,12 @@ rule train_tower:
         f"{OUT}/logs/backbones/tower.log",
     benchmark:
         f"{OUT}/benchmarks/backbones/tower.tsv"
+    resources:
+        **resources_of(
+            lambda w: backbone_request(
+                STUDY.tower, STUDY.data.tower, STUDY.grid_side**2
+            )
+        ),
     params:
         spec={
             "kind": "tower",
@@ -51,6 +57,10 @@ rule train_llm:
         f"{OUT}/logs/backbones/{{llm}}.log",
     benchmark:
         f"{OUT}/benchmarks/backbones/{{llm}}.tsv"
+    resources:
+        **resources_of(
+            lambda w: backbone_request(STUDY.llms[w.llm], STUDY.data.corpus, 0)
+        ),
     params:
         spec=lambda w: {
             "kind": "llm",
@@ -75,6 +85,8 @@ rule encode_images:
         f"{OUT}/logs/vision/{{sample}}.log",
     benchmark:
         f"{OUT}/benchmarks/vision/{{sample}}.tsv"
+    resources:
+        **resources_of(lambda w: inference_with(STUDY.tower)),
     params:
         feature_layers=list(STUDY.tower.feature_layers),
         code=code_of("encode_images.py", packages=TRAINING_STACK),

@@ -5,16 +5,36 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from vlmscale import cluster
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
 from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
 from vlmscale.series import Selection
+from vlmscale.slurm import end_left_behind
 
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
     BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
+
+
+def recipe_of(kind, run):
+    """What a stage of a run is trained by."""
+    return STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(run.budget)
+
+
+def request_of(kind, run):
+    """What a stage of a run asks a cluster for."""
+    return cluster.training(
+        STUDY.cluster,
+        cluster.parameters(STUDY.llms[run.llm]),
+        recipe_of(kind, run),
+        getattr(STUDY.data, kind),
+        visual_tokens=run.visual_tokens,
+        frozen=kind == "stage1",
+    )
+
 
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
@@ -27,10 +47,14 @@ try:
     CELLS, RUNS = expand_cells(STUDY)
     LAWS = law_series(STUDY, CELLS.values())
     check_benchmarks(STUDY, BENCHMARKS, "resources/benchmarks.csv")
+    TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
+    REQUESTS = {
+        kind: {name: request_of(kind, run) for name, run in runs.items()}
+        for kind, runs in TRAININGS.items()
+    }
 except UserError as error:
     sys.exit(f"error: {error}")
 
-TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
 PUBLISHED = "results/published"  # what the paper's released scores give
@@ -109,7 +133,6 @@ def stage_spec(kind):
 
     def spec(wildcards):
         run = TRAININGS[kind][wildcards.run]
-        recipe = STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(run.budget)
         return {
             "kind": kind,
             "run": wildcards.run,
@@ -117,7 +140,7 @@ def stage_spec(kind):
             "seed": run.seed,
             "template": STUDY.template,
             "feature_layers": list(STUDY.tower.feature_layers),
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": recipe_of(kind, run).model_dump(mode="json"),
             "fingerprint": training_fingerprint(run.method),
         }
 
@@ -165,6 +188,34 @@ def checkpoints(kind):
         return f"{WORK}/{wildcards.run}/{kind}/{code}"
 
     return folder
+
+
+def backbone_request(shape, data, positions):
+    """What the pretraining of a backbone asks a cluster for; positions: of an image, beside text."""
+    size = cluster.parameters(shape)
+    return cluster.training(
+        STUDY.cluster, size, shape.recipe, data, visual_tokens=positions
+    )
+
+
+def inference_with(shape):
+    """What a forward pass over all samples asks a cluster for."""
+    return cluster.inference(STUDY.cluster, cluster.parameters(shape))
+
+
+def resources_of(request):
+    """The resources of a rule, each a function: request(wildcards) is what its job asks for."""
+
+    def resource(name):
+        return lambda wildcards, attempt: request(wildcards).resources(attempt)[name]
+
+    return {name: resource(name) for name in cluster.RESOURCES}
+
+
+def comment_of(job):
+    """What snakemake's executor notes in Slurm of a job."""
+    wildcards = "_".join(job.wildcards).replace("/", "_")
+    return f"rule_{job.name}" + (f"_wildcards_{wildcards}" if wildcards else "")
 
 
 def selections(series):

@@ -14,6 +14,8 @@ rule evaluate_cell:
         f"{OUT}/logs/evaluate/{{cell}}.log",
     benchmark:
         f"{OUT}/benchmarks/evaluate/{{cell}}.tsv"
+    resources:
+        **resources_of(lambda w: inference_with(STUDY.llms[CELLS[w.cell].llm])),
     params:
         spec=evaluation_spec,
         benchmarks=list(STUDY.evaluation.benchmarks),

@@ -16,6 +16,8 @@ rule train_stage1:
         f"{OUT}/logs/stage1/{{run}}.log",
     benchmark:
         f"{OUT}/benchmarks/stage1/{{run}}.tsv"
+    resources:
+        **resources_of(lambda w: REQUESTS["stage1"][w.run]),
     params:
         spec=stage_spec("stage1"),
         work=checkpoints("stage1"),
@@ -38,6 +40,8 @@ rule train_stage2:
         f"{OUT}/logs/stage2/{{run}}.log",
     benchmark:
         f"{OUT}/benchmarks/stage2/{{run}}.tsv"
+    resources:
+        **resources_of(lambda w: REQUESTS["stage2"][w.run]),
     params:
         spec=stage_spec("stage2"),
         work=checkpoints("stage2"),
