@@ -21,7 +21,7 @@ def missing():
 
 
 class Cluster:
-    """Two nodes of eight GPUs, a partition `main`, and `short`, whose jobs end after a minute.
+    """Two nodes of eight GPUs, a partition `main`, and `short`, whose jobs last three minutes at most.
 
     Everything lies in `folder`; its path must be short, because that of a socket is limited.
     """
@@ -48,9 +48,8 @@ class Cluster:
     def stop(self):
         """End every daemon and what it started; those that do not listen are killed."""
         if self.processes:
-            with suppress(subprocess.SubprocessError):
-                self.run("scancel", "--user", getpass.getuser(), timeout=10)
-                self.wait_for(lambda: not self.queue(), "an empty queue", seconds=30)
+            with suppress(subprocess.SubprocessError, RuntimeError, TimeoutError):
+                self.cancel()
         for name in reversed(list(self.processes)):
             self._end(name)
 
@@ -71,6 +70,18 @@ class Cluster:
         """{node: state} as sinfo prints it, without the marks that it adds."""
         lines = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %T")
         return {n: s.rstrip("*~#$@") for n, s in map(str.split, lines.stdout.splitlines())}
+
+    def drain(self):
+        """Let no job start; those that run go on."""
+        self.run("scontrol", "update", f"nodename={','.join(NODES)}", "state=drain", "reason=test")
+
+    def resume(self):
+        self.run("scontrol", "update", f"nodename={','.join(NODES)}", "state=resume")
+
+    def cancel(self):
+        """Cancel all jobs and wait for their end."""
+        self.run("scancel", "--user", getpass.getuser(), timeout=10)
+        self.wait_for(lambda: not self.queue(), "an empty queue")
 
     def queue(self, *states):
         """{job id: comment} of the jobs in these states, by default of all that have not ended."""
@@ -180,7 +191,7 @@ MinJobAge=3600
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=UNLIMITED State=UP
-PartitionName=short Nodes=ALL MaxTime=1 State=UP
+PartitionName=short Nodes=ALL MaxTime=3 State=UP
 """
         )
         # Inside a job snakemake starts srun without SLURM_CONF (and every other SLURM_ variable).
