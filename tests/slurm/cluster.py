@@ -101,7 +101,8 @@ class Cluster:
             dict(word.split("=", 1) for word in line.split() if "=" in word)
             for line in shown.splitlines()
         )
-        return {job["JobId"]: job for job in found if "JobId" in job}
+        known = {int(job["JobId"]): job for job in found if "JobId" in job}
+        return dict(sorted(known.items()))
 
     def wait_for(self, condition, what, seconds=60):
         """The first true answer of `condition`, asked five times a second."""
@@ -121,8 +122,13 @@ class Cluster:
 
     def _start(self, name, *command):
         with (self.folder / f"{name}.log").open("a") as log:
+            # Not to outlive tests that are killed.
             self.processes[name] = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                ["setpriv", "--pdeathsig", "TERM", *command],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def _end(self, name):

@@ -15,6 +15,7 @@ from .cluster import Cluster, missing
 
 HERE = Path(__file__).parent
 OUT = "results/slurm-tests"
+SNAKEMAKE = (sys.executable, "-m", "snakemake")
 # What tests change of the profile: a partition of the test cluster, no database, no patience.
 OVERRIDES = [
     "--default-resources",
@@ -85,8 +86,7 @@ class Study:
     def local(self, *arguments, seconds=600):
         """Run snakemake without the cluster; returns what it prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-            + ["--configfile", "study.yaml"],
+            [*SNAKEMAKE, "--cores", "2", *arguments, "--configfile", "study.yaml"],
             cwd=self.path,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -97,18 +97,25 @@ class Study:
         assert done.returncode == 0, done.stdout[-6000:]
         return done.stdout
 
+    def copy(self, path):
+        """The study in another folder; times and metadata are kept."""
+        shutil.copytree(self.path, path, symlinks=True, dirs_exist_ok=True)
+        (path / "driver.log").unlink()
+        return Study(path, self.cluster)
+
     def edit(self, file, old, new):
         text = (self.path / file).read_text()
         assert old in text
         (self.path / file).write_text(text.replace(old, new, 1))
 
+    def jobs(self):
+        """This checkout's jobs in Slurm, first to last, those that have ended included."""
+        found = self.cluster.jobs().values()
+        return [job for job in found if job["WorkDir"] == str(self.path)]
+
     def submitted(self):
-        """{comment: job} of this checkout's jobs in Slurm, those that have ended included."""
-        return {
-            job["Comment"]: job
-            for job in self.cluster.jobs().values()
-            if job["WorkDir"] == str(self.path)
-        }
+        """{comment: its last job}."""
+        return {job["Comment"]: job for job in self.jobs()}
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +162,5 @@ def locally(cluster, tmp_path_factory):
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """A copy of the finished study; times and metadata are kept."""
-    shutil.copytree(finished.path, tmp_path, symlinks=True, dirs_exist_ok=True)
-    (tmp_path / "driver.log").unlink()
-    return Study(tmp_path, finished.cluster)
+    """A copy of the finished study, to be changed."""
+    return finished.copy(tmp_path)

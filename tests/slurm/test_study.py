@@ -4,7 +4,7 @@ import pandas as pd
 
 from .conftest import OUT
 
-TRAINED = {"train_tower", "train_llm", "train_stage1", "train_stage2", "evaluate_cell"}
+ON_GPU = ("train_tower", "train_llm", "train_stage1", "train_stage2", "evaluate_cell")
 TABLES = ("errors", "samples", "laws", "paired", "verdicts")
 
 
@@ -24,7 +24,6 @@ def test_cells_are_jobs_of_slurm_and_what_joins_them_is_not(finished):
         "generate_split": 5,
         "train_tokenizer": 1,
         "train_tower": 1,
-        "encode_images": 3,
         "train_llm": 2,
         "train_stage1": cells["run"].nunique(),
         "train_stage2": cells["run"].nunique(),
@@ -35,7 +34,7 @@ def test_cells_are_jobs_of_slurm_and_what_joins_them_is_not(finished):
 
 def test_jobs_of_a_tiny_study_ask_for_one_gpu_where_they_use_it(finished):
     for comment, job in finished.submitted().items():
-        gpu = any(rule in comment for rule in (*TRAINED, "encode_images"))
+        gpu = any(rule in comment for rule in ON_GPU)
         assert job.get("TresPerJob") == ("gres:gpu:1" if gpu else None), comment
         assert job["JobState"] == "COMPLETED"
         assert job["NumNodes"] == "1"
