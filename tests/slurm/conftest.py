@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -55,18 +55,28 @@ class Study:
 
     path: Path
     cluster: Cluster
+    drivers: list = field(default_factory=list)
 
     def start(self, *arguments):
         """Start `snakemake --profile slurm` and return the process; what it prints goes to driver.log."""
         command = [sys.executable, str(HERE / "driver.py"), "--profile", "slurm", *OVERRIDES]
         with (self.path / "driver.log").open("a") as log:
-            return subprocess.Popen(
+            driver = subprocess.Popen(
                 [*command, *arguments, "--configfile", "study.yaml"],
                 cwd=self.path,
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self.drivers.append(driver)
+        return driver
+
+    def stop(self):
+        """End what a failed test has left running."""
+        if any(driver.poll() is None for driver in self.drivers):
+            for driver in self.drivers:
+                driver.kill()
+            self.cluster.cancel()
 
     @property
     def environment(self):
@@ -77,7 +87,6 @@ class Study:
         try:
             status = driver.wait(seconds)
         except subprocess.TimeoutExpired:
-            driver.terminate()
             status = "none in time"
         printed = (self.path / "driver.log").read_text()
         assert status == 0, f"status {status}\n{printed[-6000:]}"
@@ -163,4 +172,6 @@ def locally(cluster, tmp_path_factory):
 @pytest.fixture
 def copy(finished, tmp_path):
     """A copy of the finished study, to be changed."""
-    return finished.copy(tmp_path)
+    study = finished.copy(tmp_path)
+    yield study
+    study.stop()

@@ -1,5 +1,7 @@
 """`snakemake --profile slurm`: jobs ask for what their cell needs, results are those of a local run."""
 
+import signal
+
 import pandas as pd
 
 from .conftest import OUT
@@ -61,9 +63,10 @@ def test_large_llms_ask_for_eight_gpus_and_for_two_nodes(copy):
         driver = copy.start(*(f"{OUT}/backbones/{name}" for name in large))
         slurm.wait_for(lambda: len(copy.submitted()) == 2, "two jobs")
         jobs = copy.submitted()
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(60)
+        assert not slurm.queue()  # an interrupted driver cancels its jobs
     finally:
-        driver.terminate()
-        driver.wait()
         slurm.cancel()
         slurm.resume()
     seven, fourteen = (jobs[f"rule_train_llm_wildcards_{name}"] for name in large)
