@@ -69,11 +69,12 @@ def test_large_llms_ask_for_eight_gpus_and_for_two_nodes(copy):
     finally:
         slurm.cancel()
         slurm.resume()
-    seven, fourteen = (jobs[f"rule_train_llm_wildcards_{name}"] for name in large)
-    assert (seven["TresPerJob"], seven["NumNodes"]) == ("gres:gpu:8", "1")
-    assert seven["CPUs/Task"] == "64"
-    assert (fourteen["TresPerJob"], fourteen["NumNodes"]) == ("gres:gpu:16", "2")
-    assert (fourteen["NtasksPerN:B:S:C"], fourteen["CPUs/Task"]) == ("8:0:*:*", "8")
+    for name, gpus, nodes, tasks, cores in (("seven", 8, 1, 0, 64), ("fourteen", 16, 2, 8, 8)):
+        job = jobs[f"rule_train_llm_wildcards_{name}"]
+        assert job["TresPerJob"] == f"gres:gpu:{gpus}"
+        assert job["NumNodes"] == f"{nodes}-{nodes}"
+        assert job["NtasksPerN:B:S:C"] == f"{tasks}:0:*:*"
+        assert job["CPUs/Task"] == str(cores)
 
 
 def test_a_new_method_submits_its_cells_and_no_others(copy):
