@@ -200,12 +200,13 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=UNLIMITED State=UP
 PartitionName=short Nodes=ALL MaxTime=3 State=UP
 """
         )
-        # Inside a job snakemake starts srun without SLURM_CONF (and every other SLURM_ variable).
-        srun = folder / "bin/srun"
-        srun.write_text(
-            f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n'
-        )
-        srun.chmod(0o755)
+        # Inside a job snakemake takes SLURM_CONF, as most SLURM_ variables, from what it starts.
+        for name in ("srun", "squeue", "scontrol"):
+            command = folder / "bin" / name
+            command.write_text(
+                f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which(name)} "$@"\n'
+            )
+            command.chmod(0o755)
         (folder / "gres.conf").write_text(
             "AutoDetect=off\n"
             + "".join(
