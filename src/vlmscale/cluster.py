@@ -71,7 +71,9 @@ class Request:
             "nodes": self.nodes,
             # A job on several nodes starts its processes itself; Slurm's executor wants to know by what.
             "mpi": "srun" if several else None,
-            "tasks_per_node": self.gpus // self.nodes if several else None,
+            "tasks_per_node": max(2, self.gpus // self.nodes)
+            if several
+            else None,  # it refuses one
             "cpus_per_task": self.cpus,
             "mem_mb": self.mem_mb * (1 + attempt) // 2,
             "runtime": min(self.minutes * attempt, self.max_minutes),

@@ -82,6 +82,8 @@ def test_resources_on_one_node_and_on_several():
     assert one["mpi"] is one["tasks_per_node"] is None
     assert (two["gpus"], two["nodes"], two["mpi"]) == (16, 2, "srun")
     assert (two["tasks_per_node"], two["cpus_per_task"]) == (8, 8)
+    small = tuned("Qwen1.5-7B", cluster=Cluster(gpus_per_node=1)).resources(1)
+    assert (small["nodes"], small["tasks_per_node"]) == (8, 2)  # one is refused by the executor
     assert 100_000 < one["mem_mb"] < 500_000
 
 
