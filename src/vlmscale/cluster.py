@@ -65,15 +65,14 @@ class Request:
         unless it was an accident, and then they do no harm.
         """
         several = self.nodes > 1
+        tasks = max(2, self.gpus // self.nodes)  # Slurm's executor refuses one
         return {
             "gpus": self.gpus,
             "gpu": self.gpus,
             "nodes": self.nodes,
             # A job on several nodes starts its processes itself; Slurm's executor wants to know by what.
             "mpi": "srun" if several else None,
-            "tasks_per_node": max(2, self.gpus // self.nodes)
-            if several
-            else None,  # it refuses one
+            "tasks_per_node": tasks if several else None,
             "cpus_per_task": self.cpus,
             "mem_mb": self.mem_mb * (1 + attempt) // 2,
             "runtime": min(self.minutes * attempt, self.max_minutes),
