@@ -85,9 +85,10 @@ rule all:
 onstart:
     # One that was killed could not cancel its jobs in Slurm, and they are in the way of their successors.
     if workflow.executor_plugin.name == "slurm":
-        if left := end_left_behind(
-            Path.cwd(), [*map(comment_of, workflow.dag.needrun_jobs())]
-        ):
+        jobs = [
+            comment(job.name, job.wildcards) for job in workflow.dag.needrun_jobs()
+        ]
+        if left := end_left_behind(Path.cwd(), jobs):
             print(
                 f"Ended what an earlier run left in Slurm: jobs {', '.join(left)}."
             )

@@ -12,7 +12,7 @@ from vlmscale.errors import UserError
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
 from vlmscale.series import Selection
-from vlmscale.slurm import end_left_behind
+from vlmscale.slurm import comment, end_left_behind
 
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
@@ -210,12 +210,6 @@ def resources_of(request):
         return lambda wildcards, attempt: request(wildcards).resources(attempt)[name]
 
     return {name: resource(name) for name in cluster.RESOURCES}
-
-
-def comment_of(job):
-    """What snakemake's executor notes in Slurm of a job."""
-    wildcards = "_".join(job.wildcards).replace("/", "_")
-    return f"rule_{job.name}" + (f"_wildcards_{wildcards}" if wildcards else "")
 
 
 def selections(series):

@@ -2,13 +2,19 @@
 
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from vlmscale.errors import UserError
 
 # Seconds between two requests to end; a job that is just starting has nobody yet to listen to one.
 _AGAIN = 15
+
+
+def comment(rule: str, wildcards: Iterable[str]) -> str:
+    """What snakemake's executor notes in Slurm of a job."""
+    values = "_".join(wildcards).replace("/", "_")
+    return f"rule_{rule}" + (f"_wildcards_{values}" if values else "")
 
 
 def left_behind(listing: str, folder: Path, comments: Collection[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from vlmscale.cluster import RESOURCES, Cluster, inference, parameters, samples,
 from vlmscale.config import load_study
 from vlmscale.errors import UserError
 from vlmscale.settings import Counts, Recipe, Transformer
-from vlmscale.slurm import left_behind
+from vlmscale.slurm import comment, left_behind
 
 ROOT = Path(__file__).parents[2]
 LLMS = load_architectures(ROOT / "resources/architectures.csv")
@@ -142,6 +142,6 @@ def test_jobs_left_behind_are_told_from_those_of_others():
             "5|RUNNING|/study|(null)",
         ]
     )
-    mine = ["rule_train_stage2_wildcards_a", "rule_evaluate_cell_wildcards_b"]
+    mine = [comment("train_stage2", ["a"]), comment("evaluate_cell", ["b"])]
     assert left_behind(listing, Path("/study"), mine) == {"1": "RUNNING", "2": "PENDING"}
     assert left_behind("", Path("/study"), mine) == {}
