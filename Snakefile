@@ -97,6 +97,18 @@ rule all:
         rules.evaluate.input,
 
 
+onstart:
+    # One that was killed could not cancel its jobs in Slurm, and they are in the way of their successors.
+    if workflow.executor_plugin.name == "slurm":
+        jobs = [
+            comment(job.name, job.wildcards) for job in workflow.dag.needrun_jobs()
+        ]
+        if left := end_left_behind(Path.cwd(), jobs):
+            print(
+                f"Ended what an earlier run left in Slurm: jobs {', '.join(left)}."
+            )
+
+
 onerror:
     print(failure_report(map(Path, log), this_command()))
 

@@ -30,6 +30,15 @@ rule train_tower:
         f"{OUT}/benchmarks/backbones/tower.tsv"
     conda:
         "../envs/vlmscale.yaml"
+    resources:
+        **resources_of(
+            lambda w: backbone_request(
+                STUDY.tower_shape,
+                STUDY.tower.recipe,
+                STUDY.data.tower,
+                STUDY.grid_side**2,
+            )
+        ),
     params:
         spec={
             "kind": "tower",
@@ -57,6 +66,12 @@ rule train_llm:
         f"{OUT}/benchmarks/backbones/{{llm}}.tsv"
     conda:
         "../envs/vlmscale.yaml"
+    resources:
+        **resources_of(
+            lambda w: backbone_request(
+                STUDY.decoders[w.llm], STUDY.llms[w.llm].recipe, STUDY.data.corpus, 0
+            )
+        ),
     params:
         spec=lambda w: {
             "kind": "llm",

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
+from vlmscale import cluster
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
 from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
@@ -14,6 +15,7 @@ from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
 from vlmscale.series import Selection
+from vlmscale.slurm import comment, end_left_behind
 
 # A large plan is millions of objects, all of which stay. Looking for garbage among them, again and again, takes a
 # tenth of the time that planning takes.
@@ -22,6 +24,31 @@ gc.set_threshold(100_000)
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
     BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
+
+
+def recipe_of(kind, run):
+    """What a stage of a run is trained by."""
+    return STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(run.budget)
+
+
+def parameters_of(shape):
+    """Parameters of a model's blocks; the vocabulary of an LLM that the study makes is not known yet."""
+    return 1e9 * (
+        shape.total_b if shape == STUDY.tower_shape else shape.non_embedding_b
+    )
+
+
+def request_of(kind, run):
+    """What a stage of a run asks a cluster for."""
+    return cluster.training(
+        STUDY.cluster,
+        parameters_of(STUDY.decoders[run.llm]),
+        recipe_of(kind, run),
+        getattr(STUDY.data, kind),
+        visual_tokens=run.visual_tokens,
+        frozen=kind == "stage1",
+    )
+
 
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
@@ -34,10 +61,14 @@ try:
     CELLS, RUNS = expand_cells(STUDY)
     LAWS = law_series(STUDY, CELLS.values())
     check_benchmarks(STUDY, BENCHMARKS, "resources/benchmarks.csv")
+    TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
+    REQUESTS = {
+        kind: {name: request_of(kind, run) for name, run in runs.items()}
+        for kind, runs in TRAININGS.items()
+    }
 except UserError as error:
     sys.exit(f"error: {error}")
 
-TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
 PUBLISHED = "results/published"  # what the paper's released scores give
@@ -127,7 +158,6 @@ def stage_spec(kind):
 
     def spec(wildcards):
         run = TRAININGS[kind][wildcards.run]
-        recipe = STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(run.budget)
         return {
             "kind": kind,
             "run": wildcards.run,
@@ -135,7 +165,9 @@ def stage_spec(kind):
             "seed": run.seed,
             "template": STUDY.template,
             "feature_layers": list(STUDY.tower.feature_layers),
-            "recipe": recipe.model_dump(mode="json", exclude={"execution"}),
+            "recipe": recipe_of(kind, run).model_dump(
+                mode="json", exclude={"execution"}
+            ),
             "fingerprint": training_fingerprint(run.method),
         }
 
@@ -195,6 +227,27 @@ def checkpoints(kind):
         return f"{WORK}/{wildcards.run}/{kind}/{code}"
 
     return folder
+
+
+def backbone_request(shape, recipe, data, positions):
+    """What the pretraining of a backbone asks a cluster for; positions: of an image, beside text."""
+    return cluster.training(
+        STUDY.cluster, parameters_of(shape), recipe, data, visual_tokens=positions
+    )
+
+
+def inference_with(shape):
+    """What a forward pass over all samples asks a cluster for."""
+    return cluster.inference(STUDY.cluster, parameters_of(shape))
+
+
+def resources_of(request):
+    """The resources of a rule, each a function: request(wildcards) is what its job asks for."""
+
+    def resource(name):
+        return lambda wildcards, attempt: request(wildcards).resources(attempt)[name]
+
+    return {name: resource(name) for name in cluster.RESOURCES}
 
 
 def selections(series):

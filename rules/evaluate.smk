@@ -16,6 +16,8 @@ rule evaluate_cell:
         f"{OUT}/benchmarks/evaluate/{{cell}}.tsv"
     conda:
         "../envs/vlmscale.yaml"
+    resources:
+        **resources_of(lambda w: inference_with(STUDY.decoders[CELLS[w.cell].llm])),
     params:
         spec=evaluation_spec,
         benchmarks=list(STUDY.evaluation.benchmarks),

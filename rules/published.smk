@@ -46,6 +46,14 @@ rule published_errors:
         "../workflow/scripts/published_errors.py"
 
 
+# Not taken over from the rules they are made of.
+localrules:
+    published_fit,
+    published_figures,
+    published_tables,
+    published_audit,
+
+
 use rule fit as published_fit with:
     input:
         errors=f"{PUBLISHED}/errors.parquet",

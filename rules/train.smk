@@ -20,6 +20,7 @@ rule train_stage1:
         "../envs/vlmscale.yaml"
     resources:
         **execution("stage1"),
+        **resources_of(lambda w: REQUESTS["stage1"][w.run]),
     params:
         spec=stage_spec("stage1"),
         work=checkpoints("stage1"),
@@ -46,6 +47,7 @@ rule train_stage2:
         "../envs/vlmscale.yaml"
     resources:
         **execution("stage2"),
+        **resources_of(lambda w: REQUESTS["stage2"][w.run]),
     params:
         spec=stage_spec("stage2"),
         work=checkpoints("stage2"),

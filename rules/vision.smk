@@ -13,6 +13,8 @@ rule encode_images:
         f"{OUT}/benchmarks/vision/{{sample}}.tsv"
     conda:
         "../envs/vlmscale.yaml"
+    resources:
+        **resources_of(lambda w: inference_with(STUDY.tower_shape)),
     params:
         feature_layers=list(STUDY.tower.feature_layers),
         code=code_of("encode_images.py", packages=TRAINING_STACK),

@@ -22,6 +22,7 @@ from pydantic import (
 
 from vlmscale import architectures
 from vlmscale.architectures import Decoder
+from vlmscale.cluster import Cluster
 from vlmscale.errors import UserError
 from vlmscale.methods import Variant, method_names, variant
 from vlmscale.resources import resource
@@ -174,6 +175,9 @@ class Study(Frozen):
     vision_cache: bool = Field(description="compute the tower's features once for all cells")
     evaluation: Evaluation
     laws: Laws
+    cluster: Cluster = Field(
+        Cluster(), description="machines that jobs ask for; changing it reruns nothing"
+    )
 
     @property
     def grid_side(self) -> int:

@@ -277,6 +277,6 @@ class _Split:
 def _split(study: Study, stage: Stage) -> _Split:
     if isinstance(study.data, Data):
         counts = study.data.stage1 if stage == "stage1" else study.data.stage2
-        return _Split(counts.scenes + counts.pages + counts.text, counts.text, None)
+        return _Split(counts.samples, counts.text, None)
     data = study.data.stage1 if stage == "stage1" else study.data.stage2
     return _Split(data.samples, data.text_only, data.text_tokens)

@@ -66,6 +66,10 @@ class Counts(Frozen):
     pages: int = Field(0, ge=0, description="images with letters (reading questions)")
     text: int = Field(0, ge=0, description="conversations without an image")
 
+    @property
+    def samples(self) -> int:
+        return self.scenes + self.pages + self.text
+
 
 class Recipe(Frozen):
     """One optimisation: AdamW, cosine schedule to zero after a linear warm-up, gradient clip 1."""

@@ -9,9 +9,9 @@ def cost_table(trainings: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     """One row a training: what was predicted of it, and what it took.
 
     trainings: of trainings_table. planned: columns llm, method, visual_tokens, stage, run, tokens and
-    flops. `hours` is the time of all processes together; `predicted_hours` is what the predicted FLOPs take at
-    the rate of all trainings of the study on that device together, so that it tells whether FLOPs foresee how the
-    time is spread, not how fast the device is.
+    flops. `hours` is the time of all processes together; `predicted_hours` is what the predicted FLOPs take
+    at the rate of all trainings of the study on that device together, so that it tells whether FLOPs
+    foresee how the time is spread, not how fast the device is.
     """
     predicted = planned.rename(columns={"tokens": "predicted_tokens", "flops": "predicted_flops"})
     columns = [*_PLANNED, "predicted_tokens", "predicted_flops"]

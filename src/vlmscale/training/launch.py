@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -78,16 +77,12 @@ def agent_command(training: list[str], processes: int, meeting: list[str]) -> li
 
 
 def _meeting_place() -> str:
-    """Host and a free port of the first node, which is where a Slurm job runs its commands."""
-    names = os.environ.get("SLURM_JOB_NODELIST")
-    if names is None:
+    """This host, the first node of a Slurm job, which is where it runs its commands, and a free port."""
+    if "SLURM_JOB_ID" not in os.environ:
         raise UserError("several nodes are Slurm's: run this as a Slurm job, or ask for one node")
-    shown = subprocess.run(
-        ["scontrol", "show", "hostnames", names], stdout=subprocess.PIPE, text=True, check=True
-    )
     with socket.socket() as place:
         place.bind(("", 0))
-        return f"{shown.stdout.split()[0]}:{place.getsockname()[1]}"
+        return f"{socket.gethostname()}:{place.getsockname()[1]}"
 
 
 def _identity(spec: Spec) -> str:

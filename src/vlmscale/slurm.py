@@ -1,0 +1,55 @@
+"""Jobs that a driver left in Slurm when it was killed: they would write the files of the next one."""
+
+import subprocess
+import time
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from vlmscale.errors import UserError
+
+# Seconds between two requests to end; a job that is just starting has nobody yet to listen to one.
+_AGAIN = 15
+
+
+def comment(rule: str, wildcards: Iterable[str]) -> str:
+    """What snakemake's executor notes in Slurm of a job."""
+    values = "_".join(wildcards).replace("/", "_")
+    return f"rule_{rule}" + (f"_wildcards_{values}" if values else "")
+
+
+def left_behind(listing: str, folder: Path, comments: Collection[str]) -> dict[str, str]:
+    """{id: state} of the jobs in squeue's listing that run in `folder` with one of `comments`."""
+    rows = (line.split("|", 3) for line in listing.splitlines())
+    return {
+        job: state
+        for job, state, place, comment in rows
+        if Path(place) == folder and comment in comments
+    }
+
+
+def end_left_behind(folder: Path, comments: Collection[str], *, patience: int = 600) -> list[str]:
+    """End the user's jobs in `folder` with one of `comments`; return their ids when all have ended.
+
+    Running ones get SIGTERM, upon which a training saves a checkpoint; after `patience` seconds they are
+    cancelled, as waiting ones are at once. Raises UserError when Slurm does not answer.
+    """
+    found: set[str] = set()
+    seconds = 0
+    while left := left_behind(_squeue(), folder, comments):
+        found |= set(left)
+        waiting = [job for job, state in left.items() if state == "PENDING" or seconds > patience]
+        if waiting:
+            subprocess.run(["scancel", *waiting], check=False)
+        if seconds % _AGAIN == 0:
+            subprocess.run(["scancel", "--signal=TERM", "--state=RUNNING", *left], check=False)
+        time.sleep(1)
+        seconds += 1
+    return sorted(found)
+
+
+def _squeue() -> str:
+    command = ["squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k"]  # id, state, folder, comment
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"squeue fails: {done.stderr.strip()}. Is Slurm's controller up?")
+    return done.stdout

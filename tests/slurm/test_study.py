@@ -1,0 +1,107 @@
+"""`snakemake --profile slurm`: jobs ask for what their cell needs, results are those of a local run."""
+
+import json
+import signal
+
+import pandas as pd
+
+from .conftest import OUT
+
+ON_GPU = ("train_tower", "train_llm", "train_stage1", "train_stage2", "evaluate_cell")
+TABLES = ("errors", "samples", "laws", "paired", "verdicts")
+
+
+def rules(study):
+    """{rule: jobs submitted}."""
+    found = {}
+    for comment in study.submitted():
+        rule = comment.removeprefix("rule_").partition("_wildcards_")[0]
+        found[rule] = found.get(rule, 0) + 1
+    return found
+
+
+def test_cells_are_jobs_of_slurm_and_what_joins_them_is_not(finished):
+    cells = pd.read_csv(finished.path / OUT / "cells.csv")
+    assert len(cells) == 4
+    assert rules(finished) == {
+        "generate_split": 5,
+        "train_tokenizer": 1,
+        "train_tower": 1,
+        "train_llm": 2,
+        "train_stage1": cells["run"].nunique(),
+        "train_stage2": cells["run"].nunique(),
+        "evaluate_cell": len(cells),
+    }
+    assert (finished.path / OUT / "figures/mlp_ocr/fig1.pdf").exists()
+
+
+def test_jobs_of_a_tiny_study_ask_for_one_gpu_where_they_use_it(finished):
+    for comment, job in finished.submitted().items():
+        gpu = any(rule in comment for rule in ON_GPU)
+        assert job.get("TresPerJob") == ("gres:gpu:1" if gpu else None), comment
+        assert job["JobState"] == "COMPLETED"
+        assert job["NumNodes"] == "1"
+        assert job["TimeLimit"] in (("00:31:00", "00:30:00") if gpu else ("01:00:00",))
+        assert job["MinMemoryNode"] in (("12000M", "12001M") if gpu else ("2000M",))
+        assert job["CPUs/Task"] == ("8" if gpu else "1")
+
+
+def test_tables_are_those_of_a_local_run_bit_for_bit(finished, locally):
+    for table in TABLES:
+        file = f"{OUT}/{table}.parquet"
+        assert (finished.path / file).read_bytes() == (locally.path / file).read_bytes(), table
+
+
+def test_large_llms_ask_for_eight_gpus_and_for_two_nodes(copy):
+    """Their jobs wait in the queue here: the nodes are drained."""
+    shape = "{<<: *llm, hidden_size: %d, layers: %d, intermediate_size: %d}"
+    large = {"seven": shape % (4096, 32, 11008), "fourteen": shape % (5120, 40, 13696)}
+    for name, llm in large.items():
+        copy.edit("study.yaml", "  d32:", f"  {name}: {llm}\n  d32:")
+    slurm = copy.cluster
+    slurm.drain()
+    try:
+        driver = copy.start(*(f"{OUT}/backbones/{name}" for name in large))
+        slurm.wait_for(lambda: len(copy.submitted()) == 2, "two jobs")
+        jobs = copy.submitted()
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(60)
+        assert not slurm.queue()  # an interrupted driver cancels its jobs
+    finally:
+        slurm.cancel()
+        slurm.resume()
+    for name, gpus, nodes, tasks, cores in (("seven", 8, 1, 0, 64), ("fourteen", 16, 2, 8, 8)):
+        job = jobs[f"rule_train_llm_wildcards_{name}"]
+        assert job["TresPerJob"] == f"gres:gpu:{gpus}"
+        assert job["NumNodes"] == f"{nodes}-{nodes}"
+        assert job["NtasksPerN:B:S:C"] == f"{tasks}:0:*:*"
+        assert job["CPUs/Task"] == str(cores)
+
+
+def test_a_new_method_submits_its_cells_and_no_others(copy):
+    copy.edit(
+        "study.yaml",
+        "\ngrid:\n",
+        "\ngrid:\n  - {methods: [avgpool], llms: [d16], visual_tokens: [4], seeds: [0]}\n",
+    )
+    assert copy.submitted() == {}  # the study's own jobs ran in another checkout
+    copy.finish(copy.start(f"{OUT}/verdicts.parquet"))
+    cell = "d16__avgpool__v4__s0"
+    rules = ("train_stage1", "train_stage2", "evaluate_cell")
+    assert set(copy.submitted()) == {f"rule_{rule}_wildcards_{cell}" for rule in rules}
+    errors = pd.read_parquet(copy.path / OUT / "errors.parquet")
+    assert cell in set(errors["cell"])
+
+
+def test_a_training_on_two_nodes(copy):
+    """The machines are none of a result's business: changing them reruns nothing."""
+    record = f"{OUT}/runs/d32__mlp__v36__s0/stage2/run.json"
+    copy.edit(
+        "study.yaml", "\ngrid:\n", "\ncluster: {gpus_per_node: 1, gpu_memory_gb: 0.0005}\ngrid:\n"
+    )
+    assert "Nothing to be done" in copy.local("-n", record)
+    (copy.path / record).unlink()
+    copy.finish(copy.start(record))
+    (job,) = copy.jobs()
+    assert (job["TresPerJob"], job["NumNodes"]) == ("gres:gpu:2", "2")
+    assert json.loads((copy.path / record).read_text())["processes"] == 2
