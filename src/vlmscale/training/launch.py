@@ -77,7 +77,7 @@ def agent_command(training: list[str], processes: int, meeting: list[str]) -> li
 
 
 def _meeting_place() -> str:
-    """This host, the first node of a Slurm job, which is where it runs its commands, and a free port."""
+    """Host and a free port of this node, the first of a Slurm job, which is where it runs its commands."""
     if "SLURM_JOB_ID" not in os.environ:
         raise UserError("several nodes are Slurm's: run this as a Slurm job, or ask for one node")
     with socket.socket() as place:
