@@ -226,7 +226,7 @@ rule cost:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        study=STUDY.model_dump(mode="json", exclude={"cluster"}),
+        study=STUDY.model_dump(mode="json", exclude=CARRIED_OUT),
         code=code_of("cost.py"),
     script:
         "../workflow/scripts/cost.py"

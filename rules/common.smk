@@ -50,6 +50,9 @@ def request_of(kind, run):
     )
 
 
+# Of a study, what decides how it is carried out and nothing of its results.
+CARRIED_OUT = {"cluster": True, "stage1": {"execution"}, "stage2": {"execution"}}
+
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
     if config:
@@ -219,14 +222,28 @@ def features_for(kind):
     return folder
 
 
+def work_of(kind, name):
+    """Where a stage of a run keeps its checkpoints; `name` is the id of the training."""
+    code = training_fingerprint(TRAININGS[kind][name].method)
+    return f"{WORK}/{name}/{kind}/{code}"
+
+
 def checkpoints(kind):
     """Where a stage of a run keeps its checkpoints."""
+    return lambda w: work_of(kind, w.run)
 
-    def folder(wildcards):
-        code = training_fingerprint(TRAININGS[kind][wildcards.run].method)
-        return f"{WORK}/{wildcards.run}/{kind}/{code}"
 
-    return folder
+def records_of_work():
+    """{where a training keeps its checkpoints: what it writes when it has ended}."""
+    backbones = {
+        f"{WORK}/{name}/{backbone_fingerprint()}": f"{OUT}/backbones/{name}.json"
+        for name in ("tower", *STUDY.llms)
+    }
+    return backbones | {
+        work_of(kind, name): f"{OUT}/runs/{name}/{kind}/run.json"
+        for kind, runs in TRAININGS.items()
+        for name in runs
+    }
 
 
 def backbone_request(shape, recipe, data, positions):

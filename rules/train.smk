@@ -54,3 +54,18 @@ rule train_stage2:
         tensorboard=f"{OUT}/tensorboard/{{run}}/stage2",
     script:
         "../workflow/scripts/train_stage.py"
+
+
+# A training discards its checkpoints when it has ended. This removes what kills, changed code and cells that
+# were taken out of a study have left; what is still to be gone on from stays.
+rule clean_work:
+    log:
+        f"{OUT}/logs/clean_work.log",
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        work=WORK,
+        current=lambda w: records_of_work(),
+    script:
+        "../workflow/scripts/clean_work.py"

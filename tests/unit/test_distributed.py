@@ -139,9 +139,11 @@ def test_shared_weights_survive_a_kill(cell, shared):
     killed = cell("killed", execution=SHARED["zero3"])
     child = start(prepare(killed, processes=2))
     await_checkpoint(killed, child)
-    for one in family(child):
+    killed_ones = family(child)
+    for one in killed_ones:
         one.kill()
     child.wait()
+    psutil.wait_procs(killed_ones)  # the lock is theirs until they have ended
     with pytest.raises(
         UserError, match=r"written by 2 processes with zero: 3 .* by 1 process with zero: 0"
     ):

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tests.unit.upstream import archive, image, record
 from vlmscale.data.images import decode, image_key
@@ -172,7 +172,8 @@ def test_the_first_frame_of_a_moving_gif():
         (image(form="PNG")[:-400], "does not decode"),
     ],
 )
-def test_what_is_no_image(content, words):
+def test_what_is_no_image(content, words, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as other libraries leave it
     with pytest.raises(Unreadable, match=words):
         picture(content)
 

@@ -132,7 +132,7 @@ def cost():
     """The cost table of the default study, from the times kept of it."""
     kept = pd.read_csv(ROOT / "resources/reference/mini/cost.csv").rename(columns={"stage": "kind"})
     kept["tokens_per_second"] = kept["tokens"] / kept["seconds"]
-    kept = kept.assign(peak_memory_bytes=1, attempts=1)
+    kept = kept.assign(peak_memory_bytes=1, attempts=1, processes=1, gpu_hours=0.0)
     records = [{**record, "losses": [(2, 0.5)]} for record in kept.to_dict("records")]
     planned = pd.DataFrame(planned_trainings(study("mini")))
     return cost_table(trainings_table(records), planned)

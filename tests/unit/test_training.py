@@ -18,9 +18,10 @@ from vlmscale.models.checkpoint import load
 from vlmscale.settings import Recipe
 from vlmscale.training.backbones import train_llm
 from vlmscale.training.launch import launch, prepare
-from vlmscale.training.loop import last_checkpoint, locked, optimise
+from vlmscale.training.loop import last_checkpoint, optimise
 from vlmscale.training.spec import LlmSpec, StageSpec
 from vlmscale.training.stages import train_stage
+from vlmscale.training.work import locked, remove_leftovers
 
 STEPS = 24
 
@@ -117,6 +118,23 @@ def test_checkpoints_of_another_spec_or_other_inputs_are_not_resumed(spec, tmp_p
     os.utime(projector, (1, 1))
     prepare(second)
     assert not (second.paths.work / "checkpoint-4").exists()
+
+
+def test_checkpoints_that_nobody_goes_on_from_are_removed(tmp_path):
+    root = tmp_path / "work"
+    going, finished, other, busy = (root / name / "stage2" / "f00" for name in "abcd")
+    for folder in (going, finished, other, busy):
+        folder.mkdir(parents=True)
+        (folder / "identity").touch()
+        (folder / "checkpoint-4").mkdir()
+    records = {going: tmp_path / "a.json", finished: tmp_path / "b.json"}
+    records[finished].touch()
+    with locked(busy):
+        assert remove_leftovers(root, records) == [finished, other]
+    assert (going / "checkpoint-4").exists()
+    assert (busy / "checkpoint-4").exists()
+    assert not finished.exists()
+    assert not other.exists()
 
 
 def test_killed_between_its_end_and_its_result(spec, tmp_path, monkeypatch):
@@ -298,3 +316,18 @@ def test_a_bad_sample_ends_training_with_its_name(spec, splits, tmp_path, change
     assert "Traceback" not in done.stderr
     assert not bad.output.exists()
     assert not bad.record.exists()
+
+
+def test_weights_and_biases_hears_of_a_training_where_it_is_set_up(spec, tmp_path, monkeypatch):
+    """Offline, so in files; the weights are the same without."""
+    quiet, told = spec("quiet"), spec("told")
+    launch(quiet)
+    monkeypatch.setenv("WANDB_PROJECT", "vlmscale-tests")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    launch(told)
+    assert weights(told) == weights(quiet)
+    (written,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    content = written.read_bytes()
+    assert b"told" in content
+    assert b"train/loss" in content

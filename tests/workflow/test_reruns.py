@@ -76,7 +76,7 @@ def test_a_recipe_changed_reruns_its_stage_only(copy):
 
 
 def test_how_a_stage_is_carried_out_reruns_nothing(copy):
-    edit(copy, "config/smoke.yaml", "stage1: {", "stage1: {execution: {micro_batch_size: 8}, ")
+    edit(copy, "config/smoke.yaml", "\nstage1: {", "\nstage1: {execution: {micro_batch_size: 8}, ")
     assert copy.planned() == {}
 
 

@@ -27,8 +27,9 @@ from vlmscale.models.conversation import TEMPLATES
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.data import Collate, Conversations, read_rows
-from vlmscale.training.loop import Outcome, discard, optimise
+from vlmscale.training.loop import Outcome, optimise
 from vlmscale.training.spec import LlmSpec, TowerSpec
+from vlmscale.training.work import discard
 
 # Marks in a template such as <eos> or <|im_end|>, each a token of its own.
 _MARK = r"<[^<>\s]+>"

@@ -1,11 +1,11 @@
 """One optimisation, for every model the study trains: Hugging Face's Trainer, resumable and recorded."""
 
-import fcntl
+import os
 import resource
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations import TensorBoardCallback, WandbCallback
 
 from vlmscale.errors import Stopped, UserError
 from vlmscale.provenance import read_json, write_json
@@ -31,6 +31,7 @@ from vlmscale.training.parallel import from_first, process, processes, total
 from vlmscale.training.share import share
 from vlmscale.training.stop import note
 from vlmscale.training.trainer import BatchTrainer, set_precision, training_arguments
+from vlmscale.training.work import locked
 
 # Written into a Trainer checkpoint when all of it is on disk, with who wrote it; one without is never
 # resumed from.
@@ -112,7 +113,8 @@ def optimise(
     one's caller discards `work` when the result is safe. A resumed optimisation ends with the same
     weights as an uninterrupted one (bit for bit on CPU, with one process or two). Raises UserError for a
     loss that is not finite and for a checkpoint that these processes cannot go on from; Stopped, the
-    checkpoint written, when a note asks for it.
+    checkpoint written, when a note asks for it. Losses go to `tensorboard`, and to Weights & Biases where
+    its variable WANDB_PROJECT is set.
     """
     execution = execution or Execution()
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
@@ -143,6 +145,9 @@ def optimise(
         bookkeeping.trainer = trainer
         if process() == 0:
             trainer.add_callback(TensorBoardCallback(SummaryWriter(str(tensorboard))))
+            if "WANDB_PROJECT" in os.environ:
+                arguments.run_name = "/".join(tensorboard.parts[-2:])
+                trainer.add_callback(WandbCallback())
         if found is not None:
             _check_layout(found, layout)
         if found is not None and (state := _finished(found)):
@@ -204,31 +209,6 @@ def _finished(checkpoint: Path) -> TrainerState | None:
     """The state of a checkpoint written after the last step."""
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     return state if state.global_step >= state.max_steps else None
-
-
-@contextmanager
-def locked(work: Path) -> Iterator[None]:
-    """Keep other processes from training in `work`; ends with this one, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is training in {work}, left by an earlier attempt. End it first."
-            ) from None
-        yield
-
-
-def discard(work: Path) -> None:
-    """Remove the checkpoints of a finished optimisation; a kill leaves no half of one behind.
-
-    The result is there by now: what a network's file system holds back for other processes may stay.
-    """
-    done = work.with_name(f"{work.name}.done")
-    shutil.rmtree(done, ignore_errors=True)
-    work.rename(done)
-    shutil.rmtree(done, ignore_errors=True)
 
 
 def freeze(model: nn.Module, *, trainable: Iterable[nn.Module]) -> tuple[int, int]:

@@ -14,9 +14,10 @@ from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.training.data import Collate, Conversations
-from vlmscale.training.loop import discard, freeze, optimise
+from vlmscale.training.loop import freeze, optimise
 from vlmscale.training.parallel import process
 from vlmscale.training.spec import StageSpec
+from vlmscale.training.work import discard
 
 
 def train_stage(spec: StageSpec) -> None:

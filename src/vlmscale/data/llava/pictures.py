@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from vlmscale.data.images import image_key, png
 from vlmscale.data.llava.archives import Unreadable
@@ -40,6 +40,8 @@ def picture(content: bytes) -> Picture:
             if image.width * image.height > _MOST_PIXELS:
                 raise Unreadable(f"too large ({image.width} x {image.height} pixels)")
             mode, form = image.mode, image.format
+            # Some libraries let half of a picture pass, for the whole process. It is none.
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
             image.load()
             rgb = _rgb(image)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:

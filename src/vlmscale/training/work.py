@@ -1,0 +1,55 @@
+"""The folder in which a training keeps its checkpoints until it has ended. Needs no torch."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from vlmscale.errors import UserError
+
+
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Keep other processes from training in `work`; ends with this one, however it ends."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is training in {work}, left by an earlier attempt. End it first."
+            ) from None
+        yield
+
+
+def discard(work: Path) -> None:
+    """Remove the checkpoints of a finished optimisation; a kill leaves no half of one behind.
+
+    The result is there by now: what a network's file system holds back for other processes may stay.
+    """
+    done = work.with_name(f"{work.name}.done")
+    shutil.rmtree(done, ignore_errors=True)
+    work.rename(done)
+    shutil.rmtree(done, ignore_errors=True)
+
+
+def remove_leftovers(root: Path, current: Mapping[Path, Path]) -> list[Path]:
+    """Remove the checkpoints below `root` that no training will go on from, and return their folders.
+
+    current: folder -> record of each training as it would be started now. Checkpoints of finished ones,
+    killed while they were discarded, and those of other code or of runs that a study no longer has, go.
+    Folders in which a process is training stay, whatever it trains.
+    """
+    removed = []
+    for mark in sorted(root.glob("**/identity")):
+        folder = mark.parent
+        if folder in current and not current[folder].exists():
+            continue
+        try:
+            with locked(folder):
+                discard(folder)
+        except UserError:
+            continue  # somebody is training there
+        removed.append(folder)
+    return removed

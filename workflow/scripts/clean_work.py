@@ -1,0 +1,9 @@
+from pathlib import Path
+
+from vlmscale.jobs import logged
+from vlmscale.training.work import remove_leftovers
+
+with logged(snakemake.log[0]):
+    current = {Path(folder): Path(record) for folder, record in snakemake.params.current.items()}
+    for folder in remove_leftovers(Path(snakemake.params.work), current):
+        print(f"removed {folder}")
