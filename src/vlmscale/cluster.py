@@ -79,12 +79,12 @@ class Request:
         }
 
 
-def samples(recipe: Recipe, data: Counts | Dataset) -> float:
-    """Samples that a training sees."""
+def samples(recipe: Recipe, size: int) -> float:
+    """Samples that a training sees of a split of that size, each pass anew."""
     if recipe.steps is not None:
         return float(recipe.steps * recipe.batch_size)
     assert recipe.epochs is not None  # Recipe has one of the two
-    return recipe.epochs * data.samples
+    return recipe.epochs * size
 
 
 def training(
@@ -103,7 +103,7 @@ def training(
     UserError for a batch that is smaller.
     """
     # Two FLOPs a parameter forward, two back through the activations, two for the weights' own gradient.
-    flops = (4 if frozen else 6) * parameters * samples(recipe, data)
+    flops = (4 if frozen else 6) * parameters * samples(recipe, data.samples)
     flops *= min(visual_tokens + _TEXT_TOKENS, recipe.max_length)
     hours = flops / (cluster.tflops * 1e12 * cluster.utilisation) / 3600  # of one GPU
     state = (_FROZEN_BYTES if frozen else _TRAINED_BYTES) * parameters

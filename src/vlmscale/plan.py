@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from vlmscale.analysis.costs import answer_gflops, compressor_parameters, training_gflops
 from vlmscale.cells import Cell, Run, expand, stage1_trainings
+from vlmscale.cluster import samples as samples_seen
 from vlmscale.config import Data, Study, check_benchmarks
 from vlmscale.errors import UserError
 
@@ -138,11 +139,7 @@ def planned_trainings(study: Study) -> list[dict[str, Any]]:
 def _training(study: Study, run: Run, stage: Stage, assumed: Assumptions) -> Training:
     split = _split(study, stage)
     recipe = study.stage1 if stage == "stage1" else study.stage2_at(run.budget)
-    if recipe.steps is not None:
-        samples = float(recipe.steps * recipe.batch_size)
-    else:
-        assert recipe.epochs is not None  # a recipe has one of the two
-        samples = recipe.epochs * split.samples
+    samples = samples_seen(recipe, split.samples)
     text = split.text_tokens or assumed.text_tokens
     text_only = split.text_only / split.samples
     method = study.variant(run.method).method
