@@ -32,12 +32,15 @@ rule train_tower:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            lambda w: backbone_request(
-                STUDY.tower_shape,
-                STUDY.tower.recipe,
-                STUDY.data.tower,
-                STUDY.grid_side**2,
-            )
+            {
+                "tower": backbone_request(
+                    STUDY.tower_shape,
+                    STUDY.tower.recipe,
+                    STUDY.data.tower,
+                    STUDY.grid_side**2,
+                )
+            },
+            lambda w: "tower",
         ),
     params:
         spec={
@@ -68,9 +71,13 @@ rule train_llm:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            lambda w: backbone_request(
-                STUDY.decoders[w.llm], STUDY.llms[w.llm].recipe, STUDY.data.corpus, 0
-            )
+            {
+                llm: backbone_request(
+                    STUDY.decoders[llm], STUDY.llms[llm].recipe, STUDY.data.corpus, 0
+                )
+                for llm in STUDY.llms
+            },
+            lambda w: w.llm,
         ),
     params:
         spec=lambda w: {
@@ -80,7 +87,7 @@ rule train_llm:
             "seed": STUDY.world.seed,
         },
         code=backbone_fingerprint(),
-        work=lambda w: f"{WORK}/{w.llm}/{backbone_fingerprint()}",
-        tensorboard=lambda w: f"{OUT}/tensorboard/{w.llm}",
+        work=f"{WORK}/{{llm}}/{backbone_fingerprint()}",
+        tensorboard=f"{OUT}/tensorboard/{{llm}}",
     script:
         "../workflow/scripts/train_backbone.py"

@@ -50,6 +50,18 @@ def request_of(kind, run):
     )
 
 
+def backbone_request(shape, recipe, data, positions):
+    """What the training of a backbone asks a cluster for; positions: of an image, beside text."""
+    return cluster.backbone(
+        STUDY.cluster, parameters_of(shape), recipe, data, visual_tokens=positions
+    )
+
+
+def inference_with(shape):
+    """What a forward pass over all samples asks a cluster for."""
+    return cluster.inference(STUDY.cluster, parameters_of(shape))
+
+
 # Of a study, what decides how it is carried out and nothing of its results.
 CARRIED_OUT = {"cluster": True, "stage1": {"execution"}, "stage2": {"execution"}}
 
@@ -197,29 +209,36 @@ def evaluation_spec(wildcards):
     }
 
 
-def llm_of(kind):
-    """The LLM that a stage of a run starts from."""
-    return lambda w: f"{OUT}/backbones/{TRAININGS[kind][w.run].llm}"
-
-
 def sample_of(kind, run):
     """The name of the sample that a stage of a run is trained on."""
     return f"{kind}_s{run.seed}" if STUDY.world else kind
 
 
-def data_of(kind):
-    """The sample that a stage of a run is trained on."""
-    return lambda w: f"{OUT}/data/{sample_of(kind, TRAININGS[kind][w.run])}"
+def trained_on(kind):
+    """What a stage of a run is trained on, by name."""
 
-
-def features_for(kind):
-    """The stored tower features that a stage of a run is trained on."""
-
-    def folder(wildcards):
+    def inputs(wildcards):
         run = TRAININGS[kind][wildcards.run]
-        return features_of(sample_of(kind, run), run.method)
+        sample = sample_of(kind, run)
+        found = {
+            "data": f"{OUT}/data/{sample}",
+            "features": features_of(sample, run.method),
+            "llm": f"{OUT}/backbones/{run.llm}",
+        }
+        if kind == "stage2":
+            found["projector"] = f"{OUT}/runs/{run.stage1}/stage1/projector.safetensors"
+        return found
 
-    return folder
+    return inputs
+
+
+def evaluated_on(wildcards):
+    """The model of a cell and what it sees, by name."""
+    cell = CELLS[wildcards.cell]
+    return {
+        "model": f"{OUT}/runs/{cell.run}/stage2/model",
+        "features": features_of("test", cell.method),
+    }
 
 
 def work_of(kind, name):
@@ -246,25 +265,17 @@ def records_of_work():
     }
 
 
-def backbone_request(shape, recipe, data, positions):
-    """What the pretraining of a backbone asks a cluster for; positions: of an image, beside text."""
-    return cluster.training(
-        STUDY.cluster, parameters_of(shape), recipe, data, visual_tokens=positions
-    )
+def resources_of(requests, key):
+    """The resources of a rule: requests[key(wildcards)] is what a job asks for.
 
-
-def inference_with(shape):
-    """What a forward pass over all samples asks a cluster for."""
-    return cluster.inference(STUDY.cluster, parameters_of(shape))
-
-
-def resources_of(request):
-    """The resources of a rule, each a function: request(wildcards) is what its job asks for."""
+    Functions only where jobs or attempts differ: snakemake takes ten times as long for one as for a value.
+    """
 
     def resource(name):
-        return lambda wildcards, attempt: request(wildcards).resources(attempt)[name]
+        return lambda wildcards, attempt: requests[key(wildcards)].resources(attempt)[name]
 
-    return {name: resource(name) for name in cluster.RESOURCES}
+    functions = {name: resource(name) for name in cluster.RESOURCES}
+    return functions | cluster.agreed(requests.values())
 
 
 def selections(series):

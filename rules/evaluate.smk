@@ -3,9 +3,8 @@
 
 rule evaluate_cell:
     input:
-        model=lambda w: f"{OUT}/runs/{CELLS[w.cell].run}/stage2/model",
+        unpack(evaluated_on),
         data=f"{OUT}/data/test",
-        features=lambda w: features_of("test", CELLS[w.cell].method),
         benchmarks="resources/benchmarks.csv",
     output:
         samples=f"{OUT}/cells/{{cell}}/samples.parquet",
@@ -17,10 +16,13 @@ rule evaluate_cell:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(lambda w: inference_with(STUDY.decoders[CELLS[w.cell].llm])),
+        **resources_of(
+            {llm: inference_with(STUDY.decoders[llm]) for llm in STUDY.llms},
+            lambda w: CELLS[w.cell].llm,
+        ),
     params:
         spec=evaluation_spec,
         benchmarks=list(STUDY.evaluation.benchmarks),
-        work=lambda w: f"{WORK}/{w.cell}/evaluate",
+        work=f"{WORK}/{{cell}}/evaluate",
     script:
         "../workflow/scripts/evaluate_cell.py"

@@ -4,6 +4,7 @@ Nothing here decides a result: a study's `cluster` section reaches no job's para
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pydantic import Field, PositiveInt
@@ -79,6 +80,12 @@ class Request:
         }
 
 
+def agreed(requests: Collection[Request]) -> dict[str, int | str | None]:
+    """The resources that all requests agree in, at every attempt, by RESOURCES."""
+    asked = [request.resources(attempt) for request in set(requests) for attempt in (1, 2)]
+    return {name: asked[0][name] for name in RESOURCES if len({one[name] for one in asked}) == 1}
+
+
 def samples(recipe: Recipe, size: int) -> float:
     """Samples that a training sees of a split of that size, each pass anew."""
     if recipe.steps is not None:
@@ -103,9 +110,8 @@ def training(
     UserError for a batch that is smaller.
     """
     # Two FLOPs a parameter forward, two back through the activations, two for the weights' own gradient.
-    flops = (4 if frozen else 6) * parameters * samples(recipe, data.samples)
-    flops *= min(visual_tokens + _TEXT_TOKENS, recipe.max_length)
-    hours = flops / (cluster.tflops * 1e12 * cluster.utilisation) / 3600  # of one GPU
+    flops = (4 if frozen else 6) * parameters
+    hours = _hours(cluster, flops, recipe, data, visual_tokens)
     state = (_FROZEN_BYTES if frozen else _TRAINED_BYTES) * parameters
     needed = max(
         math.ceil(state / (_STATE_SHARE * cluster.gpu_memory_gb * 1e9)),
@@ -115,9 +121,27 @@ def training(
     return _request(cluster, gpus, parameters, 60 * hours / gpus)
 
 
+def backbone(
+    cluster: Cluster, parameters: float, recipe: Recipe, data: Counts, *, visual_tokens: int
+) -> Request:
+    """The request of a tiny backbone's training: one GPU, however long it takes, as it is one process."""
+    return _request(
+        cluster, 1, parameters, 60 * _hours(cluster, 6 * parameters, recipe, data, visual_tokens)
+    )
+
+
 def inference(cluster: Cluster, parameters: float) -> Request:
     """The request of an evaluation: one GPU, which holds 14 billion parameters in bf16 from 40 GB on."""
     return _request(cluster, 1, parameters, 0)
+
+
+def _hours(
+    cluster: Cluster, flops: float, recipe: Recipe, data: Counts | Dataset, visual_tokens: int
+) -> float:
+    """Hours of one GPU; flops: of a position."""
+    positions = min(visual_tokens + _TEXT_TOKENS, recipe.max_length)
+    total = flops * positions * samples(recipe, data.samples)
+    return total / (cluster.tflops * 1e12 * cluster.utilisation) / 3600
 
 
 def _possible(needed: int, batch_size: int, per_node: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from vlmscale.architectures import load_architectures
 from vlmscale.cells import expand
-from vlmscale.cluster import RESOURCES, Cluster, inference, samples, training
+from vlmscale.cluster import RESOURCES, Cluster, agreed, backbone, inference, samples, training
 from vlmscale.config import load_study
 from vlmscale.errors import UserError
 from vlmscale.settings import Counts, Dataset, Recipe
@@ -95,8 +95,20 @@ def test_an_attempt_asks_for_more_time_and_memory_up_to_the_longest_job():
     assert asked[1]["gpus"] == asked[0]["gpus"]
 
 
-def test_evaluation_takes_one_gpu():
+def test_what_requests_agree_in_leaves_out_what_grows_with_the_attempt():
+    small, large = tuned("Qwen1.5-1.8B"), tuned("Qwen1.5-7B")  # two GPUs and eight
+    constant = {"nodes": 1, "mpi": None, "tasks_per_node": None}
+    assert agreed([small, large]) == constant
+    assert agreed([small, small]) == {**constant, "gpus": 2, "gpu": 2, "cpus_per_task": 16}
+    assert agreed([small, tuned("Qwen1.5-14B")]) == {}  # on two nodes
+
+
+def test_evaluation_and_backbones_take_one_gpu():
     assert inference(Cluster(), 14e9).gpus == 1
+    recipe = Recipe(epochs=1, batch_size=128, learning_rate=2e-5)
+    long = backbone(Cluster(), 14e9, recipe, CONVERSATIONS, visual_tokens=576)
+    assert long.gpus == 1  # it is one process
+    assert long.resources(1)["runtime"] == 24 * 60
 
 
 @pytest.mark.parametrize("name", ["smoke", "mini-full"])
