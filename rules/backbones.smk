@@ -1,5 +1,7 @@
 # Tokenizer, vision tower and LLMs of a study with a world, trained from nothing.
 
+ASKED = backbone_requests(STUDY)
+
 
 rule train_tokenizer:
     output:
@@ -31,17 +33,7 @@ rule train_tower:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(
-            {
-                "tower": backbone_request(
-                    STUDY.tower_shape,
-                    STUDY.tower.recipe,
-                    STUDY.data.tower,
-                    STUDY.grid_side**2,
-                )
-            },
-            lambda w: "tower",
-        ),
+        **resources_of(ASKED, lambda w: "tower"),
     params:
         spec={
             "kind": "tower",
@@ -70,15 +62,7 @@ rule train_llm:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(
-            {
-                llm: backbone_request(
-                    STUDY.decoders[llm], STUDY.llms[llm].recipe, STUDY.data.corpus, 0
-                )
-                for llm in STUDY.llms
-            },
-            lambda w: w.llm,
-        ),
+        **resources_of(ASKED, lambda w: w.llm),
     params:
         spec=lambda w: {
             "kind": "llm",

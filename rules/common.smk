@@ -15,6 +15,7 @@ from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
 from vlmscale.series import Selection
+from vlmscale.sizing import backbone_requests, inference_request, stage_request
 from vlmscale.slurm import comment, end_left_behind
 
 # A large plan is millions of objects, all of which stay. Looking for garbage among them, again and again, takes a
@@ -24,42 +25,6 @@ gc.set_threshold(100_000)
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
     BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
-
-
-def recipe_of(kind, run):
-    """What a stage of a run is trained by."""
-    return STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(run.budget)
-
-
-def parameters_of(shape):
-    """Parameters of a model's blocks; the vocabulary of an LLM that the study makes is not known yet."""
-    return 1e9 * (
-        shape.total_b if shape == STUDY.tower_shape else shape.non_embedding_b
-    )
-
-
-def request_of(kind, run):
-    """What a stage of a run asks a cluster for."""
-    return cluster.training(
-        STUDY.cluster,
-        parameters_of(STUDY.decoders[run.llm]),
-        recipe_of(kind, run),
-        getattr(STUDY.data, kind),
-        visual_tokens=run.visual_tokens,
-        frozen=kind == "stage1",
-    )
-
-
-def backbone_request(shape, recipe, data, positions):
-    """What the training of a backbone asks a cluster for; positions: of an image, beside text."""
-    return cluster.backbone(
-        STUDY.cluster, parameters_of(shape), recipe, data, visual_tokens=positions
-    )
-
-
-def inference_with(shape):
-    """What a forward pass over all samples asks a cluster for."""
-    return cluster.inference(STUDY.cluster, parameters_of(shape))
 
 
 # Of a study, what decides how it is carried out and nothing of its results.
@@ -78,7 +43,7 @@ try:
     check_benchmarks(STUDY, BENCHMARKS, "resources/benchmarks.csv")
     TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
     REQUESTS = {
-        kind: {name: request_of(kind, run) for name, run in runs.items()}
+        kind: {name: stage_request(STUDY, kind, run) for name, run in runs.items()}
         for kind, runs in TRAININGS.items()
     }
 except UserError as error:
@@ -168,6 +133,13 @@ def features_of(sample, name):
     return f"{OUT}/vision/{sample}" if STUDY.vision_cache and not sees_pixels else []
 
 
+@cache  # asked for by every job
+def recipe_of(kind, budget):
+    """What a stage of a run is trained by."""
+    recipe = STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(budget)
+    return recipe.model_dump(mode="json", exclude={"execution"})
+
+
 def stage_spec(kind):
     """What decides the result of a stage of a run, and nothing else: only this reruns it."""
 
@@ -180,9 +152,7 @@ def stage_spec(kind):
             "seed": run.seed,
             "template": STUDY.template,
             "feature_layers": list(STUDY.tower.feature_layers),
-            "recipe": recipe_of(kind, run).model_dump(
-                mode="json", exclude={"execution"}
-            ),
+            "recipe": recipe_of(kind, run.budget),
             "fingerprint": training_fingerprint(run.method),
         }
 
@@ -272,7 +242,10 @@ def resources_of(requests, key):
     """
 
     def resource(name):
-        return lambda wildcards, attempt: requests[key(wildcards)].resources(attempt)[name]
+        def value(wildcards, attempt):
+            return requests[key(wildcards)].resources(attempt)[name]
+
+        return value
 
     functions = {name: resource(name) for name in cluster.RESOURCES}
     return functions | cluster.agreed(requests.values())

@@ -17,7 +17,7 @@ rule evaluate_cell:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            {llm: inference_with(STUDY.decoders[llm]) for llm in STUDY.llms},
+            {llm: inference_request(STUDY, STUDY.decoders[llm]) for llm in STUDY.llms},
             lambda w: CELLS[w.cell].llm,
         ),
     params:

@@ -15,7 +15,7 @@ rule encode_images:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            {"tower": inference_with(STUDY.tower_shape)}, lambda w: "tower"
+            {"tower": inference_request(STUDY, STUDY.tower_shape)}, lambda w: "tower"
         ),
     params:
         feature_layers=list(STUDY.tower.feature_layers),

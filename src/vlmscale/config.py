@@ -236,10 +236,17 @@ class Study(Frozen):
 
     def stage2_at(self, budget: str) -> StageRecipe:
         """The recipe of stage 2 with a training budget; `steps` replaces `epochs`, and the reverse."""
-        changes = self.budgets[budget] if budget != FULL else {}
-        lengths = {"epochs", "steps"}
-        replaced = lengths if lengths & set(changes) else set()
-        return StageRecipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
+        return self._stage2[budget]
+
+    @cached_property
+    def _stage2(self) -> dict[str, StageRecipe]:
+        """Of every budget: each run asks for one."""
+        found, lengths = {FULL: self.stage2}, {"epochs", "steps"}
+        for budget, changes in self.budgets.items():
+            replaced = lengths if lengths & set(changes) else set()
+            whole = {**self.stage2.model_dump(exclude=replaced), **changes}
+            found[budget] = StageRecipe.model_validate(whole)
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":

@@ -6,7 +6,6 @@ Everything is computed from the config and from shapes of models; nothing is loa
 import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,22 +65,6 @@ class RunCost:
     @property
     def training_flops(self) -> float:
         return sum(training.flops for training in self.trainings)
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A row of resources/gpus.csv."""
-
-    gpu: str
-    name: str
-    bf16_tflops: float  # peak, dense
-    memory_gb: float
-    utilisation: float | None  # share of the peak that a training is known to have reached
-    source: str
-
-    def least(self, gigabytes: float) -> int:
-        """How many of them hold `gigabytes`, leaving a fifth of the memory to activations."""
-        return ceil(gigabytes / (0.8 * self.memory_gb))
 
 
 def run_costs(
@@ -218,23 +201,6 @@ def asked(study: Study, benchmarks: Mapping[str, Mapping[str, str]]) -> dict[str
     return found
 
 
-def load_gpus(table: Path) -> dict[str, Gpu]:
-    """GPUs by name, from resources/gpus.csv."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        row["gpu"]: Gpu(
-            row["gpu"],
-            row["name"],
-            float(row["bf16_tflops"]),
-            float(row["memory_gb"]),
-            float(row["utilisation"]) if row["utilisation"] else None,
-            row["source"],
-        )
-        for row in rows
-    }
-
-
 def finished(results: Path, runs: Iterable[Run]) -> set[tuple[str, Stage]]:
     """The (run, stage) whose record lies in the folder of a study's results."""
     wanted: list[tuple[str, Stage]] = []
@@ -245,6 +211,11 @@ def finished(results: Path, runs: Iterable[Run]) -> set[tuple[str, Stage]]:
         for run, stage in wanted
         if (results / "runs" / run / stage / "run.json").exists()
     }
+
+
+def evaluated(results: Path, cells: Iterable[str]) -> int:
+    """How many of the cells have their scores in the folder of a study's results."""
+    return sum((results / "cells" / cell / "scores.parquet").exists() for cell in cells)
 
 
 def features_gb(study: Study) -> float:

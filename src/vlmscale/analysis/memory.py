@@ -14,6 +14,7 @@ from typing import Literal
 from vlmscale.analysis.costs import compressor_parameters
 from vlmscale.architectures import Decoder, Tower
 from vlmscale.errors import UserError
+from vlmscale.gpus import Gpu, find_gpu, known_gpus
 
 Stage = Literal["stage1", "stage2"]
 
@@ -25,15 +26,6 @@ _GATHERED = 1_000_000_000
 # square of the LLM's width where a config says "auto".
 _BUCKETS = 2 * 4.5
 
-# Memory as in the name, GB of 1e9 bytes.
-GPUS = {
-    "RTX4090-24GB": 24,
-    "A100-40GB": 40,
-    "L40S-48GB": 48,
-    "A100-80GB": 80,
-    "H100-80GB": 80,
-    "H200-141GB": 141,
-}
 # Our assumption until runs were measured: a tenth goes to CUDA, NCCL and gaps between tensors.
 USABLE = 0.9
 
@@ -167,24 +159,25 @@ def check_fits(
 ) -> GpuMemory:
     """The memory of a step, as gpu_memory, if a GPU of this kind can hold it.
 
-    Raises UserError when it cannot, with what would fit, or for an unknown GPU.
+    gpu: a row of resources/gpus.csv. Raises UserError when it cannot, with what would fit, or for an
+    unknown GPU.
     """
-    if gpu not in GPUS:
-        raise UserError(f"no GPU is called {gpu!r}; known are {', '.join(GPUS)}")
+    chosen = find_gpu(gpu)
 
-    def fits(other: Layout, on: str = gpu) -> bool:
+    def fits(other: Layout, on: Gpu = chosen) -> bool:
         memory = gpu_memory(decoder, tower, method, visual_tokens, stage, other, copies=copies)
-        return memory.total <= USABLE * GPUS[on] * 1e9
+        return memory.total <= USABLE * on.memory_gb * 1e9
 
     memory = gpu_memory(decoder, tower, method, visual_tokens, stage, layout, copies=copies)
     if fits(layout):
         return memory
-    larger = [name for name in sorted(GPUS, key=GPUS.__getitem__) if fits(layout, name)]
-    ways = [*_ways(layout, fits), *(f"{name} instead" for name in larger[:1])]
+    by_memory = sorted(known_gpus().values(), key=lambda other: other.memory_gb)
+    larger = [other for other in by_memory if fits(layout, other)]
+    ways = [*_ways(layout, fits), *(f"{other.gpu} instead" for other in larger[:1])]
     raise UserError(
         f"{cell}, {stage}: needs {memory.total / 1e9:.0f} GB on each of {layout.gpus} GPUs, "
         f"{memory.activations / 1e9:.0f} GB of it activations of {layout.micro_batch} sequences; "
-        f"{gpu} has {USABLE * GPUS[gpu]:.0f} GB to use. "
+        f"{gpu} has {USABLE * chosen.memory_gb:.0f} GB to use. "
         + (f"What would fit: {'; or '.join(ways)}." if ways else "No layout we know would fit.")
     )
 
