@@ -1,5 +1,4 @@
 # The study, its cells and runs, and small look-ups. Anything that can be tested lives in src/vlmscale.
-import csv
 import gc
 import re
 import sys
@@ -9,13 +8,20 @@ from pathlib import Path
 
 from vlmscale import cluster
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
-from vlmscale.config import check_benchmarks, load_study, validate
+from vlmscale.config import load_study, validate
 from vlmscale.errors import UserError
 from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
 from vlmscale.series import Selection
-from vlmscale.sizing import backbone_requests, inference_request, stage_request
+from vlmscale.sizing import (
+    asked,
+    backbone_requests,
+    benchmark_rows,
+    encoding_request,
+    evaluation_request,
+    stage_request,
+)
 from vlmscale.slurm import comment, end_left_behind
 
 # A large plan is millions of objects, all of which stay. Looking for garbage among them, again and again, takes a
@@ -23,8 +29,7 @@ from vlmscale.slurm import comment, end_left_behind
 gc.set_threshold(100_000)
 
 DEFAULT_STUDY = "config/mini.yaml"
-with open("resources/benchmarks.csv") as file:
-    BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
+BENCHMARKS = benchmark_rows(Path("resources/benchmarks.csv"))
 
 
 # Of a study, what decides how it is carried out and nothing of its results.
@@ -40,7 +45,7 @@ try:
         STUDY = load_study(Path(DEFAULT_STUDY))
     CELLS, RUNS = expand_cells(STUDY)
     LAWS = law_series(STUDY, CELLS.values())
-    check_benchmarks(STUDY, BENCHMARKS, "resources/benchmarks.csv")
+    QUESTIONS = sum(asked(STUDY, BENCHMARKS).values())  # of a cell
     TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
     REQUESTS = {
         kind: {name: stage_request(STUDY, kind, run) for name, run in runs.items()}
@@ -52,8 +57,9 @@ except UserError as error:
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
 PUBLISHED = "results/published"  # what the paper's released scores give
+# Folder -> (split, sample).
 if STUDY.world:
-    # Folder -> (split, sample). Each seed trains on a sample of its own from the same world.
+    # Each seed trains on a sample of its own from the same world.
     SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
         f"{stage}_s{run.seed}": (stage, run.seed)
         for stage, runs in TRAININGS.items()
@@ -61,7 +67,7 @@ if STUDY.world:
     }
 else:
     # All seeds train on the same.
-    SAMPLES = ["stage1", "stage2", "test"]
+    SAMPLES = {split: (split, 0) for split in ("stage1", "stage2", "test")}
 TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
 EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 

@@ -17,8 +17,11 @@ rule evaluate_cell:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            {llm: inference_request(STUDY, STUDY.decoders[llm]) for llm in STUDY.llms},
-            lambda w: CELLS[w.cell].llm,
+            {
+                name: evaluation_request(STUDY, cell, QUESTIONS)
+                for name, cell in CELLS.items()
+            },
+            lambda w: w.cell,
         ),
     params:
         spec=evaluation_spec,

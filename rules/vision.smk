@@ -15,7 +15,11 @@ rule encode_images:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            {"tower": inference_request(STUDY, STUDY.tower_shape)}, lambda w: "tower"
+            {
+                sample: encoding_request(STUDY, split, QUESTIONS)
+                for sample, (split, _) in SAMPLES.items()
+            },
+            lambda w: w.sample,
         ),
     params:
         feature_layers=list(STUDY.tower.feature_layers),

@@ -24,7 +24,7 @@ RESOURCES = (
     "runtime",
 )
 # Text of a training sample beside its visual tokens, about what LLaVA's conversations have.
-_TEXT_TOKENS = 256
+TEXT_TOKENS = 256
 # Share of a GPU for weights, gradients and optimizer. The rest is for activations, the logits of a large
 # vocabulary first among them, and for the layers that ZeRO-3 gathers.
 _STATE_SHARE = 0.3
@@ -32,6 +32,9 @@ _STATE_SHARE = 0.3
 _FROZEN_BYTES, _TRAINED_BYTES = 2, 16
 # The estimate of a training's length is one of arithmetic alone: loading, saving and data come on top.
 _MARGIN, _START_MINUTES = 2.0, 30
+# Whatever the model, to prepare a sample's image, and its share of a batch's steps through Python. An
+# assumption; too little of it, and evaluations would be started again for want of time.
+_SAMPLE_SECONDS = 0.1
 
 
 class Cluster(Frozen):
@@ -130,18 +133,25 @@ def backbone(
     )
 
 
-def inference(cluster: Cluster, parameters: float) -> Request:
-    """The request of an evaluation: one GPU, which holds 14 billion parameters in bf16 from 40 GB on."""
-    return _request(cluster, 1, parameters, 0)
+def inference(cluster: Cluster, parameters: float, samples: int, positions: float) -> Request:
+    """The request of a pass over `samples` of so many positions: one GPU, which holds 14 billion parameters
+    in bf16 from 40 GB on.
+    """
+    seconds = samples * (2 * parameters * positions / _rate(cluster) + _SAMPLE_SECONDS)
+    return _request(cluster, 1, parameters, seconds / 60)
 
 
 def _hours(
     cluster: Cluster, flops: float, recipe: Recipe, data: Counts | Dataset, visual_tokens: int
 ) -> float:
     """Hours of one GPU; flops: of a position."""
-    positions = min(visual_tokens + _TEXT_TOKENS, recipe.max_length)
-    total = flops * positions * samples(recipe, data.samples)
-    return total / (cluster.tflops * 1e12 * cluster.utilisation) / 3600
+    positions = min(visual_tokens + TEXT_TOKENS, recipe.max_length)
+    return flops * positions * samples(recipe, data.samples) / _rate(cluster) / 3600
+
+
+def _rate(cluster: Cluster) -> float:
+    """FLOP/s of one GPU."""
+    return cluster.tflops * 1e12 * cluster.utilisation
 
 
 def _possible(needed: int, batch_size: int, per_node: int) -> int:

@@ -3,7 +3,6 @@
 Everything is computed from the config and from shapes of models; nothing is loaded or fetched.
 """
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any, Literal
 from vlmscale.analysis.costs import answer_gflops, compressor_parameters, training_gflops
 from vlmscale.cells import Cell, Run, expand, stage1_trainings
 from vlmscale.cluster import samples as samples_seen
-from vlmscale.config import Data, Study, check_benchmarks
-from vlmscale.errors import UserError
+from vlmscale.config import Data, Study
 
 Stage = Literal["stage1", "stage2"]
 
@@ -173,32 +171,6 @@ def _projector_parameters(study: Study, run: Run) -> int:
             feature_layers=len(study.tower.feature_layers),
         )
     )
-
-
-def benchmark_rows(table: Path) -> dict[str, dict[str, str]]:
-    """The rows of resources/benchmarks.csv, by benchmark."""
-    with table.open(newline="") as file:
-        return {row["benchmark"]: row for row in csv.DictReader(file)}
-
-
-def asked(study: Study, benchmarks: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
-    """Benchmark -> number of questions: of its row, or of the test split of a study with a world.
-
-    Raises UserError for a benchmark that belongs to the other kind of study, or is not among `benchmarks`.
-    """
-    check_benchmarks(study, benchmarks, "resources/benchmarks.csv")
-    found = {}
-    for name in study.evaluation.benchmarks:
-        row = benchmarks[name]
-        if isinstance(study.data, Data) != (row["task"] == "world"):
-            needs = "has no world" if study.world else "needs a world"
-            raise UserError(f"evaluation.benchmarks: {name!r} is of a study that {needs}")
-        if isinstance(study.data, Data):
-            test = study.data.test
-            found[name] = test.scenes if row["family"] == "reasoning" else test.pages
-        else:
-            found[name] = int(row["questions"])
-    return found
 
 
 def finished(results: Path, runs: Iterable[Run]) -> set[tuple[str, Stage]]:

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from vlmscale.architectures import load_architectures
-from vlmscale.cells import expand
 from vlmscale.cluster import RESOURCES, Cluster, agreed, backbone, inference, samples, training
-from vlmscale.config import load_study
 from vlmscale.errors import UserError
 from vlmscale.settings import Counts, Dataset, Recipe
 from vlmscale.slurm import comment, left_behind
@@ -104,26 +102,18 @@ def test_what_requests_agree_in_leaves_out_what_grows_with_the_attempt():
 
 
 def test_evaluation_and_backbones_take_one_gpu():
-    assert inference(Cluster(), 14e9).gpus == 1
+    assert inference(Cluster(), 14e9, 48_000, 300).gpus == 1
     recipe = Recipe(epochs=1, batch_size=128, learning_rate=2e-5)
     long = backbone(Cluster(), 14e9, recipe, CONVERSATIONS, visual_tokens=576)
     assert long.gpus == 1  # it is one process
     assert long.resources(1)["runtime"] == 24 * 60
 
 
-@pytest.mark.parametrize("name", ["smoke", "mini-full"])
-def test_a_tiny_study_takes_one_gpu_for_half_an_hour(name):
-    study = load_study(ROOT / f"config/{name}.yaml")
-    for run in expand(study)[1].values():
-        size = 1e9 * study.decoders[run.llm].non_embedding_b
-        asked = training(
-            study.cluster,
-            size,
-            study.stage2_at(run.budget),
-            study.data.stage2,
-            visual_tokens=run.visual_tokens,
-        )
-        assert (asked.gpus, asked.nodes, asked.minutes) == (1, 1, 31)
+def test_an_evaluation_has_time_for_its_arithmetic_and_for_its_questions():
+    fast = Cluster(tflops=100, utilisation=0.5)
+    # 1000 questions take 100 s; with 9 billion parameters at 500 positions 1000 * 0.9e13 / 5e13 = 180 s more.
+    assert inference(fast, 0, 1000, 500).minutes == 30 + 4  # twice 100 s
+    assert inference(fast, 9e9, 1000, 500).minutes == 30 + 10
 
 
 def test_samples_of_steps_and_of_epochs():

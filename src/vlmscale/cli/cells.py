@@ -9,15 +9,13 @@ from vlmscale.config import load_study
 from vlmscale.gpus import Gpu, find_gpu
 from vlmscale.plan import (
     Assumptions,
-    asked,
-    benchmark_rows,
     evaluated,
     features_gb,
     finished,
     run_costs,
 )
 from vlmscale.resources import resource
-from vlmscale.sizing import stage_request
+from vlmscale.sizing import asked, benchmark_rows, stage_request
 
 _UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
 ASSUMED_UTILISATION = 0.4  # of a GPU's peak, where its table knows no measurement
