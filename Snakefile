@@ -98,6 +98,8 @@ rule all:
 
 
 onstart:
+    gc.freeze()
+    gc.enable()
     # One that was killed could not cancel its jobs in Slurm, and they are in the way of their successors.
     if workflow.executor_plugin.name == "slurm":
         jobs = [

@@ -4,6 +4,7 @@ import re
 import sys
 from dataclasses import asdict
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
 from vlmscale import cluster
@@ -24,9 +25,9 @@ from vlmscale.sizing import (
 )
 from vlmscale.slurm import comment, end_left_behind
 
-# A large plan is millions of objects, all of which stay. Looking for garbage among them, again and again, takes a
-# tenth of the time that planning takes.
-gc.set_threshold(100_000)
+# A large plan is millions of objects, all of which stay: no use to look for garbage among them, again and again.
+# `onstart` looks again.
+gc.disable()
 
 DEFAULT_STUDY = "config/mini.yaml"
 BENCHMARKS = benchmark_rows(Path("resources/benchmarks.csv"))
@@ -90,6 +91,12 @@ def projector_module(name):
     return f"vlmscale.models.projectors.{STUDY.variant(name).method.name}"
 
 
+def known(function):
+    """Its signature at hand: snakemake asks for it several times for every job."""
+    function.__signature__ = signature(function)
+    return function
+
+
 @cache  # asked for by every job
 def training_fingerprint(method):
     return code_of(
@@ -149,6 +156,7 @@ def recipe_of(kind, budget):
 def stage_spec(kind):
     """What decides the result of a stage of a run, and nothing else: only this reruns it."""
 
+    @known
     def spec(wildcards):
         run = TRAININGS[kind][wildcards.run]
         return {
@@ -172,6 +180,7 @@ def execution(kind):
     return {name: int(value) for name, value in chosen.items()}
 
 
+@known
 def evaluation_spec(wildcards):
     """What decides the answers of a cell, and nothing else: only this asks again."""
     cell = CELLS[wildcards.cell]
@@ -193,6 +202,7 @@ def sample_of(kind, run):
 def trained_on(kind):
     """What a stage of a run is trained on, by name."""
 
+    @known
     def inputs(wildcards):
         run = TRAININGS[kind][wildcards.run]
         sample = sample_of(kind, run)
@@ -208,6 +218,7 @@ def trained_on(kind):
     return inputs
 
 
+@known
 def evaluated_on(wildcards):
     """The model of a cell and what it sees, by name."""
     cell = CELLS[wildcards.cell]
@@ -225,7 +236,7 @@ def work_of(kind, name):
 
 def checkpoints(kind):
     """Where a stage of a run keeps its checkpoints."""
-    return lambda w: work_of(kind, w.run)
+    return known(lambda w: work_of(kind, w.run))
 
 
 def records_of_work():
@@ -248,6 +259,7 @@ def resources_of(requests, key):
     """
 
     def resource(name):
+        @known
         def value(wildcards, attempt):
             return requests[key(wildcards)].resources(attempt)[name]
 

@@ -57,7 +57,8 @@ class Request:
 
     gpus: int  # in total
     nodes: int
-    cpus: int  # of each task: a task is the job on one node, and one for each GPU on several
+    tasks: int  # of each node, if there are several: one for each GPU; on one the job is one task
+    cpus: int  # of each task
     mem_mb: int  # main memory of each node
     minutes: int
     max_minutes: int
@@ -68,15 +69,13 @@ class Request:
         Time and memory grow with the attempt: a time limit or a lack of memory ended the one before,
         unless it was an accident, and then they do no harm.
         """
-        several = self.nodes > 1
-        tasks = max(2, self.gpus // self.nodes)  # Slurm's executor refuses one
         return {
             "gpus": self.gpus,
             "gpu": self.gpus,
             "nodes": self.nodes,
             # A job on several nodes starts its processes itself; Slurm's executor wants to know by what.
-            "mpi": "srun" if several else None,
-            "tasks_per_node": tasks if several else None,
+            "mpi": "srun" if self.nodes > 1 else None,
+            "tasks_per_node": self.tasks,
             "cpus_per_task": self.cpus,
             "mem_mb": self.mem_mb * (1 + attempt) // 2,
             "runtime": min(self.minutes * attempt, self.max_minutes),
@@ -171,6 +170,7 @@ def _request(cluster: Cluster, gpus: int, parameters: float, minutes: float) -> 
     return Request(
         gpus=gpus,
         nodes=nodes,
+        tasks=max(2, cluster.gpus_per_node),  # Slurm's executor refuses one
         cpus=cluster.cpus_per_gpu * (1 if nodes > 1 else gpus),
         # Snakemake, and for each process the interpreter, its data, and the weights as they are read.
         mem_mb=4_000 + gpus // nodes * (8_000 + round(_FROZEN_BYTES * parameters / 1e6)),

@@ -77,7 +77,7 @@ def test_resources_on_one_node_and_on_several():
     one, two = (tuned(llm).resources(1) for llm in ("Qwen1.5-7B", "Qwen1.5-14B"))
     assert tuple(one) == tuple(two) == RESOURCES
     assert (one["gpus"], one["gpu"], one["nodes"], one["cpus_per_task"]) == (8, 8, 1, 64)
-    assert one["mpi"] is one["tasks_per_node"] is None
+    assert one["mpi"] is None
     assert (two["gpus"], two["nodes"], two["mpi"]) == (16, 2, "srun")
     assert (two["tasks_per_node"], two["cpus_per_task"]) == (8, 8)
     small = tuned("Qwen1.5-7B", cluster=Cluster(gpus_per_node=1)).resources(1)
@@ -95,10 +95,10 @@ def test_an_attempt_asks_for_more_time_and_memory_up_to_the_longest_job():
 
 def test_what_requests_agree_in_leaves_out_what_grows_with_the_attempt():
     small, large = tuned("Qwen1.5-1.8B"), tuned("Qwen1.5-7B")  # two GPUs and eight
-    constant = {"nodes": 1, "mpi": None, "tasks_per_node": None}
+    constant = {"nodes": 1, "mpi": None, "tasks_per_node": 8}
     assert agreed([small, large]) == constant
     assert agreed([small, small]) == {**constant, "gpus": 2, "gpu": 2, "cpus_per_task": 16}
-    assert agreed([small, tuned("Qwen1.5-14B")]) == {}  # on two nodes
+    assert agreed([small, tuned("Qwen1.5-14B")]) == {"tasks_per_node": 8}  # on two nodes
 
 
 def test_evaluation_and_backbones_take_one_gpu():
