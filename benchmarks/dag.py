@@ -1,12 +1,13 @@
-"""How long planning takes: `snakemake -n` of the paper's study, and of a grid of about ten thousand cells.
+"""How long planning takes, of the paper's study and of a grid of about ten thousand cells.
 
     python benchmarks/dag.py [--cells 10000] [--repeats 3] [--parquet dag.parquet]
 
 The large study is the paper's with more seeds. Each is planned from nothing, in a copy of the checkout
-without results, by the command that a user types, its output read through a pipe. Imports are those of
-`snakemake --version`. `bare` is the least that snakemake takes for as many cells: three chained rules of
-plain file names, without a study behind them. Beside the clock's seconds stand those of the processor,
-which other work on the machine changes little. Takes minutes: most of one for each large repeat.
+without results, by the command that a user types, its output read through a pipe: `snakemake -n -q`, which
+decides what is to be done and counts it, and `snakemake -n`, which also prints every job with its resources.
+Imports are those of `snakemake --version`. `bare` is the least that snakemake takes for as many cells: three
+chained rules of plain file names, without a study behind them. Beside the clock's seconds stand those of
+the processor, which other work on the machine changes less. Takes minutes: four for each repeat.
 """
 
 import os
@@ -91,18 +92,20 @@ def planned(
     cells = number_of_cells(study)
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     (folder / "bare.smk").write_text(BARE.format(cells=cells))
-    ours = seconds("-n", "--configfile", "study.yaml", folder=folder, repeats=repeats)
-    bare = seconds("-n", "--snakefile", "bare.smk", folder=folder, repeats=repeats)
-    return [
-        {
-            "study": name,
-            "cells": cells,
-            **taken,
-            "after_imports": taken["seconds"] - imports["seconds"],
-            "times_bare": taken["processor_seconds"] / bare["processor_seconds"],
-        }
-        for name, taken in ((study["study"], ours), ("bare", bare))
-    ]
+    rows = []
+    for command in (("-n", "-q"), ("-n",)):
+        bare = seconds(*command, "--snakefile", "bare.smk", folder=folder, repeats=repeats)
+        ours = seconds(*command, "--configfile", "study.yaml", folder=folder, repeats=repeats)
+        for name, taken in ((study["study"], ours), ("bare", bare)):
+            about = {
+                "study": name,
+                "cells": cells,
+                "command": " ".join(("snakemake", *command)),
+                "after_imports": taken["seconds"] - imports["seconds"],
+                "times_bare": taken["processor_seconds"] / bare["processor_seconds"],
+            }
+            rows.append({**about, **taken})
+    return rows
 
 
 def main(
@@ -119,11 +122,12 @@ def main(
         imports = seconds("--version", folder=folder, repeats=repeats)
         studies = (paper, larger(paper, cells))
         rows = [row for study in studies for row in planned(study, folder, repeats, imports)]
-    headings = ("study", "cells", "seconds", "after imports", "of the processor", "x bare")
-    table = Table(*headings, title=f"snakemake -n, fastest of {repeats}")
+    headings = ("study", "cells", "", "seconds", "after imports", "of the processor", "x bare")
+    table = Table(*headings, title=f"planning, fastest of {repeats}")
     for row in rows:
         keys = ("seconds", "after_imports", "processor_seconds", "times_bare")
-        table.add_row(row["study"], f"{row['cells']:,}", *(f"{row[key]:.1f}" for key in keys))
+        told = (row["study"], f"{row['cells']:,}", row["command"])
+        table.add_row(*told, *(f"{row[key]:.1f}" for key in keys))
     Console().print(table)
     if parquet:
         write_parquet(parquet, pd.DataFrame(rows), {"repeats": repeats, "imports": imports})

@@ -269,6 +269,31 @@ def resources_of(requests, key):
     return functions | cluster.agreed(requests.values())
 
 
+# The files of all cells. Functions, since a list would be read by every snakemake, that of each cluster job, too.
+
+
+def stage1_files(wildcards):
+    return expand(
+        f"{OUT}/runs/{{run}}/stage1/{{file}}",
+        run=TRAININGS["stage1"],
+        file=["projector.safetensors", "run.json"],
+    )
+
+
+def stage2_files(wildcards):
+    return expand(
+        f"{OUT}/runs/{{run}}/stage2/{{file}}", run=RUNS, file=["model", "run.json"]
+    )
+
+
+def evaluation_files(wildcards):
+    return expand(
+        f"{OUT}/cells/{{cell}}/{{table}}.parquet",
+        cell=CELLS,
+        table=["samples", "scores"],
+    )
+
+
 def selections(series):
     """The cells of each law, as scripts are given them."""
     return {name: asdict(selection) for name, selection in series.items()}
