@@ -82,7 +82,7 @@ rule all:
         f"{OUT}/errors.parquet",
         expand(
             f"{OUT}/{{name}}.parquet",
-            name=[*LAW_TABLES, *COMPARISONS, *VERDICTS, "cost"],
+            name=[*(LAW_TABLES if LAWS else []), *COMPARISONS, *VERDICTS, "cost"],
         ),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",

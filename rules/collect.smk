@@ -68,7 +68,8 @@ RELEASED = [
     ),
 ]
 TABLES = ["laws", "forms", "variants"]  # also written for people
-STUDY_TABLES = [*TABLES, "methods", "paired", "suites"]
+# Of a study of one LLM there is no law to tell of.
+STUDY_TABLES = ["methods", "paired", *([*TABLES, "suites"] if LAWS else [])]
 LAW_TABLES = [
     "laws",
     "draws",
@@ -135,7 +136,7 @@ rule tables:
     input:
         **{
             name: f"{OUT}/{name}.parquet"
-            for name in ("errors", "intervals", "paired", "suites", *TABLES)
+            for name in ("errors", "paired", *(["intervals", "suites", *TABLES] if LAWS else []))
         },
     output:
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in STUDY_TABLES},
@@ -185,11 +186,9 @@ rule verdicts:
                 "errors",
                 "samples",
                 "chance",
-                "laws",
-                "draws",
-                "forms",
                 "paired",
                 "trainings",
+                *(["laws", "draws", "forms"] if LAWS else []),
             )
         },
     output:
@@ -205,6 +204,7 @@ rule verdicts:
         "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
+        baseline=STUDY.baseline,
         text_tokens=list(STUDY.laws.text_tokens),
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,

@@ -9,7 +9,7 @@ FIGURES = expand(
     suffix=["pdf", "png"],
 ) + expand(
     f"{OUT}/figures/{{name}}.{{suffix}}",
-    name=["paired", "side_by_side", "cost"],
+    name=["paired", "cost", *(["side_by_side"] if LAWS else [])],
     suffix=["pdf", "png"],
 )
 

@@ -122,8 +122,9 @@ class Laws(Frozen):
     """Which cells are fitted together, and how."""
 
     series: dict[Name, tuple[str, ...]] = Field(
-        min_length=1,
-        description="name of a law -> methods whose cells it is fitted on, once for each budget",
+        {},
+        description="name of a law -> methods whose cells it is fitted on, once for each budget; none in "
+        "a study that compares methods on one LLM",
     )
     holdout: tuple[str, ...] = Field((), description="LLMs that are predicted, never fitted")
     text_tokens: tuple[NonNegativeInt, ...] = Field(

@@ -7,17 +7,17 @@ from vlmscale.jobs import logged
 
 with logged(snakemake.log[0]):
     source, output = snakemake.input, snakemake.output
-    laws, intervals, forms, variants = (
-        pd.read_parquet(source[name]) for name in ("laws", "intervals", "forms", "variants")
-    )
-    tables = {
-        "laws": readable.laws_for_people(laws, intervals),
-        "forms": readable.forms_for_people(forms),
-        "variants": readable.variants_for_people(variants),
+    given = {name: pd.read_parquet(file) for name, file in source.items()}
+    makers = {
+        "laws": lambda: readable.laws_for_people(given["laws"], given["intervals"]),
+        "forms": lambda: readable.forms_for_people(given["forms"]),
+        "variants": lambda: readable.variants_for_people(given["variants"]),
+        # Of a study alone, which has single benchmarks and questions.
+        "methods": lambda: readable.methods_for_people(given["errors"]),
+        "paired": lambda: readable.paired_for_people(given["paired"]),
+        "suites": lambda: readable.suites_for_people(given["suites"]),
     }
-    if source.get("errors"):  # of a study, which has single benchmarks and questions
-        tables["methods"] = readable.methods_for_people(pd.read_parquet(source.errors))
-        tables["paired"] = readable.paired_for_people(pd.read_parquet(source.paired))
-        tables["suites"] = readable.suites_for_people(pd.read_parquet(source.suites))
-    for name, table in tables.items():
-        readable.write_readable(table, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))
+    for name, make in makers.items():
+        if name == "methods" and "errors" in given or name in given:
+            table = make()
+            readable.write_readable(table, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))
