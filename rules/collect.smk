@@ -136,7 +136,11 @@ rule tables:
     input:
         **{
             name: f"{OUT}/{name}.parquet"
-            for name in ("errors", "paired", *(["intervals", "suites", *TABLES] if LAWS else []))
+            for name in (
+                "errors",
+                "paired",
+                *(["intervals", "suites", *TABLES] if LAWS else []),
+            )
         },
     output:
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in STUDY_TABLES},

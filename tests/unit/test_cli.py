@@ -547,4 +547,13 @@ def test_summary_of_no_finished_study(finished):
     assert text.startswith(
         f"error: {finished} holds no finished study: verdicts.parquet is missing"
     )
-    assert "holds no finished study: laws.parquet" in error_of("summary", finished / "none")
+    assert "holds no finished study: verdicts.parquet" in error_of("summary", finished / "none")
+
+
+def test_summary_of_a_study_without_a_law(finished):
+    for name in ("laws", "intervals"):
+        (finished / f"{name}.parquet").unlink()
+    report = call_json("summary", finished)
+    assert report["laws"] == []
+    assert len(report["verdicts"]) == 4
+    assert "planted" in call("summary", finished)

@@ -341,6 +341,13 @@ def test_what_a_study_cannot_test_says_why():
         assert words in notes[name]
 
 
+def test_a_study_without_a_law_is_asked_about_methods_alone():
+    tables = results(cells(LAW))
+    found = ask(Results(tables.errors, tables.samples, tables.paired), series={})
+    assert list(found.columns) == COLUMNS
+    assert found["id"].tolist() == ["H5", "H6", "H7", "H7"]
+
+
 def test_tables_that_do_not_belong_together():
     tables = results(cells(LAW))
     with pytest.raises(UserError, match="table errors: column 'budget' is missing"):

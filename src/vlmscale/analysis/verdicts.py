@@ -5,7 +5,7 @@ study has no cells for is a row, too: "not tested", and why.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -35,16 +35,33 @@ _LEVELS = (0.025, 0.975)
 _CHUNK = 250  # draws at once, which bounds the memory
 
 
+_NEEDED = {
+    "errors": ("cell", "run", "llm", "method", "visual_tokens", "budget", "role", "family"),
+    "samples": ("cell", "family", "benchmark", "id", "score"),
+    "laws": ("series", "family", "alpha", "beta", "most_visual_tokens"),
+    "draws": ("series", "family", "scheme", "alpha", "beta", "ratio"),
+    "forms": ("series", "family", "form", "rmse_left_out_size"),
+    "paired": ("method", "baseline", "llm", "visual_tokens", "budget", "family", "benchmark"),
+}
+
+
+def _none_of(name: str) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(_NEEDED[name]))
+
+
 @dataclass(frozen=True)
 class Results:
-    """The tables of a study; all but `laws`, `draws` and `forms` have a column budget or cell."""
+    """The tables of a study; all but `laws`, `draws` and `forms` have a column budget or cell.
+
+    Those three are empty for a study without a law.
+    """
 
     errors: pd.DataFrame
     samples: pd.DataFrame
-    laws: pd.DataFrame
-    draws: pd.DataFrame
-    forms: pd.DataFrame
     paired: pd.DataFrame
+    laws: pd.DataFrame = field(default_factory=lambda: _none_of("laws"))
+    draws: pd.DataFrame = field(default_factory=lambda: _none_of("draws"))
+    forms: pd.DataFrame = field(default_factory=lambda: _none_of("forms"))
 
 
 def verdicts(
@@ -68,16 +85,6 @@ def verdicts(
     rng = np.random.default_rng(seed)
     rows = [*_of_laws(results, series, text_tokens), *_of_budgets(results, draws, rng)]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values("id", kind="stable", ignore_index=True)
-
-
-_NEEDED = {
-    "errors": ("cell", "run", "llm", "method", "visual_tokens", "budget", "role", "family"),
-    "samples": ("cell", "family", "benchmark", "id", "score"),
-    "laws": ("series", "family", "alpha", "beta", "most_visual_tokens"),
-    "draws": ("series", "family", "scheme", "alpha", "beta", "ratio"),
-    "forms": ("series", "family", "form", "rmse_left_out_size"),
-    "paired": ("method", "baseline", "llm", "visual_tokens", "budget", "family", "benchmark"),
-}
 
 
 @dataclass(frozen=True)
