@@ -59,6 +59,7 @@ rule fetch_backbone:
         "../envs/vlmscale.yaml"
     params:
         backbone=lambda w: BACKBONES[w.backbone].model_dump(mode="json"),
+        pickled=lambda w: w.backbone in STUDY.pickled,
         work=f"{WORK}/fetch/{{backbone}}",
     script:
         "../workflow/scripts/fetch_backbone.py"

@@ -160,6 +160,11 @@ class Study(Frozen):
             Discriminator(_kind),
         ],
     ] = Field(min_length=1)
+    pickled: tuple[str, ...] = Field(
+        (),
+        description="released backbones, `tower` or LLMs, whose pickled weights may be opened where they "
+        "have no others: once, in a process of its own, to be kept as safetensors",
+    )
     template: Literal["qa", "qwen", "qwen_next", "vicuna_v1"] = Field(
         "qa", description="conversation format of the LLMs, and which of its tokens are learned"
     )
@@ -344,6 +349,11 @@ class Study(Frozen):
                     f"{key}: {needs}, in a study {has}. Data and backbones are all generated and trained "
                     "from a `world`, or all released; see config/README.md"
                 )
+        fetched = [] if self.world else ["tower", *self.llms]
+        for name in set(self.pickled) - set(fetched):
+            raise ValueError(
+                f"pickled: {name!r} is not fetched: {', '.join(fetched) or 'nothing is'}"
+            )
         try:
             shape, _ = self.tower_shape, self.decoders
         except UserError as error:

@@ -1,16 +1,18 @@
 """Released backbones from the Hugging Face hub: a pinned revision, and no file that could run code."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from vlmscale.architectures import Decoder, Tower, find, load_architectures
+from vlmscale.data.convert import PICKLES, SENTENCEPIECES, convert, lacking
 from vlmscale.errors import UserError
 from vlmscale.provenance import atomic_path, read_json, versions, write_json
 from vlmscale.resources import resource
 from vlmscale.settings import Released, ReleasedTower
 
-# Weights, configs, chat templates and tokenizers. Pickled weights and modules are never asked for.
-FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model")
+# Weights, configs, chat templates and tokenizers. Modules are never asked for.
+FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", SENTENCEPIECES)
 
 # What a config.json calls the columns of resources/architectures.csv.
 _KEYS = {
@@ -25,12 +27,34 @@ _KEYS = {
 }
 
 
-def fetch_backbone(backbone: Released, folder: Path, record: Path, *, work: Path) -> None:
+def fetch_backbone(
+    backbone: Released, folder: Path, record: Path, *, work: Path, pickled: bool = False
+) -> None:
     """Fetch `backbone` into `folder`, then write `record`. What has arrived waits in `work` until all has.
 
-    Raises UserError when the hub or the revision cannot be reached, when it has no weights as
-    safetensors, and when its shape is not that of its row in resources/architectures.csv.
+    pickled: where there are no safetensors, make them from pickled weights. Raises UserError when the hub
+    or the revision cannot be reached, when it has no weights that may be opened, when an LLM has no
+    tokenizer, and when its shape is not that of its row in resources/architectures.csv.
     """
+    _download(backbone, FILES, work)
+    if pickled and not any(work.glob("*.safetensors")):
+        _download(backbone, (PICKLES,), work)
+    _check_files(backbone, work, pickled)
+    _check_shape(backbone, work / "config.json")
+    shutil.rmtree(work / ".cache", ignore_errors=True)  # the hub's own notes of the download
+    with atomic_path(folder) as scratch:
+        converted = convert(work, scratch) if lacking(work) else None
+        scratch.mkdir(exist_ok=True)
+        for file in work.iterdir():
+            if not file.name.startswith("pytorch_model"):
+                shutil.move(file, scratch)
+        files = {file.name: file.stat().st_size for file in sorted(scratch.iterdir())}
+    shutil.rmtree(work)
+    about = {"kind": "released", **backbone.model_dump(), "files": files, "versions": versions()}
+    write_json(record, about if converted is None else {**about, "converted": converted})
+
+
+def _download(backbone: Released, patterns: Sequence[str], work: Path) -> None:
     import huggingface_hub
 
     where = f"{backbone.repository} at {backbone.revision}"
@@ -38,7 +62,7 @@ def fetch_backbone(backbone: Released, folder: Path, record: Path, *, work: Path
         huggingface_hub.snapshot_download(
             backbone.repository,
             revision=backbone.revision,
-            allow_patterns=list(FILES),
+            allow_patterns=list(patterns),
             local_dir=work,
         )
     except OSError as error:  # of the hub's own errors, too, all are
@@ -47,20 +71,24 @@ def fetch_backbone(backbone: Released, folder: Path, record: Path, *, work: Path
             f"machine that reaches the hub, with HF_TOKEN set where a repository asks for a login. What "
             f"has arrived is kept in {work}, and the rest follows when you run again."
         ) from None
-    if not (list(work.glob("*.safetensors")) and (work / "config.json").exists()):
+
+
+def _check_files(backbone: Released, work: Path, pickled: bool) -> None:
+    where = f"{backbone.repository} at {backbone.revision}"
+    if not (work / "config.json").exists():
         raise UserError(
-            f"{where} has no config.json with weights as safetensors; pickled ones are not opened. Name a "
-            "revision or a repository that has them."
+            f"{where} has no config.json. Name a revision or a repository that has one."
         )
-    _check_shape(backbone, work / "config.json")
-    shutil.rmtree(work / ".cache", ignore_errors=True)  # the hub's own notes of the download
-    files = {file.name: file.stat().st_size for file in sorted(work.iterdir())}
-    with atomic_path(folder) as scratch:
-        shutil.move(work, scratch)
-    write_json(
-        record,
-        {"kind": "released", **backbone.model_dump(), "files": files, "versions": versions()},
-    )
+    weights = ("*.safetensors", PICKLES) if pickled else ("*.safetensors",)
+    if not any(file for kind in weights for file in work.glob(kind)):
+        raise UserError(
+            f"{where} has no weights as safetensors, and pickled ones are not opened unasked. Name a "
+            "revision or a repository that has them; or, if you trust its makers, list the backbone under "
+            "`pickled` in the study: its weights are then converted, in a process of its own."
+        )
+    tokenizers = ("tokenizer.json", SENTENCEPIECES)
+    if not (isinstance(backbone, ReleasedTower) or any((work / f).exists() for f in tokenizers)):
+        raise UserError(f"{where} has neither of {' and '.join(tokenizers)}. Name one that has.")
 
 
 def _check_shape(backbone: Released, config: Path) -> None:
