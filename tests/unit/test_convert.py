@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from tests import lookalikes
-from vlmscale.data import convert as module
-from vlmscale.data.convert import convert_here, lacking
+from vlmscale import convert as module
+from vlmscale.convert import convert
 from vlmscale.data.hub import fetch_backbone
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import check_folder, load_tokenizer
@@ -119,7 +119,7 @@ def test_the_converted_folder_is_the_model_and_its_tokenizer(released, tmp_path,
     folder, llm, _ = released
     monkeypatch.setattr(module, "_SHARD", 3000)  # bytes: several files and an index
     made = tmp_path / "made"
-    convert_here(folder, made)
+    convert(folder, made, "weights", "tokenizer")
     assert len(list(made.glob("*.safetensors"))) > 2
     for name in ("config.json", "special_tokens_map.json", "tokenizer_config.json"):
         shutil.copy(folder / name, made)
@@ -223,7 +223,7 @@ WORDS = {
 def test_what_is_not_whole_weights_is_refused(fetched, tmp_path, change):
     change(fetched)
     with pytest.raises(UserError, match=WORDS[change]):
-        convert_here(fetched, tmp_path / "made")
+        convert(fetched, tmp_path / "made", "weights")
 
 
 def test_tensors_that_share_memory_are_all_kept(tmp_path):
@@ -231,24 +231,24 @@ def test_tensors_that_share_memory_are_all_kept(tmp_path):
     folder = tmp_path / "fetched"
     folder.mkdir()
     torch.save({"embedding": tied, "head": tied, "turned": tied.T}, folder / "pytorch_model.bin")
-    convert_here(folder, tmp_path / "made")
+    convert(folder, tmp_path / "made", "weights")
     found = load_file(tmp_path / "made/model.safetensors")
     assert found.keys() == {"embedding", "head", "turned"}
     assert torch.equal(found["head"], tied)
     assert torch.equal(found["turned"], tied.T)
 
 
-def test_only_what_is_lacking_is_made(fetched):
-    assert lacking(fetched) == ["weights", "tokenizer"]
-    (fetched / "tokenizer.json").write_text("{}")
-    assert lacking(fetched) == ["weights"]
-    (fetched / "model.safetensors").write_text("")
-    assert lacking(fetched) == []
+def test_a_tokenizer_that_is_there_is_kept(hub, places):
+    (hub.folder / "tokenizer.json").write_text('{"own": 1}')
+    for file in hub.folder.glob("*.bin"):
+        file.unlink()
+    (hub.folder / "model.safetensors").write_text("whole")
+    fetch_backbone(VICUNA, **places, pickled=True)
+    assert (places["folder"] / "tokenizer.json").read_text() == '{"own": 1}'
+    assert "converted" not in json.loads(places["record"].read_text())
 
 
 def test_a_tokenizer_of_another_kind_is_refused(fetched, tmp_path):
-    for file in fetched.glob("*.bin"):
-        file.unlink()
     (fetched / "config.json").write_text(json.dumps({"model_type": "t5"}))
     with pytest.raises(UserError, match="for models of type llama, not t5"):
-        convert_here(fetched, tmp_path / "made")
+        convert(fetched, tmp_path / "made", "tokenizer")

@@ -1,18 +1,22 @@
 """Released backbones from the Hugging Face hub: a pinned revision, and no file that could run code."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from vlmscale.architectures import Decoder, Tower, find, load_architectures
-from vlmscale.data.convert import PICKLES, SENTENCEPIECES, convert, lacking
 from vlmscale.errors import UserError
 from vlmscale.provenance import atomic_path, read_json, versions, write_json
 from vlmscale.resources import resource
 from vlmscale.settings import Released, ReleasedTower
 
 # Weights, configs, chat templates and tokenizers. Modules are never asked for.
-FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", SENTENCEPIECES)
+FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model")
+PICKLES = "pytorch_model*.bin"
 
 # What a config.json calls the columns of resources/architectures.csv.
 _KEYS = {
@@ -43,7 +47,8 @@ def fetch_backbone(
     _check_shape(backbone, work / "config.json")
     shutil.rmtree(work / ".cache", ignore_errors=True)  # the hub's own notes of the download
     with atomic_path(folder) as scratch:
-        converted = convert(work, scratch) if lacking(work) else None
+        kinds = _lacking(work)
+        converted = _convert(work, scratch, kinds) if kinds else None
         scratch.mkdir(exist_ok=True)
         for file in work.iterdir():
             if not file.name.startswith("pytorch_model"):
@@ -86,9 +91,34 @@ def _check_files(backbone: Released, work: Path, pickled: bool) -> None:
             "revision or a repository that has them; or, if you trust its makers, list the backbone under "
             "`pickled` in the study: its weights are then converted, in a process of its own."
         )
-    tokenizers = ("tokenizer.json", SENTENCEPIECES)
+    tokenizers = ("tokenizer.json", "tokenizer.model")
     if not (isinstance(backbone, ReleasedTower) or any((work / f).exists() for f in tokenizers)):
         raise UserError(f"{where} has neither of {' and '.join(tokenizers)}. Name one that has.")
+
+
+def _lacking(work: Path) -> list[str]:
+    """The kinds of what convert.py makes that are not there and can be made."""
+    there = {
+        "weights": any(work.glob("*.safetensors")) or not any(work.glob(PICKLES)),
+        "tokenizer": (work / "tokenizer.json").exists() or not (work / "tokenizer.model").exists(),
+    }
+    return [kind for kind, found in there.items() if not found]
+
+
+def _convert(work: Path, made: Path, kinds: list[str]) -> dict[str, dict[str, str]]:
+    """What convert.py says, run in a process that is given no token and no way to the hub."""
+    kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
+    done = subprocess.run(
+        [sys.executable, "-m", "vlmscale.convert", str(work), str(made), *kinds],
+        env={**{k: os.environ[k] for k in kept if k in os.environ}, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().rpartition("error: ")[2] or f"status {done.returncode}"
+        raise UserError(f"converting {work} failed: {said}")
+    return dict(json.loads(done.stdout))
 
 
 def _check_shape(backbone: Released, config: Path) -> None:

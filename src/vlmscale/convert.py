@@ -2,80 +2,44 @@
 from a sentencepiece model.
 
 The one place where a pickle is opened: by torch's reader, which knows tensors and nothing else, in a
-process of its own (`python -m vlmscale.data.convert FETCHED MADE`) that is given no token.
+process of its own: `python -m vlmscale.convert FETCHED MADE weights tokenizer` (or one of both).
 """
 
 import hashlib
 import json
-import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import huggingface_hub
+import torch
+from safetensors import safe_open
+from torch import Tensor
 
 from vlmscale.errors import UserError
 from vlmscale.jobs import clear_errors
 from vlmscale.provenance import read_json
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-PICKLES = "pytorch_model*.bin"
-SENTENCEPIECES = "tokenizer.model"
 _INDEX = "pytorch_model.bin.index.json"
 _SHARD = "2GB"  # of safetensors; so much is in memory at once
-_KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")  # of the environment; no secrets
 
 
-def convert(fetched: Path, made: Path) -> dict[str, dict[str, str]]:
-    """Make in the folder `made` what `fetched` lacks, in a process of its own: SHA-256 of the files "read"
-    and "written", by name.
+def convert(fetched: Path, made: Path, *kinds: str) -> dict[str, dict[str, str]]:
+    """Make in the folder `made`, of what `fetched` has, these kinds: "weights", "tokenizer".
 
-    Raises UserError for a file that holds anything but tensors, that is damaged or missing, and for a
-    tokenizer that is not Llama's.
+    Gives the SHA-256 of the files "read" and "written", by name. Raises UserError for a file that holds
+    anything but tensors, that is damaged or missing, and for a tokenizer that is not Llama's.
     """
-    command = [sys.executable, "-m", "vlmscale.data.convert", str(fetched), str(made)]
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    done = subprocess.run(
-        command,
-        env={**environment, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().rpartition("error: ")[2] or f"status {done.returncode}"
-        raise UserError(f"converting {fetched} failed: {said}")
-    return dict(json.loads(done.stdout))
-
-
-def lacking(fetched: Path) -> list[str]:
-    """The kinds of files, of those that `convert` can make, that are not there but could be."""
-    found = []
-    if not any(fetched.glob("*.safetensors")) and any(fetched.glob(PICKLES)):
-        found.append("weights")
-    if not (fetched / "tokenizer.json").exists() and (fetched / SENTENCEPIECES).exists():
-        found.append("tokenizer")
-    return found
-
-
-def convert_here(fetched: Path, made: Path) -> dict[str, dict[str, str]]:
-    """As `convert`, in this process."""
     made.mkdir(exist_ok=True)
     read: list[Path] = []
-    wanted = lacking(fetched)
-    if "weights" in wanted:
-        read += _convert_weights(fetched, made)
-    if "tokenizer" in wanted:
-        read += _convert_tokenizer(fetched, made)
+    for kind in kinds:
+        read += {"weights": _convert_weights, "tokenizer": _convert_tokenizer}[kind](fetched, made)
     return {"read": _digests(read), "written": _digests(sorted(made.iterdir()))}
 
 
 def _convert_weights(fetched: Path, made: Path) -> list[Path]:
-    import huggingface_hub
-
     files = _pickled_files(fetched)
     tensors = {name: tensor for file in files for name, tensor in _tensors(file)}
     if (fetched / _INDEX).exists():
@@ -105,10 +69,8 @@ def _pickled_files(fetched: Path) -> list[Path]:
     return [fetched / name for name in names]
 
 
-def _tensors(file: Path) -> "Iterator[tuple[str, Tensor]]":
+def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a pickled file, mapped, not read. Raises UserError when it holds anything else."""
-    import torch
-
     try:
         found: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
@@ -124,8 +86,6 @@ def _tensors(file: Path) -> "Iterator[tuple[str, Tensor]]":
 
 def _forbidden(file: Path) -> str:
     """What code a pickled file would call when opened, for people; "" when that is not what is wrong."""
-    import torch
-
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError):
@@ -133,11 +93,8 @@ def _forbidden(file: Path) -> str:
     return f"it would run {', '.join(sorted(names))}; weights need no code" if names else ""
 
 
-def _compare(tensors: "dict[str, Tensor]", made: Path) -> None:
+def _compare(tensors: dict[str, Tensor], made: Path) -> None:
     """Raise RuntimeError unless what was written is what was read, to the bit."""
-    import torch
-    from safetensors import safe_open
-
     left = dict(tensors)
     for file in made.glob("*.safetensors"):
         with safe_open(file, framework="pt") as opened:
@@ -165,7 +122,7 @@ def _convert_tokenizer(fetched: Path, made: Path) -> list[Path]:
     kind = read_json(fetched / "config.json").get("model_type")
     if kind != "llama":
         raise UserError(f"a tokenizer.json can be made for models of type llama, not {kind}")
-    file, settings = fetched / SENTENCEPIECES, fetched / "tokenizer_config.json"
+    file, settings = fetched / "tokenizer.model", fetched / "tokenizer_config.json"
     chosen = read_json(settings) if settings.exists() else {}
     try:
         model = SentencePieceProcessor(model_file=str(file))
@@ -191,4 +148,4 @@ def _digests(files: list[Path]) -> dict[str, str]:
 
 if __name__ == "__main__":
     with clear_errors():
-        sys.stdout.write(json.dumps(convert_here(Path(sys.argv[1]), Path(sys.argv[2]))))
+        sys.stdout.write(json.dumps(convert(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])))
