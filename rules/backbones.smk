@@ -32,7 +32,8 @@ rule train_tower:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            lambda w: backbone_request(
+            lambda w: needs.of_pretraining(
+                STUDY,
                 STUDY.tower_shape,
                 STUDY.tower.recipe,
                 STUDY.data.tower,
@@ -68,8 +69,12 @@ rule train_llm:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            lambda w: backbone_request(
-                STUDY.decoders[w.llm], STUDY.llms[w.llm].recipe, STUDY.data.corpus, 0
+            lambda w: needs.of_pretraining(
+                STUDY,
+                STUDY.decoders[w.llm],
+                STUDY.llms[w.llm].recipe,
+                STUDY.data.corpus,
+                0,
             )
         ),
     params:

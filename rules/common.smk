@@ -7,10 +7,11 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from vlmscale import cluster
+from vlmscale import needs
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
 from vlmscale.config import check_benchmarks, load_study, validate
 from vlmscale.errors import UserError
+from vlmscale.cluster import RESOURCES
 from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
@@ -24,30 +25,6 @@ gc.set_threshold(100_000)
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
     BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
-
-
-def recipe_of(kind, run):
-    """What a stage of a run is trained by."""
-    return STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(run.budget)
-
-
-def parameters_of(shape):
-    """Parameters of a model's blocks; the vocabulary of an LLM that the study makes is not known yet."""
-    return 1e9 * (
-        shape.total_b if shape == STUDY.tower_shape else shape.non_embedding_b
-    )
-
-
-def request_of(kind, run):
-    """What a stage of a run asks a cluster for."""
-    return cluster.training(
-        STUDY.cluster,
-        parameters_of(STUDY.decoders[run.llm]),
-        recipe_of(kind, run),
-        getattr(STUDY.data, kind),
-        visual_tokens=run.visual_tokens,
-        frozen=kind == "stage1",
-    )
 
 
 # Of a study, what decides how it is carried out and nothing of its results.
@@ -66,9 +43,10 @@ try:
     check_benchmarks(STUDY, BENCHMARKS, "resources/benchmarks.csv")
     TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
     REQUESTS = {
-        kind: {name: request_of(kind, run) for name, run in runs.items()}
+        kind: {name: needs.of_training(STUDY, kind, run) for name, run in runs.items()}
         for kind, runs in TRAININGS.items()
     }
+    needs.check_memory(STUDY, RUNS)
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -168,7 +146,7 @@ def stage_spec(kind):
             "seed": run.seed,
             "template": STUDY.template,
             "feature_layers": list(STUDY.tower.feature_layers),
-            "recipe": recipe_of(kind, run).model_dump(
+            "recipe": needs.recipe_of(STUDY, kind, run).model_dump(
                 mode="json", exclude={"execution"}
             ),
             "fingerprint": training_fingerprint(run.method),
@@ -246,25 +224,13 @@ def records_of_work():
     }
 
 
-def backbone_request(shape, recipe, data, positions):
-    """What the pretraining of a backbone asks a cluster for; positions: of an image, beside text."""
-    return cluster.training(
-        STUDY.cluster, parameters_of(shape), recipe, data, visual_tokens=positions
-    )
-
-
-def inference_with(shape):
-    """What a forward pass over all samples asks a cluster for."""
-    return cluster.inference(STUDY.cluster, parameters_of(shape))
-
-
 def resources_of(request):
     """The resources of a rule, each a function: request(wildcards) is what its job asks for."""
 
     def resource(name):
         return lambda wildcards, attempt: request(wildcards).resources(attempt)[name]
 
-    return {name: resource(name) for name in cluster.RESOURCES}
+    return {name: resource(name) for name in RESOURCES}
 
 
 def selections(series):

@@ -17,7 +17,9 @@ rule evaluate_cell:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(lambda w: inference_with(STUDY.decoders[CELLS[w.cell].llm])),
+        **resources_of(
+            lambda w: needs.of_inference(STUDY, STUDY.decoders[CELLS[w.cell].llm])
+        ),
     params:
         spec=evaluation_spec,
         benchmarks=list(STUDY.evaluation.benchmarks),

@@ -14,7 +14,7 @@ rule encode_images:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(lambda w: inference_with(STUDY.tower_shape)),
+        **resources_of(lambda w: needs.of_inference(STUDY, STUDY.tower_shape)),
     params:
         feature_layers=list(STUDY.tower.feature_layers),
         code=code_of("encode_images.py", packages=TRAINING_STACK),

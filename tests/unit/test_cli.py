@@ -433,7 +433,17 @@ def test_cells_of_the_papers_study(tmp_path):
     assert large["work_gb"] == pytest.approx(2 * 12 * (14.167 + 0.0315), rel=1e-3)
     assert report["totals"]["work_gb"] == pytest.approx(large["work_gb"], rel=0.01)  # quecc's
     assert sum(report["questions"].values()) == 48_135
+    assert report["too_large"] == []
     assert "no GPU 'tpu' in resources/gpus.csv" in error_of("cells", "--gpu", "tpu")
+
+
+def test_cells_tell_what_a_gpu_cannot_hold():
+    chosen = ("--gpu", "a100-40gb")
+    found = cells(*chosen, config="table1")["too_large"]
+    assert found[0].startswith("Vicuna-7B__mlp__v576__s0, stage1: needs ")
+    text = call("cells", "--config", ROOT / "config/table1.yaml", *chosen)
+    assert f"So do {len(found) - 3} more" in text
+    assert "Does not fit NVIDIA A100 SXM 40 GB: Vicuna-7B__mlp__v576__s0, stage1: needs" in text
 
 
 def test_cells_of_budgets_count_a_shared_stage_1_once(tmp_path):

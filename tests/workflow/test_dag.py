@@ -113,6 +113,17 @@ def test_how_a_stage_is_carried_out_reaches_its_jobs_as_resources(empty):
     assert {"zero=3", "micro_batch_size=4", "gpus=2"} < second
 
 
+def test_trainings_that_no_gpu_can_hold_are_refused_before_anything_starts(empty):
+    raw = yaml.safe_load((ROOT / "config/table1.yaml").read_text())
+    raw["stage2"]["execution"]["micro_batch_size"] = 16
+    (empty.path / "study.yaml").write_text(yaml.safe_dump(raw))
+    done = empty.snakemake("-n", config="study.yaml")
+    assert done.returncode != 0
+    assert "Vicuna-7B__m3__v576__s0, stage2: needs" in done.stdout
+    assert "What would fit: micro_batch_size: 4; or" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 KINDS = {".parquet", ".md", ".tex", ".pdf", ".png"}
 
 

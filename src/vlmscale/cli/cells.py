@@ -7,6 +7,7 @@ from rich.console import Console
 from vlmscale.cli.output import Report, number, table
 from vlmscale.config import load_study
 from vlmscale.errors import UserError
+from vlmscale.needs import misfits
 from vlmscale.plan import (
     Assumptions,
     Gpu,
@@ -21,6 +22,7 @@ from vlmscale.resources import resource
 
 _UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
 ASSUMED_UTILISATION = 0.4  # of a GPU's peak, where its table knows no measurement
+_SHOWN = 3  # of what does not fit
 
 
 def plan(
@@ -36,7 +38,8 @@ def plan(
     questions = asked(study, benchmark_rows(resource("benchmarks.csv")))
     used = utilisation or chosen.utilisation or ASSUMED_UTILISATION
     costs = run_costs(study, questions, assumed)
-    done = finished(results / study.study, [cost.run for cost in costs])
+    runs = {cost.run.run: cost.run for cost in costs}
+    done = finished(results / study.study, runs.values())
     rows = []
     for cost in costs:
         flops = {training.stage: training.flops for training in cost.trainings}
@@ -63,6 +66,7 @@ def plan(
     summed = ("stage1_flops", "stage2_flops", "evaluation_flops", "gpu_hours", "gpu_hours_left")
     totals = {key: sum(row[key] for row in rows) for key in (*summed, "disk_gb")}
     features = features_gb(study)
+    on_these = study.cluster.model_copy(update={"gpu_memory_gb": chosen.memory_gb})
     return {
         "study": study.study,
         "assumed": {**vars(assumed), "utilisation": used},
@@ -78,6 +82,7 @@ def plan(
             "features_gb": features,
             "work_gb": max(row["work_gb"] for row in rows),
         },
+        "too_large": list(misfits(study.model_copy(update={"cluster": on_these}), runs)),
     }
 
 
@@ -122,6 +127,12 @@ def show(console: Console, report: Report) -> None:
         f"Done: {totals['done']} of {totals['trainings']} trainings; "
         f"{number(totals['gpu_hours_left'], 4)} GPU hours are left."
     )
+    for words in report["too_large"][:_SHOWN]:
+        console.print(f"Does not fit {gpu['name']}: {words}", style="red")
+    if report["too_large"][_SHOWN:]:
+        console.print(
+            f"So do {len(report['too_large']) - _SHOWN} more; --json names them.", style="red"
+        )
     known = "known of it" if assumed["utilisation"] == gpu["utilisation"] else "assumed"
     console.print(
         f"An estimate, for {gpu['name']} at {assumed['utilisation']:.0%} ({known}) of its "

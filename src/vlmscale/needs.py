@@ -1,0 +1,126 @@
+"""What the jobs of a study ask a cluster for, and whether its GPUs can hold them; before anything starts.
+
+Asked by the workflow for every job each time it is parsed: needs neither torch nor pandas.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from vlmscale import cluster
+from vlmscale.analysis.memory import Layout, check_fits
+from vlmscale.architectures import Decoder, Tower
+from vlmscale.cells import Run
+from vlmscale.config import Study
+from vlmscale.errors import UserError
+from vlmscale.methods import Method
+from vlmscale.settings import Counts, Recipe, StageRecipe
+from vlmscale.training.share import share
+
+Stage = Literal["stage1", "stage2"]
+_SHOWN = 3  # trainings that are named; the rest is counted
+_TOO_LARGE = (
+    "trainings do not fit the GPUs of `cluster`; change it, or the stage's `execution`, neither of which "
+    "reruns anything:"
+)
+
+
+def recipe_of(study: Study, stage: Stage, run: Run) -> StageRecipe:
+    """What a stage of a run is trained by."""
+    return study.stage1 if stage == "stage1" else study.stage2_at(run.budget)
+
+
+def parameters_of(shape: Decoder | Tower) -> float:
+    """Of a model; the vocabulary of an LLM that the study makes is not known yet, and left out."""
+    return 1e9 * shape.total_b
+
+
+def of_training(study: Study, stage: Stage, run: Run) -> cluster.Request:
+    """What a stage of a run asks for."""
+    return cluster.training(
+        study.cluster,
+        parameters_of(study.decoders[run.llm]),
+        recipe_of(study, stage, run),
+        getattr(study.data, stage),
+        visual_tokens=run.visual_tokens,
+        frozen=stage == "stage1",
+    )
+
+
+def of_pretraining(
+    study: Study, shape: Decoder | Tower, recipe: Recipe, data: Counts, positions: int
+) -> cluster.Request:
+    """What the pretraining of a backbone asks for; positions: of an image, beside text."""
+    return cluster.training(
+        study.cluster, parameters_of(shape), recipe, data, visual_tokens=positions
+    )
+
+
+def of_inference(study: Study, shape: Decoder | Tower) -> cluster.Request:
+    """What a forward pass over all samples asks for."""
+    return cluster.inference(study.cluster, parameters_of(shape))
+
+
+def check_memory(study: Study, runs: Mapping[str, Run]) -> None:
+    """Raise UserError when a GPU of `study.cluster` cannot hold a step of one of the runs, by name."""
+    found = list(misfits(study, runs))
+    more = [f"and {len(found) - _SHOWN} more."] if len(found) > _SHOWN else []
+    if found:
+        raise UserError("\n  ".join([_TOO_LARGE, *found[:_SHOWN], *more]))
+
+
+def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
+    """Of the trainings that do not fit, what they need and what would do. Seeds and budgets are alike."""
+    stages: tuple[Stage, ...] = ("stage1", "stage2")
+    for stage in stages:
+        for run in _unlike(runs.values()):
+            request = of_training(study, stage, run)
+            recipe = study.stage1 if stage == "stage1" else study.stage2
+            asked = recipe.execution
+            samples = share(recipe.batch_size, request.gpus, asked.micro_batch_size).samples
+            method = study.variant(run.method).method
+            try:
+                check_fits(
+                    run.stage1 if stage == "stage1" else run.run,
+                    study.cluster.gpu_memory_gb,
+                    study.decoders[run.llm],
+                    study.tower_shape,
+                    method.name,
+                    run.visual_tokens,
+                    stage,
+                    Layout(
+                        gpus=request.gpus,
+                        zero=asked.zero,
+                        micro_batch=samples,
+                        max_length=recipe.max_length,
+                        checkpointing=asked.activation_checkpointing,
+                    ),
+                    copies=scales(method, study.grid_side, stage),
+                )
+            except UserError as error:
+                yield str(error)
+
+
+def _unlike(runs: Iterable[Run]) -> Iterable[Run]:
+    first: dict[tuple[str, str, int], Run] = {}
+    for run in runs:
+        first.setdefault((run.llm, run.method, run.visual_tokens), run)
+    return first.values()
+
+
+def scales(method: Method, side: int, stage: Stage) -> int:
+    """How often a sample stands in a batch, once for each token count that is learned at once.
+
+    Of the elastic methods that is M3's way in stage 2: the side of its grid, divided by one prime after the
+    other. (Its `training_counts` says so; a test holds both equal for every method.)
+    """
+    if stage == "stage1" or "elastic" not in method.options.get("training", ()):
+        return 1
+    if method.counts != "square":
+        return 1
+    found, rest, divisor = 1, side, 2
+    while rest > 1:
+        if rest % divisor:
+            divisor += 1
+        else:
+            found, rest = found + 1, rest // divisor
+    return found

@@ -1,0 +1,84 @@
+"""What the jobs of the paper's studies ask for, and which of them GPUs cannot hold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vlmscale.cells import expand
+from vlmscale.config import load_study
+from vlmscale.errors import UserError
+from vlmscale.methods import method, method_names
+from vlmscale.models.projectors.base import Widths, projector_class
+from vlmscale.needs import check_memory, misfits, of_training, scales
+
+ROOT = Path(__file__).parents[2]
+
+
+def study(name, *, memory_gb=80, **execution):
+    """A study of config/, its GPUs and how its stages are carried out changed."""
+    found = load_study(ROOT / f"config/{name}.yaml")
+    changed = {"cluster": found.cluster.model_copy(update={"gpu_memory_gb": memory_gb})}
+    for stage, keys in execution.items():
+        recipe = getattr(found, stage)
+        chosen = recipe.execution.model_copy(update=keys)
+        changed[stage] = recipe.model_copy(update={"execution": chosen})
+    return found.model_copy(update=changed)
+
+
+@pytest.mark.parametrize("name", ["paper", "table1"])
+def test_the_papers_studies_fit_80_gb(name):
+    chosen = study(name)
+    check_memory(chosen, expand(chosen)[1])
+
+
+def test_the_cells_that_do_not_fit_are_named_with_what_would():
+    chosen = study("table1", stage2={"micro_batch_size": 16})
+    (message,) = misfits(chosen, expand(chosen)[1])
+    # M3 alone learns five scales at once.
+    assert message.startswith("Vicuna-7B__m3__v576__s0, stage2: needs ")
+    assert "activations of 80 sequences" in message
+    # With 8 (40 sequences) it is 58 GB of activations and 16 GB of states.
+    assert "What would fit: micro_batch_size: 4; or GPUs of " in message
+
+
+def test_a_study_that_does_not_fit_is_refused_with_a_few_names():
+    chosen = study("paper", memory_gb=40)
+    runs = expand(chosen)[1]
+    found = list(misfits(chosen, runs))
+    with pytest.raises(UserError) as caught:
+        check_memory(chosen, runs)
+    lines = str(caught.value).split("\n  ")
+    assert lines[1:] == [*found[:3], f"and {len(found) - 3} more."]
+    named = {line.partition("__s0, ")[0] for line in found}
+    assert "Qwen1.5-14B__quecc__v1" in named
+
+
+def test_smaller_gpus_get_more_of_them_before_they_are_refused():
+    few, many = study("table1"), study("table1", memory_gb=40)
+    run = expand(few)[1]["Vicuna-7B__mlp__v576__s0"]
+    asked = [of_training(chosen, "stage2", run).gpus for chosen in (few, many)]
+    assert asked == [8, 16]
+
+
+def test_main_memory_of_each_node_holds_the_llm_in_16_bits_once_a_process():
+    """Embeddings included: of Qwen1.5-0.5B they are a third."""
+    chosen = study("paper")
+    runs = expand(chosen)[1]
+    for llm, parameters, gpus in (("0.5B", 463_987_712, 1), ("14B", 14_167_290_880, 8)):
+        asked = of_training(chosen, "stage2", runs[f"Qwen1.5-{llm}__mlp__v576__s0"])
+        assert asked.gpus // asked.nodes == gpus
+        assert asked.mem_mb == pytest.approx(4_000 + gpus * (8_000 + 2 * parameters / 1e6), abs=16)
+
+
+@pytest.mark.parametrize("side", [24, 12, 10])
+@pytest.mark.parametrize("name", method_names())
+def test_scales_are_the_token_counts_that_a_batch_is_learned_at(name, side):
+    declared, kind = method(name), projector_class(name)
+    most = declared.supported(side)[-1]
+    with torch.device("meta"):
+        projector = kind(Widths(16, 4, 24, side), most, declared.complete_options({}))
+    for stage in ("stage1", "stage2"):
+        counts = projector.training_counts(stage, np.random.default_rng(0))
+        assert scales(declared, side, stage) == len(counts)
