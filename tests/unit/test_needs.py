@@ -12,6 +12,7 @@ from vlmscale.errors import UserError
 from vlmscale.methods import method, method_names
 from vlmscale.models.projectors.base import Widths, projector_class
 from vlmscale.needs import check_memory, misfits, of_training, scales
+from vlmscale.training.trainer import set_precision
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +71,21 @@ def test_main_memory_of_each_node_holds_the_llm_in_16_bits_once_a_process():
         asked = of_training(chosen, "stage2", runs[f"Qwen1.5-{llm}__mlp__v576__s0"])
         assert asked.gpus // asked.nodes == gpus
         assert asked.mem_mb == pytest.approx(4_000 + gpus * (8_000 + 2 * parameters / 1e6), abs=16)
+
+
+@pytest.mark.parametrize(("dtype", "mapped"), [(torch.float32, True), (torch.bfloat16, False)])
+def test_processes_of_a_node_share_weights_that_have_the_type_computed_in(
+    build, backbones, dtype, mapped
+):
+    """They are pages of the file, not copies of it: the LLM is in main memory once. Others are copied."""
+    model, _ = build("mlp", 36)
+    set_precision(model, dtype, whole=True)
+    file = str(backbones["llm"] / "model.safetensors")
+    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if file in line]
+    places = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
+    blocks = list(model.model.language_model.layers.parameters())
+    within = [any(low <= p.data_ptr() < high for low, high in places) for p in blocks]
+    assert within == [mapped] * len(blocks)
 
 
 @pytest.mark.parametrize("side", [24, 12, 10])
