@@ -91,6 +91,10 @@ def test_released_backbones_have_the_shapes_of_their_rows(paper):
             ["data.stage1", "leaves no image"],
         ),
         (lambda r: r["data"].pop("stage1"), ["\n  data.stage1: Field required"]),
+        (
+            lambda r: r.update(pickled=["tower", "Vicuna-7B"]),
+            ["pickled: 'Vicuna-7B' is not fetched: tower, Qwen1.5-0.5B"],
+        ),
         (lambda r: r.update(world={}), ["data: must be made, in a study with a world"]),
         (
             lambda r: r["llms"].update(
