@@ -359,9 +359,15 @@ def test_each_budget_that_determines_a_law_has_one(budgets):
     }  # at budget long there is one number of visual tokens
 
 
-def test_a_series_that_no_budget_determines_is_left_to_the_fit(budgets):
+def test_a_series_that_no_budget_determines_is_refused(budgets):
     budgets["laws"]["series"] = {"few": ["m3"]}
-    assert laws(budgets) == {"few_short": Selection(("m3",), "short")}
+    with pytest.raises(UserError, match=r"laws\.series\.few: no law can be fitted.*two LLMs"):
+        laws(budgets)
+
+
+def test_a_study_without_a_series_has_no_law(budgets):
+    del budgets["laws"]["series"]
+    assert laws(budgets) == {}
 
 
 def test_laws_without_cells_or_with_one_name(budgets):
