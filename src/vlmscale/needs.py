@@ -69,12 +69,12 @@ def check_memory(study: Study, runs: Mapping[str, Run]) -> None:
 
 
 def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
-    """Of the trainings that do not fit, what they need and what would do. Seeds and budgets are alike."""
+    """Of the trainings that do not fit, what they need and what would do; of all seeds the first."""
     stages: tuple[Stage, ...] = ("stage1", "stage2")
     for stage in stages:
-        for run in _unlike(runs.values()):
+        for run in _unlike(stage, runs.values()):
             request = of_training(study, stage, run)
-            recipe = study.stage1 if stage == "stage1" else study.stage2
+            recipe = recipe_of(study, stage, run)
             asked = recipe.execution
             samples = share(recipe.batch_size, request.gpus, asked.micro_batch_size).samples
             method = study.variant(run.method).method
@@ -100,10 +100,11 @@ def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
                 yield str(error)
 
 
-def _unlike(runs: Iterable[Run]) -> Iterable[Run]:
-    first: dict[tuple[str, str, int], Run] = {}
+def _unlike(stage: Stage, runs: Iterable[Run]) -> Iterable[Run]:
+    first: dict[tuple[str, str, int, str], Run] = {}
     for run in runs:
-        first.setdefault((run.llm, run.method, run.visual_tokens), run)
+        budget = run.budget if stage == "stage2" else ""
+        first.setdefault((run.llm, run.method, run.visual_tokens, budget), run)
     return first.values()
 
 

@@ -44,6 +44,14 @@ def test_the_cells_that_do_not_fit_are_named_with_what_would():
     assert "What would fit: micro_batch_size: 4; or GPUs of " in message
 
 
+def test_a_budget_may_need_more():
+    chosen = study("table1")
+    longer = chosen.model_copy(update={"budgets": {"two_epochs": {"max_length": 32_768}}})
+    found = list(misfits(longer, expand(longer)[1]))
+    (name,) = {line.partition(", ")[0] for line in found}
+    assert name == "Vicuna-7B__mqt__v256__s0__two_epochs"
+
+
 def test_a_study_that_does_not_fit_is_refused_with_a_few_names():
     chosen = study("paper", memory_gb=40)
     runs = expand(chosen)[1]
