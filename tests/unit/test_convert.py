@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -252,3 +254,13 @@ def test_a_tokenizer_of_another_kind_is_refused(fetched, tmp_path):
     (fetched / "config.json").write_text(json.dumps({"model_type": "t5"}))
     with pytest.raises(UserError, match="for models of type llama, not t5"):
         convert(fetched, tmp_path / "made", "tokenizer")
+
+
+def test_nowhere_else_is_a_pickle_opened():
+    sources = Path(module.__file__).parents[1]
+    words = re.compile(r"torch\.load\(|^import pickle|^from pickle|weights_only=False", re.M)
+    found = [file.name for file in sources.rglob("*.py") if words.search(file.read_text())]
+    assert found == ["convert.py"]
+    opened = re.findall(r"torch\.load\(.*?\)", Path(module.__file__).read_text())
+    assert len(opened) == 1
+    assert "weights_only=True" in opened[0]
