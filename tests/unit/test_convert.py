@@ -69,7 +69,7 @@ def hub(released, tmp_path, monkeypatch):
     changed = {**config, **PLANNED, "num_attention_heads": 32, "num_key_value_heads": 32}
     (served / "config.json").write_text(json.dumps({**changed, "vocab_size": 32000}))
 
-    def snapshot_download(repository, *, revision, allow_patterns, local_dir):
+    def snapshot_download(repository, *, allow_patterns, local_dir, **_):
         hub.patterns += allow_patterns
         local_dir.mkdir(exist_ok=True)
         for file in served.iterdir():
