@@ -1,7 +1,13 @@
 """Released backbones from the Hugging Face hub: a pinned revision, and no file that could run code."""
 
+import os
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
+
+import httpx2
 
 from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
@@ -31,22 +37,9 @@ def fetch_backbone(backbone: Released, folder: Path, record: Path, *, work: Path
     Raises UserError when the hub or the revision cannot be reached, when it has no weights as
     safetensors, and when its shape is not that of its row in resources/architectures.csv.
     """
-    import huggingface_hub
-
     where = f"{backbone.repository} at {backbone.revision}"
-    try:
-        huggingface_hub.snapshot_download(
-            backbone.repository,
-            revision=backbone.revision,
-            allow_patterns=list(FILES),
-            local_dir=work,
-        )
-    except OSError as error:  # of the hub's own errors, too, all are
-        raise UserError(
-            f"{where} could not be fetched: {error}\nFetching needs the network: run this rule on a "
-            f"machine that reaches the hub, with HF_TOKEN set where a repository asks for a login. What "
-            f"has arrived is kept in {work}, and the rest follows when you run again."
-        ) from None
+    cure = f"What has arrived is kept in {work}, and the rest follows when you run again."
+    download(backbone.repository, backbone.revision, FILES, work, kind="model", cure=cure)
     if not (list(work.glob("*.safetensors")) and (work / "config.json").exists()):
         raise UserError(
             f"{where} has no config.json with weights as safetensors; pickled ones are not opened. Name a "
@@ -61,6 +54,46 @@ def fetch_backbone(backbone: Released, folder: Path, record: Path, *, work: Path
         record,
         {"kind": "released", **backbone.model_dump(), "files": files, "versions": versions()},
     )
+
+
+def download(
+    repository: str,
+    revision: str,
+    patterns: Sequence[str],
+    folder: Path,
+    *,
+    kind: Literal["model", "dataset"],
+    cure: str,
+) -> None:
+    """Bring the files of a repository that match `patterns` to `folder`; see `reached`."""
+    import huggingface_hub
+
+    with reached(f"{repository} at {revision}", cure):
+        huggingface_hub.snapshot_download(
+            repository,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=list(patterns),
+            local_dir=folder,
+            endpoint=endpoint(),
+        )
+
+
+def endpoint() -> str | None:
+    """Where the hub is, if it is a mirror."""
+    return os.environ.get("HF_ENDPOINT")
+
+
+@contextmanager
+def reached(what: str, cure: str) -> Iterator[None]:
+    """Raise UserError, which ends with `cure`, when the hub cannot be reached or does not have `what`."""
+    try:
+        yield
+    except (OSError, httpx2.HTTPError) as error:  # of the hub's own errors, too, all are
+        raise UserError(
+            f"{what} could not be fetched: {error}\nFetching needs the network: run this rule on a machine "
+            f"that reaches the hub, with HF_TOKEN set where a repository asks for a login. {cure}"
+        ) from None
 
 
 def _check_shape(backbone: Released, config: Path) -> None:
