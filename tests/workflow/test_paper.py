@@ -2,7 +2,9 @@
 benchmarks are released. Of its config sizes and numbers are made small, nothing else.
 """
 
+import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -11,7 +13,9 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 import yaml
+from safetensors import safe_open
 
 from tests.unit.hub import Hub
 from tests.unit.upstream import site
@@ -168,3 +172,51 @@ def test_every_cell_has_every_benchmark(out):
             mean = mine[(mine["benchmark"] == "mean") & (mine["family"] == family)]
             assert mean["error"].item() == pytest.approx(1 - suite["score"].mean())
     assert set(errors["family"]) == {"reasoning", "ocr", "other"}
+
+
+def test_laws_of_both_suites_without_the_held_out_llm(out):
+    laws = pd.read_parquet(out / "laws.parquet")
+    series = ("tokenpacker", "quecc", "avgpool")
+    families = set(itertools.product(series, ("reasoning", "ocr")))
+    assert families <= set(zip(laws["series"], laws["family"], strict=True))
+    assert laws["points"].eq(2 * 3).all()  # two LLMs at 1, 4 and all 16 tokens
+    assert laws[["amplitude", "alpha", "beta", "floor"]].notna().all(axis=None)
+    cells = pd.read_csv(out / "cells.csv").set_index("llm")["role"]
+    assert cells["Qwen1.5-14B"].eq("holdout").all()
+    assert cells.drop("Qwen1.5-14B").eq("fit").all()
+    verdicts = pd.read_parquet(out / "verdicts.parquet")
+    assert len(verdicts) > 0
+    for law in laws.itertuples():
+        folder = out / f"figures/{law.series}_{law.family}"
+        assert len(list(folder.iterdir())) == 2 * len(LAW_FIGURES)
+    for table in ("laws", "forms", "variants", "methods", "paired", "suites"):
+        assert (out / f"tables/{table}.md").read_text().count("\n") > 2
+    assert len(pd.read_parquet(out / "audit.parquet")) == 58
+
+
+def test_trainings_followed_the_recipe(out):
+    for run in pd.read_csv(out / "cells.csv")["run"]:
+        stages = [
+            json.loads((out / f"runs/{run}/{s}/run.json").read_text()) for s in ("stage1", "stage2")
+        ]
+        assert [stage["samples"] for stage in stages] == [10, NO_IMAGE + 13]
+        assert [stage["steps"] for stage in stages] == [1, 4]  # one pass, 256 samples a batch
+        assert [stage["recipe"]["aspect"] for stage in stages] == ["crop", "pad"]
+        assert [stage["recipe"]["order"] for stage in stages] == ["shuffled", "grouped"]
+        assert {stage["recipe"]["precision"] for stage in stages} == {"bf16"}
+        assert all(math.isfinite(loss) for stage in stages for _, loss in stage["losses"])
+    with safe_open(out / f"runs/{run}/stage2/model/model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.bfloat16}  # noqa: SIM118
+
+
+def test_results_say_what_made_them(out):
+    cell = pd.read_csv(out / "cells.csv")["cell"].iloc[0]
+    record = read_provenance(out / f"cells/{cell}/scores.parquet")
+    assert record["cell"]["cell"] == cell
+    assert record["protocol"] == "lmms"
+    assert {"torch", "transformers", "lmms-eval"} <= set(record["versions"])
+    for table in ("errors", "laws", "cost"):
+        assert read_provenance(out / f"{table}.parquet")["versions"]
+    cost = pd.read_parquet(out / "cost.parquet")
+    assert len(cost) == 2 * 21
+    assert (cost[["tokens", "predicted_flops", "hours"]] > 0).all(axis=None)
