@@ -46,7 +46,7 @@ rule fetch_benchmarks:
         "../envs/vlmscale.yaml"
     params:
         benchmarks={name: files_of(name) for name in STUDY.evaluation.benchmarks},
-        work=f"{WORK}/fetch/benchmarks",
+        work=f"{WORK}/benchmarks",
     script:
         "../workflow/scripts/fetch_benchmarks.py"
 
