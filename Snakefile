@@ -33,7 +33,7 @@ wildcard_constraints:
     run="[^/]+",
     cell="[^/]+",
     series=one_of(LAWS),
-    family="reasoning|ocr",
+    family=one_of(sorted({*FAMILIES, "reasoning", "ocr"})),
 
 
 # Targets to stop at on the way.
@@ -98,6 +98,11 @@ rule all:
 
 
 onstart:
+    if not STUDY.world:
+        try:
+            announce_downloads(workflow.dag.needrun_jobs())
+        except UserError as error:
+            sys.exit(f"error: {error}")
     # One that was killed could not cancel its jobs in Slurm, and they are in the way of their successors.
     if workflow.executor_plugin.name == "slurm":
         jobs = [

@@ -24,7 +24,7 @@ gc.set_threshold(100_000)
 
 DEFAULT_STUDY = "config/mini.yaml"
 with open("resources/benchmarks.csv") as file:
-    BENCHMARKS = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
+    BENCHMARKS = {row["benchmark"]: row for row in csv.DictReader(file)}
 
 
 # Of a study, what decides how it is carried out and nothing of its results.

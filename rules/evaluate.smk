@@ -6,7 +6,6 @@ rule evaluate_cell:
         model=lambda w: f"{OUT}/runs/{CELLS[w.cell].run}/stage2/model",
         data=f"{OUT}/data/test",
         features=lambda w: features_of("test", CELLS[w.cell].method),
-        benchmarks="resources/benchmarks.csv",
     output:
         samples=f"{OUT}/cells/{{cell}}/samples.parquet",
         scores=f"{OUT}/cells/{{cell}}/scores.parquet",
@@ -22,7 +21,7 @@ rule evaluate_cell:
         ),
     params:
         spec=evaluation_spec,
-        benchmarks=list(STUDY.evaluation.benchmarks),
+        benchmarks=[BENCHMARKS[name] for name in STUDY.evaluation.benchmarks],
         work=lambda w: f"{WORK}/{w.cell}/evaluate",
     script:
         "../workflow/scripts/evaluate_cell.py"

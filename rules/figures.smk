@@ -1,6 +1,6 @@
 # Figures of a study, a folder for each law.
 
-FAMILIES = sorted({BENCHMARKS[name] for name in STUDY.evaluation.benchmarks})
+FAMILIES = sorted({BENCHMARKS[name]["family"] for name in STUDY.evaluation.benchmarks})
 FIGURES = expand(
     f"{OUT}/figures/{{series}}_{{family}}/{{name}}.{{suffix}}",
     series=LAWS,

@@ -40,7 +40,7 @@ FILES = {
 def hub(monkeypatch):
     """A hub with these files, which remembers what it was asked for."""
 
-    def snapshot_download(repository, *, revision, allow_patterns, local_dir):
+    def snapshot_download(repository, *, repo_type, revision, allow_patterns, local_dir, endpoint):
         hub.asked.append((repository, revision))
         hub.patterns = allow_patterns
         (local_dir / ".cache/huggingface").mkdir(parents=True, exist_ok=True)

@@ -171,7 +171,6 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
             max_length=256,
             apart=False,
             seed=0,
-            cache=tmp_path / "arrow",
             features=store,
             pixels=processor.pixels,
         )

@@ -46,15 +46,20 @@ class Tree:
 
     path: Path
 
-    def snakemake(self, *arguments, config="config/smoke.yaml", timeout=900):
+    def command(self, *arguments, config="config/smoke.yaml"):
         python = [sys.executable, "-m"]
         command = [*python, "vlmscale.warm", *python, "snakemake", "--cores", "2", *arguments]
-        if config:
-            command += ["--configfile", config]
+        return [*command, "--configfile", config] if config else command
+
+    @property
+    def environment(self):
+        return {**os.environ, "PYTHONPATH": str(self.path / "src")}
+
+    def snakemake(self, *arguments, config="config/smoke.yaml", timeout=900, **environment):
         return subprocess.run(
-            command,
+            self.command(*arguments, config=config),
             cwd=self.path,
-            env={**os.environ, "PYTHONPATH": str(self.path / "src")},
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

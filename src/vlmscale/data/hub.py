@@ -5,8 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
+
+import httpx2
 
 from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
@@ -40,9 +44,14 @@ def fetch_backbone(
     or the revision cannot be reached, when it has no weights that may be opened, when an LLM has no
     tokenizer, and when its shape is not that of its row in resources/architectures.csv.
     """
-    _download(backbone, FILES, work)
+    cure = f"What has arrived is kept in {work}, and the rest follows when you run again."
+
+    def fetch(*patterns: str) -> None:
+        download(backbone.repository, backbone.revision, patterns, work, kind="model", cure=cure)
+
+    fetch(*FILES)
     if pickled and not any(work.glob("*.safetensors")):
-        _download(backbone, (PICKLES,), work)
+        fetch(PICKLES)
     _check_files(backbone, work, pickled)
     _check_shape(backbone, work / "config.json")
     shutil.rmtree(work / ".cache", ignore_errors=True)  # the hub's own notes of the download
@@ -57,25 +66,6 @@ def fetch_backbone(
     shutil.rmtree(work)
     about = {"kind": "released", **backbone.model_dump(), "files": files, "versions": versions()}
     write_json(record, about if converted is None else {**about, "converted": converted})
-
-
-def _download(backbone: Released, patterns: Sequence[str], work: Path) -> None:
-    import huggingface_hub
-
-    where = f"{backbone.repository} at {backbone.revision}"
-    try:
-        huggingface_hub.snapshot_download(
-            backbone.repository,
-            revision=backbone.revision,
-            allow_patterns=list(patterns),
-            local_dir=work,
-        )
-    except OSError as error:  # of the hub's own errors, too, all are
-        raise UserError(
-            f"{where} could not be fetched: {error}\nFetching needs the network: run this rule on a "
-            f"machine that reaches the hub, with HF_TOKEN set where a repository asks for a login. What "
-            f"has arrived is kept in {work}, and the rest follows when you run again."
-        ) from None
 
 
 def _check_files(backbone: Released, work: Path, pickled: bool) -> None:
@@ -119,6 +109,46 @@ def _convert(work: Path, made: Path, kinds: list[str]) -> dict[str, dict[str, st
         said = done.stderr.strip().rpartition("error: ")[2] or f"status {done.returncode}"
         raise UserError(f"converting {work} failed: {said}")
     return dict(json.loads(done.stdout))
+
+
+def download(
+    repository: str,
+    revision: str,
+    patterns: Sequence[str],
+    folder: Path,
+    *,
+    kind: Literal["model", "dataset"],
+    cure: str,
+) -> None:
+    """Bring the files of a repository that match `patterns` to `folder`; see `reached`."""
+    import huggingface_hub
+
+    with reached(f"{repository} at {revision}", cure):
+        huggingface_hub.snapshot_download(
+            repository,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=list(patterns),
+            local_dir=folder,
+            endpoint=endpoint(),
+        )
+
+
+def endpoint() -> str | None:
+    """Where the hub is, if it is a mirror."""
+    return os.environ.get("HF_ENDPOINT")
+
+
+@contextmanager
+def reached(what: str, cure: str) -> Iterator[None]:
+    """Raise UserError, which ends with `cure`, when the hub cannot be reached or does not have `what`."""
+    try:
+        yield
+    except (OSError, httpx2.HTTPError) as error:  # of the hub's own errors, too, all are
+        raise UserError(
+            f"{what} could not be fetched: {error}\nFetching needs the network: run this rule on a machine "
+            f"that reaches the hub, with HF_TOKEN set where a repository asks for a login. {cure}"
+        ) from None
 
 
 def _check_shape(backbone: Released, config: Path) -> None:
