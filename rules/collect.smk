@@ -46,6 +46,15 @@ rule collect:
             }
             for kind, runs in TRAININGS.items()
         },
+        nominal=STUDY.nominal_sizes,
+        size_axis=STUDY.size_axis,
+        methods={
+            name: {
+                "method": STUDY.variant(name).method.name,
+                "options": STUDY.variant(name).options,
+            }
+            for name in sorted({cell.method for cell in CELLS.values()})
+        },
         code=code_of("collect.py"),
     script:
         "../workflow/scripts/collect.py"
@@ -162,6 +171,7 @@ rule audit:
     input:
         released=RELEASED,
         errors=[f"{OUT}/errors.parquet"],
+        samples=f"{OUT}/samples.parquet",
     output:
         table=f"{OUT}/audit.parquet",
         text=f"{OUT}/audit.md",

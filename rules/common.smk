@@ -15,7 +15,7 @@ from vlmscale.cluster import RESOURCES
 from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
-from vlmscale.series import Selection
+from vlmscale.series import RELEASED_PROTOCOL, SUITES, Selection
 from vlmscale.slurm import comment, end_left_behind
 
 # A large plan is millions of objects, all of which stay. Looking for garbage among them, again and again, takes a

@@ -1,6 +1,14 @@
 # Figures of a study, a folder for each law.
 
-FAMILIES = sorted({BENCHMARKS[name]["family"] for name in STUDY.evaluation.benchmarks})
+FAMILIES = sorted(
+    {BENCHMARKS[name]["family"] for name in STUDY.evaluation.benchmarks} & set(SUITES)
+)
+# A study of one LLM has no law, and scores of two protocols do not meet in a figure.
+SIDE_BY_SIDE = (
+    ["side_by_side"]
+    if LAWS and STUDY.evaluation.protocol == RELEASED_PROTOCOL
+    else []
+)
 FIGURES = expand(
     f"{OUT}/figures/{{series}}_{{family}}/{{name}}.{{suffix}}",
     series=LAWS,
@@ -9,7 +17,7 @@ FIGURES = expand(
     suffix=["pdf", "png"],
 ) + expand(
     f"{OUT}/figures/{{name}}.{{suffix}}",
-    name=["paired", "cost", *(["side_by_side"] if LAWS else [])],
+    name=["paired", "cost", *SIDE_BY_SIDE],
     suffix=["pdf", "png"],
 )
 

@@ -26,7 +26,7 @@ from vlmscale.cluster import Cluster
 from vlmscale.errors import UserError
 from vlmscale.methods import Variant, method_names, variant
 from vlmscale.resources import resource
-from vlmscale.series import FULL
+from vlmscale.series import FULL, SizeAxis
 from vlmscale.settings import (
     Counts,
     Dataset,
@@ -135,6 +135,11 @@ class Laws(Frozen):
         description="method that the others are compared with, question by question; by default the "
         "first of the grid",
     )
+    size: SizeAxis | None = Field(
+        None,
+        description="what N counts: the size in the LLM's name, all its parameters, or those without "
+        "embeddings and head; by default nominal for released LLMs, total for those a study makes",
+    )
     bootstrap_draws: PositiveInt = Field(2000, description="resamples behind every interval")
     seed: NonNegativeInt = Field(0, description="of the resampling")
 
@@ -240,6 +245,18 @@ class Study(Frozen):
         """The method that the others are compared with."""
         return self.laws.baseline or self.grid[0].methods[0]
 
+    @property
+    def size_axis(self) -> SizeAxis:
+        """What the N of the laws counts."""
+        return self.laws.size or ("total" if self.world else "nominal")
+
+    @property
+    def nominal_sizes(self) -> dict[str, float]:
+        """Billions of parameters in the name of each LLM; a name given by the study says nothing."""
+        if self.world:
+            return {}
+        return {name: decoder.nominal_b for name, decoder in self.decoders.items()}
+
     def stage2_at(self, budget: str) -> StageRecipe:
         """The recipe of stage 2 with a training budget; `steps` replaces `epochs`, and the reverse."""
         changes = self.budgets[budget] if budget != FULL else {}
@@ -329,6 +346,11 @@ class Study(Frozen):
             raise ValueError(
                 f"tower.hidden_size {self.tower_shape.hidden_size} must be a multiple of 8, the "
                 "compressors' attention heads"
+            )
+        if self.world and self.laws.size == "nominal":
+            raise ValueError(
+                "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
+                "total and non_embedding"
             )
         for llm in set(self.laws.holdout) - set(self.llms):
             raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(self.llms)}")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.bootstrap import Scheme, main_scheme
-from vlmscale.analysis.fits import family_means, law_of
+from vlmscale.analysis.fits import family_means, law_of, suites_of
 from vlmscale.analysis.laws import Floats
 from vlmscale.analysis.optimum import optimal_tokens
 from vlmscale.analysis.paired import POOLED
@@ -139,7 +139,7 @@ def _of_laws(
     for asked in _OF_LAWS:
         for name, chosen in series.items():
             mine = errors[errors["budget"] == chosen.budget]
-            for family in [asked.family] if asked.family else errors["family"].unique():
+            for family in [asked.family] if asked.family else suites_of(errors):
                 cells = mine[mine["method"].isin(chosen.methods) & (mine["family"] == family)]
                 points = cells[cells["role"] == "fit"]
                 if points.empty:
@@ -220,18 +220,19 @@ def _predicts(law: _Evidence) -> _Finding:
     sizes, tokens = (cells[axis].to_numpy(float) for axis in ("n_params_b", "visual_tokens"))
 
     def missed(predicted: Floats) -> Floats:
-        """Mean over cells, the last axis, of the relative error."""
-        return np.asarray((np.abs(predicted - measured) / measured).mean(-1))
+        """The relative error of each cell, along the last axis."""
+        return np.asarray(np.abs(predicted - measured) / measured)
 
-    value = float(missed(law_of(law.fit).predict(sizes, tokens)))
-    low, high = np.quantile(missed(predictions(law.draws, sizes, tokens)), _LEVELS)
+    off = missed(law_of(law.fit).predict(sizes, tokens))
+    value = float(off.mean())
+    low, high = np.quantile(missed(predictions(law.draws, sizes, tokens)).mean(-1), _LEVELS)
     verdict: Verdict = "undecided"
     if value <= TOLERATED:
         verdict = "supported"
     elif low > TOLERATED:
         verdict = "contradicted"
-    note = f"{', '.join(cells['llm'].unique())}, {len(cells)} cells; {_naive(law)}; "
-    return _Finding(verdict, value, low, high, note + _resampled(law))
+    note = f"{', '.join(cells['llm'].unique())}, {len(cells)} cells, {off.max():.3f} at most; "
+    return _Finding(verdict, value, low, high, note + f"{_naive(law)}; {_resampled(law)}")
 
 
 def _naive(law: _Evidence) -> str:

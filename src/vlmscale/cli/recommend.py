@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from vlmscale.cli.points import read_points, read_table, size_axis
 from vlmscale.errors import UserError
 from vlmscale.methods import method as declared
 from vlmscale.resources import resource
+from vlmscale.series import SizeAxis
 
 Architectures = Mapping[str, Decoder | Tower]
 
@@ -58,7 +59,8 @@ def recommend(
     points, source = _points(family, scores, methods)
     law = fit_power_law(points)
     architectures = load_architectures(resource("architectures.csv"))
-    sizes, cost = _sizes_and_cost(question, architectures)
+    axis = _axis(points)
+    sizes, cost = _sizes_and_cost(question, architectures, axis)
     counts = _token_counts(question, architectures)
     scheme = main_scheme(points)
     with status("refitting resamples"):
@@ -74,7 +76,9 @@ def recommend(
     ]
     notes = []
     if scores is not None:
-        notes.append(f"LLMs count with their nominal size; the law's sizes are those of {scores}.")
+        notes.append(
+            f"LLMs count with their {axis.replace('_', '-')} size; the law's sizes are those of {scores}."
+        )
     if question.latencies is not None:
         notes.append("Latencies are taken as measured; text and generated tokens change none.")
     continuous = None
@@ -117,25 +121,32 @@ def _points(family: str, scores: Path | None, methods: Sequence[str]) -> tuple[p
     return families[family], f"{scores}, {family}"
 
 
+def _axis(points: pd.DataFrame) -> SizeAxis:
+    """What N counts in the law: as the points say, else the size in the LLM's name."""
+    named = set(points["size_axis"]) if "size_axis" in points else set()
+    (axis,) = named if len(named) == 1 and named <= set(get_args(SizeAxis)) else {"nominal"}
+    return cast(SizeAxis, axis)
+
+
 def _sizes_and_cost(
-    question: Question, architectures: Architectures
+    question: Question, architectures: Architectures, axis: SizeAxis
 ) -> tuple[dict[str, float], Cost]:
     if question.latencies is None:
-        sizes = _sizes((question.sizes or _PAPER_LLMS).split(","), architectures)
+        sizes = _sizes((question.sizes or _PAPER_LLMS).split(","), architectures, axis)
         if question.cost == "nominal":
             return sizes, _nominal_cost(question, sizes)
         return sizes, _exact_cost(question, architectures)
     measured = read_table(question.latencies)
     if "llm" in measured:
         names = measured["llm"].astype(str)
-        labels = {name: next(iter(_sizes([name], architectures))) for name in names.unique()}
+        labels = {name: next(iter(_sizes([name], architectures, axis))) for name in names.unique()}
         measured = measured.assign(llm=names.map(labels))
     cost = measured_cost(measured)
     asked = question.sizes.split(",") if question.sizes else measured["llm"].unique().tolist()
-    return _sizes(asked, architectures), cost
+    return _sizes(asked, architectures, axis), cost
 
 
-def _sizes(texts: Sequence[str], architectures: Architectures) -> dict[str, float]:
+def _sizes(texts: Sequence[str], architectures: Architectures, axis: SizeAxis) -> dict[str, float]:
     """LLM -> N in billions; a number such as 7 or 7B stands for itself."""
     sizes = {}
     for text in map(str.strip, texts):
@@ -147,7 +158,7 @@ def _sizes(texts: Sequence[str], architectures: Architectures) -> dict[str, floa
                 )
             sizes[f"{n:g}B"] = n
         except ValueError:
-            sizes[text] = find(architectures, text, Decoder).nominal_b
+            sizes[text] = getattr(find(architectures, text, Decoder), f"{axis}_b")
     return sizes
 
 

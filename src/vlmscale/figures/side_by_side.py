@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from vlmscale.analysis.collect import one_protocol
 from vlmscale.figures.panels import entry
 from vlmscale.figures.style import DARK, ROW, draw_filled_or_open, use_house_style
 from vlmscale.readable import main_intervals
@@ -28,8 +29,9 @@ def draw(
     """One panel a quantity, one row a law; in each family of the study the released law comes last.
 
     laws: of fit_laws, with their intervals. Open: D is at a bound. An arrow stands where an interval or a
-    point leaves the axis.
+    point leaves the axis. Raises UserError where they are of two protocols.
     """
+    one_protocol(laws, released_laws)
     use_house_style()
     released = _rows(released_laws, released_intervals).assign(series=RELEASED)
     families = released["family"][released["family"].isin(laws["family"])].tolist()
