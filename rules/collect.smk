@@ -147,6 +147,7 @@ rule tables:
             name: f"{OUT}/{name}.parquet"
             for name in (
                 "errors",
+                "chance",
                 "paired",
                 *(["intervals", "suites", *TABLES] if LAWS else []),
             )

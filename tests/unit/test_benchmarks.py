@@ -206,8 +206,11 @@ def test_a_tiny_model_answers_all_of_them(evaluated, tmp_path):
     assert chance["vizwiz"] == 0.5  # one of two: "unanswerable"
     columns = {"run": "r", "llm": "tiny", "method": "quecc", "visual_tokens": 4, "seed": 0}
     cells = pd.DataFrame([{"cell": "tiny", **columns, "budget": "full", "role": "fit"}])
-    errors = errors_table(cells, {"tiny": scores}, {"tiny": 1}, {"tiny": 1})
+    errors = errors_table(
+        cells, {"tiny": scores}, {"total": {"tiny": 1}}, axis="total", protocols={"tiny": "lmms"}
+    )
     assert errors["error"].between(0, 1).all()
+    assert set(errors.loc[errors["unparsed"].notna(), "benchmark"]) == ruled
     assert len(errors) == len(names) + 3
 
 

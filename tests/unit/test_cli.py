@@ -358,6 +358,21 @@ def test_scores_of_the_users_own(tmp_path, scores):
     )
 
 
+def test_llms_count_as_the_points_do(tmp_path, scores):
+    """A law over all parameters is asked about all parameters, not about the size in a name."""
+    own = scores.assign(n_params_b=1.1 * scores["n_params_b"], size_axis="total")
+    report = recommend("--gflops", 2000, "--scores", written(tmp_path, own))
+    n = {row["llm"]: row["n_params_b"] for row in report["choices"]}
+    assert n["Qwen1.5-14B"] == pytest.approx(14.167290880)
+    assert "LLMs count with their total size" in report["notes"][0]
+
+
+def test_scores_of_two_protocols_are_refused(tmp_path, scores):
+    own = scores.assign(protocol=["lmms", "llava15"] * (len(scores) // 2))
+    path = written(tmp_path, own)
+    assert "scores of protocols lmms and llava15 meet" in error_of("fit", path)
+
+
 def test_unknown_sizes_and_counts():
     assert "no decoder is called 'GPT'" in error_of("recommend", "--gflops", 9, "--sizes", "GPT")
     assert "give a size above 0" in error_of("recommend", "--gflops", 9, "--sizes", "-1")
@@ -423,7 +438,9 @@ def test_cells_of_the_papers_study(tmp_path):
     report = cells("--gpu", "a100", "--results", tmp_path, config="paper")
     assert report["assumed"]["utilisation"] == 0.26
     runs = {run["run"]: run for run in report["runs"]}
-    assert len(runs) == 5 * 3 * (3 * 6 + 1)
+    # the grid, and what the claims without numbers need; repeated tokens have no training of their own
+    assert len(runs) == 5 * 3 * (3 * 6 + 1) + 3 * (2 * 2 + 1)
+    assert not [run for run in runs.values() if run["method"] == "repeat"]
     large = runs["Qwen1.5-14B__mlp__v576__s0"]
     assert large["total_parameters"] == 14_167_290_880
     assert large["least_gpus"] == 4

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from vlmscale.errors import UserError
 from vlmscale.figures.side_by_side import draw
 
 QUANTITIES = ("alpha", "beta", "ratio")
@@ -144,3 +145,16 @@ def test_a_law_without_intervals():
     assert numbers(figure.axes[0]) == ["0.03", "0.03"]
     assert set(marks(figure.axes[2], "o")) == {1, 2}
     plt.close("all")
+
+
+def test_laws_of_two_protocols_are_not_drawn_together():
+    laws, intervals = tables(STUDY)
+    released, spread = tables(RELEASED)
+    with pytest.raises(UserError, match="protocols llava15 and lmms meet"):
+        draw(
+            laws.assign(protocol="llava15"),
+            intervals,
+            released.assign(protocol="lmms"),
+            spread,
+            title="x",
+        )

@@ -14,7 +14,7 @@ with logged(snakemake.log[0]):
         tables["forms"] = readable.forms_for_people(given["forms"])
         tables["variants"] = readable.variants_for_people(given["variants"])
     if "errors" in given:  # of a study, which has single benchmarks and questions
-        tables["methods"] = readable.methods_for_people(given["errors"])
+        tables["methods"] = readable.methods_for_people(given["errors"], given["chance"])
         tables["paired"] = readable.paired_for_people(given["paired"])
     if "suites" in given:
         tables["suites"] = readable.suites_for_people(given["suites"])

@@ -66,7 +66,9 @@ class QueCC(Projector):
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d), multilayer (b, p, l d), question (b, d_llm) -> (b, v, d_llm)."""
-        asked = features.question if self.knows_question else torch.ones_like(features.question)
+        asked = features.question
+        if asked is not None and not self.knows_question:
+            asked = torch.ones_like(asked)
         question = rearrange(self.question(asked), "b d -> b 1 d")
         fine = rearrange(
             self.query(features.patches + question), "b (h w) d -> b d h w", h=features.grid_side

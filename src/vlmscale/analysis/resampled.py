@@ -1,0 +1,87 @@
+"""Scores of groups of cells, as measured and over resampled questions and training seeds.
+
+A group is what one number is about: an LLM with a method at a number of visual tokens. Every draw takes
+the same questions and the same seeds for all groups, so that a difference between two of them is paired.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws import Floats
+from vlmscale.errors import UserError
+
+# (benchmark, cells) -> columns cell, id, score: the answers of these cells to its questions
+Answers = Callable[[str, Sequence[str]], pd.DataFrame]
+_CHUNK = 100  # draws at once, which bounds the memory
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores in [0, 1] of g groups on b benchmarks, averaged over the seeds that all groups have."""
+
+    measured: Floats  # (g, b)
+    drawn: Floats  # (draws, g, b)
+    seeds: int
+    questions: int  # of all benchmarks
+
+
+def resampled_scores(
+    cells: pd.DataFrame,
+    answers: Answers,
+    benchmarks: Sequence[str],
+    *,
+    draws: int,
+    seed: int,
+) -> Scores | None:
+    """Scores of the groups of `cells`; None unless all have these benchmarks at a seed in common.
+
+    cells: one row a cell and benchmark, columns group (0 to g - 1), seed, cell, benchmark, score. A draw
+    moves a score by as much as the mean of its answers, so draws lie around the score also where a metric
+    is no such mean. Raises UserError when a cell lacks a question that another has.
+    """
+    table = cells.pivot(index=["group", "seed"], columns="benchmark", values="score")
+    table = table.reindex(columns=list(benchmarks)).dropna()
+    groups = cells["group"].nunique()
+    shared = table.groupby("seed").size()
+    seeds = shared.index[shared == groups]
+    if not len(seeds) or not len(benchmarks):
+        return None
+    order = pd.MultiIndex.from_product([range(groups), seeds], names=["group", "seed"])
+    names = cells.drop_duplicates(["group", "seed"]).set_index(["group", "seed"])["cell"][order]
+    rng = np.random.default_rng(seed)
+    k = len(seeds)
+    of_seeds = rng.multinomial(k, np.full(k, 1 / k), size=draws) / k
+    measured, drawn, questions = [], [], 0
+    for benchmark in benchmarks:
+        right = _answers(answers, benchmark, names)
+        score = table.loc[order, benchmark].to_numpy(float)
+        means = score - right.mean(1) + _resampled_means(right, draws, rng)
+        drawn.append(np.einsum("dgs,ds->dg", means.reshape(draws, groups, k), of_seeds))
+        measured.append(score.reshape(groups, k).mean(1))
+        questions += right.shape[1]
+    return Scores(np.stack(measured, -1), np.stack(drawn, -1), k, questions)
+
+
+def _answers(answers: Answers, benchmark: str, names: "pd.Series[str]") -> Floats:
+    """How right each cell answers each question, (cells, questions)."""
+    found = answers(benchmark, names.unique().tolist())
+    table = found.pivot(index="cell", columns="id", values="score").reindex(names.unique())
+    if table.empty or table.isna().any(axis=None):
+        lacking = table.index[table.isna().any(axis=1)] if len(table.columns) else table.index
+        raise UserError(
+            f"samples of {benchmark}: cell {lacking[0]} lacks questions that others have; evaluate it again"
+        )
+    return table.loc[names.to_list()].to_numpy(float)
+
+
+def _resampled_means(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Means of the rows of `right` (cells, questions) over resampled questions, (draws, cells)."""
+    n = right.shape[1]
+    parts = [
+        rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start)) @ right.T / n
+        for start in range(0, draws, _CHUNK)
+    ]
+    return np.concatenate(parts)
