@@ -21,10 +21,10 @@ RELEASED = [
 ]
 
 
-def tables(rows, scheme="sizes"):
+def tables(rows, scheme="sizes", axis="total"):
     """Laws and intervals; a scheme that stands for none has intervals far away."""
     laws = [
-        {"series": s, "family": f, "floor_bound": b}
+        {"series": s, "family": f, "floor_bound": b, "size_axis": axis}
         | {q: span[0] for q, span in zip(QUANTITIES, spans, strict=True)}
         for s, f, b, *spans in rows
     ]
@@ -144,6 +144,15 @@ def test_a_law_without_intervals():
     figure.draw_without_rendering()
     assert numbers(figure.axes[0]) == ["0.03", "0.03"]
     assert set(marks(figure.axes[2], "o")) == {1, 2}
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("released", "words"), [("total", "N of both total"), ("nominal", "N total, of theirs nominal")]
+)
+def test_the_figure_says_what_n_counts(released, words):
+    figure = draw(*tables(STUDY), *tables(RELEASED, axis=released), title="x")
+    assert figure.get_suptitle().endswith(words)
     plt.close("all")
 
 
