@@ -1,16 +1,19 @@
 """Claims that a study decides: config/paper.yaml's own cells, with scores made so that the answer is known."""
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
-from vlmscale.analysis.audit import audit, audit_markdown, load_evidence, verdict
+from vlmscale.analysis.audit import audit, audit_markdown, load_evidence, predictions, verdict
 from vlmscale.analysis.audit.checks import TRAINED
 from vlmscale.analysis.collect import CELL_COLUMNS, errors_table
 from vlmscale.analysis.resampled import resampled_scores
 from vlmscale.cells import expand
+from vlmscale.cli.audit import show
 from vlmscale.config import load_study
 from vlmscale.errors import UserError
 from vlmscale.evaluation.spec import read_benchmarks
@@ -102,7 +105,7 @@ def scores_by(law, *, unlike_law=1.0, repeated=0.0, quecc=0.0, smaller=0.0, mmmu
 
 AS_CLAIMED = {"law": (0.59, 0.075, 0.015), "quecc": 0.01, "smaller": 0.2}
 CONTRARY = {
-    "law": (0.65, 0.06, 0.03),
+    "law": (0.7, 0.06, 0.03),
     "unlike_law": 1.04,
     "repeated": 0.02,
     "quecc": -0.01,
@@ -130,7 +133,9 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folders):
-    return {name: decided(folder, NEED_TRAINING) for name, folder in folders.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictions, "DRAWS", 200)  # laws without noise need no more
+        return {name: decided(folder, NEED_TRAINING) for name, folder in folders.items()}
 
 
 def test_the_papers_study_decides_every_claim_that_needs_training(found):
@@ -142,8 +147,9 @@ def test_the_papers_study_decides_every_claim_that_needs_training(found):
 def test_the_numbers_behind_the_verdicts(found):
     claimed, contrary = ({c: m.value for c, (m, _) in found[name].items()} for name in found)
     assert claimed["C10"] == pytest.approx(0, abs=1e-3)
-    # 4 % off by the error that is measured
-    assert contrary["C10"] == pytest.approx(100 * (1 - 1 / 1.04), abs=0.4)
+    # Eight benchmarks err 1.04 times as much as the law, MMMU by what they lack to 1; worst at V = 1.
+    error = 0.7 * 14**-0.06
+    assert contrary["C10"] == pytest.approx(100 * 7 * 0.04 * error / (7 * 1.04 * error + 1))
     assert claimed["C11"] == pytest.approx(5, rel=1e-3)
     assert claimed["C52"] == pytest.approx(5, rel=1e-3)
     assert contrary["C52"] == pytest.approx(2, abs=0.1)
@@ -192,7 +198,8 @@ def vicuna(folder, gains, protocol="llava15"):
         *("scienceqa", "textvqa", "vizwiz", "vqav2"),
     )
     counts = {"mlp": [576], "prumerge": [36], "m3": [1, 4, 16, 36], "mqt": [2, 4, 16, 36]}
-    counts |= {name: [1, 4, 16, 36] for name in ("quecc", "tokenpacker")}
+    counts |= {name: [1, 4, 16, 36] for name in ("quecc", "tokenpacker", "avgpool")}
+    counts |= {"prumerge_trained": [32], "quecc_last": [1]}
     cells = [
         dict(
             zip(
@@ -215,7 +222,7 @@ def vicuna(folder, gains, protocol="llava15"):
         read_benchmarks(RESOURCES / "benchmarks.csv", names),
         score,
         sizes={"nominal": {"Vicuna-7B": 7.0}},
-        methods={name: {"method": name, "options": {}} for name in counts},
+        methods={name: {"method": name.partition("_")[0], "options": {}} for name in counts},
         protocol=protocol,
     )
 
@@ -228,7 +235,9 @@ def retrained(folder):
 
 
 def test_table_1_asked_again(tmp_path):
-    ahead = retrained(vicuna(tmp_path / "ahead", {"quecc": 0.02, "tokenpacker": 0.01}))
+    # Another QueCC and a compressor that the table has not are no rivals.
+    best = {"quecc_last": 0.5, "avgpool": 0.5}
+    ahead = retrained(vicuna(tmp_path / "ahead", {"quecc": 0.02, "tokenpacker": 0.01, **best}))
     assert (ahead["C46"].value, ahead["C47"].value, ahead["C48"].value) == (1, 1, 3)
     # at one token the next best is TokenPacker, ln(576) percent less its one above it
     assert ahead["C42"].value == pytest.approx(100 * 0.01 / (0.01 * np.log(576) - 0.01))
@@ -258,6 +267,11 @@ def test_verdicts_of_the_page_name_study_and_protocol(tmp_path):
     )
     assert rows.loc["C57", "retrained"] == ""
     assert f"- Trained again: {told}" in audit_markdown(table)
+    screen = StringIO()
+    show(Console(file=screen, width=200), {"verdicts": {}, "claims": table})
+    assert f"Asked again of the studies, which changes no verdict: {', '.join(TABLE1)}." in (
+        screen.getvalue()
+    )
 
 
 def test_a_study_without_its_answers_is_told_to_collect(tmp_path):

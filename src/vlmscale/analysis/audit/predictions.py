@@ -16,7 +16,7 @@ from vlmscale.errors import UserError
 from vlmscale.series import RELEASED_PROTOCOL
 
 # Not compressors of their own: what one must beat, and the paper's with its tokens repeated.
-BASELINES = ("blind", "downsample", "random", "repeat")
+_BASELINES = ("blind", "downsample", "random", "repeat")
 
 
 @trained("C10", protocol=RELEASED_PROTOCOL)
@@ -65,7 +65,7 @@ def with_held_out(evidence: Evidence, study: Study) -> Measure | None:
 def other_compressor(evidence: Evidence, study: Study) -> Measure | None:
     found = {}
     for name in study.errors["method"].unique():
-        if study.method_of(name) in (*PAPER_METHODS, *BASELINES):
+        if study.method_of(name) in (*PAPER_METHODS, *_BASELINES):
             continue
         fitted, _ = _points(study, [name])
         # All patches end the row of every compressor, as they do the paper's.

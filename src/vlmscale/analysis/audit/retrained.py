@@ -10,7 +10,6 @@ import numpy as np
 
 from vlmscale.analysis.audit.checks import Measure, over_answers, trained
 from vlmscale.analysis.audit.evidence import Evidence
-from vlmscale.analysis.audit.predictions import BASELINES
 from vlmscale.analysis.audit.study import Setting, Study
 from vlmscale.analysis.laws import Floats
 from vlmscale.analysis.resampled import Scores
@@ -19,6 +18,7 @@ _PROTOCOL = "llava15"
 _NAMED = ("gqa", "mme_perception", "scienceqa", "vqav2")
 _EIGHT = (*_NAMED, "mmbench", "pope_mean", "textvqa", "vizwiz")
 _OTHERS = ("m3", "mqt", "prumerge")
+_COMPRESSORS = ("quecc", "tokenpacker", *_OTHERS)
 # Least and most visual tokens of a block of the table: MQT has no count of 1 there, PruMerge about 32.
 _BLOCKS = {36: (32, 36), 16: (16, 16), 4: (4, 4), 1: (1, 2)}
 
@@ -26,9 +26,10 @@ _BLOCKS = {36: (32, 36), 16: (16, 16), 4: (4, 4), 1: (1, 2)}
 def _block(study: Study, block: int, method: str) -> list[Setting]:
     """`method` and then its rivals in a block; empty unless it is there, with rivals."""
     low, high = _BLOCKS[block]
+    others = [name for name in _COMPRESSORS if name != method]
     found: dict[str, Setting] = {}
     for name, llm, v in sorted(study.settings, key=lambda setting: setting[2]):
-        if low <= v <= high and study.method_of(name) not in ("mlp", *BASELINES):
+        if low <= v <= high and (name == method or study.method_of(name) in others):
             found[name] = name, llm, v  # the most tokens of the block
     mine = found.pop(method, None)
     return [mine, *found.values()] if mine and found else []
@@ -149,10 +150,7 @@ def token_packer(evidence: Evidence, study: Study) -> Measure | None:
     if asked is None:
         return None
     scores, parts = asked
-    rivals = sorted(
-        {name for part in parts for name, *_ in part[1:] if study.method_of(name) in _OTHERS}
-    )
-    if len(rivals) < len(_OTHERS):
+    if {study.method_of(name) for part in parts for name, *_ in part} != set(_COMPRESSORS):
         return None
 
     def wins(found: Floats, rival: str) -> Floats:
@@ -161,13 +159,13 @@ def token_packer(evidence: Evidence, study: Study) -> Measure | None:
             block[..., 0, :] > block[..., i, :]
             for block, part in zip(_split(found, parts), parts, strict=True)
             for i, (name, *_) in enumerate(part)
-            if name == rival
+            if study.method_of(name) == rival
         ]
         return np.asarray(np.concatenate(won, -1).mean(-1))
 
-    listed = ", ".join(f"{rival} {100 * wins(scores.measured, rival):.0f} %" for rival in rivals)
+    listed = ", ".join(f"{rival} {100 * wins(scores.measured, rival):.0f} %" for rival in _OTHERS)
     return over_answers(
         scores,
-        lambda found: np.sum([wins(found, rival) > 0.5 for rival in rivals], axis=0),
+        lambda found: np.sum([wins(found, rival) > 0.5 for rival in _OTHERS], axis=0),
         f"Wins against {listed} of the comparisons.",
     )
