@@ -56,29 +56,33 @@ def resampled_scores(
     of_seeds = rng.multinomial(k, np.full(k, 1 / k), size=draws) / k
     measured, drawn, questions = [], [], 0
     for benchmark in benchmarks:
-        right = _answers(answers, benchmark, names)
+        found = answers(benchmark, names.unique().tolist())
+        right = by_question(found, benchmark, names.to_list())
         score = table.loc[order, benchmark].to_numpy(float)
-        means = score - right.mean(1) + _resampled_means(right, draws, rng)
+        means = score - right.mean(1) + resampled_means(right, draws, rng)
         drawn.append(np.einsum("dgs,ds->dg", means.reshape(draws, groups, k), of_seeds))
         measured.append(score.reshape(groups, k).mean(1))
         questions += right.shape[1]
     return Scores(np.stack(measured, -1), np.stack(drawn, -1), k, questions)
 
 
-def _answers(answers: Answers, benchmark: str, names: "pd.Series[str]") -> Floats:
-    """How right each cell answers each question, (cells, questions)."""
-    found = answers(benchmark, names.unique().tolist())
-    table = found.pivot(index="cell", columns="id", values="score").reindex(names.unique())
-    if table.empty or table.isna().any(axis=None):
-        lacking = table.index[table.isna().any(axis=1)] if len(table.columns) else table.index
+def by_question(answers: pd.DataFrame, benchmark: str, cells: Sequence[str]) -> Floats:
+    """How right each cell answers each question of a benchmark, (cells, questions).
+
+    answers: columns cell, id, score. Raises UserError when a cell lacks a question that another has.
+    """
+    table = answers.pivot(index="cell", columns="id", values="score").reindex(list(cells))
+    lacking = table.isna().any(axis=1) if len(table.columns) else table.index.notna()
+    if lacking.any():
         raise UserError(
-            f"samples of {benchmark}: cell {lacking[0]} lacks questions that others have; evaluate it again"
+            f"samples of {benchmark}: cell {table.index[lacking][0]} lacks questions that others have; "
+            "evaluate it again"
         )
-    return table.loc[names.to_list()].to_numpy(float)
+    return table.to_numpy(float)
 
 
-def _resampled_means(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """Means of the rows of `right` (cells, questions) over resampled questions, (draws, cells)."""
+def resampled_means(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Means over resampled questions, the same ones for all cells: (cells, questions) -> (draws, cells)."""
     n = right.shape[1]
     parts = [
         rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start)) @ right.T / n

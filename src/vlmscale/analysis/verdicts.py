@@ -17,6 +17,7 @@ from vlmscale.analysis.laws import Floats
 from vlmscale.analysis.optimum import optimal_tokens
 from vlmscale.analysis.paired import POOLED
 from vlmscale.analysis.recommend import predictions
+from vlmscale.analysis.resampled import resampled_means
 from vlmscale.errors import UserError
 from vlmscale.series import Series
 
@@ -32,7 +33,6 @@ COLUMNS = [
     *("value", "low", "high", "rule", "verdict", "note"),
 ]
 _LEVELS = (0.025, 0.975)
-_CHUNK = 250  # draws at once, which bounds the memory
 
 
 _NEEDED = {
@@ -426,7 +426,7 @@ def _repetition(
                 "have; evaluate it again"
             )
         means.append(gains.mean())
-        drawn.append(_resampled_means(gains, draws, rng))
+        drawn.append(resampled_means(gains[None], draws, rng)[:, 0])
     if not means:
         return _untested(f"the study has no questions of {family}")
     value, (low, high) = float(np.mean(means)), np.quantile(np.mean(drawn, axis=0), _LEVELS)
@@ -436,13 +436,3 @@ def _repetition(
     elif low > EQUIVALENT or high < -EQUIVALENT:
         verdict = "contradicted"
     return _Finding(verdict, value, low, high, f"{len(pairs)} cells; resampled are questions")
-
-
-def _resampled_means(values: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """Means of `values` (n,) drawn with replacement, (draws,)."""
-    n = len(values)
-    parts = [
-        rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start)) @ values / n
-        for start in range(0, draws, _CHUNK)
-    ]
-    return np.concatenate(parts)
