@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,13 @@ def test_verdicts_follow_the_numbers(tmp_path, table):
     assert table.loc["C04", "verdict"] == "reproduced"
 
 
+def asked(claims, *folders):
+    """The audit of these claims alone, with the studies in these folders."""
+    evidence = load_evidence(RESOURCES, folders)
+    few = evidence.claims[evidence.claims["id"].isin(claims)]
+    return audit(replace(evidence, claims=few)).set_index("id")
+
+
 def study(evidence, name_of, law=lambda n, t: 0.59 * n**-0.075 * t**-0.015):
     """An errors table with the paper's grid and a held-out 14B; name_of: nominal size -> LLM."""
     rows = [
@@ -174,7 +182,7 @@ def test_a_study_of_the_papers_models_decides(tmp_path, evidence):
     folder = tmp_path / "grid"
     folder.mkdir()
     study(evidence, lambda n: f"Qwen1.5-{n:g}B").to_parquet(folder / "errors.parquet")
-    found = audit(load_evidence(RESOURCES, [folder])).set_index("id")
+    found = asked(["C10", "C11", "C52"], folder)
     assert found.loc["C10", "verdict"] == "reproduced"
     assert found.loc["C10", "value"] == pytest.approx(0, abs=1e-3)
     assert found.loc["C11", "value"] == pytest.approx(5, rel=1e-3)
@@ -190,10 +198,10 @@ def test_other_budgets_than_the_full_one_decide_nothing(tmp_path, evidence):
     for name, table in tables.items():
         (tmp_path / name).mkdir()
         table.to_parquet(tmp_path / name / "errors.parquet")
-    mixed, short = (audit(load_evidence(RESOURCES, [tmp_path / name])) for name in tables)
-    assert mixed.set_index("id").loc["C11", "value"] == pytest.approx(5, rel=1e-3)
-    trained = short.set_index("id").loc[["C10", "C11", "C22", "C24", "C52"], "verdict"]
-    assert (trained == "needs training").all()
+    needy = ["C10", "C11", "C22", "C24", "C52"]
+    mixed, short = (asked(needy, tmp_path / name) for name in tables)
+    assert mixed.loc["C11", "value"] == pytest.approx(5, rel=1e-3)
+    assert (short["verdict"] == "needs training").all()
 
 
 def test_another_compressor(tmp_path, evidence):
@@ -203,7 +211,7 @@ def test_another_compressor(tmp_path, evidence):
     paper = errors[errors["method"] == "tokenpacker"]
     both = pd.concat([errors, paper.assign(method="quecc")])
     both.to_parquet(folder / "errors.parquet")
-    found = audit(load_evidence(RESOURCES, [folder])).set_index("id").loc["C52"]
+    found = asked(["C52"], folder).loc["C52"]
     assert found["verdict"] == "reproduced"
     assert found["value"] == pytest.approx(5, rel=1e-3)
 
@@ -216,7 +224,7 @@ def test_a_study_with_too_few_cells_decides_nothing(tmp_path, evidence, keep):
     folder.mkdir()
     errors = study(evidence, lambda n: f"Qwen1.5-{n:g}B")
     errors[keep(errors)].to_parquet(folder / "errors.parquet")
-    found = audit(load_evidence(RESOURCES, [folder])).set_index("id")
+    found = asked(["C10", "C11", "C52"], folder)
     assert (found.loc[["C10", "C11", "C52"], "verdict"] == "needs training").all()
 
 
@@ -224,7 +232,7 @@ def test_a_miniature_decides_nothing(tmp_path, evidence):
     folder = tmp_path / "mini"
     folder.mkdir()
     study(evidence, lambda n: f"d{n:g}").to_parquet(folder / "errors.parquet")
-    found = audit(load_evidence(RESOURCES, [folder])).set_index("id")
+    found = asked(["C10", "C11", "C52"], folder)
     assert found.loc["C10", "verdict"] == "needs training"
     assert "In miniature, study mini: " in found.loc["C10", "how"]
     assert np.isnan(found.loc["C52", "value"])

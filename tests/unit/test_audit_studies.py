@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vlmscale.analysis.audit import audit, audit_markdown, load_evidence, predictions, verdict
+from vlmscale.analysis.audit import audit_markdown, load_evidence, predictions, verdict
 from vlmscale.analysis.audit.checks import TRAINED
 from vlmscale.analysis.collect import CELL_COLUMNS, errors_table
 from vlmscale.analysis.resampled import resampled_scores
@@ -18,6 +18,8 @@ from vlmscale.config import load_study
 from vlmscale.errors import UserError
 from vlmscale.evaluation.spec import read_benchmarks
 from vlmscale.tables import write_parquet
+
+from .test_audit import asked
 
 ROOT = Path(__file__).parents[2]
 RESOURCES = ROOT / "resources"
@@ -254,7 +256,7 @@ def test_verdicts_of_the_page_name_study_and_protocol(tmp_path):
         vicuna(tmp_path / protocol, {"quecc": 0.02}, protocol=protocol)
         for protocol in ("lmms", "llava15")
     ]
-    table = audit(load_evidence(RESOURCES, folders))
+    table = asked([*TABLE1, "C10", "C57"], *folders).reset_index()
     rows = table.set_index("id")
     told = rows.loc["C46", "retrained"]
     assert told.startswith(
