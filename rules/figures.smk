@@ -5,9 +5,7 @@ FAMILIES = sorted(
 )
 # A study of one LLM has no law, and scores of two protocols do not meet in a figure.
 SIDE_BY_SIDE = (
-    ["side_by_side"]
-    if LAWS and STUDY.evaluation.protocol == RELEASED_PROTOCOL
-    else []
+    ["side_by_side"] if LAWS and STUDY.evaluation.protocol == RELEASED_PROTOCOL else []
 )
 FIGURES = expand(
     f"{OUT}/figures/{{series}}_{{family}}/{{name}}.{{suffix}}",
