@@ -24,15 +24,17 @@ ONCE = dict.fromkeys(
 # With laws, and released ones to draw beside them.
 LAWS_ONCE = dict.fromkeys(("fit", "published_errors", "published_fit", "side_by_side_figure"), 1)
 COUNTS = {
-    # Five LLMs and three seeds: three methods at six counts, and all patches. Three laws, two families.
+    # Five LLMs and three seeds: three methods at six counts, and all patches. Of the largest fitted LLM two
+    # kinds of QueCC at two counts, and smaller images. Of four LLMs three repetitions, without trainings.
+    # Three laws, two families.
     "config/paper.yaml": {
         **ONCE,
         **LAWS_ONCE,
         "fetch_backbone": 5 + 1,
         "prepare_dataset": 2,
-        "train_stage1": 5 * 3 * (3 * 6 + 1),
-        "train_stage2": 5 * 3 * (3 * 6 + 1),
-        "evaluate_cell": 5 * 3 * (3 * 6 + 1),
+        "train_stage1": 3 * (5 * (3 * 6 + 1) + 2 * 2 + 1),
+        "train_stage2": 3 * (5 * (3 * 6 + 1) + 2 * 2 + 1),
+        "evaluate_cell": 3 * (5 * (3 * 6 + 1) + 2 * 2 + 1 + 4 * 3),
         "figures": 3 * 2,
     },
     # Three seeds. Trainings of mlp, prumerge_trained, three methods at four counts, m3, mqt (whose second
