@@ -61,9 +61,10 @@ class Drill:
         return {int(file.parent.name.partition("-")[2]): file.stat().st_mtime for file in found}
 
     def step(self):
-        """About how many steps the training has made by now."""
+        """About how many steps the training has made by now; at most to the checkpoint that is not there yet."""
         (first, early), (last, late) = sorted(self.checkpoints().items())[-2:]
-        return last + int((time.time() - late) / (late - early) * (last - first))
+        since = (time.time() - late) / (late - early) * (last - first)
+        return last + min(int(since), EVERY)
 
     def process(self):
         """The training process; of several, the youngest."""

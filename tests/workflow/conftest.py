@@ -1,5 +1,6 @@
 """The smoke study, run once by the real command, and copies of it that tests may damage."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -89,9 +90,12 @@ def empty(tmp_path):
 
 @pytest.fixture(scope="session")
 def smoke():
-    """The finished smoke study of this checkout."""
-    tree = Tree(ROOT)
-    done = tree.snakemake(timeout=1800)
+    """The finished smoke study of this checkout; of several test processes one makes it, others wait."""
+    tree, lock = Tree(ROOT), ROOT / ".snakemake/smoke.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = tree.snakemake(timeout=1800)
     assert done.returncode == 0, done.stdout[-5000:]
     return tree
 
