@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Tensors of tests are too small to be shared by threads, and tests run side by side. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The same examples on every run: a red test is red for everybody.
-settings.register_profile("repeatable", derandomize=True)
+# The same examples on every run, however busy the machine: a red test is red for everybody.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]
