@@ -121,9 +121,9 @@ def encode(
 
     template: a name in TEMPLATES, or "plain" for stage 1 of LLaVA-1.5: visual tokens, answer, newline;
     what the human says is left out. With the others the image comes first in the turn that shows it
-    (`layout`: or last), on a line of its own, wherever its mark stands. A conversation that ends with a human turn is a prompt:
-    it closes with the opening of the answer. `query_turn` says which human turn is the question
-    ("first", "last", "random"; the last needs `rng`).
+    (`layout`: or last), on a line of its own, wherever its mark stands. A conversation that ends with a
+    human turn is a prompt: it closes with the opening of the answer. `query_turn` says which human turn
+    is the question ("first", "last", "random"; the last needs `rng`).
 
     apart: each question is asked as if it were the only one. What the first human turn says before its
     last line (an image, a text to read) is shared by all, and no turn sees another. Meaningless for

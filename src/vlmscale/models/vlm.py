@@ -100,7 +100,8 @@ class VlmModel(LlavaModel):
 
         Either pixel_values (i, 3, h, w) or the tower's stored features (i, 1 + p, l d). question_states
         (i, q, n): of questions that have been read before (see the method of that name), in place of
-        question_input_ids. visual_token_counts (k,): what an elastic compressor is to give, one after the other.
+        question_input_ids. visual_token_counts (k,): what an elastic compressor is to give, one after
+        the other.
         """
         projector = self.multi_modal_projector
         features = self._features(
