@@ -152,13 +152,13 @@ class VlmModel(LlavaModel):
         states, mask = None, None
         if "question" in needs or "question_tokens" in needs:
             states, mask = question_states, question_attention_mask
-            if mask is None or (states is None and question_input_ids is None):
+            if states is None and question_input_ids is not None and mask is not None:
+                states = self.question_states(question_input_ids, mask)
+            if states is None or mask is None:
                 raise ValueError(
                     f"{self.config.method} reads the question: pass question_input_ids and "
                     "question_attention_mask (the processor's `ask` makes them)"
                 )
-            if states is None:
-                states = self.question_states(question_input_ids, mask)
         return VisionFeatures(
             patches=multilayer[..., -width:],
             grid_side=self.config.grid_side,
