@@ -16,6 +16,7 @@ from vlmscale.analysis.latency import (
     PARTS,
     cached_text_saves,
     error_against_latency,
+    fewer_tokens_save,
     latencies_of,
     latency_row,
 )
@@ -179,6 +180,15 @@ def test_what_caching_the_text_saves():
     assert (row["method"], row["batch"]) == ("tokenpacker", 1)  # what was measured both ways
     assert (row["time_saved"], row["flops_saved"]) == pytest.approx((0.6, 0.98))
     assert row["kept_ratio"] == pytest.approx(20)
+
+
+def test_what_fewer_tokens_save():
+    rows = fewer_tokens_save(TABLE, text_tokens=50).to_dict("records")
+    assert [row["method"] for row in rows] == ["tokenpacker", "quecc"]
+    found = rows[0]
+    assert (found["most_tokens"], found["flops_fall"]) == (16, 16)
+    falls = (found["prefill_fall"], found["latency_fall"], found["tower_share"])
+    assert falls == pytest.approx((4.5, 20 / 12, 0.5))
 
 
 def latencies(**question):

@@ -33,6 +33,7 @@ JOINT = {
     "cost_figure",
     "figures",
     "fit",
+    "latency_figure",
     "paired_figure",
     "side_by_side_figure",
     "tables",

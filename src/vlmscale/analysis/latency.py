@@ -74,6 +74,34 @@ def cached_text_saves(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def fewer_tokens_save(table: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
+    """From an LLM's most visual tokens to one, its text cached: how far FLOPs fall, and how far time does.
+
+    One row an LLM and method with V = 1, for single images. Columns llm, method, most_tokens; flops_fall,
+    of 2 N V, which is most_tokens; prefill_fall and latency_fall, of measured time; tower_share, of the
+    latency at V = 1.
+    """
+    times = latencies_of(
+        table, methods=(), text_tokens=text_tokens, generated_tokens=0, cached_text=True
+    )
+    rows = []
+    for llm, mine in times.groupby("llm", sort=False):
+        most = mine.loc[mine["visual_tokens"].idxmax()]
+        for one in mine[mine["visual_tokens"] == 1].to_dict("records"):
+            rows.append(
+                {
+                    "llm": llm,
+                    "method": one["method"],
+                    "most_tokens": int(most["visual_tokens"]),
+                    "flops_fall": float(most["visual_tokens"]),
+                    "prefill_fall": most["prefill_ms"] / one["prefill_ms"],
+                    "latency_fall": most["latency_ms"] / one["latency_ms"],
+                    "tower_share": one["tower_ms"] / one["latency_ms"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def latencies_of(
     table: pd.DataFrame,
     *,
@@ -89,7 +117,7 @@ def latencies_of(
     Raises UserError, with what there is, when nothing was measured so.
     """
     if "skipped" in table:
-        table = table[table["skipped"] == ""]
+        table = table[table["skipped"].fillna("") == ""]  # a CSV file knows no empty text
     wanted: dict[str, Sequence[str | int | bool]] = {
         "method": methods,
         "batch": [1],
