@@ -254,18 +254,14 @@ def table1_for_people(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 def cached_text_for_people(saves: pd.DataFrame) -> pd.DataFrame:
     """What caching the text takes off a prefill; saves: of cached_text_saves."""
-    percent = {
-        name: saves[column].map(lambda share: f"{100 * share:.1f} %")
-        for name, column in (("FLOPs saved", "flops_saved"), ("time saved", "time_saved"))
-    }
     return pd.DataFrame(
         {
             "LLM": saves["llm"],
-            "method": saves["method"],
             "V": saves["visual_tokens"].astype(str),
             "Q": saves["text_tokens"].astype(str),
             "images at once": saves["batch"].astype(str),
-            **percent,
+            "FLOPs saved": saves["flops_saved"].map("{:.1%}".format),
+            "time saved": saves["time_saved"].map("{:.1%}".format),
             "time left over FLOPs left": saves["kept_ratio"].map(_fixed(2)),
         }
     )
@@ -280,7 +276,7 @@ def fewer_tokens_for_people(falls: pd.DataFrame) -> pd.DataFrame:
             "2NV falls by": falls["flops_fall"].map(_fixed(0)),
             "prefill falls by": falls["prefill_fall"].map(_fixed(1)),
             "latency falls by": falls["latency_fall"].map(_fixed(2)),
-            "tower's share of it": falls["tower_share"].map(lambda share: f"{share:.0%}"),
+            "tower's share of it": falls["tower_share"].map("{:.0%}".format),
         }
     )
 

@@ -28,6 +28,7 @@ from vlmscale.latency.steps import training_steps
 from vlmscale.methods import method as declared
 from vlmscale.models.prompt_cache import cache_tokens
 from vlmscale.models.shapes import decoder_of, tower_of, with_random_weights
+from vlmscale.readable import cached_text_for_people, fewer_tokens_for_people
 
 ROOT = Path(__file__).parents[2]
 
@@ -319,3 +320,23 @@ def test_the_benchmark_takes_each_count_once(benchmark):
     ]
     alone = benchmark.compressors(["tokenpacker"], [1, 576], 24)
     assert [c.visual_tokens for c in alone] == [1, 576]
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return pd.read_parquet(ROOT / "resources/measured/latency_cpu.parquet")
+
+
+def at_one_token(table):
+    saves = cached_text_saves(table)
+    return saves[saves["visual_tokens"] == 1]
+
+
+def test_the_page_tells_what_was_measured(committed):
+    page = (ROOT / "docs/latency.md").read_text()
+    tables = (
+        cached_text_for_people(at_one_token(committed)),
+        fewer_tokens_for_people(fewer_tokens_save(committed, text_tokens=50)),
+    )
+    for table in tables:
+        assert table.to_markdown(index=False, disable_numparse=True) in page

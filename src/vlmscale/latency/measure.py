@@ -7,6 +7,7 @@ work. What an adaptive compressor would hide from the LLM is computed all the sa
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, TypeVar
 
@@ -82,44 +83,54 @@ def measure(
     """
     bench = _Bench(model)
     rate = matmul_gflops_per_s(model.device, model.dtype)
-    cases = list(product(compressors, questions))
-    times: list[list[dict[str, float]]] = [[] for _ in cases]
-    skipped = [""] * len(cases)
+    cases = [_Case(*pair) for pair in product(compressors, questions)]
     started = time.perf_counter()
     with tqdm(total=(repetitions + 1) * len(cases), desc=llm) as bar:
         for repetition in range(repetitions + 1):
             if repetition > _LEAST and time.perf_counter() - started > seconds:
                 break
-            for i, (compressor, question) in enumerate(cases):
+            for case in cases:
+                _measure_once(case, bench, positions)
                 bar.update()
-                if skipped[i]:
-                    continue
-                bench.install(compressor)
-                skipped[i] = bench.obstacle(question, positions)
-                if skipped[i]:
-                    continue
-                try:
-                    found = bench.once(question)
-                except torch.OutOfMemoryError:
-                    skipped[i] = "does not fit into the GPU's memory"
-                    torch.cuda.empty_cache()
-                    continue
-                if repetition:  # the first one warms up
-                    times[i].append(found)
+    of_all = {"llm": llm, "n_params_b": llm_parameters(model) / 1e9}
     return pd.DataFrame(
         [
             {
-                "llm": llm,
-                "n_params_b": llm_parameters(model) / 1e9,
-                "method": compressor.name,
-                "visual_tokens": compressor.visual_tokens,
-                **question.model_dump(),
-                "skipped": skipped[i],
-                **latency_row(times[i], bench.gflops(compressor, question), rate),
+                **of_all,
+                "method": case.compressor.name,
+                "visual_tokens": case.compressor.visual_tokens,
+                **case.asked.model_dump(),
+                "skipped": case.skipped,
+                # The first repetition warms up.
+                **latency_row(case.times[1:], bench.gflops(case.compressor, case.asked), rate),
             }
-            for i, (compressor, question) in enumerate(cases)
+            for case in cases
         ]
     )
+
+
+@dataclass
+class _Case:
+    """A row of the table as it is made: the times of each repetition, or why there are none."""
+
+    compressor: Compressor
+    asked: Asked
+    times: list[dict[str, float]] = field(default_factory=list)
+    skipped: str = ""
+
+
+def _measure_once(case: _Case, bench: "_Bench", positions: float) -> None:
+    if case.skipped:
+        return
+    bench.install(case.compressor)
+    case.skipped = bench.obstacle(case.asked, positions)
+    if case.skipped:
+        return
+    try:
+        case.times.append(bench.once(case.asked))
+    except torch.OutOfMemoryError:
+        case.skipped, case.times = "does not fit into the GPU's memory", []
+        torch.cuda.empty_cache()
 
 
 class _Bench:
