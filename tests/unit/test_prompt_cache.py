@@ -164,6 +164,11 @@ def test_wrong_use_says_what_to_do(build, images):
     inputs = processor.ask(images, [TEXT] * 3)
     with pytest.raises(ValueError, match="whole prompt: leave out input_ids"):
         model.generate(**inputs, prompt_cache=prompt, max_new_tokens=2)
+    text = model.config.text_config
+    text.layer_types = ["sliding_attention"] * 2
+    text.sliding_window = 4
+    with pytest.raises(UserError, match="sees only a window"):
+        cache_prompt(model, processor, TEXT)
     model, processor = build("fastv", 4)
     with pytest.raises(UserError, match="fastv prunes inside the LLM"):
         cache_prompt(model, processor, TEXT)

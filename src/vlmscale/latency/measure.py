@@ -19,7 +19,7 @@ from transformers import Cache
 
 from vlmscale.analysis.costs import answer_gflops
 from vlmscale.analysis.latency import latency_row
-from vlmscale.latency.machine import machine, matmul_gflops_per_s
+from vlmscale.latency.machine import clock, machine, matmul_gflops_per_s
 from vlmscale.latency.spec import Asked, Compressor, LatencySpec, all_asked
 from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import assemble
@@ -138,6 +138,7 @@ class _Bench:
 
     def __init__(self, model: Vlm) -> None:
         self.model, self.config = model, model.config
+        self.now = clock(model.device)
         self.attention = self.config.text_config._attn_implementation
         self.projectors: dict[str, Projector] = {}
         self.prompts: dict[int, PromptCache] = {}  # by tokens of text
@@ -234,15 +235,9 @@ class _Bench:
 
     def _timed(self, call: Callable[[], Result]) -> tuple[float, Result]:
         """Milliseconds until the device has finished."""
-        self._wait()
-        started = time.perf_counter()
+        started = self.now()
         result = call()
-        self._wait()
-        return 1e3 * (time.perf_counter() - started), result
-
-    def _wait(self) -> None:
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize()
+        return 1e3 * (self.now() - started), result
 
     @property
     def _reads_question(self) -> bool:

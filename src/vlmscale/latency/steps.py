@@ -1,6 +1,5 @@
 """A step of training, timed: random weights and text of one length, whatever the study."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from vlmscale.analysis.costs import training_gflops
 from vlmscale.analysis.memory import Layout, Stage, gpu_memory
+from vlmscale.latency.machine import clock
 from vlmscale.latency.spec import Compressor
 from vlmscale.models.shapes import decoder_of, tower_of, with_random_weights
 from vlmscale.models.vlm import Vlm, VlmConfig
@@ -106,17 +106,15 @@ def _steps(
     learning = _let_learn(model, stage)
     optimizer = torch.optim.AdamW(learning, lr=1e-5, fused=device.type == "cuda")
     inputs = _batch(model, batch)
-    times = []
+    times, now = [], clock(device)
     for _ in range(_WARM_UP + _REPETITIONS):
-        started = time.perf_counter()
+        started = now()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             loss = model(**inputs).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - started))
+        times.append(1e3 * (now() - started))
     return times[_WARM_UP:]
 
 

@@ -41,12 +41,16 @@ class PromptCache:
         return self.before.shape[1] + self.rest.shape[1]
 
     def cache(self, batch: int) -> DynamicCache:
-        """Keys and values (batch, h, c, w) that a pass may add its own to: copies."""
-        pairs = [
-            (keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1))
-            for keys, values in self.keys_values
-        ]
-        return DynamicCache(pairs or None, config=self.llm)
+        """Keys and values (batch, h, c, w) that a pass may add its own to.
+
+        They are views of the ones kept here: a pass makes new tensors of them and its own, never writes.
+        """
+        cache = DynamicCache(config=self.llm)
+        for layer, (keys, values) in zip(cache.layers, self.keys_values, strict=False):
+            layer.lazy_initialization(keys, values)
+            layer.keys = keys.expand(batch, -1, -1, -1)
+            layer.values = values.expand(batch, -1, -1, -1)
+        return cache
 
     def question(self, batch: int) -> dict[str, Tensor]:
         """For `batch` images, what their encoding needs of the question."""
@@ -118,6 +122,10 @@ def cache_tokens(model: Vlm, before: Tensor, rest: Tensor, question: Tensor | No
     keys_values: tuple[tuple[Tensor, Tensor], ...] = ()
     if before.shape[1]:
         cache = inner.language_model(input_ids=before, use_cache=True).past_key_values
+        if any(layer.is_sliding for layer in cache.layers):
+            raise UserError(
+                "prompt cache: an LLM that sees only a window of its text has no keys and values to share"
+            )
         keys_values = tuple((layer.keys, layer.values) for layer in cache.layers)
     states = None
     if question is not None:
