@@ -30,8 +30,8 @@ from vlmscale.models.tower import tower_features
 from vlmscale.models.vlm import Vlm, build_projector
 from vlmscale.tables import write_parquet
 
-REPETITIONS = 7  # of a study's measurements, after one that warms up
-_STEPS = 4  # of decoding, timed together
+REPETITIONS = 5  # of a study's measurements, after one that warms up
+_STEPS = 2  # of decoding, timed together
 _LEAST = 2  # repetitions, however little time there is
 Result = TypeVar("Result")
 
