@@ -32,6 +32,9 @@ def draw(table: pd.DataFrame, *, title: str, text_tokens: int) -> Figure:
                 ax.plot(row[column], row["error"], ms=5, mec="white", mew=0.5, zorder=3, **look)
             _mark(ax, rows[rows["surprise"] > MISLEADS], column)
             ax.set_xscale("log")
+        if rows["latency_ms"].max() < 10 * rows["latency_ms"].min():  # no two powers of ten to name
+            right.xaxis.set_major_formatter("{x:g}")
+            right.xaxis.set_minor_formatter("{x:g}")
         left.set(title=f"{family}, by FLOPs", xlabel="GFLOPs per question, 2NV", ylabel=ERROR_LABEL)
         right.set(title=f"{family}, measured", xlabel="milliseconds to the first token")
     handles = [entry(llm, color=colours[llm], marker="o", ls="") for llm in llms]
@@ -49,8 +52,9 @@ def _mark(ax: Axes, misleading: pd.DataFrame, column: str) -> None:
     ax.plot(misleading[column], misleading["error"], "o", mfc="none", mec=DARK, ms=10, mew=0.8)
     if column != "latency_ms":
         return
-    # Of points that lie on each other one label is enough.
-    for _, row in misleading.drop_duplicates(["llm", "visual_tokens"]).iterrows():
+    # At an LLM's fewest tokens, where the tower's share is largest; of several methods the fastest.
+    order = misleading.sort_values(["visual_tokens", "latency_ms"])
+    for _, row in order.drop_duplicates("llm").iterrows():
         ax.annotate(
             f"{row['tower_share']:.0%}",
             (row["latency_ms"], row["error"]),
