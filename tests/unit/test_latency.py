@@ -340,3 +340,14 @@ def test_the_page_tells_what_was_measured(committed):
     )
     for table in tables:
         assert table.to_markdown(index=False, disable_numparse=True) in page
+
+
+def test_from_where_on_time_falls_as_the_cost_model_says(committed):
+    """Within 20 %, as the page tells: from so many images at once on, and not for one."""
+    saves = at_one_token(committed)
+    agree = saves["time_saved"] / saves["flops_saved"]
+    assert agree.between(0, 1.2).all()
+    begins = saves[agree >= 0.8].groupby("llm")["batch"].min().to_dict()
+    assert begins == {"w256": 64, "w512": 8, "w1024": 8}
+    for llm, rows in saves.assign(agree=agree).groupby("llm"):
+        assert (rows.loc[rows["batch"] >= begins[llm], "agree"] >= 0.8).all(), llm
