@@ -1,6 +1,8 @@
 """Cached text changes no answer: the same prompt with its text computed anew for every image."""
 
 import io
+import re
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 from vlmscale.errors import UserError
 from vlmscale.methods import method, method_names
 from vlmscale.models.prompt_cache import cache_prompt
+from vlmscale.training.stages import save_checkpoint
 
 TEXT = "any red circle ?"
 # Every method but the one that acts inside the LLM, at one token and at more where it can.
@@ -173,3 +176,13 @@ def test_wrong_use_says_what_to_do(build, images):
     model, processor = build("fastv", 4)
     with pytest.raises(UserError, match="fastv prunes inside the LLM"):
         cache_prompt(model, processor, TEXT)
+
+
+def test_the_page_shows_code_that_runs(build, images, tmp_path, capsys):
+    page = (Path(__file__).parents[2] / "docs/latency.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    save_checkpoint(*build("quecc", 4), tmp_path / "model")
+    capsys.readouterr()
+    exec(code, {"folder": tmp_path / "model", "batches": [images, images[:1]]})
+    lines = capsys.readouterr().out.splitlines()
+    assert [len(eval(line)) for line in lines] == [3, 1]
