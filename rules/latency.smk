@@ -19,7 +19,7 @@ rule measure_latency:
     # Alone on this machine: what ran beside it would be measured, too.
     threads: workflow.cores or 1
     resources:
-        **resources_of(lambda w: inference_with(STUDY.decoders[w.llm])),
+        **resources_of(lambda w: needs.of_inference(STUDY, STUDY.decoders[w.llm])),
     params:
         spec=latency_spec,
         work=f"{WORK}/{{llm}}/latency",
