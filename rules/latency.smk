@@ -16,8 +16,9 @@ rule measure_latency:
         f"{OUT}/benchmarks/latency/{{llm}}.tsv"
     conda:
         "../envs/vlmscale.yaml"
-    # Alone on this machine: what ran beside it would be measured, too.
-    threads: workflow.cores or 1
+    # Alone on this machine: what ran beside it would be measured, too. With another's machines snakemake knows
+    # of no cores, and each job has its own.
+    threads: workflow.resource_settings.cores or 1
     resources:
         **resources_of(lambda w: needs.of_inference(STUDY, STUDY.decoders[w.llm])),
     params:
