@@ -21,6 +21,7 @@ else:
 include: "rules/vision.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
+include: "rules/latency.smk"
 include: "rules/collect.smk"
 include: "rules/figures.smk"
 include: "rules/published.smk"
@@ -82,7 +83,13 @@ rule all:
         f"{OUT}/errors.parquet",
         expand(
             f"{OUT}/{{name}}.parquet",
-            name=[*(LAW_TABLES if LAWS else []), *COMPARISONS, *VERDICTS, "cost"],
+            name=[
+                *(LAW_TABLES if LAWS else []),
+                *COMPARISONS,
+                *VERDICTS,
+                "cost",
+                *(["latency"] if STUDY.latency else []),
+            ],
         ),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",

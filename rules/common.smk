@@ -15,7 +15,7 @@ from vlmscale.cluster import RESOURCES
 from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
-from vlmscale.series import RELEASED_PROTOCOL, SUITES, Selection
+from vlmscale.series import FULL, RELEASED_PROTOCOL, SUITES, Selection
 from vlmscale.slurm import comment, end_left_behind
 
 # A large plan is millions of objects, all of which stay. Looking for garbage among them, again and again, takes a
@@ -27,8 +27,13 @@ with open("resources/benchmarks.csv") as file:
     BENCHMARKS = {row["benchmark"]: row for row in csv.DictReader(file)}
 
 
-# Of a study, what decides how it is carried out and nothing of its results.
-CARRIED_OUT = {"cluster": True, "stage1": {"execution"}, "stage2": {"execution"}}
+# Of a study, what decides how it is carried out, or what else is measured, and nothing of its results.
+CARRIED_OUT = {
+    "cluster": True,
+    "latency": True,
+    "stage1": {"execution"},
+    "stage2": {"execution"},
+}
 
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
@@ -172,6 +177,31 @@ def evaluation_spec(wildcards):
         "protocol": STUDY.evaluation.protocol,
         "batch_size": STUDY.evaluation.batch_size,
         "fingerprint": evaluation_fingerprint(cell.cell),
+    }
+
+
+def latency_spec(wildcards):
+    """What is timed of an LLM: every compressor and token count that a cell sees it with, once."""
+    seen = {
+        (cell.method, cell.visual_tokens): cell
+        for cell in CELLS.values()
+        if cell.llm == wildcards.llm
+    }
+    return {
+        "name": wildcards.llm,
+        "compressors": [
+            {"name": cell.method, **setting(cell)} for cell in seen.values()
+        ],
+        "text_tokens": list(STUDY.laws.text_tokens),
+        "feature_layers": list(STUDY.tower.feature_layers),
+        "template": STUDY.template,
+        "precision": STUDY.stage2.precision,
+        "fingerprint": code_of(
+            "measure_latency.py",
+            "vlmscale.latency.measure",
+            *sorted({projector_module(method) for method, _ in seen}),
+            packages=TRAINING_STACK,
+        ),
     }
 
 

@@ -185,6 +185,11 @@ class Study(Frozen):
     )
     vision_cache: bool = Field(description="compute the tower's features once for all cells")
     evaluation: Evaluation
+    latency: bool = Field(
+        False,
+        description="time every cell's answer on the machine that the study runs on: "
+        "latency.parquet and a figure",
+    )
     laws: Laws
     cluster: Cluster = Field(
         Cluster(), description="machines that jobs ask for; changing it reruns nothing"

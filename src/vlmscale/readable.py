@@ -252,6 +252,35 @@ def table1_for_people(table: pd.DataFrame, method: str) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
+def cached_text_for_people(saves: pd.DataFrame) -> pd.DataFrame:
+    """What caching the text takes off a prefill; saves: of cached_text_saves."""
+    return pd.DataFrame(
+        {
+            "LLM": saves["llm"],
+            "V": saves["visual_tokens"].astype(str),
+            "Q": saves["text_tokens"].astype(str),
+            "images at once": saves["batch"].astype(str),
+            "FLOPs saved": saves["flops_saved"].map("{:.1%}".format),
+            "time saved": saves["time_saved"].map("{:.1%}".format),
+            "time left over FLOPs left": saves["kept_ratio"].map(_fixed(2)),
+        }
+    )
+
+
+def fewer_tokens_for_people(falls: pd.DataFrame) -> pd.DataFrame:
+    """From all visual tokens to one; falls: of fewer_tokens_save."""
+    return pd.DataFrame(
+        {
+            "LLM": falls["llm"],
+            "method": falls["method"],
+            "2NV falls by": falls["flops_fall"].map(_fixed(0)),
+            "prefill falls by": falls["prefill_fall"].map(_fixed(1)),
+            "latency falls by": falls["latency_fall"].map(_fixed(2)),
+            "tower's share of it": falls["tower_share"].map("{:.0%}".format),
+        }
+    )
+
+
 def _budgets(table: pd.DataFrame) -> "dict[str, pd.Series[str]]":
     """The column of training budgets, where there is a difference to tell."""
     return {"budget": table["budget"]} if table["budget"].nunique() > 1 else {}

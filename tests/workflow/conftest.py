@@ -34,6 +34,7 @@ JOINT = {
     "cost_figure",
     "figures",
     "fit",
+    "latency_figure",
     "paired_figure",
     "side_by_side_figure",
     "tables",

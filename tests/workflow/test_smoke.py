@@ -150,6 +150,38 @@ def test_every_training_has_its_cost(out):
     assert (out / "figures/cost.pdf").stat().st_size > 5_000
 
 
+def test_every_cell_has_its_latency(out):
+    latency, errors = (pd.read_parquet(out / f"{n}.parquet") for n in ("latency", "errors"))
+    setting = ["llm", "method", "visual_tokens"]
+    cells = errors[[*setting, "n_params_b"]].drop_duplicates()
+    # On the size axis of the laws, so that both go into one recommendation.
+    both = latency.merge(cells, on=[*setting, "n_params_b"], how="outer", indicator=True)
+    assert (both["_merge"] == "both").all()
+    asked = [(0, True), (10, False), (10, True)]
+    assert sorted(set(zip(latency["text_tokens"], latency["cached_text"], strict=True))) == asked
+    timed = latency[latency["skipped"] == ""]
+    assert set(latency["method"]) - set(timed[timed["text_tokens"] > 0]["method"]) == set()
+    assert set(latency.loc[latency["skipped"] != "", "method"]) == {"fastv"}
+    assert (timed[["latency_ms", "prefill_ms", "decode_ms", "latency_gflops"]] > 0).all(axis=None)
+    assert (out / "figures/latency.pdf").stat().st_size > 5_000
+    machines = read_provenance(out / "latency.parquet")["machines"]
+    assert machines["d32"]["dtype"] == "float32"
+    command = ["recommend", "--json", "--latency-ms", "1000", "--family", "ocr"]
+    command += [
+        "--latencies",
+        str(out / "latency.parquet"),
+        "--scores",
+        str(out / "errors.parquet"),
+    ]
+    command += ["--methods", "quecc,mlp", "--text-tokens", "10", "--cached-text"]
+    run = [sys.executable, "-c", "from vlmscale.cli import main; main()", *command]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    choices = json.loads(done.stdout)["choices"]
+    assert {row["llm"] for row in choices} == {"d32", "d64"}
+    assert all(1 <= row["visual_tokens"] <= 36 for row in choices)
+
+
 def first_questions(out, number):
     """(image, question, answer) of the first turn of training samples with an image."""
     rows = pq.read_table(next((out / "data/stage2_s0").glob("*.parquet"))).to_pylist()
