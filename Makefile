@@ -40,7 +40,7 @@ check: setup ## formatting, lint, types, import rules
 	$(BIN)/lint-imports
 
 test: check ## check, unit tests, the smoke study
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(CORES)
 
 format: setup ## format and sort imports
 	$(BIN)/ruff check --fix .

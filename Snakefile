@@ -21,6 +21,7 @@ else:
 include: "rules/vision.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
+include: "rules/latency.smk"
 include: "rules/collect.smk"
 include: "rules/figures.smk"
 include: "rules/published.smk"
@@ -33,7 +34,7 @@ wildcard_constraints:
     run="[^/]+",
     cell="[^/]+",
     series=one_of(LAWS),
-    family="reasoning|ocr",
+    family=one_of(sorted({*FAMILIES, "reasoning", "ocr"})),
 
 
 # Targets to stop at on the way.
@@ -72,7 +73,13 @@ rule all:
         f"{OUT}/errors.parquet",
         expand(
             f"{OUT}/{{name}}.parquet",
-            name=[*LAW_TABLES, *COMPARISONS, *VERDICTS, "cost"],
+            name=[
+                *(LAW_TABLES if LAWS else []),
+                *COMPARISONS,
+                *VERDICTS,
+                "cost",
+                *(["latency"] if STUDY.latency else []),
+            ],
         ),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
@@ -90,6 +97,11 @@ rule all:
 onstart:
     gc.freeze()
     gc.enable()
+    if not STUDY.world:
+        try:
+            announce_downloads(workflow.dag.needrun_jobs())
+        except UserError as error:
+            sys.exit(f"error: {error}")
     # One that was killed could not cancel its jobs in Slurm, and they are in the way of their successors.
     if workflow.executor_plugin.name == "slurm":
         jobs = [

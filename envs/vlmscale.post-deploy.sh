@@ -1,6 +1,6 @@
 #!/bin/bash
 # Written by requirements/lock.py for the lock with SHA-256
-# aecba46e004b208495cedb8dc7842a6b64f5f7c238e38bd195a48d39c8e0f9ff
+# bc35b553b21334fb5e1ae472aab4cccadf34d02d3ab7ce6a4e0962c9e465b2f0
 # As `make setup` does. TORCH chooses another build of torch, for example one for your CUDA.
 set -euo pipefail
 pip install --no-deps "${TORCH:-torch==2.13.0}"

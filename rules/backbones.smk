@@ -1,6 +1,6 @@
 # Tokenizer, vision tower and LLMs of a study with a world, trained from nothing.
 
-ASKED = backbone_requests(STUDY)
+ASKED = needs.of_backbones(STUDY)
 
 
 rule train_tokenizer:

@@ -48,6 +48,15 @@ rule collect:
             }
             for kind, runs in TRAININGS.items()
         },
+        nominal=STUDY.nominal_sizes,
+        size_axis=STUDY.size_axis,
+        methods={
+            name: {
+                "method": STUDY.variant(name).method.name,
+                "options": STUDY.variant(name).options,
+            }
+            for name in sorted({cell.method for cell in CELLS.values()})
+        },
         code=code_of("collect.py"),
     script:
         "../workflow/scripts/collect.py"
@@ -70,7 +79,8 @@ RELEASED = [
     ),
 ]
 TABLES = ["laws", "forms", "variants"]  # also written for people
-STUDY_TABLES = [*TABLES, "methods", "paired", "suites"]
+# Of a study of one LLM there is no law to tell of.
+STUDY_TABLES = ["methods", "paired", *([*TABLES, "suites"] if LAWS else [])]
 LAW_TABLES = [
     "laws",
     "draws",
@@ -137,7 +147,12 @@ rule tables:
     input:
         **{
             name: f"{OUT}/{name}.parquet"
-            for name in ("errors", "intervals", "paired", "suites", *TABLES)
+            for name in (
+                "errors",
+                "chance",
+                "paired",
+                *(["intervals", "suites", *TABLES] if LAWS else []),
+            )
         },
     output:
         **{f"{name}_md": f"{OUT}/tables/{name}.md" for name in STUDY_TABLES},
@@ -159,6 +174,7 @@ rule audit:
     input:
         released=RELEASED,
         errors=[f"{OUT}/errors.parquet"],
+        samples=f"{OUT}/samples.parquet",
     output:
         table=f"{OUT}/audit.parquet",
         text=f"{OUT}/audit.md",
@@ -187,11 +203,9 @@ rule verdicts:
                 "errors",
                 "samples",
                 "chance",
-                "laws",
-                "draws",
-                "forms",
                 "paired",
                 "trainings",
+                *(["laws", "draws", "forms"] if LAWS else []),
             )
         },
     output:
@@ -207,6 +221,7 @@ rule verdicts:
         "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
+        baseline=STUDY.baseline,
         text_tokens=list(STUDY.laws.text_tokens),
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,

@@ -7,22 +7,15 @@ from functools import cache
 from inspect import signature
 from pathlib import Path
 
-from vlmscale import cluster
+from vlmscale import cluster, needs
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
 from vlmscale.config import load_study, validate
 from vlmscale.errors import UserError
 from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
-from vlmscale.series import Selection
-from vlmscale.sizing import (
-    asked,
-    backbone_requests,
-    benchmark_rows,
-    encoding_request,
-    evaluation_request,
-    stage_request,
-)
+from vlmscale.plan import asked, benchmark_rows
+from vlmscale.series import FULL, RELEASED_PROTOCOL, SUITES, Selection
 from vlmscale.slurm import comment, end_left_behind
 
 # A large plan is millions of objects, all of which stay: no use to look for garbage among them, again and again.
@@ -33,8 +26,13 @@ DEFAULT_STUDY = "config/mini.yaml"
 BENCHMARKS = benchmark_rows(Path("resources/benchmarks.csv"))
 
 
-# Of a study, what decides how it is carried out and nothing of its results.
-CARRIED_OUT = {"cluster": True, "stage1": {"execution"}, "stage2": {"execution"}}
+# Of a study, what decides how it is carried out, or what else is measured, and nothing of its results.
+CARRIED_OUT = {
+    "cluster": True,
+    "latency": True,
+    "stage1": {"execution"},
+    "stage2": {"execution"},
+}
 
 # Not `configfile:`, which would merge a second study into the default one, key by key.
 try:
@@ -49,9 +47,10 @@ try:
     QUESTIONS = sum(asked(STUDY, BENCHMARKS).values())  # of a cell
     TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
     REQUESTS = {
-        kind: {name: stage_request(STUDY, kind, run) for name, run in runs.items()}
+        kind: {name: needs.of_training(STUDY, kind, run) for name, run in runs.items()}
         for kind, runs in TRAININGS.items()
     }
+    needs.check_memory(STUDY, RUNS)
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -191,6 +190,31 @@ def evaluation_spec(wildcards):
         "protocol": STUDY.evaluation.protocol,
         "batch_size": STUDY.evaluation.batch_size,
         "fingerprint": evaluation_fingerprint(cell.cell),
+    }
+
+
+def latency_spec(wildcards):
+    """What is timed of an LLM: every compressor and token count that a cell sees it with, once."""
+    seen = {
+        (cell.method, cell.visual_tokens): cell
+        for cell in CELLS.values()
+        if cell.llm == wildcards.llm
+    }
+    return {
+        "name": wildcards.llm,
+        "compressors": [
+            {"name": cell.method, **setting(cell)} for cell in seen.values()
+        ],
+        "text_tokens": list(STUDY.laws.text_tokens),
+        "feature_layers": list(STUDY.tower.feature_layers),
+        "template": STUDY.template,
+        "precision": STUDY.stage2.precision,
+        "fingerprint": code_of(
+            "measure_latency.py",
+            "vlmscale.latency.measure",
+            *sorted({projector_module(method) for method, _ in seen}),
+            packages=TRAINING_STACK,
+        ),
     }
 
 

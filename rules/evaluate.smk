@@ -5,7 +5,6 @@ rule evaluate_cell:
     input:
         unpack(evaluated_on),
         data=f"{OUT}/data/test",
-        benchmarks="resources/benchmarks.csv",
     output:
         samples=f"{OUT}/cells/{{cell}}/samples.parquet",
         scores=f"{OUT}/cells/{{cell}}/scores.parquet",
@@ -18,14 +17,14 @@ rule evaluate_cell:
     resources:
         **resources_of(
             {
-                name: evaluation_request(STUDY, cell, QUESTIONS)
+                name: needs.of_evaluation(STUDY, cell, QUESTIONS)
                 for name, cell in CELLS.items()
             },
             lambda w: w.cell,
         ),
     params:
         spec=evaluation_spec,
-        benchmarks=list(STUDY.evaluation.benchmarks),
+        benchmarks=[BENCHMARKS[name] for name in STUDY.evaluation.benchmarks],
         work=f"{WORK}/{{cell}}/evaluate",
     script:
         "../workflow/scripts/evaluate_cell.py"

@@ -1,6 +1,12 @@
 # Figures of a study, a folder for each law.
 
-FAMILIES = sorted({BENCHMARKS[name]["family"] for name in STUDY.evaluation.benchmarks})
+FAMILIES = sorted(
+    {BENCHMARKS[name]["family"] for name in STUDY.evaluation.benchmarks} & set(SUITES)
+)
+# A study of one LLM has no law, and scores of two protocols do not meet in a figure.
+SIDE_BY_SIDE = (
+    ["side_by_side"] if LAWS and STUDY.evaluation.protocol == RELEASED_PROTOCOL else []
+)
 FIGURES = expand(
     f"{OUT}/figures/{{series}}_{{family}}/{{name}}.{{suffix}}",
     series=LAWS,
@@ -9,7 +15,7 @@ FIGURES = expand(
     suffix=["pdf", "png"],
 ) + expand(
     f"{OUT}/figures/{{name}}.{{suffix}}",
-    name=["paired", "side_by_side", "cost"],
+    name=["paired", "cost", *SIDE_BY_SIDE, *(["latency"] if STUDY.latency else [])],
     suffix=["pdf", "png"],
 )
 
@@ -92,6 +98,34 @@ rule cost_figure:
         code=code_of("cost_figure.py", packages=("matplotlib", "pandas", "seaborn")),
     script:
         "../workflow/scripts/cost_figure.py"
+
+
+rule latency_figure:
+    input:
+        errors=f"{OUT}/errors.parquet",
+        latency=f"{OUT}/latency.parquet",
+    output:
+        pdf=f"{OUT}/figures/latency.pdf",
+        png=report(
+            f"{OUT}/figures/latency.png",
+            caption="../workflow/report/latency.rst",
+            category="Figures",
+            labels={"law": "", "family": "all", "figure": "latency"},
+        ),
+    log:
+        f"{OUT}/logs/figures/latency.log",
+    benchmark:
+        f"{OUT}/benchmarks/figures/latency.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        budget=min((cell.budget for cell in CELLS.values()), key=lambda b: b != FULL),
+        text_tokens=max(STUDY.laws.text_tokens),
+        title=STUDY.study,
+        code=code_of("latency_figure.py", packages=("matplotlib", "pandas", "seaborn")),
+    script:
+        "../workflow/scripts/latency_figure.py"
 
 
 rule figures:

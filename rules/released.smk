@@ -3,6 +3,9 @@
 # changes: no change of code is worth another download.
 
 
+RAW = "work/downloads"  # of all studies
+
+
 rule prepare_dataset:
     output:
         directory(f"{OUT}/data/{{stage}}"),
@@ -18,14 +21,20 @@ rule prepare_dataset:
     threads: 8
     params:
         dataset=lambda w: getattr(STUDY.data, w.stage).dataset,
-        raw="work/downloads",  # of all studies
+        raw=RAW,
     script:
         "../workflow/scripts/prepare_dataset.py"
 
 
+def files_of(name):
+    """What is fetched of a benchmark: other columns of the table are no reason to do it again."""
+    columns = ("dataset", "config", "images", "split", "revision")
+    return {column: BENCHMARKS[name][column] for column in columns}
+
+
 rule fetch_benchmarks:
     input:
-        table="resources/benchmarks.csv",
+        table=ancient("resources/benchmarks.csv"),
     output:
         directory(f"{OUT}/data/test"),
     log:
@@ -36,12 +45,34 @@ rule fetch_benchmarks:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        benchmarks=list(STUDY.evaluation.benchmarks),
+        benchmarks={name: files_of(name) for name in STUDY.evaluation.benchmarks},
+        work=f"{WORK}/benchmarks",
     script:
         "../workflow/scripts/fetch_benchmarks.py"
 
 
 BACKBONES = {"tower": STUDY.tower, **STUDY.llms}
+
+
+def announce_downloads(jobs):
+    """Say what will be downloaded and how long it takes, before it begins. Benchmarks' sizes are not known."""
+    from vlmscale.data.llava.estimates import announce
+
+    due = {name: [] for name in ("prepare_dataset", "fetch_backbone")}
+    for job in jobs:
+        due.get(job.rule.name, []).append(job.wildcards)
+    datasets = {
+        Path(f"{OUT}/data/{w.stage}"): getattr(STUDY.data, w.stage).dataset
+        for w in due["prepare_dataset"]
+    }
+    shapes = {"tower": STUDY.tower_shape, **STUDY.decoders}
+    weights = sum(2e9 * shapes[w.backbone].total_b for w in due["fetch_backbone"])
+    announce(
+        datasets,
+        {Path(f"{OUT}/backbones"): weights} if weights else {},
+        raw=Path(RAW),
+        workers=min(8, workflow.cores or 8),
+    )
 
 
 rule fetch_backbone:
@@ -59,6 +90,7 @@ rule fetch_backbone:
         "../envs/vlmscale.yaml"
     params:
         backbone=lambda w: BACKBONES[w.backbone].model_dump(mode="json"),
+        pickled=lambda w: w.backbone in STUDY.pickled,
         work=f"{WORK}/fetch/{{backbone}}",
     script:
         "../workflow/scripts/fetch_backbone.py"

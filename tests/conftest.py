@@ -1,15 +1,34 @@
 """Shared fixtures: a small generated world, and random tiny backbones to build models on."""
 
+import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# The same examples on every run: a red test is red for everybody.
-settings.register_profile("repeatable", derandomize=True)
+# Tensors of tests are too small to be shared by threads, and tests run side by side. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples on every run, however busy the machine: a red test is red for everybody.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`pytest -n 2`: a process takes one file after the other, and tests/slurm, of one cluster, as a whole."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "tests/slurm" if file.startswith("tests/slurm/") else file
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

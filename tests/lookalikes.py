@@ -6,6 +6,7 @@ the sentences below, so that most of their words are one token; other text falls
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -27,14 +28,14 @@ SENTENCES = [
 ]
 
 
-def qwen(folder: Path) -> PreTrainedTokenizerFast:
-    """Byte-level BPE behind Qwen's own splitting rule, without a BOS token."""
+def qwen(folder: Path, words: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Byte-level BPE behind Qwen's own splitting rule, without a BOS token; each of `words` is a token."""
     like = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[]).backend_tokenizer
     learner = Tokenizer(models.BPE())
     learner.normalizer, learner.pre_tokenizer = like.normalizer, like.pre_tokenizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner.train_from_iterator(
-        SENTENCES * 2,
+        [*SENTENCES, *words] * 2,
         trainers.BpeTrainer(vocab_size=1000, initial_alphabet=alphabet, show_progress=False),
     )
     learned = json.loads(learner.to_str())["model"]

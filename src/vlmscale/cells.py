@@ -91,9 +91,8 @@ def stage1_trainings(runs: Iterable[Run]) -> dict[str, Run]:
 def law_series(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
     """The laws of a study by name: each of laws.series, once for each budget whose cells determine it.
 
-    That takes four fitted cells, of two LLMs and two token counts. A series without such a budget keeps
-    all that it has cells of, for the fit to say what they lack. Raises UserError for a series without a
-    fitted cell, and for two laws of one name.
+    That takes four fitted cells, of two LLMs and two token counts. Raises UserError for a series without
+    a fitted cell or such a budget, and for two laws of one name.
     """
     laws: dict[str, Selection] = {}
     for series, methods in study.laws.series.items():
@@ -105,7 +104,13 @@ def law_series(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
             raise UserError(
                 f"laws.series.{series}: `exclude` leaves none of its cells to be fitted."
             )
-        for budget in [b for b, mine in fitted.items() if _determine_a_law(mine)] or fitted:
+        determined = [budget for budget, mine in fitted.items() if _determine_a_law(mine)]
+        if not determined:
+            raise UserError(
+                f"laws.series.{series}: no law can be fitted on its cells. That takes four that are not "
+                "held out, of two LLMs and two token counts. A study that compares methods needs no series."
+            )
+        for budget in determined:
             name = with_budget(series, budget, "_")
             if name in laws:
                 raise UserError(

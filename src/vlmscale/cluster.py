@@ -132,7 +132,9 @@ def backbone(
     )
 
 
-def inference(cluster: Cluster, parameters: float, samples: int, positions: float) -> Request:
+def inference(
+    cluster: Cluster, parameters: float, samples: int = 0, positions: float = 0
+) -> Request:
     """The request of a pass over `samples` of so many positions: one GPU, which holds 14 billion parameters
     in bf16 from 40 GB on.
     """

@@ -26,7 +26,7 @@ from vlmscale.cluster import Cluster
 from vlmscale.errors import UserError
 from vlmscale.methods import Variant, method_names, variant
 from vlmscale.resources import resource
-from vlmscale.series import FULL
+from vlmscale.series import FULL, SizeAxis
 from vlmscale.settings import (
     Counts,
     Dataset,
@@ -122,8 +122,9 @@ class Laws(Frozen):
     """Which cells are fitted together, and how."""
 
     series: dict[Name, tuple[str, ...]] = Field(
-        min_length=1,
-        description="name of a law -> methods whose cells it is fitted on, once for each budget",
+        {},
+        description="name of a law -> methods whose cells it is fitted on, once for each budget; none in "
+        "a study that compares methods on one LLM",
     )
     holdout: tuple[str, ...] = Field((), description="LLMs that are predicted, never fitted")
     text_tokens: tuple[NonNegativeInt, ...] = Field(
@@ -133,6 +134,11 @@ class Laws(Frozen):
         None,
         description="method that the others are compared with, question by question; by default the "
         "first of the grid",
+    )
+    size: SizeAxis | None = Field(
+        None,
+        description="what N counts: the size in the LLM's name, all its parameters, or those without "
+        "embeddings and head; by default nominal for released LLMs, total for those a study makes",
     )
     bootstrap_draws: PositiveInt = Field(2000, description="resamples behind every interval")
     seed: NonNegativeInt = Field(0, description="of the resampling")
@@ -159,6 +165,11 @@ class Study(Frozen):
             Discriminator(_kind),
         ],
     ] = Field(min_length=1)
+    pickled: tuple[str, ...] = Field(
+        (),
+        description="released backbones, `tower` or LLMs, whose pickled weights may be opened where they "
+        "have no others: once, in a process of its own, to be kept as safetensors",
+    )
     template: Literal["qa", "qwen", "qwen_next", "vicuna_v1"] = Field(
         "qa", description="conversation format of the LLMs, and which of its tokens are learned"
     )
@@ -174,6 +185,11 @@ class Study(Frozen):
     )
     vision_cache: bool = Field(description="compute the tower's features once for all cells")
     evaluation: Evaluation
+    latency: bool = Field(
+        False,
+        description="time every cell's answer on the machine that the study runs on: "
+        "latency.parquet and a figure",
+    )
     laws: Laws
     cluster: Cluster = Field(
         Cluster(), description="machines that jobs ask for; changing it reruns nothing"
@@ -234,19 +250,24 @@ class Study(Frozen):
         """The method that the others are compared with."""
         return self.laws.baseline or self.grid[0].methods[0]
 
+    @property
+    def size_axis(self) -> SizeAxis:
+        """What the N of the laws counts."""
+        return self.laws.size or ("total" if self.world else "nominal")
+
+    @property
+    def nominal_sizes(self) -> dict[str, float]:
+        """Billions of parameters in the name of each LLM; a name given by the study says nothing."""
+        if self.world:
+            return {}
+        return {name: decoder.nominal_b for name, decoder in self.decoders.items()}
+
     def stage2_at(self, budget: str) -> StageRecipe:
         """The recipe of stage 2 with a training budget; `steps` replaces `epochs`, and the reverse."""
-        return self._stage2[budget]
-
-    @cached_property
-    def _stage2(self) -> dict[str, StageRecipe]:
-        """Of every budget: each run asks for one."""
-        found, lengths = {FULL: self.stage2}, {"epochs", "steps"}
-        for budget, changes in self.budgets.items():
-            replaced = lengths if lengths & set(changes) else set()
-            whole = {**self.stage2.model_dump(exclude=replaced), **changes}
-            found[budget] = StageRecipe.model_validate(whole)
-        return found
+        changes = self.budgets[budget] if budget != FULL else {}
+        lengths = {"epochs", "steps"}
+        replaced = lengths if lengths & set(changes) else set()
+        return StageRecipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -331,6 +352,11 @@ class Study(Frozen):
                 f"tower.hidden_size {self.tower_shape.hidden_size} must be a multiple of 8, the "
                 "compressors' attention heads"
             )
+        if self.world and self.laws.size == "nominal":
+            raise ValueError(
+                "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
+                "total and non_embedding"
+            )
         for llm in set(self.laws.holdout) - set(self.llms):
             raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(self.llms)}")
         return self
@@ -350,6 +376,11 @@ class Study(Frozen):
                     f"{key}: {needs}, in a study {has}. Data and backbones are all generated and trained "
                     "from a `world`, or all released; see config/README.md"
                 )
+        fetched = [] if self.world else ["tower", *self.llms]
+        for name in set(self.pickled) - set(fetched):
+            raise ValueError(
+                f"pickled: {name!r} is not fetched: {', '.join(fetched) or 'nothing is'}"
+            )
         try:
             shape, _ = self.tower_shape, self.decoders
         except UserError as error:

@@ -3,15 +3,18 @@
 Everything is computed from the config and from shapes of models; nothing is loaded or fetched.
 """
 
+import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from vlmscale.analysis.costs import answer_gflops, compressor_parameters, training_gflops
 from vlmscale.cells import Cell, Run, expand, stage1_trainings
 from vlmscale.cluster import samples as samples_seen
-from vlmscale.config import Data, Study
+from vlmscale.config import Data, Study, check_benchmarks
+from vlmscale.errors import UserError
 
 Stage = Literal["stage1", "stage2"]
 
@@ -63,6 +66,22 @@ class RunCost:
     @property
     def training_flops(self) -> float:
         return sum(training.flops for training in self.trainings)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A row of resources/gpus.csv."""
+
+    gpu: str
+    name: str
+    bf16_tflops: float  # peak, dense
+    memory_gb: float
+    utilisation: float | None  # share of the peak that a training is known to have reached
+    source: str
+
+    def least(self, gigabytes: float) -> int:
+        """How many of them hold `gigabytes`, leaving a fifth of the memory to activations."""
+        return ceil(gigabytes / (0.8 * self.memory_gb))
 
 
 def run_costs(
@@ -171,6 +190,49 @@ def _projector_parameters(study: Study, run: Run) -> int:
             feature_layers=len(study.tower.feature_layers),
         )
     )
+
+
+def benchmark_rows(table: Path) -> dict[str, dict[str, str]]:
+    """The rows of resources/benchmarks.csv, by benchmark."""
+    with table.open(newline="") as file:
+        return {row["benchmark"]: row for row in csv.DictReader(file)}
+
+
+def asked(study: Study, benchmarks: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+    """Benchmark -> number of questions: of its row, or of the test split of a study with a world.
+
+    Raises UserError for a benchmark that belongs to the other kind of study, or is not among `benchmarks`.
+    """
+    check_benchmarks(study, benchmarks, "resources/benchmarks.csv")
+    found = {}
+    for name in study.evaluation.benchmarks:
+        row = benchmarks[name]
+        if isinstance(study.data, Data) != (row["task"] == "world"):
+            needs = "has no world" if study.world else "needs a world"
+            raise UserError(f"evaluation.benchmarks: {name!r} is of a study that {needs}")
+        if isinstance(study.data, Data):
+            test = study.data.test
+            found[name] = test.scenes if row["family"] == "reasoning" else test.pages
+        else:
+            found[name] = int(row["questions"])
+    return found
+
+
+def load_gpus(table: Path) -> dict[str, Gpu]:
+    """GPUs by name, from resources/gpus.csv."""
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        row["gpu"]: Gpu(
+            row["gpu"],
+            row["name"],
+            float(row["bf16_tflops"]),
+            float(row["memory_gb"]),
+            float(row["utilisation"]) if row["utilisation"] else None,
+            row["source"],
+        )
+        for row in rows
+    }
 
 
 def finished(results: Path, runs: Iterable[Run]) -> set[tuple[str, Stage]]:

@@ -93,33 +93,54 @@ def variants_for_people(variants: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def methods_for_people(errors: pd.DataFrame) -> pd.DataFrame:
+def methods_for_people(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
     """Scores in percent as in the paper's Table 1: a row an LLM, method, count and budget; mean of seeds.
 
-    errors: of errors_table, with single benchmarks and family means.
+    errors: of errors_table, with single benchmarks and family means. chance: of chance_levels. The first
+    row is chance, a score that needs no image: near it, errors tell little of LLM and tokens, and bend a
+    law. A share of answers that no rule could read, which count as wrong, follows the score.
     """
     means = errors["benchmark"] == "mean"
     named = errors.assign(column=errors["benchmark"].where(~means, errors["family"] + ", mean"))
-    table = named.pivot_table(
-        index=["n_params_b", "llm", "visual_tokens", "method", "budget"],
-        columns="column",
-        values="score",
-        sort=False,
-    )
     order = [
         *dict.fromkeys(named.loc[~means, "column"]),
         *dict.fromkeys(named.loc[means, "column"]),
     ]
-    table = table[order].mul(100).reset_index()
+    rows = ["n_params_b", "llm", "visual_tokens", "method", "budget"]
+    scores, unread = (
+        100 * named.groupby([*rows, "column"])[value].mean().unstack("column")[order]
+        for value in ("score", "unparsed")
+    )
+    shown = scores.map(_fixed(1)) + unread.map(_unread)
     ranks = ["n_params_b", "visual_tokens", "method", "budget"]
-    table = table.sort_values(ranks, ascending=[True, False, True, True], ignore_index=True)
+    table = shown.reset_index().sort_values(
+        ranks, ascending=[True, False, True, True], ignore_index=True
+    )
     about = {
         "LLM": table["llm"],
         "method": table["method"],
         "visual tokens": table["visual_tokens"].astype(str),
         **_budgets(table),
     }
-    return pd.DataFrame({**about, **table[order].map(_fixed(1))})
+    body = pd.DataFrame({**about, **table[order]})
+    floors = {column: _fixed(1)(100 * level) for column, level in _floors_of(named, chance).items()}
+    first = pd.DataFrame([{"method": "chance", **floors}])
+    return pd.concat([first, body], ignore_index=True)[body.columns].fillna("")
+
+
+def _floors_of(named: pd.DataFrame, chance: pd.DataFrame) -> dict[str, float]:
+    """Chance by column of the table of methods: of each benchmark, and the mean of each family's."""
+    single = named[named["benchmark"] != "mean"].drop_duplicates("benchmark")
+    levels = single["benchmark"].map(chance.set_index("benchmark")["chance"]).astype(float)
+    means = levels.groupby(single["family"]).mean()
+    return {
+        **dict(zip(single["column"], levels, strict=True)),
+        **{f"{family}, mean": level for family, level in means.items()},
+    }
+
+
+def _unread(percent: float) -> str:
+    return f" ({percent:.0f} % unread)" if percent >= 0.5 else ""  # not where it is missing
 
 
 def paired_for_people(paired: pd.DataFrame) -> pd.DataFrame:
@@ -229,6 +250,35 @@ def table1_for_people(table: pd.DataFrame, method: str) -> pd.DataFrame:
         if shown:
             rows.append({"method": f"gap {method} closes, %", **shown})
     return pd.DataFrame(rows).fillna("")
+
+
+def cached_text_for_people(saves: pd.DataFrame) -> pd.DataFrame:
+    """What caching the text takes off a prefill; saves: of cached_text_saves."""
+    return pd.DataFrame(
+        {
+            "LLM": saves["llm"],
+            "V": saves["visual_tokens"].astype(str),
+            "Q": saves["text_tokens"].astype(str),
+            "images at once": saves["batch"].astype(str),
+            "FLOPs saved": saves["flops_saved"].map("{:.1%}".format),
+            "time saved": saves["time_saved"].map("{:.1%}".format),
+            "time left over FLOPs left": saves["kept_ratio"].map(_fixed(2)),
+        }
+    )
+
+
+def fewer_tokens_for_people(falls: pd.DataFrame) -> pd.DataFrame:
+    """From all visual tokens to one; falls: of fewer_tokens_save."""
+    return pd.DataFrame(
+        {
+            "LLM": falls["llm"],
+            "method": falls["method"],
+            "2NV falls by": falls["flops_fall"].map(_fixed(0)),
+            "prefill falls by": falls["prefill_fall"].map(_fixed(1)),
+            "latency falls by": falls["latency_fall"].map(_fixed(2)),
+            "tower's share of it": falls["tower_share"].map("{:.0%}".format),
+        }
+    )
 
 
 def _budgets(table: pd.DataFrame) -> "dict[str, pd.Series[str]]":

@@ -31,6 +31,7 @@ _IMPORTED = (
     "vlmscale.evaluation.run",
     "lmms_eval.evaluator",
     "lmms_eval.tasks",
+    "vlmscale.latency.measure",
 )
 _LARGEST = 1 << 18  # bytes of a message; a request holds the environment
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl

@@ -61,9 +61,10 @@ class Drill:
         return {int(file.parent.name.partition("-")[2]): file.stat().st_mtime for file in found}
 
     def step(self):
-        """About how many steps the training has made by now."""
+        """About how many steps the training has made by now; at most to the checkpoint that is not there yet."""
         (first, early), (last, late) = sorted(self.checkpoints().items())[-2:]
-        return last + int((time.time() - late) / (late - early) * (last - first))
+        since = (time.time() - late) / (late - early) * (last - first)
+        return last + min(int(since), EVERY)
 
     def process(self):
         """The training process; of several, the youngest."""
@@ -98,10 +99,11 @@ def drill(copy):
 def check(drill, uninterrupted, *, attempts, lost=0):
     """The training is complete, was resumed where it stood, and gave what an uninterrupted one gives."""
     reference, weights = uninterrupted
+    lost = max(lost, 0)  # it is an estimate: the fault may have come a checkpoint later
     record = json.loads((drill.study.path / RECORD).read_text())
     print(f"{record['attempts']} attempts, {lost} of {STEPS} steps made again")
     assert record["attempts"] == attempts
-    assert 0 <= lost <= EVERY + 2  # it is an estimate
+    assert lost <= EVERY
     # An attempt that began from nothing would have seen far more.
     assert reference["tokens"] <= record["tokens"] <= reference["tokens"] * (1 + EVERY / STEPS)
     assert (drill.study.path / WEIGHTS).read_bytes() == weights
@@ -123,15 +125,18 @@ def test_job_cancelled(drill, uninterrupted):
     drill.study.cluster.run("scancel", drill.job()["JobId"])
     lost = step - drill.resumed_from()
     drill.study.finish(driver)
-    check(drill, uninterrupted, attempts=2, lost=max(lost, 0))
+    check(drill, uninterrupted, attempts=2, lost=lost)
 
 
-def test_nodes_drained_and_resumed(drill, uninterrupted):
-    """What runs goes on; what follows waits for the nodes."""
+def test_controller_restarted_and_nodes_drained_and_resumed(drill, uninterrupted):
+    """What runs goes on through both; what follows waits for the nodes."""
     slurm = drill.study.cluster
     driver = drill.begin(target=SCORES)
     slurm.drain()
     try:
+        slurm.stop_controller()
+        time.sleep(3)
+        slurm.start_controller()
         follows = f"rule_evaluate_cell_wildcards_{RUN}"
         slurm.wait_for(lambda: follows in drill.study.submitted(), "evaluation in the queue", 180)
         time.sleep(3)
@@ -151,7 +156,7 @@ def test_node_lost(drill, uninterrupted):
     finally:
         slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
     drill.study.finish(driver)
-    check(drill, uninterrupted, attempts=2, lost=max(lost, 0))
+    check(drill, uninterrupted, attempts=2, lost=lost)
 
 
 def test_preempted(drill, uninterrupted):
@@ -165,16 +170,7 @@ def test_preempted(drill, uninterrupted):
     drill.study.finish(driver)
     assert drill.job()["JobId"] == job
     assert drill.job()["Restarts"] == "1"
-    check(drill, uninterrupted, attempts=2, lost=max(lost, 0))
-
-
-def test_controller_restarted(drill, uninterrupted):
-    driver = drill.begin()
-    drill.study.cluster.stop_controller()
-    time.sleep(3)
-    drill.study.cluster.start_controller()
-    drill.study.finish(driver)
-    check(drill, uninterrupted, attempts=1)
+    check(drill, uninterrupted, attempts=2, lost=lost)
 
 
 def test_driver_killed_and_started_again(drill, uninterrupted):
@@ -189,7 +185,7 @@ def test_driver_killed_and_started_again(drill, uninterrupted):
     lost = step - drill.resumed_from()
     printed = drill.study.finish(driver)
     assert f"Ended what an earlier run left in Slurm: jobs {job['JobId']}." in printed
-    check(drill, uninterrupted, attempts=2, lost=max(lost, 0))
+    check(drill, uninterrupted, attempts=2, lost=lost)
 
 
 def test_time_limit(copy):

@@ -11,6 +11,7 @@ from PIL import Image as Pixels
 
 from vlmscale.data.images import png
 from vlmscale.data.shards import write_manifest
+from vlmscale.evaluation.questions import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark
 
 TEXT, INT = Value("string"), Value("int64")
@@ -125,7 +126,9 @@ def write(asked: Benchmark, rows: Sequence[dict[str, Any]], data: Path) -> list[
         images = [{"id": key} for key in dict.fromkeys(row["imageId"] for row in rows)]
         file = f"{asked.split}-00000-of-00001.parquet"
         _write(folder.parent / asked.images, SCHEMAS["gqa_images"], {file: images})
-    return [folder / part for part in parts]
+    files = [folder / part for part in parts]
+    write_arrow(files, asked.split, arrow_folder(folder, asked.split))
+    return files
 
 
 def _write(folder: Path, schema: dict[str, Any], parts: dict[str, Sequence[dict[str, Any]]]):

@@ -12,12 +12,12 @@ from lmms_eval.utils import load_yaml_config
 
 from vlmscale.analysis.collect import chance_levels, errors_table
 from vlmscale.errors import UserError
-from vlmscale.evaluation import fetch
 from vlmscale.evaluation.run import ask, benchmark_files, evaluate
 from vlmscale.evaluation.spec import EvaluationSpec, Setting, read_benchmarks
 from vlmscale.evaluation.tasks import mathvista
 
-from .benchmark_files import mme, people, picture, rotations, ten, write
+from .benchmark_cases import CASES, MMMU
+from .benchmark_files import mme, picture, rotations, write
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "resources/benchmarks.csv"
@@ -26,175 +26,6 @@ with TABLE.open(newline="") as file:
 BENCHMARKS = {asked.benchmark: asked for asked in read_benchmarks(TABLE, REAL)}
 W = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
-
-# Of each benchmark: rows, the model's answers, the score of each, and what the metric makes of them.
-GQA = {"imageId": "n1", "question": "What is it?", "answer": "dog"}
-AI2D = {"question": "Which one?", "options": ["leaf", "stem", "root", "sun"], "answer": "1"}
-MMMU = {"question": "Look at <image 1>.", "options": "['red', 'green', 'blue']", "answer": "B"}
-MMMU["question_type"] = "multiple-choice"
-OPEN = {"question": "How many in <image 1>?", "options": "[]", "question_type": "open"}
-SQA = {"question": "Which?", "choices": ["cat", "dog"], "answer": 1, "hint": "", "solution": "x"}
-ABOUT = {"split": "testmini", "skills": ["x"]}
-CHOICE = {"question": "Which?", "question_type": "multi_choice", "answer_type": "text"}
-CHOICE |= {"choices": ["3/11", "8/11", "6/11"], "answer": "8/11", "query": "q", "metadata": ABOUT}
-FREE = {"question": "How much?", "question_type": "free_form", "query": "q", "metadata": ABOUT}
-WHOLE = {**FREE, "answer_type": "integer", "answer": "14"}
-REAL_NUMBER = {**FREE, "answer_type": "float", "precision": 1.0, "answer": "0.6"}
-PAIR = {**FREE, "answer_type": "list", "answer": "[2007, 2008]"}
-VQA = {"question": "Is it?", "multiple_choice_answer": "yes"}
-WORDS = {"question": "What?", "multiple_choice_answer": "don't"}
-TEXTVQA = {"question": "Which Brand?", "ocr_tokens": ["NOKIA", "3310"]}
-
-CASES = {
-    # Existence (2 images): 200 and 0 points of 200; colour (1): one of two right, 50 and no bonus; code 200.
-    "mme": (
-        [
-            *mme("existence", ("Yes", "No.", 1), ("maybe", "yes", 0)),
-            *mme("color", ("yes, it is", "Yes", None)),
-            *mme("code_reasoning", ("y", "n", 1)),
-        ],
-        (100 + 50 + 200) / 2800,
-    ),
-    "mme_perception": (
-        [
-            *mme("existence", ("Yes", "No.", 1), ("maybe", "yes", 0)),
-            *mme("code_reasoning", ("y", "n", "other")),
-        ],
-        100 / 2000,
-    ),
-    "gqa": (
-        [
-            ({"id": "1", **GQA}, "Dog.", 1),
-            ({"id": "2", **GQA, "imageId": "n2"}, "a dog", 0),
-            ({"id": "3", **GQA, "answer": "yes"}, "no", 0),
-        ],
-        1 / 3,
-    ),
-    "ai2d": (
-        [
-            (AI2D, "B", 1),
-            (AI2D, "(B)", 1),
-            (AI2D, "B. stem", 1),
-            (AI2D, "The answer is B", 0),
-            ({**AI2D, "answer": "0"}, "leaf", 0),
-        ],
-        3 / 5,
-    ),
-    # Right only if all rotations are: the first question once in two, the second always.
-    "mmbench": (
-        list(
-            zip(
-                [
-                    *rotations(7, "AB", ["a red cup", "a blue cup"]),
-                    *rotations(8, "ABCD", ["one", "two", "three", "four"], hint="Count."),
-                    *rotations(9, "A", ["tall", "short"]),
-                ],
-                ["A", "A", "A", "(B) one", "one", "The answer is D", "???"],
-                [1, 0, 1, 1, 1, 1, 0],
-                strict=True,
-            )
-        ),
-        1 / 3,
-    ),
-    "mmmu": (
-        [
-            ({"id": "validation_Art_1", **MMMU}, "B", 1),
-            ({"id": "validation_Art_2", **MMMU}, "(A) or (B)", 1),
-            ({"id": "validation_Math_1", **MMMU}, "nonsense", 0),
-            ({"id": "validation_Math_2", **OPEN, "answer": "1,200"}, "It is 1200.", 1),
-            ({"id": "validation_Math_3", **OPEN, "answer": "seven"}, "eight", 0),
-        ],
-        3 / 5,
-    ),
-    "scienceqa": (
-        [(SQA, "b", 1), (SQA, "B. dog", 1), (SQA, "(B)", 0), ({**SQA, "answer": 0}, "The answer is A", 0)],
-        2 / 4,
-    ),
-    "mathvista": (
-        [
-            ({"pid": "1", **CHOICE}, "B", 1),
-            ({"pid": "2", **CHOICE}, "(B) 8/11", 1),
-            ({"pid": "3", **CHOICE}, "6/11", 0),
-            ({"pid": "4", **CHOICE}, "8 of 11", 0),  # the nearest by letters is the right one
-            ({"pid": "5", **WHOLE}, "The number is 14.", 1),
-            ({"pid": "6", **WHOLE}, "fourteen", 0),
-            ({"pid": "7", **REAL_NUMBER}, "0.62", 1),
-            ({"pid": "8", **PAIR}, "Between [2007,2008].", 1),
-        ],
-        5 / 8,
-    ),
-    # Pooled and exact: 2 hits, 1 false alarm, 1 miss by "No." counting as neither.
-    "pope": (
-        [
-            ({"id": "0", "question": "Cat?", "answer": "yes", "category": "random"}, "Yes", 1),
-            ({"id": "1", "question": "Dog?", "answer": "no", "category": "random"}, "yes", 0),
-            ({"id": "2", "question": "Cup?", "answer": "yes", "category": "popular"}, "yes", 1),
-            ({"id": "3", "question": "Car?", "answer": "no", "category": "popular"}, "No.", 0),
-            ({"id": "4", "question": "Bus?", "answer": "yes", "category": "popular"}, "no", 0),
-        ],
-        2 * (2 / 3) * (2 / 3) / (4 / 3),
-    ),
-    # LLaVA's reading: random has precision 1/2 and recall 1, popular precision 1 and recall 1/2.
-    "pope_mean": (
-        [
-            ({"id": "0", "question": "Cat?", "answer": "yes", "category": "random"}, "It is.", 1),
-            ({"id": "1", "question": "Dog?", "answer": "no", "category": "random"}, "yes", 0),
-            ({"id": "2", "question": "Cup?", "answer": "yes", "category": "popular"}, "yes", 1),
-            ({"id": "3", "question": "Car?", "answer": "no", "category": "popular"}, "No, it", 1),
-            ({"id": "4", "question": "Bus?", "answer": "yes", "category": "popular"}, "not", 0),
-        ],
-        2 / 3,
-    ),
-    "chartqa": (
-        [
-            ({"type": "human_test", "question": "?", "answer": "100"}, "104", 1),
-            ({"type": "human_test", "question": "?", "answer": "10"}, "10%", 0),
-            ({"type": "augmented_test", "question": "?", "answer": "0"}, "0.0", 0),
-            ({"type": "augmented_test", "question": "?", "answer": "Peru"}, "peru", 1),
-        ],
-        2 / 4,
-    ),
-    "docvqa": (
-        [
-            ({"questionId": "1", "question": "?", "answers": ["Acme", "ACME Inc"]}, "acme", 1),
-            ({"questionId": "2", "question": "?", "answers": ["1985"]}, "1986", 3 / 4),
-            ({"questionId": "3", "question": "?", "answers": ["1985"]}, "20", 0),
-        ],
-        1.75 / 3,
-    ),
-    # Of ten answers one is left out in turn; three of the rest make it right.
-    "textvqa": (
-        [
-            ({**TEXTVQA, "question_id": 1, "answers": ten(*["nokia"] * 4)}, "Nokia", 1),
-            (
-                {**TEXTVQA, "question_id": 2, "answers": ten("2", "2")},
-                "two",
-                (8 * 2 / 3 + 2 * 1 / 3) / 10,
-            ),
-            ({**TEXTVQA, "question_id": 3, "answers": ten()}, "me", 0),
-        ],
-        (1 + 0.6) / 3,
-    ),
-    "vizwiz": (
-        [
-            (
-                {"question_id": "a", "question": "What?", "answers": ten(*["unanswerable"] * 5)},
-                "Unanswerable",
-                1,
-            ),
-            ({"question_id": "b", "question": "What?", "answers": ten("can")}, "a can", 0.9 / 3),
-        ],
-        1.3 / 2,
-    ),
-    "vqav2": (
-        [
-            ({**VQA, "question_id": 1, "answers": people(*["yes"] * 10)}, "yes", 1),
-            ({**WORDS, "question_id": 2, "answers": people("don't", "don't")}, "dont", 0.6),
-        ],
-        1.6 / 2,
-    ),
-}  # fmt: skip
-
 
 UNREAD = {
     "mmbench": {"???"},
@@ -375,8 +206,11 @@ def test_a_tiny_model_answers_all_of_them(evaluated, tmp_path):
     assert chance["vizwiz"] == 0.5  # one of two: "unanswerable"
     columns = {"run": "r", "llm": "tiny", "method": "quecc", "visual_tokens": 4, "seed": 0}
     cells = pd.DataFrame([{"cell": "tiny", **columns, "budget": "full", "role": "fit"}])
-    errors = errors_table(cells, {"tiny": scores}, {"tiny": 1}, {"tiny": 1})
+    errors = errors_table(
+        cells, {"tiny": scores}, {"total": {"tiny": 1}}, axis="total", protocols={"tiny": "lmms"}
+    )
     assert errors["error"].between(0, 1).all()
+    assert set(errors.loc[errors["unparsed"].notna(), "benchmark"]) == ruled
     assert len(errors) == len(names) + 3
 
 
@@ -487,59 +321,3 @@ def test_what_is_missing_or_of_another_kind_is_named(tmp_path):
         ask(Scripted(["1"] * 4), asked.model_copy(update={"id": "type"}), files, "lmms", 4)
     with pytest.raises(UserError, match=r"neither lmms-eval nor .* has a task chartqb"):
         ask(Scripted([]), asked.model_copy(update={"task": "chartqb"}), files, "lmms", 4)
-
-
-class Hub:
-    """Stands for the hub: `files` that it has, and what it was asked."""
-
-    def __init__(self, files, monkeypatch):
-        self.files, self.asked = files, []
-        monkeypatch.setattr("huggingface_hub.snapshot_download", self.download)
-        monkeypatch.setattr("huggingface_hub.HfApi", lambda: self)
-
-    def dataset_info(self, dataset):
-        self.sha = "c0ffee"
-        return self
-
-    def download(self, dataset, *, repo_type, revision, local_dir, allow_patterns):
-        self.asked.append((dataset, revision, allow_patterns))
-        for name, content in self.files.items():
-            (local_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            (local_dir / name).write_bytes(content)
-
-
-def test_a_download_is_whole_recorded_and_not_repeated(tmp_path, monkeypatch):
-    asked = BENCHMARKS["gqa"].model_copy(update={"questions": 3})
-    rows = [row for row, _, _ in CASES["gqa"][0]]
-    write(asked, rows, tmp_path / "hub")
-    root = tmp_path / "hub" / asked.dataset
-    files = {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*.parquet")}
-    hub = Hub(files, monkeypatch)
-    data = tmp_path / "data"
-    fetch.fetch(asked, data)
-    fetch.fetch(asked, data)
-    folders = ["testdev_balanced_instructions", "testdev_balanced_images"]
-    patterns = [f"{folder}/testdev-*.parquet" for folder in folders]
-    assert hub.asked == [(asked.dataset, "c0ffee", patterns)]
-    for folder in folders:
-        manifest = json.loads((data / asked.dataset / folder / "manifest.json").read_text())
-        assert manifest["revision"] == "c0ffee"
-    assert len(benchmark_files([asked], data)["gqa"]) == 2
-    # A pinned revision is what is asked for, and half a split is no split.
-    hub.files = dict(list(files.items())[:1])
-    with pytest.raises(UserError, match="at abc has no whole"):
-        fetch.fetch(asked.model_copy(update={"revision": "abc"}), tmp_path / "half")
-
-
-def test_files_that_were_copied_are_counted_and_not_fetched(tmp_path, monkeypatch):
-    asked = BENCHMARKS["chartqa"]
-    write(asked, [row for row, _, _ in CASES["chartqa"][0]], tmp_path)
-    manifest = asked.folder(tmp_path) / "manifest.json"
-    manifest.unlink()
-    hub = Hub({}, monkeypatch)
-    with pytest.raises(UserError, match="has 4 questions, not the 2500 of chartqa"):
-        fetch.fetch(asked, tmp_path)
-    assert not manifest.exists()
-    fetch.fetch(asked.model_copy(update={"questions": 4}), tmp_path)
-    assert json.loads(manifest.read_text())["revision"] is None
-    assert hub.asked == []

@@ -347,6 +347,53 @@ def test_latencies(tmp_path):
     )
 
 
+def test_a_studys_latencies_answer_for_its_own_law(tmp_path):
+    """As latency.parquet has them: rows by method, text and caching, and the sizes of the study's LLMs."""
+    sizes = {"d8": 1e-5, "d16": 4e-5, "d32": 1.6e-4}
+    points = [(llm, n, v) for llm, n in sizes.items() for v in (1, 4, 16)]
+    scores = pd.DataFrame(points, columns=["llm", "n_params_b", "visual_tokens"])
+    scores["error"] = 0.3 * scores["n_params_b"] ** -0.08 * scores["visual_tokens"] ** -0.02
+    law = written(tmp_path, scores.assign(method="tokenpacker"), "errors.csv")
+    rows = [
+        (
+            llm,
+            n,
+            method,
+            v,
+            q,
+            cached,
+            100 * 1e4 * n + v + (0 if cached else q) + (method == "quecc"),
+        )
+        for llm, n in sizes.items()
+        for method in ("tokenpacker", "quecc")
+        for v in (1, 16)
+        for q, cached in ((0, True), (10, False), (10, True))
+    ]
+    columns = ["llm", "n_params_b", "method", "visual_tokens", "text_tokens", "cached_text"]
+    table = pd.DataFrame(rows, columns=[*columns, "latency_ms"])
+    table = table.assign(batch=1, skipped="", decode_ms=2.0)
+    path = written(tmp_path, table, "latency.csv")
+    asked = ["--latency-ms", 60, "--latencies", path, "--scores", law, "--text-tokens", 10]
+    asked += ["--methods", "tokenpacker"]
+    report = recommend(*asked, "--cached-text")
+    # d16 takes 40 ms and one for each visual token, d32 never less than 161
+    found = {row["llm"]: (row["visual_tokens"], row["cost"]) for row in report["choices"]}
+    assert found == {"d8": (16, 26), "d16": (16, 56)}
+    assert report["choice"]["n_params_b"] == 4e-5
+    assert report["notes"][-1] == (
+        "Latencies are those measured with 10 text tokens, cached, and a straight line between token counts."
+    )
+    new = {row["llm"]: row["visual_tokens"] for row in recommend(*asked)["choices"]}
+    assert new == {"d8": 16, "d16": 10}  # ten for the text
+    slow = recommend(*asked, "--cached-text", "--generated-tokens", 5)["choices"]
+    assert {row["llm"]: row["visual_tokens"] for row in slow} == {"d8": 16, "d16": 10}
+    refused = ["recommend", *asked[:-2], "--cached-text"]
+    assert "choose with --methods" in error_of(*refused)
+    assert "no decoder is called 'd64'" in error_of("recommend", *asked, "--sizes", "d64")
+    other = ["recommend", *asked, "--text-tokens", 30]
+    assert "no row has text_tokens 30. There are: 0, 10" in error_of(*other)
+
+
 def test_scores_of_the_users_own(tmp_path, scores):
     own = scores.assign(family="reasoning", score=scores["score"] / 2)
     path = written(tmp_path, own)
@@ -356,6 +403,21 @@ def test_scores_of_the_users_own(tmp_path, scores):
     assert "no points of family 'ocr'" in error_of(
         "recommend", "--gflops", 2000, "--scores", path, "--family", "ocr"
     )
+
+
+def test_llms_count_as_the_points_do(tmp_path, scores):
+    """A law over all parameters is asked about all parameters, not about the size in a name."""
+    own = scores.assign(n_params_b=1.1 * scores["n_params_b"], size_axis="total")
+    report = recommend("--gflops", 2000, "--scores", written(tmp_path, own))
+    n = {row["llm"]: row["n_params_b"] for row in report["choices"]}
+    assert n["Qwen1.5-14B"] == pytest.approx(14.167290880)
+    assert "LLMs count with their total size" in report["notes"][0]
+
+
+def test_scores_of_two_protocols_are_refused(tmp_path, scores):
+    own = scores.assign(protocol=["lmms", "llava15"] * (len(scores) // 2))
+    path = written(tmp_path, own)
+    assert "scores of protocols lmms and llava15 meet" in error_of("fit", path)
 
 
 def test_unknown_sizes_and_counts():
@@ -427,7 +489,9 @@ def test_cells_of_the_papers_study(tmp_path):
     report = cells("--gpu", "a100", "--results", tmp_path, config="paper")
     assert report["assumed"]["utilisation"] == 0.26
     runs = {run["run"]: run for run in report["runs"]}
-    assert len(runs) == 5 * 3 * (3 * 6 + 1)
+    # the grid, and what the claims without numbers need; repeated tokens have no training of their own
+    assert len(runs) == 5 * 3 * (3 * 6 + 1) + 3 * (2 * 2 + 1)
+    assert not [run for run in runs.values() if run["method"] == "repeat"]
     large = runs["Qwen1.5-14B__mlp__v576__s0"]
     assert large["total_parameters"] == 14_167_290_880
     assert (large["least_gpus"], large["gpus"], large["nodes"]) == (4, 16, 2)
@@ -437,7 +501,17 @@ def test_cells_of_the_papers_study(tmp_path):
     assert large["work_gb"] == pytest.approx(2 * 12 * (14.167 + 0.0315), rel=1e-3)
     assert report["totals"]["work_gb"] == pytest.approx(large["work_gb"], rel=0.01)  # quecc's
     assert sum(report["questions"].values()) == 48_135
+    assert report["too_large"] == []
     assert "no GPU 'tpu' in resources/gpus.csv" in error_of("cells", "--gpu", "tpu")
+
+
+def test_cells_tell_what_a_gpu_cannot_hold():
+    chosen = ("--gpu", "a100-40gb")
+    found = cells(*chosen, config="table1")["too_large"]
+    assert found[0].startswith("Vicuna-7B__mlp__v576__s0, stage1: needs ")
+    text = call("cells", "--config", ROOT / "config/table1.yaml", *chosen)
+    assert f"So do {len(found) - 3} more" in text
+    assert "Does not fit NVIDIA A100 SXM 40 GB: Vicuna-7B__mlp__v576__s0, stage1: needs" in text
 
 
 def test_cells_of_budgets_count_a_shared_stage_1_once(tmp_path):
@@ -551,4 +625,13 @@ def test_summary_of_no_finished_study(finished):
     assert text.startswith(
         f"error: {finished} holds no finished study: verdicts.parquet is missing"
     )
-    assert "holds no finished study: laws.parquet" in error_of("summary", finished / "none")
+    assert "holds no finished study: verdicts.parquet" in error_of("summary", finished / "none")
+
+
+def test_summary_of_a_study_without_a_law(finished):
+    for name in ("laws", "intervals"):
+        (finished / f"{name}.parquet").unlink()
+    report = call_json("summary", finished)
+    assert report["laws"] == []
+    assert len(report["verdicts"]) == 4
+    assert "planted" in call("summary", finished)

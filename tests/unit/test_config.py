@@ -1,5 +1,6 @@
 """A bad config ends in one message that names file, key, value and what is allowed."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,33 @@ def test_released_backbones_have_the_shapes_of_their_rows(paper):
     assert validate(study.model_dump(mode="json"), "again") == study
 
 
+def test_n_of_the_papers_study_is_the_size_in_the_llms_names(paper):
+    study = validate(paper, "x")
+    sizes = (0.5, 1.8, 4, 7, 14)
+    assert study.size_axis == "nominal"
+    assert study.nominal_sizes == {f"Qwen1.5-{n:g}B": n for n in sizes}
+    paper["laws"]["size"] = "non_embedding"
+    assert validate(paper, "x").size_axis == "non_embedding"
+    made = load_study(ROOT / "config/smoke.yaml")
+    assert (made.size_axis, made.nominal_sizes) == ("total", {})
+
+
+def test_the_suites_of_the_papers_study(paper):
+    """Nine for reasoning, DocVQA and TextVQA for OCR; VizWiz and VQAv2 belong to neither."""
+    with (ROOT / "resources/benchmarks.csv").open() as file:
+        families = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
+    asked = paper["evaluation"]["benchmarks"]
+    by_family = {f: {b for b in asked if families[b] == f} for f in ("reasoning", "ocr", "other")}
+    assert by_family == {
+        "reasoning": {
+            *("mme", "gqa", "ai2d", "mmbench", "mmmu", "scienceqa", "mathvista", "pope", "chartqa")
+        },
+        "ocr": {"docvqa", "textvqa"},
+        "other": set(),
+    }
+    assert families["vizwiz"] == families["vqav2"] == "other"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -91,6 +119,10 @@ def test_released_backbones_have_the_shapes_of_their_rows(paper):
             ["data.stage1", "leaves no image"],
         ),
         (lambda r: r["data"].pop("stage1"), ["\n  data.stage1: Field required"]),
+        (
+            lambda r: r.update(pickled=["tower", "Vicuna-7B"]),
+            ["pickled: 'Vicuna-7B' is not fetched: tower, Qwen1.5-0.5B"],
+        ),
         (lambda r: r.update(world={}), ["data: must be made, in a study with a world"]),
         (
             lambda r: r["llms"].update(
@@ -153,6 +185,10 @@ def test_schema_file_is_current():
         (lambda r: r["tower"].update(patch_size=7), ["48", "not a multiple", "7"]),
         (lambda r: r["tower"].update(feature_layers=[9]), ["feature_layers", "layers=3"]),
         (lambda r: r["laws"].update(holdout=["d1"]), ["laws.holdout", "d1"]),
+        (
+            lambda r: r["laws"].update(size="nominal"),
+            ["laws.size: nominal", "total and non_embedding"],
+        ),
         (lambda r: r.update(study="published"), ["study", "the paper's released numbers"]),
         (lambda r: r["world"].update(colours=99), ["world.colours", "99"]),
         (lambda r: r["world"].update(objects=4), ["world", "objects 4 must be fewer"]),
@@ -355,9 +391,15 @@ def test_each_budget_that_determines_a_law_has_one(budgets):
     }  # at budget long there is one number of visual tokens
 
 
-def test_a_series_that_no_budget_determines_is_left_to_the_fit(budgets):
+def test_a_series_that_no_budget_determines_is_refused(budgets):
     budgets["laws"]["series"] = {"few": ["m3"]}
-    assert laws(budgets) == {"few_short": Selection(("m3",), "short")}
+    with pytest.raises(UserError, match=r"laws\.series\.few: no law can be fitted.*two LLMs"):
+        laws(budgets)
+
+
+def test_a_study_without_a_series_has_no_law(budgets):
+    del budgets["laws"]["series"]
+    assert laws(budgets) == {}
 
 
 def test_laws_without_cells_or_with_one_name(budgets):

@@ -15,6 +15,7 @@ from vlmscale.models.checkpoint import set_method
 from vlmscale.models.conversation import Encoded, with_visual_tokens
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.launch import launch
+from vlmscale.training.stages import train_stage
 
 from .test_training import spec, weights  # noqa: F401 (spec is a fixture)
 from .test_vlm import model_inputs
@@ -28,7 +29,7 @@ def images(splits):
     return [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
 
 
-def batch_of(splits, processor, tmp_path, counts, *, seed=0, apart=False):
+def batch_of(splits, processor, counts, *, seed=0, apart=False):
     data = Conversations(
         splits["stage2"],
         processor.tokenizer,
@@ -38,7 +39,6 @@ def batch_of(splits, processor, tmp_path, counts, *, seed=0, apart=False):
         max_length=512,
         apart=apart,
         seed=0,
-        cache=tmp_path / "arrow",
         pixels=processor.pixels,
     )
     samples = [data[i] for i in range(len(data))]
@@ -56,17 +56,17 @@ def test_a_sample_keeps_the_first_of_its_image_tokens():
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_a_batch_at_several_counts_has_the_mean_of_their_losses(build, splits, tmp_path, apart):
+def test_a_batch_at_several_counts_has_the_mean_of_their_losses(build, splits, apart):
     """M3: one batch at all scales is the same as one batch for each scale."""
     model, processor = build("m3", 36)
     assert model.model.multi_modal_projector.training_counts("stage2", None) == [1, 9, 36]
-    together, _ = batch_of(splits, processor, tmp_path, lambda rng: [1, 9, 36], apart=apart)
+    together, _ = batch_of(splits, processor, lambda rng: [1, 9, 36], apart=apart)
     together = model_inputs(together)
     assert together["visual_token_counts"].tolist() == [1, 9, 36]
     assert len(together["input_ids"]) == 3 * 4
     losses = []
     for count in (1, 9, 36):
-        alone, _ = batch_of(splits, processor, tmp_path, lambda rng, v=count: [v], apart=apart)
+        alone, _ = batch_of(splits, processor, lambda rng, v=count: [v], apart=apart)
         alone = model_inputs(alone)
         losses.append(model(**alone).loss)
         assert (alone["input_ids"] == model.config.image_token_index).sum() == 3 * count
@@ -75,14 +75,14 @@ def test_a_batch_at_several_counts_has_the_mean_of_their_losses(build, splits, t
     assert losses[0] != losses[2]
 
 
-def test_counts_are_drawn_for_the_batch(build, splits, tmp_path):
+def test_counts_are_drawn_for_the_batch(build, splits):
     _, processor = build("mqt", 16)
 
     def draw(rng: np.random.Generator) -> list[int]:
         return [2 * int(rng.integers(8)) + 2]
 
     found = [
-        batch_of(splits, processor, tmp_path, draw, seed=seed)[0]["visual_token_counts"].item()
+        batch_of(splits, processor, draw, seed=seed)[0]["visual_token_counts"].item()
         for seed in (0, 0, 1, 2, 3, 4)
     ]
     assert found[0] == found[1]
@@ -91,10 +91,10 @@ def test_counts_are_drawn_for_the_batch(build, splits, tmp_path):
 
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize(("name", "tokens"), [("m3", 36), ("mqt", 16), ("quecc", 4)])
-def test_a_part_without_an_image_uses_all_weights(build, splits, tmp_path, name, tokens, apart):
+def test_a_part_without_an_image_uses_all_weights(build, splits, name, tokens, apart):
     """Or processes that share weights would wait for one that does without. Its loss is that of its text."""
     model, processor = build(name, tokens)
-    _, samples = batch_of(splits, processor, tmp_path, None, apart=apart)
+    _, samples = batch_of(splits, processor, None, apart=apart)
     text = [sample for sample in samples if sample.image is None]
     image = next(sample for sample in samples if sample.image is not None)
     nothing = replace(image.encoded, labels=[-100] * len(image.encoded.labels))
@@ -121,8 +121,8 @@ def test_a_part_without_an_image_uses_all_weights(build, splits, tmp_path, name,
 def test_elastic_trainings_repeat_bit_for_bit(spec, name, tokens):  # noqa: F811
     changes = {"method": name, "visual_tokens": tokens}
     once, twice = spec("once", **changes), spec("twice", **changes)
-    launch(once)
-    launch(twice)
+    train_stage(once)
+    launch(twice)  # in another process
     assert weights(once) == weights(twice)
 
 

@@ -95,7 +95,7 @@ RANGES = {
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_any_planted_form_is_recovered(form, data):
     """By its predictions: parameters of additive forms can be soft where the law they draw is not."""

@@ -32,6 +32,7 @@ FILES = {
     "config.json": json.dumps(QWEN_CONFIG),
     "model.safetensors": "weights",
     "merges.txt": "a b",
+    "tokenizer.json": "{}",
 }
 
 
@@ -39,7 +40,7 @@ FILES = {
 def hub(monkeypatch):
     """A hub with these files, which remembers what it was asked for."""
 
-    def snapshot_download(repository, *, revision, allow_patterns, local_dir):
+    def snapshot_download(repository, *, repo_type, revision, allow_patterns, local_dir, endpoint):
         hub.asked.append((repository, revision))
         hub.patterns = allow_patterns
         (local_dir / ".cache/huggingface").mkdir(parents=True, exist_ok=True)
@@ -88,11 +89,18 @@ def test_without_the_hub_what_has_arrived_waits(hub, places):
     assert places["record"].exists()
 
 
-@pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
-def test_weights_that_could_run_code_are_refused(hub, places, missing):
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("model.safetensors", "has no weights as safetensors, and pickled ones are not opened"),
+        ("config.json", "has no config.json"),
+        ("tokenizer.json", "has neither of tokenizer.json and tokenizer.model"),
+    ],
+)
+def test_a_repository_that_lacks_something_is_refused(hub, places, missing, words):
     del hub.files[missing]
     hub.files["pytorch_model.bin"] = "pickle"
-    with pytest.raises(UserError, match="with weights as safetensors; pickled ones are not opened"):
+    with pytest.raises(UserError, match=words):
         fetch_backbone(QWEN, **places)
     assert not places["folder"].exists()
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
-from contextlib import suppress
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,6 +22,7 @@ from vlmscale.cli import app
 from vlmscale.data.images import decode, image_key
 from vlmscale.data.llava import convert, download
 from vlmscale.data.llava import prepare as preparation
+from vlmscale.data.llava.estimates import estimate
 from vlmscale.data.llava.prepare import prepare
 from vlmscale.data.llava.sources import RECORDS, holder, read_sources
 from vlmscale.data.shards import shard_files
@@ -134,7 +134,6 @@ def test_training_reads_the_split(server, run, tmp_path):
         max_length=2048,
         apart=False,
         seed=0,
-        cache=tmp_path / "cache",
         pixels=lambda images: CLIPImageProcessorPil()(images, return_tensors="pt")["pixel_values"],
     )
     samples = [data[i] for i in range(len(data))]
@@ -391,11 +390,13 @@ def test_which_file_holds_an_image():
     assert holder("00012/1.jpg", ["."]) == "."
 
 
-def test_announcements_name_disk_and_time(server, run, tmp_path, capsys):
+def test_announcements_name_disk_and_time(tmp_path):
     sources = read_sources(resource("datasets.csv"), "llava_mix665k")
-    with suppress(UserError):  # the disk of the tests may be small
-        preparation._announce(sources, tmp_path / "raw", tmp_path / "out", 8, None, done=0)
-    assert "73 GB to download" in capsys.readouterr().err
+    said = str(estimate(sources, tmp_path / "raw", tmp_path / "out", 8))
+    assert re.match(
+        r"llava_mix665k: about 73 GB to download into \S+raw \(24 min at 50 MB/s\)", said
+    )
+    assert said.endswith(f"93 GB to write to {tmp_path / 'out'} (9 min with 8 processes).")
 
 
 def test_from_the_command_line(server, tmp_path, monkeypatch):

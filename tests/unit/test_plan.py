@@ -13,9 +13,14 @@ from vlmscale.architectures import Decoder, Tower, load_architectures
 from vlmscale.config import load_study, validate
 from vlmscale.errors import UserError
 from vlmscale.figures.cost import draw
-from vlmscale.gpus import load_gpus
-from vlmscale.plan import features_gb, planned_trainings, run_costs
-from vlmscale.sizing import asked, benchmark_rows
+from vlmscale.plan import (
+    asked,
+    benchmark_rows,
+    features_gb,
+    load_gpus,
+    planned_trainings,
+    run_costs,
+)
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = benchmark_rows(ROOT / "resources/benchmarks.csv")

@@ -79,6 +79,16 @@ SMALL = [
     for name in method_names()
     for tokens in sorted({method(name).supported(6)[0], some(method(name).supported(6))[-2:][0]})
 ]
+# These are about data and trainings; every other option makes another compressor.
+ELSEWHERE = {"training", "query_turn", "stage1_template"}
+OPTIONAL = [
+    (name, 6, some(method(name).supported(6))[-2:][0], option, value)
+    for name in method_names()
+    for option, values in method(name).options.items()
+    if option not in ELSEWHERE
+    for value in values[1:]
+]
+BOTH = [(*case, {}) for case in SMALL] + [(*case[:3], {case[3]: case[4]}) for case in OPTIONAL]
 
 
 @pytest.mark.parametrize(("name", "side", "tokens"), CASES)
@@ -117,9 +127,9 @@ def test_any_llm_width(name, side, tokens, llm):
     assert out.shape == (2, projector.placeholders, llm)
 
 
-@pytest.mark.parametrize(("name", "side", "tokens"), SMALL)
-def test_gradient_reaches_every_parameter_and_no_feature(name, side, tokens):
-    projector = make(name, side, tokens)
+@pytest.mark.parametrize(("name", "side", "tokens", "options"), BOTH)
+def test_gradient_reaches_every_parameter_and_no_feature(name, side, tokens, options):
+    projector = make(name, side, tokens, **options)
     tokens_of(projector(features(side))).square().sum().backward()
     for key, parameter in projector.named_parameters():
         assert parameter.grad is not None, key
@@ -129,9 +139,9 @@ def test_gradient_reaches_every_parameter_and_no_feature(name, side, tokens):
     assert not [key for key, buffer in projector.named_buffers() if buffer.requires_grad]
 
 
-@pytest.mark.parametrize(("name", "side", "tokens"), SMALL)
-def test_batch_composition_does_not_matter(name, side, tokens):
-    projector, batch = make(name, side, tokens).eval(), features(side, b=3)
+@pytest.mark.parametrize(("name", "side", "tokens", "options"), BOTH)
+def test_batch_composition_does_not_matter(name, side, tokens, options):
+    projector, batch = make(name, side, tokens, **options).eval(), features(side, b=3)
     with torch.no_grad():
         together = tokens_of(projector(batch))
         alone = [tokens_of(projector(part(batch, slice(i, i + 1)))) for i in range(3)]
@@ -140,10 +150,10 @@ def test_batch_composition_does_not_matter(name, side, tokens):
     assert torch.equal(together, again)
 
 
-@pytest.mark.parametrize(("name", "side", "tokens"), SMALL)
-def test_bfloat16_and_state_dict(name, side, tokens):
-    projector = make(name, side, tokens)
-    fresh = make(name, side, tokens)
+@pytest.mark.parametrize(("name", "side", "tokens", "options"), BOTH)
+def test_bfloat16_and_state_dict(name, side, tokens, options):
+    projector = make(name, side, tokens, **options)
+    fresh = make(name, side, tokens, **options)
     fresh.load_state_dict(projector.state_dict())
     with torch.no_grad():
         expected = tokens_of(projector(features(side)))
@@ -290,6 +300,30 @@ def test_quecc_without_its_text_projection_is_text_independent():
         before = projector(f)
         after = projector(VisionFeatures(f.patches, 6, f.multilayer, f.question + 1))
     assert torch.equal(before, after)
+
+
+def test_quecc_with_a_constant_has_all_its_weights_and_reads_no_question():
+    asked, constant = (make("quecc", 6, 4, question=value) for value in ("asked", "constant"))
+    constant.load_state_dict(asked.state_dict())
+    f = features(6)
+    other = dataclasses.replace(f, question=f.question + 1)
+    ones = dataclasses.replace(f, question=torch.ones_like(f.question))
+    with torch.no_grad():
+        assert torch.equal(constant(f), constant(other))
+        assert torch.equal(constant(f), asked(ones))
+        assert not torch.allclose(asked(f), asked(other))
+
+
+def test_quecc_bilinear_makes_queries_smaller_as_tokenpacker_and_lacks_the_convolution_alone():
+    convolution, bilinear = (
+        make("quecc", 24, 16, downsampling=value) for value in ("convolution", "bilinear")
+    )
+    fewer = set(convolution.state_dict()) - set(bilinear.state_dict())
+    assert fewer == {"downsample.weight", "downsample.bias"}
+    packer, fine = make("tokenpacker", 24, 16), torch.randn(2, 24 * 24, TOWER)
+    grid = fine.transpose(1, 2).reshape(2, TOWER, 24, 24)
+    mine = bilinear.downsample(grid).flatten(2).transpose(1, 2)
+    assert torch.equal(mine, packer._coarse(fine, 24))
 
 
 def test_quecc_convolution_has_the_region_as_kernel_and_no_norm_behind_it():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from vlmscale.analysis import fits
@@ -56,12 +57,41 @@ def test_tables_of_laws(tmp_path):
         assert latex.count(r"\\") == len(table) + 1
 
 
+CHANCE = pd.DataFrame({"benchmark": ["mmmu", "pope", "chartqa"], "chance": [0.25, 0.65, 0.01]})
+
+
+def test_chance_and_unread_answers_stand_beside_the_scores():
+    """Two seeds; MMMU's answers cannot all be read, POPE's can, ChartQA has no such rule."""
+    rows = [
+        (seed, family, benchmark, score, unparsed)
+        for seed, shift in ((0, 0.0), (1, 0.02))
+        for family, benchmark, score, unparsed in (
+            ("reasoning", "mmmu", 0.3 + shift, 0.11 + shift),
+            ("reasoning", "pope", 0.7, 0.001),
+            ("ocr", "chartqa", 0.4, np.nan),
+            ("reasoning", "mean", 0.5 + shift / 2, np.nan),
+            ("ocr", "mean", 0.4, np.nan),
+        )
+    ]
+    errors = pd.DataFrame(rows, columns=["seed", "family", "benchmark", "score", "unparsed"])
+    about = {"n_params_b": 7.0, "llm": "L", "visual_tokens": 4, "method": "mlp", "budget": "full"}
+    first, second = methods_for_people(errors.assign(**about), CHANCE).to_dict("records")
+    assert first == {
+        **{"LLM": "", "method": "chance", "visual tokens": ""},
+        **{"mmmu": "25.0", "pope": "65.0", "chartqa": "1.0"},
+        **{"reasoning, mean": "45.0", "ocr, mean": "1.0"},
+    }
+    assert second["mmmu"] == "31.0 (12 % unread)"
+    assert (second["pope"], second["chartqa"]) == ("70.0", "40.0")
+    assert second["reasoning, mean"] == "50.5"
+
+
 def test_scores_of_two_budgets_stand_in_rows_of_their_own():
-    errors = released_errors()
-    one = methods_for_people(errors)
+    errors = released_errors().assign(unparsed=np.nan)
+    one = methods_for_people(errors, CHANCE).iloc[1:].reset_index(drop=True)
     assert list(one) == ["LLM", "method", "visual tokens", "reasoning, mean", "ocr, mean"]
     worse = errors.assign(budget="short", score=errors["score"] / 2)
-    both = methods_for_people(pd.concat([errors, worse]))
+    both = methods_for_people(pd.concat([errors, worse]), CHANCE).iloc[1:]
     assert both["budget"].tolist() == ["full", "short"] * len(one)
     pd.testing.assert_frame_equal(
         both[both["budget"] == "full"].drop(columns="budget").reset_index(drop=True), one

@@ -134,7 +134,6 @@ def test_training_follows_the_order_and_a_resumed_one_too(spec, seen):  # noqa: 
         max_length=512,
         apart=False,
         seed=0,
-        cache=whole.output.parent / "arrow",
     )
     words = dict(zip(samples.texts["id"], samples.lengths, strict=True))
     assert len(words) == 48

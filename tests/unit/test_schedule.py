@@ -1,16 +1,19 @@
-"""LLaVA-1.5's recipe and the paper's: how many steps, and the learning rate on the way."""
+"""The recipes of the paper's studies, as their configs have them: steps, and learning rates on the way."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from vlmscale.config import load_study
 from vlmscale.settings import Recipe
 from vlmscale.training import loop
 
 STAGE1, STAGE2 = 558_128, 665_298  # samples of LLaVA-Pretrain and of the v1.5 mixture
+CONFIG = Path(__file__).parents[2] / "config"
 
 
 class Counted(Dataset):
@@ -61,21 +64,25 @@ def trainer(monkeypatch, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("order", ["shuffled", "grouped"])
 @pytest.mark.parametrize(
-    ("samples", "batch_size", "peak", "steps", "warmup"),
+    ("study", "stage", "samples", "batch_size", "peak", "steps", "warmup"),
     [
-        (STAGE1, 256, 1e-3, 2181, 66),
-        (STAGE2, 128, 2e-5, 5198, 156),  # LLaVA-1.5, and the paper's Table 1
-        (STAGE2, 256, 2e-5, 2599, 78),  # the paper's scaling law
+        ("paper", "stage1", STAGE1, 256, 1e-3, 2181, 66),
+        ("paper", "full", STAGE2, 256, 2e-5, 2599, 78),  # twice LLaVA-1.5's batch
+        ("table1", "stage1", STAGE1, 256, 1e-3, 2181, 66),
+        ("table1", "full", STAGE2, 128, 2e-5, 5198, 156),  # LLaVA-1.5's
+        ("table1", "two_epochs", STAGE2, 128, 2e-5, 10396, 312),  # MQT's
     ],
 )
 def test_steps_and_learning_rates_of_the_recipes(
-    trainer, samples, batch_size, peak, steps, warmup, order
+    trainer, study, stage, samples, batch_size, peak, steps, warmup
 ):
-    recipe = Recipe(
-        epochs=1, batch_size=batch_size, learning_rate=peak, warmup_ratio=0.03, order=order
-    )
+    study = load_study(CONFIG / f"{study}.yaml")
+    recipe, data = study.stage1, study.data.stage1
+    if stage != "stage1":
+        recipe, data = study.stage2_at(stage), study.data.stage2
+    assert data.samples == samples
+    assert recipe.order == ("shuffled" if stage == "stage1" else "grouped")
     made = trainer(samples, recipe)
     assert made.get_total_train_batch_size(made.args) == batch_size
     max_steps = made.set_initial_training_values(made.args, made.get_train_dataloader())[-1]

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from vlmscale.data.images import decode
-from vlmscale.data.shards import check_conversations, shard_files
+from vlmscale.data.shards import shard_files
 from vlmscale.errors import UserError
 
 
@@ -38,27 +38,6 @@ def test_a_missing_shard_and_a_missing_manifest(split):
     (split / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"no manifest\.json"):
         shard_files(split)
-
-
-def sample(key, *values):
-    turns = [
-        {"from": who, "value": v} for who, v in zip(["human", "gpt"] * 9, values, strict=False)
-    ]
-    return {"id": "s1", "image_key": key, "conversations": turns}
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        (sample(None, "<image>\nwhat ?", "x"), "s1: 1 <image> marks but no image"),
-        (sample("k", "what ?", "x"), "s1: 0 <image> marks but an image"),
-        (sample("k", "<image> <image>", "x"), "s1: 2 <image> marks"),
-        (sample("k", "<image>"), "s1: turns must alternate"),
-    ],
-)
-def test_marks_and_images_must_agree(row, words):
-    with pytest.raises(UserError, match=words):
-        check_conversations("data/stage2", [sample(None, "a", "b"), row])
 
 
 def test_an_image_that_does_not_decode():

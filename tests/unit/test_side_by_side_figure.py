@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from vlmscale.errors import UserError
 from vlmscale.figures.side_by_side import draw
 
 QUANTITIES = ("alpha", "beta", "ratio")
@@ -20,10 +21,10 @@ RELEASED = [
 ]
 
 
-def tables(rows, scheme="sizes"):
+def tables(rows, scheme="sizes", axis="total"):
     """Laws and intervals; a scheme that stands for none has intervals far away."""
     laws = [
-        {"series": s, "family": f, "floor_bound": b}
+        {"series": s, "family": f, "floor_bound": b, "size_axis": axis}
         | {q: span[0] for q, span in zip(QUANTITIES, spans, strict=True)}
         for s, f, b, *spans in rows
     ]
@@ -144,3 +145,25 @@ def test_a_law_without_intervals():
     assert numbers(figure.axes[0]) == ["0.03", "0.03"]
     assert set(marks(figure.axes[2], "o")) == {1, 2}
     plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("released", "words"), [("total", "N of both total"), ("nominal", "N total, of theirs nominal")]
+)
+def test_the_figure_says_what_n_counts(released, words):
+    figure = draw(*tables(STUDY), *tables(RELEASED, axis=released), title="x")
+    assert figure.get_suptitle().endswith(words)
+    plt.close("all")
+
+
+def test_laws_of_two_protocols_are_not_drawn_together():
+    laws, intervals = tables(STUDY)
+    released, spread = tables(RELEASED)
+    with pytest.raises(UserError, match="protocols llava15 and lmms meet"):
+        draw(
+            laws.assign(protocol="llava15"),
+            intervals,
+            released.assign(protocol="lmms"),
+            spread,
+            title="x",
+        )

@@ -184,7 +184,6 @@ WORDS = st.lists(st.sampled_from(BLANKS + LATIN + OTHER), max_size=8).map("".joi
 PAIRS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3)
 many = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -69,7 +69,7 @@ def weights(spec):
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
     whole, killed = spec("whole"), spec("killed")
-    launch(whole)
+    train_stage(whole)
     child = subprocess.Popen(prepare(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while last_complete(killed.paths.work) is None and time.monotonic() < deadline:
@@ -328,7 +328,7 @@ def test_a_bad_sample_ends_training_with_its_name(spec, splits, tmp_path, change
 def test_weights_and_biases_hears_of_a_training_where_it_is_set_up(spec, tmp_path, monkeypatch):
     """Offline, so in files; the weights are the same without."""
     quiet, told = spec("quiet"), spec("told")
-    launch(quiet)
+    train_stage(quiet)
     monkeypatch.setenv("WANDB_PROJECT", "vlmscale-tests")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))

@@ -144,13 +144,12 @@ def test_fewer_visual_tokens_are_those_of_a_shorter_sample(reader):
     assert with_visual_tokens(plain, image, 1).turns is None
 
 
-def conversations(splits, processor, cache, **settings):
+def conversations(splits, processor, **settings):
     values = {"template": "qa", "query_turn": "first", "max_length": 512, "apart": True, "seed": 0}
     return Conversations(
         splits["stage2"],
         processor.tokenizer,
         visual_tokens=processor.visual_tokens,
-        cache=cache,
         pixels=processor.pixels,
         **{**values, **settings},
     )
@@ -183,11 +182,9 @@ def single_questions(splits, processor, dataset, indices):
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("mlp", 36), ("tokenpacker", 4)])
-def test_a_vlm_learns_from_turns_apart_as_from_single_questions(
-    build, splits, tmp_path, name, tokens
-):
+def test_a_vlm_learns_from_turns_apart_as_from_single_questions(build, splits, name, tokens):
     model, processor = build(name, tokens)
-    dataset = conversations(splits, processor, tmp_path / "arrow")
+    dataset = conversations(splits, processor)
     images = [i for i in range(len(dataset)) if dataset[i].image is not None][:4]
     texts = [i for i in range(len(dataset)) if dataset[i].image is None][:3]
     chosen = sorted([*images, *texts])
@@ -213,7 +210,6 @@ def test_a_vlm_learns_from_turns_apart_as_from_single_questions(
 def test_the_first_loss_of_a_training_is_that_of_single_questions(
     spec,  # noqa: F811
     splits,
-    tmp_path,
     turns,
 ):
     recipe = {"steps": 1, "batch_size": 48, "learning_rate": 1e-3, "turns": turns}
@@ -229,7 +225,7 @@ def test_the_first_loss_of_a_training_is_that_of_single_questions(
         template="qa",
         seed=run.seed,
     )
-    dataset = conversations(splits, processor, tmp_path / "arrow")
+    dataset = conversations(splits, processor)
     assert len(dataset) == 48  # all of them in one batch
     with torch.no_grad():
         expected = model.eval()(**single_questions(splits, processor, dataset, range(48))).loss
@@ -238,20 +234,16 @@ def test_the_first_loss_of_a_training_is_that_of_single_questions(
 
 
 @pytest.mark.parametrize("apart", [True, False])
-def test_a_sample_is_the_same_when_seen_again(build, splits, tmp_path, monkeypatch, apart):
+def test_a_sample_is_the_same_when_seen_again(build, splits, monkeypatch, apart):
     _, processor = build("tokenpacker", 4)
-    fresh = conversations(
-        splits, processor, tmp_path / "arrow", apart=apart, query_turn="random", max_length=30
-    )
+    fresh = conversations(splits, processor, apart=apart, query_turn="random", max_length=30)
     first = [fresh[i] for i in range(len(fresh))]
     encodings = []
     monkeypatch.setattr(module, "encode", lambda *a, **k: encodings.append(a) or encode(*a, **k))
     again = [fresh[i] for i in reversed(range(len(fresh)))][::-1]
     assert not encodings, "nothing was kept"
     monkeypatch.setattr(module, "_KEPT", 3)
-    few = conversations(
-        splits, processor, tmp_path / "arrow", apart=apart, query_turn="random", max_length=30
-    )
+    few = conversations(splits, processor, apart=apart, query_turn="random", max_length=30)
     uncached = [[few[i] for i in range(len(few))] for _ in range(2)]
     assert len(few.kept) == 3
     for samples in (again, *uncached):

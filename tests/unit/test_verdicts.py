@@ -145,9 +145,11 @@ def test_an_llm_that_was_held_out(factor, noise, verdict):
         # 7 instead of 14 or 20 billion
         naive = factor * np.mean([2**0.2, (20 / 7) ** 0.2]) - 1
         assert f"misses by {naive:.3f};" in row["note"]
+        # all cells are as far off as their mean
+        assert f"10 cells, {factor - 1:.3f} at most;" in row["note"]
     else:
         assert row["low"] <= 0.1 < row["value"]
-    assert row["note"].startswith("xxl, xxxl, 10 cells;")
+    assert row["note"].startswith("xxl, xxxl, 10 cells, ")
 
 
 def test_the_naive_guess_needs_the_same_count():
@@ -339,6 +341,13 @@ def test_what_a_study_cannot_test_says_why():
         "H8": "leaving an LLM out needs three",
     }.items():
         assert words in notes[name]
+
+
+def test_a_study_without_a_law_is_asked_about_methods_alone():
+    tables = results(cells(LAW))
+    found = ask(Results(tables.errors, tables.samples, tables.paired), series={})
+    assert list(found.columns) == COLUMNS
+    assert found["id"].tolist() == ["H5", "H6", "H7", "H7"]
 
 
 def test_tables_that_do_not_belong_together():

@@ -8,13 +8,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
+from tests.lookalikes import vicuna
 from vlmscale.data.images import decode
 from vlmscale.data.shards import unique_images
 from vlmscale.errors import UserError
 from vlmscale.methods import method, method_names
-from vlmscale.models.checkpoint import load
+from vlmscale.models.checkpoint import assemble, load
 from vlmscale.models.feature_store import FeatureStore, write_store
 from vlmscale.models.vlm import _last as last_state
 from vlmscale.training.data import Collate, Conversations
@@ -171,7 +177,6 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
             max_length=256,
             apart=False,
             seed=0,
-            cache=tmp_path / "arrow",
             features=store,
             pixels=processor.pixels,
         )
@@ -232,3 +237,32 @@ def test_projector_seed_decides_its_weights(build, backbones):
         assert torch.equal(first[key], value)
     model.initialise_projector(1)
     assert not torch.equal(first["mlp.0.weight"], model.model.multi_modal_projector.mlp[0].weight)
+
+
+def test_the_row_of_an_image_mark_that_an_llm_lacks_is_seeded(backbones, tmp_path):
+    folder = tmp_path / "llm"
+    rows = len(vicuna(folder)) - 1
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "vocab_size": rows}
+    LlamaForCausalLM(LlamaConfig(**shape, **heads)).save_pretrained(folder)
+
+    def rows_of_image(seed):
+        torch.rand(1)  # what was drawn before is of no consequence
+        model, processor = assemble(
+            folder,
+            backbones["tower"],
+            method="mlp",
+            visual_tokens=36,
+            options={},
+            feature_layers=[1, 2, 3],
+            template="vicuna_v1",
+            seed=seed,
+        )
+        image = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
+        assert image == rows
+        return torch.stack(
+            [model.get_input_embeddings().weight[image], model.lm_head.weight[image]]
+        )
+
+    assert torch.equal(rows_of_image(0), rows_of_image(0))
+    assert not torch.equal(rows_of_image(0), rows_of_image(1))

@@ -15,7 +15,7 @@ ASKER = """
 import os, sys
 from vlmscale.warm import start
 job = start([sys.executable, "-m", *sys.argv[1:]], {**os.environ, "GIVEN": "so"})
-print("pid", job.pid, flush=True)
+print("pid", job.pid, os.getpid(), flush=True)
 print("status", job.wait(), flush=True)
 """
 PROBE = """
@@ -75,56 +75,56 @@ def test_warm_is_as_cold(folder):
     assert cold == [line.replace("IMPORTED", "cold") for line in expected]
 
 
-def started(folder, *below):
-    """The warm process and the id of a sleeping job; the command is the asker, or `below` between them."""
-    process = launched(folder, [*WARM, *below, *asker("sleep")])
-    lines = [process.stdout.readline() for _ in range(3)]  # two of the job, one of its asker
-    (pid,) = (line.split()[1] for line in lines if line.startswith("pid"))
-    return process, int(pid)
+# A command with as many askers of a sleeping job as it is told.
+ASKERS = """
+import subprocess, sys
+command = [sys.executable, "asker.py", "probe", "sleep"]
+for asker in [subprocess.Popen(command) for _ in range(int(sys.argv[1]))]:
+    asker.wait()
+"""
+
+
+def started(folder, jobs):
+    """The warm process, and (job, asker), the ids of each sleeping job and of its asker."""
+    process = launched(folder, [*WARM, sys.executable, "-c", ASKERS, str(jobs)])
+    lines = [
+        process.stdout.readline() for _ in range(3 * jobs)
+    ]  # two of each job, one of its asker
+    pairs = [tuple(map(int, line.split()[1:])) for line in lines if line.startswith("pid")]
+    assert len(pairs) == jobs
+    return process, pairs
 
 
 def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def ended(pid):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+def ended(pid, seconds=20):
+    deadline = time.monotonic() + seconds
+    while True:
         stat = Path(f"/proc/{pid}/stat")
         if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
             return True
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.05)
-    return False
 
 
-def test_a_killed_job_is_told_as_such(folder):
-    process, pid = started(folder)
+def test_jobs_end_when_killed_with_their_asker_and_with_the_command(folder):
+    process, ((killed, _), (orphan, asker), (last, _)) = started(folder, 3)
     with process:
-        os.kill(pid, signal.SIGKILL)
-        assert process.stdout.read().splitlines() == [f"status {-signal.SIGKILL}"]
-    assert process.returncode == 0
-
-
-def test_a_job_ends_with_its_asker(folder):
-    process, pid = started(
-        folder, sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"
-    )
-    with process:
-        between = children(process.pid)[0]
-        os.kill(children(between)[0], signal.SIGKILL)
-        assert ended(pid)
-
-
-def test_a_job_ends_with_the_command(folder):
-    process, pid = started(folder)
-    with process:
+        os.kill(killed, signal.SIGKILL)
+        assert process.stdout.readline() == f"status {-signal.SIGKILL}\n"
+        os.kill(asker, signal.SIGKILL)
+        assert ended(orphan)
+        assert not ended(last, seconds=0)
         os.kill(children(process.pid)[0], signal.SIGKILL)
-        assert ended(pid)
+        assert ended(last)
     assert process.returncode == 128 + signal.SIGKILL
 
 
 def test_a_job_ends_with_the_warm_process(folder):
-    process, pid = started(folder)
+    process, ((pid, _),) = started(folder, 1)
     with process:
         process.kill()
         assert ended(pid)

@@ -162,11 +162,18 @@ def mix(folder, site, *, text_only=0, extra=()):
 class Site(BaseHTTPRequestHandler):
     """Serves files with ranges and entity tags, and what `trouble` says about a path."""
 
+    commit = "commit"  # of everything on the hub
+
     def do_HEAD(self):
         self.answer(body=False)
 
     def do_GET(self):
         self.answer(body=True)
+
+    def place(self, path):
+        """The file that an address leads to; of the hub's, whatever the repository."""
+        path = path.lstrip("/").removeprefix("hub/")
+        return self.server.folder / path.split("/resolve/commit/")[-1]
 
     def answer(self, body):
         server, path = self.server, self.path
@@ -174,7 +181,7 @@ class Site(BaseHTTPRequestHandler):
         server.times[path] += 1
         if "Authorization" in self.headers:
             server.trusted.add(path)
-        file = server.folder / path.lstrip("/").removeprefix("hub/").split("/resolve/commit/")[-1]
+        file = self.place(path)
         trouble = server.trouble.get(path, lambda times: None)(server.times[path])
         if trouble == "404" or not file.is_file():
             return self.send_error(404)
@@ -207,7 +214,7 @@ class Site(BaseHTTPRequestHandler):
         self.send_response(302)
         elsewhere = self.server.url.replace("127.0.0.1", "localhost")
         self.send_header("Location", f"{elsewhere}/{file.relative_to(self.server.folder)}")
-        self.send_header("X-Repo-Commit", "commit")
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("X-Linked-Etag", f'"{hashlib.sha256(file.read_bytes()).hexdigest()}"')
         self.send_header("X-Linked-Size", str(file.stat().st_size))
         self.send_header("Content-Length", "0")
@@ -236,11 +243,11 @@ class Site(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def site(folder):
+def site(folder, handler=Site):
     """A server of `folder`: .url, .asked (method, path, range), .trouble (path -> times -> what), and
     .trusted, the paths that were sent a token.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     server.folder, server.asked, server.trouble, server.times = folder, [], {}, Counter()
     server.trusted = set()

@@ -1,5 +1,6 @@
 """The smoke study, run once by the real command, and copies of it that tests may damage."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ JOINT = {
     "cost_figure",
     "figures",
     "fit",
+    "latency_figure",
     "paired_figure",
     "side_by_side_figure",
     "tables",
@@ -46,15 +48,20 @@ class Tree:
 
     path: Path
 
-    def snakemake(self, *arguments, config="config/smoke.yaml", timeout=900):
+    def command(self, *arguments, config="config/smoke.yaml"):
         python = [sys.executable, "-m"]
         command = [*python, "vlmscale.warm", *python, "snakemake", "--cores", "2", *arguments]
-        if config:
-            command += ["--configfile", config]
+        return [*command, "--configfile", config] if config else command
+
+    @property
+    def environment(self):
+        return {**os.environ, "PYTHONPATH": str(self.path / "src")}
+
+    def snakemake(self, *arguments, config="config/smoke.yaml", timeout=900, **environment):
         return subprocess.run(
-            command,
+            self.command(*arguments, config=config),
             cwd=self.path,
-            env={**os.environ, "PYTHONPATH": str(self.path / "src")},
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -84,9 +91,12 @@ def empty(tmp_path):
 
 @pytest.fixture(scope="session")
 def smoke():
-    """The finished smoke study of this checkout."""
-    tree = Tree(ROOT)
-    done = tree.snakemake(timeout=1800)
+    """The finished smoke study of this checkout; of several test processes one makes it, others wait."""
+    tree, lock = Tree(ROOT), ROOT / ".snakemake/smoke.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = tree.snakemake(timeout=1800)
     assert done.returncode == 0, done.stdout[-5000:]
     return tree
 

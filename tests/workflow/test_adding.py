@@ -26,6 +26,8 @@ def test_the_page_adds_a_projector(copy):
         "train_stage1": [f"run={cell}"],
         "train_stage2": [f"run={cell}"],
         "evaluate_cell": [f"cell={cell}"],
+        "measure_latency": ["llm=d32"],
+        "latency": [""],
     }
     done = copy.snakemake()
     assert done.returncode == 0, done.stdout[-3000:]

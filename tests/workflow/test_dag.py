@@ -13,11 +13,50 @@ from .conftest import ROOT, Tree
 
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob("*.yaml"))
 
+# Jobs of the paper's studies, counted by hand from their grids.
+ONCE = dict.fromkeys(
+    (
+        *("all", "audit", "collect", "compare", "cost", "cost_figure", "fetch_benchmarks"),
+        *("paired_figure", "tables", "verdicts", "write_cells"),
+    ),
+    1,
+)
+# With laws, and released ones to draw beside them.
+LAWS_ONCE = dict.fromkeys(("fit", "published_errors", "published_fit", "side_by_side_figure"), 1)
+COUNTS = {
+    # Five LLMs and three seeds: three methods at six counts, and all patches. Of the largest fitted LLM two
+    # kinds of QueCC at two counts, and smaller images. Of four LLMs three repetitions, without trainings.
+    # Three laws, two families.
+    "config/paper.yaml": {
+        **ONCE,
+        **LAWS_ONCE,
+        "fetch_backbone": 5 + 1,
+        "prepare_dataset": 2,
+        "train_stage1": 3 * (5 * (3 * 6 + 1) + 2 * 2 + 1),
+        "train_stage2": 3 * (5 * (3 * 6 + 1) + 2 * 2 + 1),
+        "evaluate_cell": 3 * (5 * (3 * 6 + 1) + 2 * 2 + 1 + 4 * 3),
+        "figures": 3 * 2,
+    },
+    # Three seeds. Trainings of mlp, prumerge_trained, three methods at four counts, m3, mqt (whose second
+    # budget shares stage 1), quecc_last, blind; cells of three more that run on mlp's, of m3 at two counts and
+    # of mqt at four, twice.
+    "config/table1.yaml": {
+        **ONCE,
+        "fetch_backbone": 1 + 1,
+        "prepare_dataset": 2,
+        "train_stage1": 3 * (1 + 1 + 3 * 4 + 1 + 1 + 1 + 1),
+        "train_stage2": 3 * (1 + 1 + 3 * 4 + 1 + 2 + 1 + 1),
+        "evaluate_cell": 3 * (1 + 1 + 3 * 4 + 3 + 2 + 2 * 4 + 1 + 1),
+    },
+}
+
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_dry_run(config, empty):
     """In a checkout without results every cell of every config is planned."""
     jobs = empty.planned(config=config)
+    if config in COUNTS:
+        assert {rule: len(planned) for rule, planned in jobs.items()} == COUNTS[config]
     assert jobs["all"] == [""]
     assert len(jobs["evaluate_cell"]) >= len(jobs["train_stage2"]) > 0
     # Stage 1 once for all budgets of a run.
@@ -74,6 +113,17 @@ def test_how_a_stage_is_carried_out_reaches_its_jobs_as_resources(empty):
     first, second = (set(job.split(", ")) for job in jobs)
     assert {"zero=2", "activation_checkpointing=1"} < first
     assert {"zero=3", "micro_batch_size=4", "gpus=2"} < second
+
+
+def test_trainings_that_no_gpu_can_hold_are_refused_before_anything_starts(empty):
+    raw = yaml.safe_load((ROOT / "config/table1.yaml").read_text())
+    raw["stage2"]["execution"]["micro_batch_size"] = 16
+    (empty.path / "study.yaml").write_text(yaml.safe_dump(raw))
+    done = empty.snakemake("-n", config="study.yaml")
+    assert done.returncode != 0
+    assert "Vicuna-7B__m3__v576__s0, stage2: needs" in done.stdout
+    assert "What would fit: micro_batch_size: 4; or" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 KINDS = {".parquet", ".md", ".tex", ".pdf", ".png"}

@@ -9,6 +9,8 @@ from .conftest import JOINT
 
 pytestmark = pytest.mark.smoke
 
+# What times the answers of LLMs: again when one of their compressors is new, or another.
+TIMED = {"measure_latency", "latency"}
 PROJECTORS = "src/vlmscale/models/projectors"
 
 
@@ -40,7 +42,7 @@ def test_one_cell_deleted_is_redone_with_the_same_bytes(copy):
         "evaluate_cell": [f"cell={run}"],
     }
     assert {rule: jobs for rule, jobs in planned.items() if rule not in JOINT} == expected
-    done = copy.snakemake()
+    done = copy.snakemake(*(str(file.relative_to(copy.path)) for file in kept))
     assert done.returncode == 0, done.stdout
     assert {
         file: file.read_bytes() == content for file, content in before.items()
@@ -50,7 +52,7 @@ def test_one_cell_deleted_is_redone_with_the_same_bytes(copy):
 def test_an_edited_method_reruns_its_cells_and_no_others(copy):
     edit(copy, f"{PROJECTORS}/quecc.py", "groups=d)", "groups=d, bias=True)")
     planned = copy.planned()
-    assert set(planned) == {"train_stage1", "train_stage2", "evaluate_cell"} | JOINT
+    assert set(planned) == {"train_stage1", "train_stage2", "evaluate_cell"} | TIMED | JOINT
     for rule in ("train_stage1", "train_stage2", "evaluate_cell"):
         assert len(planned[rule]) == 6
         assert all("quecc" in job for job in planned[rule])
@@ -80,6 +82,11 @@ def test_how_a_stage_is_carried_out_reruns_nothing(copy):
     assert copy.planned() == {}
 
 
+def test_without_latencies_nothing_else_changes(copy):
+    edit(copy, "config/smoke.yaml", "latency: true", "latency: false")
+    assert copy.planned() == {}
+
+
 def test_a_new_method_adds_its_cells(copy):
     edit(
         copy,
@@ -97,7 +104,8 @@ def test_a_new_method_adds_its_cells(copy):
     for rule in ("train_stage1", "train_stage2", "evaluate_cell"):
         assert len(planned[rule]) == 6
         assert all("smooth" in job for job in planned[rule])
-    assert set(planned) == {"train_stage1", "train_stage2", "evaluate_cell", "write_cells"} | JOINT
+    made = {"train_stage1", "train_stage2", "evaluate_cell", "write_cells"}
+    assert set(planned) == made | TIMED | JOINT
 
 
 def test_collect_refuses_results_of_other_code(copy):

@@ -28,12 +28,25 @@ with logged(snakemake.log[0]):
     scores = dict(zip(made, map(pd.read_parquet, snakemake.input.scores), strict=True))
     samples = dict(zip(made, map(pd.read_parquet, snakemake.input.samples), strict=True))
     by_llm = {llm: records[run] for llm, run in cells[["llm", "run"]].values}
-    total, non_embedding = (
-        {llm: record[key] for llm, record in by_llm.items()}
-        for key in ("llm_parameters", "llm_parameters_non_embedding")
+    sizes = {
+        "nominal": snakemake.params.nominal,
+        "total": {llm: record["llm_parameters"] / 1e9 for llm, record in by_llm.items()},
+        "non_embedding": {
+            llm: record["llm_parameters_non_embedding"] / 1e9 for llm, record in by_llm.items()
+        },
+    }
+    errors = errors_table(
+        cells,
+        scores,
+        {axis: known for axis, known in sizes.items() if known},
+        axis=snakemake.params.size_axis,
+        protocols={cell: record["protocol"] for cell, record in made.items()},
     )
-    provenance = {"study": cells["study"][0], "fingerprints": snakemake.params.evaluated}
-    errors = errors_table(cells, scores, total, non_embedding)
+    provenance = {
+        "study": cells["study"][0],
+        "fingerprints": snakemake.params.evaluated,
+        "methods": snakemake.params.methods,
+    }
     write_parquet(Path(output.errors), errors, provenance)
     write_parquet(Path(output.samples), samples_table(samples, scores), provenance)
     first = next(iter(samples))

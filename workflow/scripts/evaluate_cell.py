@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from vlmscale.evaluation.spec import EvaluationSpec, launch, read_benchmarks
+from vlmscale.evaluation.spec import EvaluationSpec, benchmark, launch
 from vlmscale.jobs import logged
 
 with logged(snakemake.log[0]):
@@ -10,7 +10,7 @@ with logged(snakemake.log[0]):
             model=files.model,
             data=files.data,
             features=files.get("features") or None,
-            benchmarks=read_benchmarks(Path(files.benchmarks), params.benchmarks),
+            benchmarks=[benchmark(row) for row in params.benchmarks],
             **params.spec,
             **snakemake.output,
         ),

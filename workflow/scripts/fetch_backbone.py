@@ -12,4 +12,5 @@ with logged(snakemake.log[0]):
         Path(snakemake.output.model),
         Path(snakemake.output.record),
         work=Path(snakemake.params.work),
+        pickled=snakemake.params.pickled,
     )

@@ -11,14 +11,16 @@ from vlmscale.tables import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
     source, params, output = snakemake.input, snakemake.params, snakemake.output
-    names = ("errors", "samples", "laws", "draws", "forms", "paired")
-    results = Results(**{name: pd.read_parquet(source[name]) for name in names})
+    names = ("errors", "samples", "paired", "laws", "draws", "forms")
+    given = {name: pd.read_parquet(file) for name, file in source.items()}
+    results = Results(**{name: given[name] for name in names if name in given})
     series = {name: Selection(**cells) for name, cells in params.series.items()}
     found = verdicts(results, series, params.text_tokens, draws=params.draws, seed=params.seed)
-    # The first law stands for the study: what it is fitted on is what learning is checked on.
-    methods = next(iter(series.values())).methods
-    losses = training_losses(pd.read_parquet(source.trainings))
-    checked = sanity(results.errors, pd.read_parquet(source.chance), losses, methods)
+    # The first law stands for the study: what it is fitted on is what learning is checked on. Without
+    # one it is what the others are compared with.
+    methods = next(iter(series.values())).methods if series else (params.baseline,)
+    losses = training_losses(given["trainings"])
+    checked = sanity(results.errors, given["chance"], losses, methods)
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
     for name, table, people in (
         ("verdicts", found, readable.verdicts_for_people(found)),

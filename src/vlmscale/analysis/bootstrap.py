@@ -24,6 +24,7 @@ import pandas as pd
 
 from vlmscale.analysis.laws import Floats, PowerLaw, check_points, fit_many, logs, ratios
 from vlmscale.analysis.optimum import optimal_tokens
+from vlmscale.analysis.resampled import by_question, resampled_means
 from vlmscale.errors import UserError
 
 Scheme = Literal["cases", "residual", "wild", "sizes", "seeds"]
@@ -31,7 +32,6 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 SampleScheme = Literal["questions", "benchmarks"]
 SAMPLE_SCHEMES: tuple[SampleScheme, ...] = get_args(SampleScheme)
 PARAMETERS = 4  # of the law, for the inflation of residuals; 3 with a fixed D
-_CHUNK = 250  # draws at once, which bounds the memory
 _QUANTILES = {"low": 0.025, "median": 0.5, "high": 0.975}
 
 
@@ -102,24 +102,12 @@ def bootstrap_samples(
     means = []  # per benchmark the average score of each cell in each draw, (draws, cells)
     whole = []  # the same without resampling, (cells,)
     for benchmark, answers in samples.groupby("benchmark", sort=True):
-        table = answers.pivot(index="cell", columns="id", values="score")
-        table = table.reindex(points["cell"])
-        if table.isna().any(axis=None):
-            cell = table.index[table.isna().any(axis=1)][0]
-            raise UserError(
-                f"samples of {benchmark}: cell {cell} lacks questions that others have; evaluate it again"
-            )
-        scores = table.to_numpy(float)
-        n = scores.shape[1]
+        scores = by_question(answers, str(benchmark), points["cell"].to_list())
         whole.append(scores.mean(1))
         if scheme == "benchmarks":
             means.append(np.tile(whole[-1], (draws, 1)))
             continue
-        counts = (
-            rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start))
-            for start in range(0, draws, _CHUNK)
-        )
-        means.append(np.concatenate([chunk @ scores.T / n for chunk in counts]))
+        means.append(resampled_means(scores, draws, rng))
     if scheme == "benchmarks":
         chosen = rng.multinomial(len(means), np.full(len(means), 1 / len(means)), size=draws)
         average = np.einsum("db,bdc->dc", chosen / len(means), np.stack(means))

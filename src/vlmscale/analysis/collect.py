@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from vlmscale.errors import UserError
-from vlmscale.series import Selection
+from vlmscale.series import Selection, SizeAxis
 
 # Of the run.json of a training.
 _RECORDED = ["run", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes"]
@@ -82,14 +82,17 @@ def samples_table(
 def errors_table(
     cells: pd.DataFrame,
     scores: Mapping[str, pd.DataFrame],
-    parameters: Mapping[str, int],
-    non_embedding: Mapping[str, int],
+    sizes: Mapping[SizeAxis, Mapping[str, float]],
+    *,
+    axis: SizeAxis,
+    protocols: Mapping[str, str],
 ) -> pd.DataFrame:
     """One row a cell and benchmark, and one a cell and family (benchmark "mean").
 
-    cells: columns CELL_COLUMNS. scores: by cell, columns benchmark, family, metric, score, n.
-    parameters: by LLM, all parameters; non_embedding: without embeddings and head. `n_params_b` is the
-    size axis of the laws, which `size_axis` names. A cell without scores is left out, never zero.
+    cells: columns CELL_COLUMNS. scores: by cell, columns benchmark, family, metric, score, n, unparsed.
+    sizes: by axis and LLM, billions of parameters; each becomes a column {axis}_b, and that of `axis` also
+    n_params_b, the N of the laws. protocols: by cell, how its questions were put. A cell without scores
+    is left out, never zero. Raises UserError where two protocols meet.
     """
     frames = []
     for cell in cells.to_dict("records"):
@@ -99,12 +102,35 @@ def errors_table(
         means = table.groupby("family", sort=False).agg(score=("score", "mean"), n=("n", "sum"))
         means = means.reset_index().assign(benchmark="mean", metric="mean")
         rows = pd.concat([table, means], ignore_index=True)
-        frames.append(rows.assign(**{column: cell[column] for column in CELL_COLUMNS}))
+        about = {column: cell[column] for column in CELL_COLUMNS}
+        frames.append(rows.assign(**about, protocol=protocols[cell["cell"]]))
     table = pd.concat(frames, ignore_index=True)
-    table["n_params_b"] = table["llm"].map(parameters).astype(float) / 1e9
-    table["non_embedding_b"] = table["llm"].map(non_embedding).astype(float) / 1e9
-    table["size_axis"] = "total"
+    one_protocol(table)
+    for known, by_llm in sizes.items():
+        table[f"{known}_b"] = table["llm"].map(by_llm).astype(float)
+    table["n_params_b"] = table[f"{axis}_b"]
+    table["size_axis"] = axis
     table["error"] = 1 - table["score"]
-    sizes = ["n_params_b", "size_axis", "non_embedding_b"]
-    order = [*CELL_COLUMNS, *sizes, "family", "benchmark", "metric", "score", "error", "n"]
-    return table[order]
+    table["unparsed"] = table["unparsed"].astype(float)
+    columns = ["n_params_b", "size_axis", *(f"{known}_b" for known in sizes), "protocol"]
+    measured = ["family", "benchmark", "metric", "score", "error", "n", "unparsed"]
+    return table[[*CELL_COLUMNS, *columns, *measured]]
+
+
+def one_protocol(*tables: pd.DataFrame) -> str | None:
+    """The protocol of all these rows together, None where no table has such a column.
+
+    Raises UserError where two meet: their scores differ by how the questions were put, so neither a law nor
+    a figure may hold both.
+    """
+    known = pd.concat([table["protocol"] for table in tables if "protocol" in table] or [_NONE])
+    found = known.unique().tolist()
+    if len(found) > 1:
+        raise UserError(
+            f"scores of protocols {' and '.join(map(str, found))} meet; no law or figure may hold both. "
+            "Evaluate all cells by one (evaluation.protocol of the config), or keep their tables apart."
+        )
+    return str(found[0]) if found else None
+
+
+_NONE = pd.Series(dtype=str)

@@ -16,13 +16,13 @@ from vlmscale.analysis.bootstrap import (
     intervals,
     main_scheme,
 )
-from vlmscale.analysis.collect import selected
+from vlmscale.analysis.collect import one_protocol, selected
 from vlmscale.analysis.forms import compare_forms
 from vlmscale.analysis.frontier import envelope
 from vlmscale.analysis.laws import PowerLaw, fit_power_law, numbers, profile_floor
 from vlmscale.analysis.variants import variants
 from vlmscale.errors import UserError
-from vlmscale.series import Selection, Series
+from vlmscale.series import SUITES, Selection, Series
 
 Key = tuple[str, str]  # series, family
 Make = Callable[[pd.DataFrame, Key], pd.DataFrame]
@@ -34,9 +34,19 @@ def family_means(errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def fitted_points(errors: pd.DataFrame, selection: Selection, family: str) -> pd.DataFrame:
-    """The cells that one law is fitted on: its methods and budget, its family, role "fit"."""
+    """The cells that one law is fitted on: its methods and budget, its family, role "fit".
+
+    Raises UserError where cells of two protocols are among them.
+    """
     mine = selected(errors, selection)
-    return mine[(mine["family"] == family) & (mine["role"] == "fit")]
+    mine = mine[(mine["family"] == family) & (mine["role"] == "fit")]
+    one_protocol(mine)
+    return mine
+
+
+def suites_of(errors: pd.DataFrame) -> list[str]:
+    """The families of an errors table that have laws."""
+    return [family for family in errors["family"].unique() if family in SUITES]
 
 
 def fit_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
@@ -47,7 +57,8 @@ def fit_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
 
     def fit(points: pd.DataFrame, _: Key) -> pd.DataFrame:
         (axis,) = points["size_axis"].unique()
-        return pd.DataFrame([{"size_axis": axis, **law_row(fit_power_law(points), points)}])
+        about = {"size_axis": axis, "protocol": one_protocol(points)}
+        return pd.DataFrame([{**about, **law_row(fit_power_law(points), points)}])
 
     return _for_each(errors, series, fit)
 
@@ -175,7 +186,7 @@ def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
     """make(points, (series, family)) of every law, stacked."""
     tables = []
     for name, selection in series.items():
-        for family in errors["family"].unique():
+        for family in suites_of(errors):
             points = fitted_points(errors, selection, family)
             if points.empty:
                 continue

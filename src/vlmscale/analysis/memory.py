@@ -9,12 +9,12 @@ of another block. It is an estimate for planning: what a real run needed stands 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Literal
 
 from vlmscale.analysis.costs import compressor_parameters
 from vlmscale.architectures import Decoder, Tower
 from vlmscale.errors import UserError
-from vlmscale.gpus import Gpu, find_gpu, known_gpus
 
 Stage = Literal["stage1", "stage2"]
 
@@ -26,6 +26,7 @@ _GATHERED = 1_000_000_000
 # square of the LLM's width where a config says "auto".
 _BUCKETS = 2 * 4.5
 
+_ZERO: tuple[Literal[2, 3], ...] = (2, 3)
 # Our assumption until runs were measured: a tenth goes to CUDA, NCCL and gaps between tensors.
 USABLE = 0.9
 
@@ -35,7 +36,7 @@ class Layout:
     """How a step is spread over GPUs."""
 
     gpus: int
-    zero: Literal[2, 3]
+    zero: Literal[0, 2, 3]  # what they share by ZeRO; with 0 each has all
     micro_batch: int  # sequences a GPU takes at once
     max_length: int = 2048  # positions of a sequence, visual tokens included
     checkpointing: bool = True  # blocks of the LLM keep their input only, and run again
@@ -81,8 +82,8 @@ def gpu_memory(
     llm = decoder.total_b * 1e9
     everything = compressor + llm + round(tower.total_b * 1e9)
     trained = compressor + (llm if stage == "stage2" else 0)
-    share = 1 / layout.gpus
-    if layout.zero == 2 or layout.gpus == 1:
+    share = 1 / layout.gpus if layout.zero else 1
+    if layout.zero < 3 or layout.gpus == 1:
         parameters = HALF * everything
     else:
         parameters = HALF * (everything * share + min(everything, _GATHERED))
@@ -147,7 +148,7 @@ def compressor_activations(tower: Tower, llm_width: int, feature_layers: int = 4
 
 def check_fits(
     cell: str,
-    gpu: str,
+    memory_gb: float,
     decoder: Decoder,
     tower: Tower,
     method: str,
@@ -157,28 +158,23 @@ def check_fits(
     *,
     copies: int,
 ) -> GpuMemory:
-    """The memory of a step, as gpu_memory, if a GPU of this kind can hold it.
+    """The memory of a step, as gpu_memory, if a GPU of `memory_gb` can hold it.
 
-    gpu: a row of resources/gpus.csv. Raises UserError when it cannot, with what would fit, or for an
-    unknown GPU.
+    Raises UserError when it cannot, with what would fit, in the words of a study's config.
     """
-    chosen = find_gpu(gpu)
 
-    def fits(other: Layout, on: Gpu = chosen) -> bool:
+    def fits(other: Layout) -> bool:
         memory = gpu_memory(decoder, tower, method, visual_tokens, stage, other, copies=copies)
-        return memory.total <= USABLE * on.memory_gb * 1e9
+        return memory.total <= USABLE * memory_gb * 1e9
 
     memory = gpu_memory(decoder, tower, method, visual_tokens, stage, layout, copies=copies)
     if fits(layout):
         return memory
-    by_memory = sorted(known_gpus().values(), key=lambda other: other.memory_gb)
-    larger = [other for other in by_memory if fits(layout, other)]
-    ways = [*_ways(layout, fits), *(f"{other.gpu} instead" for other in larger[:1])]
+    ways = [*_ways(layout, fits), f"GPUs of {ceil(memory.total / USABLE / 1e9)} GB"]
     raise UserError(
         f"{cell}, {stage}: needs {memory.total / 1e9:.0f} GB on each of {layout.gpus} GPUs, "
-        f"{memory.activations / 1e9:.0f} GB of it activations of {layout.micro_batch} sequences; "
-        f"{gpu} has {USABLE * chosen.memory_gb:.0f} GB to use. "
-        + (f"What would fit: {'; or '.join(ways)}." if ways else "No layout we know would fit.")
+        f"{memory.activations / 1e9:.0f} GB of it activations of {layout.micro_batch * copies} sequences; "
+        f"of {memory_gb:g} GB, {USABLE * memory_gb:.0f} can be used. What would fit: {'; or '.join(ways)}."
     )
 
 
@@ -188,17 +184,17 @@ def _ways(layout: Layout, fits: Callable[[Layout], bool]) -> list[str]:
     """
     halves = [layout.micro_batch // 2**i for i in range(1, layout.micro_batch.bit_length())]
     kinds: list[list[tuple[str, Layout]]] = [
-        [("checkpointing", replace(layout, checkpointing=True))],
-        [("ZeRO-3", replace(layout, zero=3))],
-        [(f"micro-batches of {n}", replace(layout, micro_batch=n)) for n in halves],
+        [("activation_checkpointing: true", replace(layout, checkpointing=True))],
+        [(f"zero: {n}", replace(layout, zero=n)) for n in _ZERO if n > layout.zero],
+        [(f"micro_batch_size: {n}", replace(layout, micro_batch=n)) for n in halves],
         [(f"{n} GPUs", replace(layout, gpus=n)) for n in _more(layout)],
     ]
     found = [[said for said, other in kind if fits(other)] for kind in kinds]
     if not any(found):
         least = replace(layout, zero=3, micro_batch=1, checkpointing=True)
-        both = "with ZeRO-3, checkpointing and micro-batches of 1"
+        all_of_it = "with zero: 3, activation_checkpointing: true, micro_batch_size: 1"
         counts = [n for n in (layout.gpus, *_more(layout)) if fits(replace(least, gpus=n))]
-        found = [[f"{n} GPUs {both}" for n in counts]]
+        found = [[f"{n} GPUs {all_of_it}" for n in counts]]
     return [said[0] for said in found if said]
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from vlmscale.analysis.collect import one_protocol
 from vlmscale.analysis.laws import Floats
 from vlmscale.errors import UserError
 
@@ -60,8 +61,10 @@ def compare_methods(
 
     Columns method, baseline, llm, visual_tokens, budget, family, benchmark ("mean" for the family's), llms,
     seeds (pairs of cells, those of all LLMs where pooled), questions, difference, low, high, p, p_holm
-    (family means only, pooled ones apart). Raises UserError when a cell lacks a question that another has.
+    (family means only, pooled ones apart). Raises UserError when a cell lacks a question that another has,
+    or where scores of two protocols meet.
     """
+    one_protocol(errors)
     pairs = _pairs(errors, baseline)
     if pairs.empty:
         return pd.DataFrame(columns=_COLUMNS)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from vlmscale.analysis.collect import CELL_COLUMNS
 from vlmscale.architectures import Decoder
-from vlmscale.series import FULL
+from vlmscale.series import FULL, RELEASED_PROTOCOL
 
 
 def published_errors(
@@ -33,8 +33,10 @@ def published_errors(
                     "role": "fit",
                     "n_params_b": table["n_params_b"].astype(float),
                     "size_axis": "nominal",
+                    "nominal_b": table["n_params_b"].astype(float),
                     "total_b": [decoders[llm].total_b for llm in llms],
                     "non_embedding_b": [decoders[llm].non_embedding_b for llm in llms],
+                    "protocol": RELEASED_PROTOCOL,
                     "family": family,
                     "benchmark": "mean",
                     "metric": "mean",

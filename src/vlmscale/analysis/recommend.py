@@ -96,7 +96,9 @@ def measured_cost(table: pd.DataFrame) -> Cost:
         if not (numeric > 0).all():
             raise UserError(f"latency table: column {column!r} must hold positive numbers")
     if table.duplicated(["llm", "visual_tokens"]).any():
-        raise UserError("latency table: an LLM has two rows for one visual_tokens; keep one")
+        raise UserError(
+            "latency table: an LLM has two rows for one visual_tokens; keep one, or choose with --methods"
+        )
     measured = {
         str(llm): rows.sort_values("visual_tokens")[["visual_tokens", "latency_ms"]].to_numpy(float)
         for llm, rows in table.groupby("llm")

@@ -24,7 +24,7 @@ def reference_tables(
     cost: of cost_table; its times are of one machine.
     """
     single = errors[errors["benchmark"] != "mean"]
-    parameters = (single["n_params_b"] * 1e9).round().astype(int)
+    parameters = (single["total_b"] * 1e9).round().astype(int)
     scores = single[[*CELL_COLUMNS, "family", "benchmark", "score", "n"]]
     return {
         "scores": scores.assign(parameters=parameters).round({"score": _DIGITS}),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.fits import fitted_points
+from vlmscale.analysis.fits import fitted_points, suites_of
 from vlmscale.analysis.laws import fit_power_law
 from vlmscale.errors import UserError
 from vlmscale.series import Series
@@ -26,7 +26,7 @@ def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     single = errors[errors["benchmark"] != "mean"]
     for name, selection in series.items():
-        for family in single["family"].unique():
+        for family in suites_of(single):
             mine = fitted_points(single, selection, family)
             if mine.empty:
                 continue

@@ -5,18 +5,19 @@ study has no cells for is a row, too: "not tested", and why.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.bootstrap import Scheme, main_scheme
-from vlmscale.analysis.fits import family_means, law_of
+from vlmscale.analysis.fits import family_means, law_of, suites_of
 from vlmscale.analysis.laws import Floats
 from vlmscale.analysis.optimum import optimal_tokens
 from vlmscale.analysis.paired import POOLED
 from vlmscale.analysis.recommend import predictions
+from vlmscale.analysis.resampled import resampled_means
 from vlmscale.errors import UserError
 from vlmscale.series import Series
 
@@ -32,19 +33,35 @@ COLUMNS = [
     *("value", "low", "high", "rule", "verdict", "note"),
 ]
 _LEVELS = (0.025, 0.975)
-_CHUNK = 250  # draws at once, which bounds the memory
+
+
+_NEEDED = {
+    "errors": ("cell", "run", "llm", "method", "visual_tokens", "budget", "role", "family"),
+    "samples": ("cell", "family", "benchmark", "id", "score"),
+    "laws": ("series", "family", "alpha", "beta", "most_visual_tokens"),
+    "draws": ("series", "family", "scheme", "alpha", "beta", "ratio"),
+    "forms": ("series", "family", "form", "rmse_left_out_size"),
+    "paired": ("method", "baseline", "llm", "visual_tokens", "budget", "family", "benchmark"),
+}
+
+
+def _none_of(name: str) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(_NEEDED[name]))
 
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of a study; all but `laws`, `draws` and `forms` have a column budget or cell."""
+    """The tables of a study; all but `laws`, `draws` and `forms` have a column budget or cell.
+
+    Those three are empty for a study without a law.
+    """
 
     errors: pd.DataFrame
     samples: pd.DataFrame
-    laws: pd.DataFrame
-    draws: pd.DataFrame
-    forms: pd.DataFrame
     paired: pd.DataFrame
+    laws: pd.DataFrame = field(default_factory=lambda: _none_of("laws"))
+    draws: pd.DataFrame = field(default_factory=lambda: _none_of("draws"))
+    forms: pd.DataFrame = field(default_factory=lambda: _none_of("forms"))
 
 
 def verdicts(
@@ -68,16 +85,6 @@ def verdicts(
     rng = np.random.default_rng(seed)
     rows = [*_of_laws(results, series, text_tokens), *_of_budgets(results, draws, rng)]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values("id", kind="stable", ignore_index=True)
-
-
-_NEEDED = {
-    "errors": ("cell", "run", "llm", "method", "visual_tokens", "budget", "role", "family"),
-    "samples": ("cell", "family", "benchmark", "id", "score"),
-    "laws": ("series", "family", "alpha", "beta", "most_visual_tokens"),
-    "draws": ("series", "family", "scheme", "alpha", "beta", "ratio"),
-    "forms": ("series", "family", "form", "rmse_left_out_size"),
-    "paired": ("method", "baseline", "llm", "visual_tokens", "budget", "family", "benchmark"),
-}
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ def _of_laws(
     for asked in _OF_LAWS:
         for name, chosen in series.items():
             mine = errors[errors["budget"] == chosen.budget]
-            for family in [asked.family] if asked.family else errors["family"].unique():
+            for family in [asked.family] if asked.family else suites_of(errors):
                 cells = mine[mine["method"].isin(chosen.methods) & (mine["family"] == family)]
                 points = cells[cells["role"] == "fit"]
                 if points.empty:
@@ -213,18 +220,19 @@ def _predicts(law: _Evidence) -> _Finding:
     sizes, tokens = (cells[axis].to_numpy(float) for axis in ("n_params_b", "visual_tokens"))
 
     def missed(predicted: Floats) -> Floats:
-        """Mean over cells, the last axis, of the relative error."""
-        return np.asarray((np.abs(predicted - measured) / measured).mean(-1))
+        """The relative error of each cell, along the last axis."""
+        return np.asarray(np.abs(predicted - measured) / measured)
 
-    value = float(missed(law_of(law.fit).predict(sizes, tokens)))
-    low, high = np.quantile(missed(predictions(law.draws, sizes, tokens)), _LEVELS)
+    off = missed(law_of(law.fit).predict(sizes, tokens))
+    value = float(off.mean())
+    low, high = np.quantile(missed(predictions(law.draws, sizes, tokens)).mean(-1), _LEVELS)
     verdict: Verdict = "undecided"
     if value <= TOLERATED:
         verdict = "supported"
     elif low > TOLERATED:
         verdict = "contradicted"
-    note = f"{', '.join(cells['llm'].unique())}, {len(cells)} cells; {_naive(law)}; "
-    return _Finding(verdict, value, low, high, note + _resampled(law))
+    note = f"{', '.join(cells['llm'].unique())}, {len(cells)} cells, {off.max():.3f} at most; "
+    return _Finding(verdict, value, low, high, note + f"{_naive(law)}; {_resampled(law)}")
 
 
 def _naive(law: _Evidence) -> str:
@@ -418,7 +426,7 @@ def _repetition(
                 "have; evaluate it again"
             )
         means.append(gains.mean())
-        drawn.append(_resampled_means(gains, draws, rng))
+        drawn.append(resampled_means(gains[None], draws, rng)[:, 0])
     if not means:
         return _untested(f"the study has no questions of {family}")
     value, (low, high) = float(np.mean(means)), np.quantile(np.mean(drawn, axis=0), _LEVELS)
@@ -428,13 +436,3 @@ def _repetition(
     elif low > EQUIVALENT or high < -EQUIVALENT:
         verdict = "contradicted"
     return _Finding(verdict, value, low, high, f"{len(pairs)} cells; resampled are questions")
-
-
-def _resampled_means(values: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """Means of `values` (n,) drawn with replacement, (draws,)."""
-    n = len(values)
-    parts = [
-        rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start)) @ values / n
-        for start in range(0, draws, _CHUNK)
-    ]
-    return np.concatenate(parts)

@@ -124,7 +124,11 @@ def recommend_command(
     ] = None,
     latencies: Annotated[
         Path | None,
-        typer.Option(help="Your measurements: CSV with columns llm, visual_tokens, latency_ms."),
+        typer.Option(
+            help="Measurements: CSV or Parquet with columns llm, visual_tokens, latency_ms, as a study's "
+            "latency.parquet and benchmarks/latency.py have; where it has them, rows of --text-tokens, "
+            "--cached-text and --methods count."
+        ),
     ] = None,
     text_tokens: Annotated[int, typer.Option(min=0, help="Text tokens Q of a question.")] = 50,
     generated_tokens: Annotated[int, typer.Option(min=0, help="Tokens G of an answer.")] = 0,
@@ -187,10 +191,11 @@ def recommend_command(
         raise typer.BadParameter("--with-tower needs --cost exact")
     if method is not None and not with_tower:
         raise typer.BadParameter("--method names the compressor that --with-tower adds")
-    if methods and scores is None:
-        raise typer.BadParameter("--methods chooses among the points of --scores")
+    if methods and scores is None and latencies is None:
+        raise typer.BadParameter("--methods chooses among the points of --scores or of --latencies")
+    from vlmscale.cli.answer_cost import Question
     from vlmscale.cli.output import emit
-    from vlmscale.cli.recommend import Question, recommend, show
+    from vlmscale.cli.recommend import recommend, show
 
     budget = gflops if gflops is not None else latency_ms
     assert budget is not None  # checked above

@@ -37,6 +37,13 @@ def show(console: Console, report: Report) -> None:
     console.print(table("Claims of the paper", columns, rows, words=columns))
     counts = [f"{verdict}: {count}" for verdict, count in report["verdicts"].items()]
     console.print(", ".join(counts))
+    claims = report["claims"]
+    again = claims.loc[claims["retrained"] != "", "id"]
+    if len(again):
+        console.print(
+            f"Asked again of the studies, which changes no verdict: {', '.join(again)}. One of them: "
+            f"--claim {again.iloc[0]}."
+        )
 
 
 def show_one(console: Console, report: Report) -> None:

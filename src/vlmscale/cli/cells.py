@@ -6,19 +6,24 @@ from rich.console import Console
 
 from vlmscale.cli.output import Report, number, table
 from vlmscale.config import load_study
-from vlmscale.gpus import Gpu, find_gpu
+from vlmscale.errors import UserError
+from vlmscale.needs import misfits, of_training
 from vlmscale.plan import (
     Assumptions,
+    Gpu,
+    asked,
+    benchmark_rows,
     evaluated,
     features_gb,
     finished,
+    load_gpus,
     run_costs,
 )
 from vlmscale.resources import resource
-from vlmscale.sizing import asked, benchmark_rows, stage_request
 
 _UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
 ASSUMED_UTILISATION = 0.4  # of a GPU's peak, where its table knows no measurement
+_SHOWN = 3  # of what does not fit
 
 
 def plan(
@@ -30,16 +35,17 @@ def plan(
     gpu: row of resources/gpus.csv, of whose peak the share `utilisation` is used, by default what the
     table knows or ASSUMED_UTILISATION. Raises UserError for an unknown GPU or a wrong config.
     """
-    study, chosen = load_study(config), find_gpu(gpu)
+    study, chosen = load_study(config), _gpu(gpu)
     questions = asked(study, benchmark_rows(resource("benchmarks.csv")))
     used = utilisation or chosen.utilisation or ASSUMED_UTILISATION
     costs = run_costs(study, questions, assumed)
-    done = finished(results / study.study, [cost.run for cost in costs])
+    runs = {cost.run.run: cost.run for cost in costs}
+    done = finished(results / study.study, runs.values())
     rows = []
     for cost in costs:
         flops = {training.stage: training.flops for training in cost.trainings}
         left = sum(t.flops for t in cost.trainings if (t.run, t.stage) not in done)
-        asked_for = stage_request(study, "stage2", cost.run)
+        job = of_training(study, "stage2", cost.run)
         rows.append(
             {
                 **vars(cost.run),
@@ -52,8 +58,8 @@ def plan(
                 "evaluation_flops": cost.evaluation_flops,
                 "gpu_hours": _hours(cost.training_flops, chosen, used),
                 "gpu_hours_left": _hours(left, chosen, used),
-                "gpus": asked_for.gpus,
-                "nodes": asked_for.nodes,
+                "gpus": job.gpus,
+                "nodes": job.nodes,
                 "least_gpus": chosen.least(cost.state_gb),
                 "disk_gb": cost.disk_gb,
                 "work_gb": cost.work_gb,
@@ -64,6 +70,7 @@ def plan(
     summed = ("stage1_flops", "stage2_flops", "evaluation_flops", "gpu_hours", "gpu_hours_left")
     totals = {key: sum(row[key] for row in rows) for key in (*summed, "disk_gb")}
     features = features_gb(study)
+    on_these = study.cluster.model_copy(update={"gpu_memory_gb": chosen.memory_gb})
     return {
         "study": study.study,
         "assumed": {**vars(assumed), "utilisation": used},
@@ -82,6 +89,7 @@ def plan(
             "features_gb": features,
             "work_gb": max(row["work_gb"] for row in rows),
         },
+        "too_large": list(misfits(study.model_copy(update={"cluster": on_these}), runs)),
     }
 
 
@@ -127,6 +135,12 @@ def show(console: Console, report: Report) -> None:
         f"{totals['cells']} cells evaluated; {number(totals['gpu_hours_left'], 4)} GPU hours of training "
         "are left."
     )
+    for words in report["too_large"][:_SHOWN]:
+        console.print(f"Does not fit {gpu['name']}: {words}", style="red")
+    if report["too_large"][_SHOWN:]:
+        console.print(
+            f"So do {len(report['too_large']) - _SHOWN} more; --json names them.", style="red"
+        )
     known = "known of it" if assumed["utilisation"] == gpu["utilisation"] else "assumed"
     console.print(
         f"An estimate, for {gpu['name']} at {assumed['utilisation']:.0%} ({known}) of its "
@@ -138,6 +152,15 @@ def show(console: Console, report: Report) -> None:
         "computed anew. V of an elastic method is its largest count, whatever its batches hold. GPUs: what "
         "a job of stage 2 asks a cluster for, by the study's section `cluster`. GB: what is kept of a run."
     )
+
+
+def _gpu(name: str) -> Gpu:
+    gpus = load_gpus(resource("gpus.csv"))
+    if name not in gpus:
+        raise UserError(
+            f"no GPU {name!r} in resources/gpus.csv. There are: {', '.join(gpus)}. Add a row for yours."
+        )
+    return gpus[name]
 
 
 def _hours(flops: float, gpu: Gpu, utilisation: float) -> float:

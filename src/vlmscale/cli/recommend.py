@@ -1,54 +1,29 @@
 """Which LLM with how many visual tokens, for what an answer may cost."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import cast, get_args
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from vlmscale.analysis.bootstrap import bootstrap, main_scheme
-from vlmscale.analysis.costs import answer_gflops, prefill_gflops
 from vlmscale.analysis.laws import Floats, PowerLaw, fit_power_law
 from vlmscale.analysis.optimum import flat_range, optimal_tokens
-from vlmscale.analysis.recommend import Cost, measured_cost, predictions, rank_choices
-from vlmscale.architectures import Decoder, Tower, find, load_architectures
+from vlmscale.analysis.recommend import predictions, rank_choices
+from vlmscale.architectures import load_architectures
+from vlmscale.cli.answer_cost import Question, prices, token_counts
 from vlmscale.cli.fit import FLAT, formula
 from vlmscale.cli.output import Report, number, span, status, table
-from vlmscale.cli.points import read_points, read_table, size_axis
+from vlmscale.cli.points import read_points, size_axis
 from vlmscale.errors import UserError
-from vlmscale.methods import method as declared
 from vlmscale.resources import resource
+from vlmscale.series import SizeAxis
 
-Architectures = Mapping[str, Decoder | Tower]
-
-_PAPER_LLMS = "Qwen1.5-0.5B,Qwen1.5-1.8B,Qwen1.5-4B,Qwen1.5-7B,Qwen1.5-14B"
-_PAPER_TOWER = "CLIP-ViT-L/14-336"
-_MOST_TOKENS = 576  # patches of that tower: the most the paper's VLMs can show
 _DRAWS = 1000
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class Question:
-    """What an answer may cost, and what is in it."""
-
-    budget: float  # GFLOPs, or milliseconds where latencies are given
-    latencies: Path | None
-    text_tokens: int
-    generated_tokens: int
-    cached_text: bool
-    cost: Literal["nominal", "exact"]
-    with_tower: bool
-    method: str  # whose compressor with_tower counts
-    sizes: str | None
-    token_counts: str
-
-    @property
-    def unit(self) -> str:
-        return "GFLOPs" if self.latencies is None else "ms"
 
 
 def recommend(
@@ -58,13 +33,23 @@ def recommend(
     points, source = _points(family, scores, methods)
     law = fit_power_law(points)
     architectures = load_architectures(resource("architectures.csv"))
-    sizes, cost = _sizes_and_cost(question, architectures)
-    counts = _token_counts(question, architectures)
+    axis = _axis(points)
+    # Of LLMs that a study has made no table of shapes knows.
+    known = dict(points[["llm", "n_params_b"]].values) if scores and "llm" in points else {}
+    priced = prices(question, architectures, methods, axis, known)
+    counts = token_counts(question, architectures)
     scheme = main_scheme(points)
     with status("refitting resamples"):
         draws = bootstrap(points, law, scheme, draws=_DRAWS, seed=_SEED)
     ranked = rank_choices(
-        law, draws, points, sizes, cost, question.budget, token_counts=counts, unit=question.unit
+        law,
+        draws,
+        points,
+        priced.sizes,
+        priced.cost,
+        question.budget,
+        token_counts=counts,
+        unit=question.unit,
     )
     ranked["margin"] = ranked["error"] - ranked["error"].iloc[0]
     warnings = [
@@ -74,9 +59,11 @@ def recommend(
     ]
     notes = []
     if scores is not None:
-        notes.append(f"LLMs count with their nominal size; the law's sizes are those of {scores}.")
-    if question.latencies is not None:
-        notes.append("Latencies are taken as measured; text and generated tokens change none.")
+        notes.append(
+            f"LLMs count with their {axis.replace('_', '-')} size; the law's sizes are those of {scores}."
+        )
+    if priced.note:
+        notes.append(priced.note)
     continuous = None
     if question.latencies is None and question.cost == "nominal":
         continuous = _continuous(question, law, draws, points, counts)
@@ -117,84 +104,11 @@ def _points(family: str, scores: Path | None, methods: Sequence[str]) -> tuple[p
     return families[family], f"{scores}, {family}"
 
 
-def _sizes_and_cost(
-    question: Question, architectures: Architectures
-) -> tuple[dict[str, float], Cost]:
-    if question.latencies is None:
-        sizes = _sizes((question.sizes or _PAPER_LLMS).split(","), architectures)
-        if question.cost == "nominal":
-            return sizes, _nominal_cost(question, sizes)
-        return sizes, _exact_cost(question, architectures)
-    measured = read_table(question.latencies)
-    if "llm" in measured:
-        names = measured["llm"].astype(str)
-        labels = {name: next(iter(_sizes([name], architectures))) for name in names.unique()}
-        measured = measured.assign(llm=names.map(labels))
-    cost = measured_cost(measured)
-    asked = question.sizes.split(",") if question.sizes else measured["llm"].unique().tolist()
-    return _sizes(asked, architectures), cost
-
-
-def _sizes(texts: Sequence[str], architectures: Architectures) -> dict[str, float]:
-    """LLM -> N in billions; a number such as 7 or 7B stands for itself."""
-    sizes = {}
-    for text in map(str.strip, texts):
-        try:
-            n = float(text.upper().removesuffix("B"))
-            if not 0 < n < np.inf:
-                raise UserError(
-                    f"an LLM of {text} billion parameters cannot be; give a size above 0"
-                )
-            sizes[f"{n:g}B"] = n
-        except ValueError:
-            sizes[text] = find(architectures, text, Decoder).nominal_b
-    return sizes
-
-
-def _token_counts(question: Question, architectures: Architectures) -> list[int]:
-    if question.token_counts != "any":
-        try:
-            counts = [int(text) for text in question.token_counts.split(",")]
-        except ValueError:
-            counts = []
-        if not counts or min(counts) < 1:
-            raise UserError(
-                f"--token-counts {question.token_counts}: give numbers above 0, such as 1,16,64, or any"
-            )
-        return counts
-    if question.with_tower:  # a compressor's cost is known for the counts it can give
-        side = find(architectures, _PAPER_TOWER, Tower).grid_side
-        return declared(question.method).supported(side)
-    return list(range(1, _MOST_TOKENS + 1))
-
-
-def _nominal_cost(question: Question, sizes: Mapping[str, float]) -> Cost:
-    text = 0 if question.cached_text else question.text_tokens
-
-    def cost(llm: str, visual_tokens: Floats) -> Floats:
-        return prefill_gflops(sizes[llm], visual_tokens, text, question.generated_tokens)
-
-    return cost
-
-
-def _exact_cost(question: Question, architectures: Architectures) -> Cost:
-    tower = find(architectures, _PAPER_TOWER, Tower)
-    q, g, cached = question.text_tokens, question.generated_tokens, question.cached_text
-
-    def one(decoder: Decoder, visual_tokens: int) -> float:
-        if question.with_tower:
-            text: Literal["cached", "new"] = "cached" if cached else "new"
-            return answer_gflops(
-                decoder, tower, question.method, visual_tokens, q, g, text=text
-            ).total
-        prefill = decoder.prefill(visual_tokens, q, text_cached=cached)
-        return prefill.total + decoder.decode(visual_tokens + q, g).total
-
-    def cost(llm: str, visual_tokens: Floats) -> Floats:
-        decoder = find(architectures, llm, Decoder)
-        return np.array([one(decoder, int(count)) for count in visual_tokens])
-
-    return cost
+def _axis(points: pd.DataFrame) -> SizeAxis:
+    """What N counts in the law: as the points say, else the size in the LLM's name."""
+    named = set(points["size_axis"]) if "size_axis" in points else set()
+    (axis,) = named if len(named) == 1 and named <= set(get_args(SizeAxis)) else {"nominal"}
+    return cast(SizeAxis, axis)
 
 
 def _continuous(

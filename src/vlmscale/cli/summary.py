@@ -13,7 +13,8 @@ from vlmscale.cli.points import read_table
 from vlmscale.errors import UserError
 from vlmscale.readable import main_intervals
 
-_READ = ("laws", "intervals", "verdicts", "sanity")
+_READ = ("verdicts", "sanity")
+_OF_LAWS = ("laws", "intervals")  # which a study of one LLM lacks
 _EXPONENTS = ("alpha", "beta", "ratio")
 _MARKS = {
     "supported": ("✔", "green"),
@@ -34,10 +35,14 @@ def summarise(folder: Path) -> Report:
             f"{folder} holds no finished study: {lacking[0]}.parquet is missing. `make run` makes "
             "results/mini; snakemake --configfile config/<study>.yaml makes results/<study>."
         )
-    laws, intervals, verdicts, sanity = (read_table(folder / f"{name}.parquet") for name in _READ)
+    verdicts, sanity = (read_table(folder / f"{name}.parquet") for name in _READ)
+    laws = []
+    if (folder / "laws.parquet").is_file():
+        table, intervals = (read_table(folder / f"{name}.parquet") for name in _OF_LAWS)
+        laws = [_law(row, intervals) for row in table.to_dict("records")]
     return {
         "study": folder.resolve().name,
-        "laws": [_law(row, intervals) for row in laws.to_dict("records")],
+        "laws": laws,
         "verdicts": verdicts,
         "sanity": {"checks": len(sanity), "failed": sanity[~sanity["holds"]]},
         "where": {

@@ -16,7 +16,6 @@ from datasets import Features, Image, List, Value
 
 from vlmscale.errors import UserError
 from vlmscale.provenance import atomic_path, read_json, write_json
-from vlmscale.settings import IMAGE_TOKEN
 
 SAMPLE = Features(
     {
@@ -48,6 +47,9 @@ QUESTION = Features(
 )
 
 
+_GROUP_ROWS, _GROUP_BYTES = 256, 2**20
+
+
 def write_split(
     folder: Path,
     shards: Mapping[str, Iterable[Mapping[str, Any]]],
@@ -61,10 +63,14 @@ def write_split(
         for name, rows in shards.items():
             file = scratch / f"{name}.parquet"
             table = pa.Table.from_pylist(list(rows), schema=features.arrow_schema)
-            # Small row groups: a sample is read without decompressing its whole shard.
-            pq.write_table(table, file, row_group_size=256)
+            pq.write_table(table, file, row_group_size=_group_rows(table), write_page_checksum=True)
             names.append(file.name)
         write_manifest(scratch, names, about)
+
+
+def _group_rows(table: pa.Table) -> int:
+    """Rows of a row group: small ones, since that much is read and decompressed to get one image."""
+    return max(1, min(_GROUP_ROWS, len(table) * _GROUP_BYTES // max(1, table.nbytes)))
 
 
 def write_manifest(folder: Path, names: Sequence[str], about: Mapping[str, Any]) -> None:
@@ -93,41 +99,22 @@ def shard_files(folder: Path, *, checksum: bool = False) -> list[Path]:
     for name, record in sorted(read_json(manifest)["shards"].items()):
         file = folder / name
         if not file.exists():
-            raise UserError(f"{file} is missing. {_cure(folder)}")
+            raise UserError(f"{file} is missing. {cure(folder)}")
         if file.stat().st_size != record["bytes"]:
             raise UserError(
                 f"{file} is damaged: {file.stat().st_size} bytes, the manifest says "
-                f"{record['bytes']}. {_cure(folder)}"
+                f"{record['bytes']}. {cure(folder)}"
             )
         if checksum and _sha256(file) != record["sha256"]:
             raise UserError(
-                f"{file} is damaged: its checksum is not the manifest's. {_cure(folder)}"
+                f"{file} is damaged: its checksum is not the manifest's. {cure(folder)}"
             )
         files.append(file)
     return files
 
 
-def check_conversations(where: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Raise UserError for the first sample whose `<image>` marks and image disagree.
-
-    `rows` need the columns id, image_key (None without an image) and conversations.
-    """
-    for row in rows:
-        turns: Sequence[Mapping[str, str]] = row["conversations"]
-        marks = sum(turn["value"].count(IMAGE_TOKEN) for turn in turns)
-        if marks != (row["image_key"] is not None):
-            images = "an image" if row["image_key"] is not None else "no image"
-            raise UserError(
-                f"{where}, sample {row['id']}: {marks} {IMAGE_TOKEN} marks but {images}. "
-                "Each image needs exactly one mark."
-            )
-        if [turn["from"] for turn in turns] != ["human", "gpt"] * (len(turns) // 2) or not turns:
-            raise UserError(
-                f"{where}, sample {row['id']}: turns must alternate human, gpt, human, gpt ..."
-            )
-
-
-def _cure(folder: Path) -> str:
+def cure(folder: Path) -> str:
+    """What to do about a damaged split."""
     return f"Delete {folder} and run again: the split will be made anew."
 
 

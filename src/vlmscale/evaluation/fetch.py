@@ -5,21 +5,35 @@ are not fetched again; they are counted, and declared complete like others.
 """
 
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vlmscale.data.hub import download, endpoint, reached
 from vlmscale.data.shards import write_manifest
 from vlmscale.errors import UserError
+from vlmscale.evaluation.questions import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
 from vlmscale.jobs import clear_errors
-from vlmscale.provenance import read_json
+from vlmscale.provenance import atomic_path, read_json
 
 TABLE = Path("resources/benchmarks.csv")
 
 
+def fetch_all(benchmarks: Sequence[Benchmark], folder: Path, *, work: Path) -> None:
+    """Have `benchmarks` in `folder`, all or none. What has arrived waits in `work` until all has."""
+    for asked in benchmarks:
+        fetch(asked, work)
+    for notes in work.glob("*/*/.cache"):  # the hub's, of the download
+        shutil.rmtree(notes)
+    with atomic_path(folder) as scratch:
+        shutil.move(work, scratch)
+
+
 def fetch(asked: Benchmark, data: Path) -> None:
-    """Bring a benchmark's Parquet files below `data` and declare them complete.
+    """Bring a benchmark's Parquet files below `data`, declare them complete, and write the Arrow copy of
+    its questions that lmms-eval reads.
 
     The revision is that of the table, or else the present one; the manifest beside the files records it,
     as null for files that were here before. Raises UserError for a number of questions that the table
@@ -41,8 +55,7 @@ def fetch(asked: Benchmark, data: Path) -> None:
         if (folder / "manifest.json").exists() and name not in lacking:
             continue
         about = {"dataset": asked.dataset, "revision": revision if name in lacking else None}
-        files = [file.name for file in _shards(folder, asked.split)]
-        write_manifest(folder, files, about)
+        write_manifest(folder, [file.name for file in _shards(folder, asked.split)], about)
         rows = read_json(folder / "manifest.json")["rows"]
         if name == questions and asked.questions not in (None, rows):
             (folder / "manifest.json").unlink()
@@ -50,19 +63,18 @@ def fetch(asked: Benchmark, data: Path) -> None:
                 f"{folder} has {rows} questions, not the {asked.questions} of {asked.benchmark}. If the "
                 "dataset has changed, correct column questions of resources/benchmarks.csv."
             )
+    arrow = arrow_folder(root / questions, asked.split)
+    if not arrow.exists():
+        write_arrow(_shards(root / questions, asked.split), asked.split, arrow)
 
 
 def _download(dataset: str, revision: str | None, patterns: Sequence[str], root: Path) -> str:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi
 
-    revision = revision or str(HfApi().dataset_info(dataset).sha)
-    snapshot_download(
-        dataset,
-        repo_type="dataset",
-        revision=revision,
-        local_dir=root,
-        allow_patterns=list(patterns),
-    )
+    cure = f"What has arrived is kept in {root}, and the rest follows when you run again."
+    with reached(dataset, cure):
+        revision = revision or str(HfApi(endpoint=endpoint()).dataset_info(dataset).sha)
+    download(dataset, revision, patterns, root, kind="dataset", cure=cure)
     return revision
 
 

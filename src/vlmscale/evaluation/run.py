@@ -21,6 +21,7 @@ from tenacity import RetryError
 from vlmscale.data.shards import shard_files
 from vlmscale.errors import UserError
 from vlmscale.evaluation.adapter import VlmScale
+from vlmscale.evaluation.questions import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark, EvaluationSpec, Protocol, Setting
 from vlmscale.models.checkpoint import set_method
 from vlmscale.tables import write_parquet
@@ -64,6 +65,12 @@ def benchmark_files(benchmarks: Sequence[Benchmark], data: Path) -> dict[str, li
             raise UserError(
                 f"evaluation.benchmarks: {folder} has no {asked.files}, the questions of "
                 f"{asked.benchmark}. There are: {', '.join(f.stem for f in checked[folder])}."
+            )
+        arrow = arrow_folder(folder, asked.split)
+        if asked.dataset and not arrow.exists():
+            raise UserError(
+                f"{arrow}, which lmms-eval reads, is missing. Make it: "
+                f"python -m vlmscale.evaluation.fetch {data} {asked.benchmark}"
             )
     return found
 
@@ -146,17 +153,18 @@ def _run_task(
         raise UserError(f"{asked.benchmark}: neither lmms-eval nor {TASKS} has a task {asked.task}")
     source = files[0].parent.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        # Generated here, because it holds paths of this machine; the layers have the rest. What lmms-eval
-        # makes of generated questions is small and theirs; of a download it serves every evaluation.
+        # Of a download there is one, for all evaluations; of generated questions it is made in no time.
+        arrow = arrow_folder(source, asked.split)
+        if not asked.dataset:
+            arrow = Path(folder, "arrow")
+            write_arrow(files, asked.split, arrow)
+        # Generated here, because it holds paths of this machine; the layers have the rest.
         config = {
             "include": layers,
             "task": name,
-            "dataset_path": "parquet",
+            "dataset_path": str(arrow),
             "dataset_name": None,
-            "dataset_kwargs": {
-                "data_files": {asked.split: [str(file.resolve()) for file in files]},
-                "cache_dir": str(source / "arrow" if asked.dataset else Path(folder, "arrow")),
-            },
+            "dataset_kwargs": {"load_from_disk": True},
         }
         Path(folder, f"{name}.yaml").write_text(yaml.safe_dump(config))
         # For a task that reads two folders of its dataset.

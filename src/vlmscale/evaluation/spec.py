@@ -3,7 +3,7 @@
 import csv
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,10 +84,12 @@ def read_benchmarks(table: Path, names: Sequence[str]) -> tuple[Benchmark, ...]:
     """The rows `names` of resources/benchmarks.csv, in their order."""
     with table.open(newline="") as file:
         rows = {row["benchmark"]: row for row in csv.DictReader(file)}
-    return tuple(
-        Benchmark.model_validate({key: value or None for key, value in rows[name].items()})
-        for name in names
-    )
+    return tuple(benchmark(rows[name]) for name in names)
+
+
+def benchmark(row: Mapping[str, str]) -> Benchmark:
+    """A row of the table; an empty cell is None."""
+    return Benchmark.model_validate({key: value or None for key, value in row.items()})
 
 
 def launch(spec: EvaluationSpec, work: Path) -> None:

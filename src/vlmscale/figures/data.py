@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.bootstrap import intervals, main_scheme
+from vlmscale.analysis.collect import one_protocol
 from vlmscale.analysis.laws import Floats, PowerLaw, fit_power_law
 from vlmscale.analysis.recommend import predictions
 
@@ -89,8 +90,9 @@ def gather(
     """LawData of one series and family, to which the rows of all four tables belong.
 
     errors: family means, with the column size_axis. printed: alpha and beta. The law without V = 1 is
-    fitted when more than two other counts are left.
+    fitted when more than two other counts are left. Raises UserError where scores of two protocols meet.
     """
+    one_protocol(errors)
     fitted = errors[errors["role"] == "fit"]
     counts = set(fitted["visual_tokens"])
     several = 1 in counts and len(counts) > 3

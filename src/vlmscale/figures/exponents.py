@@ -26,7 +26,7 @@ def draw(data: LawData) -> Figure:
             0.9 * np.vstack([low, *marks]).min(0),
             1.1 * np.vstack([high, *marks]).max(0) + 1e-4,  # an exponent may be 0 in all draws
         )
-        ax.set(xlim=(left, right), ylim=(bottom, top), xlabel="α")
+        ax.set(xlim=(left, right), ylim=(bottom, top), xlabel=f"α, {data.size_axis} N")
         ax.set_title(f"refits over {scheme}", loc="left")
         ax.plot(
             cloud["alpha"], cloud["beta"], "o", color="C0", ms=3, mew=0, alpha=0.15, rasterized=True

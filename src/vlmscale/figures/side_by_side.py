@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from vlmscale.analysis.collect import one_protocol
 from vlmscale.figures.panels import entry
 from vlmscale.figures.style import DARK, ROW, draw_filled_or_open, use_house_style
 from vlmscale.readable import main_intervals
@@ -28,8 +29,10 @@ def draw(
     """One panel a quantity, one row a law; in each family of the study the released law comes last.
 
     laws: of fit_laws, with their intervals. Open: D is at a bound. An arrow stands where an interval or a
-    point leaves the axis.
+    point leaves the axis. The title says what N counts in each. Raises UserError where they are of two
+    protocols.
     """
+    one_protocol(laws, released_laws)
     use_house_style()
     released = _rows(released_laws, released_intervals).assign(series=RELEASED)
     families = released["family"][released["family"].isin(laws["family"])].tolist()
@@ -66,7 +69,10 @@ def draw(
         entry("beyond the axis", marker=">", ls=""),
     ]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))
-    figure.suptitle(f"{title}: laws beside those of the released scores", x=0.01, ha="left")
+    axes_of_n = [table["size_axis"].iloc[0] for table in (laws, released_laws)]
+    counted = "N of both {}" if len(set(axes_of_n)) == 1 else "N {}, of theirs {}"
+    words = f"laws beside those of the released scores; {counted.format(*axes_of_n)}"
+    figure.suptitle(f"{title}: {words}", x=0.01, ha="left")
     return figure
 
 

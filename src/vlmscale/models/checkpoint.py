@@ -98,7 +98,9 @@ def assemble(
     template: str,
     seed: int,
 ) -> tuple[Vlm, VlmProcessor]:
-    """A VLM from an LLM folder and a tower folder, with a fresh projector seeded by `seed`."""
+    """A VLM from an LLM folder and a tower folder. `seed` decides the projector, and the row of `<image>`
+    where the LLM has none.
+    """
     check_folder(llm, "tokenizer.json")
     check_folder(tower, "preprocessor_config.json")
     tokenizer = load_tokenizer(llm)
@@ -106,7 +108,9 @@ def assemble(
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     language = AutoModelForCausalLM.from_pretrained(llm)
     if len(tokenizer) > language.config.vocab_size:
-        language.resize_token_embeddings(len(tokenizer))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # the new row is drawn
+            language.resize_token_embeddings(len(tokenizer))
     vision = CLIPVisionModel.from_pretrained(tower)
     # Only the frame: every part is put in below.
     model = frame(

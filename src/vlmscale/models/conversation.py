@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -20,6 +21,9 @@ IGNORED = -100  # label of tokens without a loss
 _NO_QUESTION = "image"
 
 Turns = Sequence[Mapping[str, str]]  # {"from": "human" | "gpt", "value": text}
+# What stands first in the turn that shows the image: it, as LLaVA has it, or the text, which then can be
+# computed before there is an image (prompt_cache.py).
+Layout = Literal["image_first", "text_first"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +115,15 @@ def encode(
     query_turn: str = "first",
     apart: bool = False,
     rng: np.random.Generator | None = None,
+    layout: Layout = "image_first",
 ) -> Encoded:
     """Tokenise a conversation.
 
     template: a name in TEMPLATES, or "plain" for stage 1 of LLaVA-1.5: visual tokens, answer, newline;
-    what the human says is left out. With the others the image comes first in the turn that shows it, on
-    a line of its own, wherever its mark stands. A conversation that ends with a human turn is a prompt:
-    it closes with the opening of the answer. `query_turn` says which human turn is the question
-    ("first", "last", "random"; the last needs `rng`).
+    what the human says is left out. With the others the image comes first in the turn that shows it
+    (`layout`: or last), on a line of its own, wherever its mark stands. A conversation that ends with a
+    human turn is a prompt: it closes with the opening of the answer. `query_turn` says which human turn
+    is the question ("first", "last", "random"; the last needs `rng`).
 
     apart: each question is asked as if it were the only one. What the first human turn says before its
     last line (an image, a text to read) is shared by all, and no turn sees another. Meaningless for
@@ -142,7 +147,7 @@ def encode(
                 segments.append(_Segment(answer, True, number))
                 segments.append(_Segment(t.answer_after, False, number))
                 continue
-            said = _image_first(turn["value"])
+            said = _image_placed(turn["value"], layout)
             if apart:
                 if number == 0:
                     shared, newline, said = said.rpartition("\n")
@@ -191,11 +196,12 @@ class _Segment:
     turn: int = 0
 
 
-def _image_first(said: str) -> str:
-    """What a human says, with the image moved to a first line of its own, as LLaVA-1.5 does."""
+def _image_placed(said: str, layout: Layout) -> str:
+    """What a human says, with the image on a line of its own: the first, as LLaVA-1.5 does, or the last."""
     if IMAGE_TOKEN not in said:
         return said
-    return f"{IMAGE_TOKEN}\n{said.replace(IMAGE_TOKEN, '').strip()}"
+    text = said.replace(IMAGE_TOKEN, "").strip()
+    return f"{IMAGE_TOKEN}\n{text}" if layout == "image_first" else f"{text}\n{IMAGE_TOKEN}"
 
 
 def _tokenise(

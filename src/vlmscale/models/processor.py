@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, LlavaProcessor, PreTrainedTokenizerBase
 
-from vlmscale.models.conversation import IGNORED, Encoded, encode
+from vlmscale.models.conversation import IGNORED, Encoded, Layout, encode
 from vlmscale.models.pixels import pixels
 from vlmscale.settings import Aspect
 
@@ -40,24 +40,25 @@ class VlmProcessor(LlavaProcessor):
         """Pixels (i, 3, h, w) of PIL images."""
         return pixels(images, self.image_processor, self.aspect)
 
-    def ask(self, images: list[Any], questions: list[str], *, pixels: bool = True) -> BatchFeature:
+    def ask(
+        self,
+        images: list[Any],
+        questions: list[str],
+        *,
+        pixels: bool = True,
+        layout: Layout = "image_first",
+    ) -> BatchFeature:
         """Inputs of generate() for one image (or None) and one question each; without `pixels` the caller
         adds stored features in their place.
 
-        input_ids, attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) when there is an
-        image; question_input_ids, question_attention_mask (i, q) when the method reads the question.
+        layout: whether the image or the text comes first; trainings see the image first. input_ids,
+        attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) when there is an image;
+        question_input_ids, question_attention_mask (i, q) when the method reads the question.
         """
-        prompts = []
-        for image, question in zip(images, questions, strict=True):
-            text = question if image is None else f"{self.image_token}\n{question}"
-            prompts.append(
-                encode(
-                    [{"from": "human", "value": text}],
-                    self.tokenizer,
-                    self.template,
-                    visual_tokens=self.visual_tokens,
-                )
-            )
+        prompts = [
+            self.prompt(question, shows_image=image is not None, layout=layout)
+            for image, question in zip(images, questions, strict=True)
+        ]
         given = [image for image in images if image is not None]
         inputs = pad_batch(
             prompts,
@@ -70,6 +71,19 @@ class VlmProcessor(LlavaProcessor):
         if given and pixels:
             inputs["pixel_values"] = self.pixels(given)
         return BatchFeature(inputs)
+
+    def prompt(
+        self, question: str, *, shows_image: bool = True, layout: Layout = "image_first"
+    ) -> Encoded:
+        """One question as the tokens before its answer, with the placeholders of an image if it has one."""
+        text = f"{self.image_token}\n{question}" if shows_image else question
+        return encode(
+            [{"from": "human", "value": text}],
+            self.tokenizer,
+            self.template,
+            visual_tokens=self.visual_tokens,
+            layout=layout,
+        )
 
 
 def pad_batch(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModel,
+    Cache,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaModel,
@@ -30,6 +31,7 @@ _VISION_INPUTS = (
     "vision_features",
     "question_input_ids",
     "question_attention_mask",
+    "question_states",
     "visual_token_counts",
 )
 
@@ -92,15 +94,22 @@ class VlmModel(LlavaModel):
         question_input_ids: Tensor | None = None,
         question_attention_mask: Tensor | None = None,
         visual_token_counts: Tensor | None = None,
+        question_states: Tensor | None = None,
     ) -> VisualTokens:
         """The compressor's output for each image.
 
-        Either pixel_values (i, 3, h, w) or the tower's stored features (i, 1 + p, l d).
-        visual_token_counts (k,): what an elastic compressor is to give, one after the other.
+        Either pixel_values (i, 3, h, w) or the tower's stored features (i, 1 + p, l d). question_states
+        (i, q, n): of questions that have been read before (see the method of that name), in place of
+        question_input_ids. visual_token_counts (k,): what an elastic compressor is to give, one after
+        the other.
         """
         projector = self.multi_modal_projector
         features = self._features(
-            pixel_values, vision_features, question_input_ids, question_attention_mask
+            pixel_values,
+            vision_features,
+            question_input_ids,
+            question_attention_mask,
+            question_states,
         )
         own = projector.visual_tokens
         counts = [own] if visual_token_counts is None else visual_token_counts.tolist()
@@ -121,6 +130,7 @@ class VlmModel(LlavaModel):
         vision_features: Tensor | None,
         question_input_ids: Tensor | None,
         question_attention_mask: Tensor | None,
+        question_states: Tensor | None,
     ) -> VisionFeatures:
         """What the compressor needs, and no more."""
         projector, width = self.multi_modal_projector, self.config.vision_config.hidden_size
@@ -141,13 +151,14 @@ class VlmModel(LlavaModel):
             attention, keys = last_block_attention(self.vision_tower, hidden)
         states, mask = None, None
         if "question" in needs or "question_tokens" in needs:
-            if question_input_ids is None or question_attention_mask is None:
+            states, mask = question_states, question_attention_mask
+            if states is None and question_input_ids is not None and mask is not None:
+                states = self.question_states(question_input_ids, mask)
+            if states is None or mask is None:
                 raise ValueError(
                     f"{self.config.method} reads the question: pass question_input_ids and "
                     "question_attention_mask (the processor's `ask` makes them)"
                 )
-            states = self.question_states(question_input_ids, question_attention_mask)
-            mask = question_attention_mask
         return VisionFeatures(
             patches=multilayer[..., -width:],
             grid_side=self.config.grid_side,
@@ -286,6 +297,7 @@ class Vlm(LlavaForConditionalGeneration):
         visual_embeds: Tensor | None = None,
         prompt_length: int | None = None,
         attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int = 0,
         **kwargs: Any,
@@ -308,6 +320,7 @@ class Vlm(LlavaForConditionalGeneration):
             visual_embeds=visual_embeds,
             prompt_length=prompt_length,
             attention_mask=attention_mask,
+            past_key_values=past_key_values,
             **kwargs,
         )
         logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
@@ -332,12 +345,16 @@ class Vlm(LlavaForConditionalGeneration):
         """As transformers' own, with images and questions as in `forward`.
 
         Images are encoded here and not in the prefill, because the sequence's mask, which all steps
-        share, may depend on how many visual tokens an image has. One answer a sequence, without beams:
-        raises ValueError otherwise.
+        share, may depend on how many visual tokens an image has. prompt_cache: a PromptCache
+        (prompt_cache.py), the text that each image is asked, in place of input_ids. One answer a sequence,
+        without beams: raises ValueError otherwise.
         """
         for setting in ("num_beams", "num_return_sequences"):
             if kwargs.get(setting) not in (None, 1):
                 raise ValueError(f"{setting} {kwargs[setting]}: one answer a sequence is generated")
+        prompt = kwargs.pop("prompt_cache", None)
+        if prompt is not None:
+            kwargs = prompt.into(inputs, kwargs)
         vision = {name: kwargs.pop(name, None) for name in _VISION_INPUTS}
         if vision["pixel_values"] is not None or vision["vision_features"] is not None:
             ids = kwargs["input_ids"] if inputs is None else inputs

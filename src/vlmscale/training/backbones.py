@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
@@ -22,11 +23,12 @@ from transformers import (
 )
 
 from vlmscale.data.images import decode
+from vlmscale.data.stored import read_columns, row
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import TEMPLATES
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.settings import IMAGE_TOKEN
-from vlmscale.training.data import Collate, Conversations, read_rows
+from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import Outcome, optimise
 from vlmscale.training.spec import LlmSpec, TowerSpec
 from vlmscale.training.work import discard
@@ -89,7 +91,6 @@ def train_llm(spec: LlmSpec) -> None:
         max_length=spec.shape.recipe.max_length,
         apart=spec.shape.recipe.turns == "apart",
         seed=spec.seed,
-        cache=spec.paths.work / "arrow",
     )
     outcome, _ = optimise(
         model,
@@ -135,27 +136,26 @@ _TAGS = ("colour", "shape", "letter")
 
 
 class TaggedImages(Dataset[dict[str, Any]]):
-    def __init__(self, split: Path, processor: CLIPImageProcessorPil, cache: Path) -> None:
+    def __init__(self, split: Path, processor: CLIPImageProcessorPil) -> None:
         self.split, self.processor = split, processor
-        self.rows = read_rows(split, cache)
+        self.rows = read_columns(split, ["id", "image", *_TAGS])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
-        image = decode(row["image"]["bytes"], f"{self.split}, sample {row['id']}")
+        sample = row(self.rows, index)
+        image = decode(sample["image"]["bytes"], f"{self.split}, sample {sample['id']}")
         pixels = self.processor(image, return_tensors="pt")["pixel_values"][0]
         return {
-            "id": row["id"],
+            "id": sample["id"],
             "pixel_values": pixels,
-            **{tag: torch.tensor(row[tag]) for tag in _TAGS},
+            **{tag: torch.tensor(sample[tag]) for tag in _TAGS},
         }
 
     def classes(self) -> dict[str, int]:
         """Number of classes of each tag, background included."""
-        table = self.rows.with_format("numpy")
-        return {tag: int(max(max(tags) for tags in table[tag])) + 1 for tag in _TAGS}
+        return {tag: pc.max(pc.list_flatten(self.rows[tag])).as_py() + 1 for tag in _TAGS}
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def train_tower(spec: TowerSpec) -> None:
         image_mean=[0.5] * 3,
         image_std=[0.25] * 3,
     )
-    dataset = TaggedImages(spec.data, processor, spec.paths.work / "arrow")
+    dataset = TaggedImages(spec.data, processor)
     torch.manual_seed(spec.seed)
     tower = CLIPVisionModel(
         CLIPVisionConfig(

@@ -7,28 +7,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Image, load_dataset
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from vlmscale.data.images import decode
-from vlmscale.data.shards import check_conversations, shard_files
+from vlmscale.data.stored import Images, check_conversations, question_bytes, read_columns, row
 from vlmscale.errors import UserError
-from vlmscale.models.conversation import IGNORED, Encoded, Turns, encode, with_visual_tokens
+from vlmscale.models.conversation import (
+    IGNORED,
+    TEMPLATES,
+    Encoded,
+    Turns,
+    encode,
+    with_visual_tokens,
+)
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import pad_batch
 from vlmscale.settings import IMAGE_TOKEN
-
-
-def read_rows(split: Path, cache: Path) -> Any:
-    """The rows of a split as a memory-mapped `datasets` table, images as bytes.
-
-    `cache` is where the Arrow copy of the shards is kept. Raises UserError for a damaged shard.
-    """
-    files = [str(file) for file in shard_files(split, checksum=True)]
-    rows = load_dataset("parquet", data_files=files, split="train", cache_dir=str(cache))
-    return rows.cast_column("image", Image(decode=False))
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,9 @@ _KEPT = 20_000
 class Conversations(Dataset[Sample]):
     """One split, tokenised on access; the first samples seen are kept.
 
-    Raises UserError at once if any conversation's `<image>` marks and image disagree.
+    A sample whose answers all lie beyond `max_length` stays, as in LLaVA's own training, and nothing is
+    learned from it; `unlearned` has the positions of these. Raises UserError at once if there is no
+    other, and if any conversation's `<image>` marks and image disagree.
     """
 
     def __init__(
@@ -59,7 +57,6 @@ class Conversations(Dataset[Sample]):
         max_length: int,
         apart: bool,
         seed: int,
-        cache: Path,
         features: FeatureStore | None = None,
         pixels: Callable[[list[Any]], Tensor] | None = None,
     ) -> None:
@@ -67,43 +64,55 @@ class Conversations(Dataset[Sample]):
         self.template, self.visual_tokens, self.query_turn = template, visual_tokens, query_turn
         self.max_length, self.apart = max_length, apart
         self.features, self.pixels = features, pixels
-        self.rows = read_rows(split, cache)
-        self.texts = self.rows.select_columns(["id", "image_key", "conversations"])
+        self.texts = read_columns(split, ["id", "image_key", "conversations"])
+        self.images = Images(split)
         check_conversations(str(split), self.texts)
         self.kept: dict[int, tuple[str, Encoded, str | None]] = {}
+        self.unlearned = self._unlearned()
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.texts)
 
     @property
     def lengths(self) -> list[int]:
         """Words of each conversation, negative without an image: what a grouped order goes by."""
         return [
             _words(row["conversations"]) * (-1 if row["image_key"] is None else 1)
-            for row in self.texts
+            for batch in self.texts.to_batches()
+            for row in batch.to_pylist()
         ]
 
     def __getitem__(self, index: int) -> Sample:
-        if index in self.kept:
-            name, encoded, key = self.kept[index]
-        else:
-            name, encoded, key = self._encoded(index)
-            if len(self.kept) < _KEPT:
-                self.kept[index] = name, encoded, key
-        return Sample(name, encoded, None if key is None else self._image(index, key))
+        name, encoded, key = self._encoded(index)
+        return Sample(name, encoded, None if key is None else self._image(index, key, name))
 
     def filler(self) -> Sample:
         """A sample without anything to learn, with an image if there is one."""
         keys = enumerate(self.texts["image_key"])
-        sample = self[next((index for index, key in keys if key is not None), 0)]
+        sample = self[next((index for index, key in keys if key.is_valid), 0)]
         nothing = [IGNORED] * len(sample.encoded.labels)
         return replace(sample, encoded=replace(sample.encoded, labels=nothing))
 
+    def _unlearned(self) -> list[int]:
+        # A token has at least one byte, so only after a long question can all answers be too far away.
+        marks = TEMPLATES[self.template].strings if self.template in TEMPLATES else ()
+        before = sum(len(mark.encode()) for mark in marks) + self.visual_tokens + 1
+        suspects = np.flatnonzero(question_bytes(self.texts) + before >= self.max_length)
+        found = [i for i in suspects.tolist() if set(self._encoded(i)[1].labels) == {IGNORED}]
+        if len(found) == len(self):
+            raise UserError(
+                f"{self.split}: no sample has anything to learn in its first {self.max_length} tokens. "
+                "Raise max_length."
+            )
+        return found
+
     def _encoded(self, index: int) -> tuple[str, Encoded, str | None]:
         """Id, tokens and image key of a sample."""
-        row = self.texts[index]
+        if index in self.kept:
+            return self.kept[index]
+        sample = row(self.texts, index)
         encoded = encode(
-            row["conversations"],
+            sample["conversations"],
             self.tokenizer,
             self.template,
             visual_tokens=self.visual_tokens,
@@ -111,18 +120,15 @@ class Conversations(Dataset[Sample]):
             apart=self.apart,
             rng=np.random.default_rng([self.seed, index]),
         ).cut(self.max_length)
-        if all(label == IGNORED for label in encoded.labels):
-            raise UserError(
-                f"{self.split}, sample {row['id']}: nothing to learn in its first "
-                f"{self.max_length} tokens. Raise max_length or remove the sample."
-            )
-        return row["id"], encoded, row["image_key"]
+        found = sample["id"], encoded, sample["image_key"]
+        if len(self.kept) < _KEPT:
+            self.kept[index] = found
+        return found
 
-    def _image(self, index: int, key: str) -> Tensor:
+    def _image(self, index: int, key: str, name: str) -> Tensor:
         if self.features is not None:
             return self.features.get(key)
-        row = self.rows[index]
-        image = decode(row["image"]["bytes"], f"{self.split}, sample {row['id']}")
+        image = decode(self.images[index], f"{self.split}, sample {name}")
         assert self.pixels is not None
         return self.pixels([image])[0]
 

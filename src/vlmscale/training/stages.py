@@ -43,12 +43,19 @@ def train_stage(spec: StageSpec) -> None:
         projector.load_state_dict(load_file(spec.projector))
     language = [model.model.language_model, model.lm_head] if spec.kind == "stage2" else []
     trained, total = freeze(model, trainable=[projector, *language])
-    counts = {**_parameters(model), "trained_parameters": trained}
     if process() == 0:
         print(
             f"{spec.run} {spec.kind}: {trained:,} of {total:,} parameters are trained", flush=True
         )
     dataset = _dataset(spec, processor)
+    counts = {
+        **_parameters(model),
+        "trained_parameters": trained,
+        "samples": len(dataset),
+        "samples_without_loss": len(dataset.unlearned),
+    }
+    if process() == 0 and dataset.unlearned:
+        print(_unlearned(dataset), flush=True)
     outcome, weights = optimise(
         model,
         dataset,
@@ -123,6 +130,14 @@ def save_checkpoint(
         processor.save_pretrained(scratch)
 
 
+def _unlearned(dataset: Conversations) -> str:
+    names = [str(dataset.texts["id"][index]) for index in dataset.unlearned[:5]]
+    return (
+        f"{len(dataset.unlearned):,} of {len(dataset):,} samples, such as {', '.join(names)}, have no "
+        f"answer in their first {dataset.max_length} tokens: nothing is learned from them."
+    )
+
+
 def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
     # A method may keep the chat template in stage 1; LLaVA-1.5's default is plain captions.
     plain = spec.kind == "stage1" and spec.options.get("stage1_template", "plain") == "plain"
@@ -140,7 +155,6 @@ def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
         max_length=spec.recipe.max_length,
         apart=spec.recipe.turns == "apart",
         seed=spec.seed,
-        cache=spec.paths.work / "arrow",
         features=FeatureStore(spec.features) if spec.features is not None else None,
         pixels=processor.pixels,
     )

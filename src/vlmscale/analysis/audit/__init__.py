@@ -11,14 +11,25 @@ allows; a check in this package computes the number. The verdict follows from th
 | needs training  | no released number decides it, and no study given has produced one     |
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 # Each module registers its checks.
-from vlmscale.analysis.audit import costs, decisions, laws, release, search  # noqa: F401
+from vlmscale.analysis.audit import (  # noqa: F401
+    compressors,
+    costs,
+    decisions,
+    laws,
+    predictions,
+    release,
+    retrained,
+    search,
+)
 from vlmscale.analysis.audit.checks import PROXIES, RELEASED, TRAINED, Measure
 from vlmscale.analysis.audit.evidence import Evidence, load_evidence
+from vlmscale.analysis.audit.study import Study
 
 __all__ = ["VERDICTS", "Evidence", "audit", "audit_markdown", "load_evidence", "verdict"]
 
@@ -39,10 +50,11 @@ def verdict(measure: Measure | None, paper_low: float, paper_high: float) -> str
 
 def audit(evidence: Evidence) -> pd.DataFrame:
     """One row a claim: id, section, claim, paper_value, quantity, paper_low, paper_high, value, low,
-    high, interval_over, verdict, how.
+    high, interval_over, verdict, how, retrained.
 
     A claim that needs training is decided by the first study whose LLMs are all real ones, listed in
-    resources/architectures.csv; what a miniature finds is told in `how` and decides nothing.
+    resources/architectures.csv; what a miniature finds is told in `how` and decides nothing. `retrained`
+    says what studies give for a claim that the released numbers have decided, "" where none has its cells.
     """
     rows = []
     for claim in evidence.claims.to_dict("records"):
@@ -59,28 +71,59 @@ def audit(evidence: Evidence) -> pd.DataFrame:
                 "interval_over": "" if measure is None else measure.interval_over,
                 "verdict": verdict(measure, claim["paper_low"], claim["paper_high"]),
                 "how": how,
+                "retrained": _retrained(claim, evidence),
             }
         )
     numbers = ["value", "low", "high"]
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
 
 
-def _measure(name: str, claim: dict[Any, Any], evidence: Evidence) -> tuple[Measure | None, str]:
+def _measure(name: str, claim: Mapping[Any, Any], evidence: Evidence) -> tuple[Measure | None, str]:
     """What decides a claim, if anything does, and the words to it."""
     if name in RELEASED:
         measure = RELEASED[name](evidence)
         return measure, measure.how
     words = [PROXIES[name](evidence)] if name in PROXIES else []
-    for study, errors in evidence.studies.items():
-        found = TRAINED[name](evidence, errors) if name in TRAINED else None
-        if found is None:
-            continue
-        if set(errors["llm"]) <= set(evidence.architectures):
-            return found, f"Study {study}. {found.how}"
-        words.append(f"In miniature, study {study}: {found.value:.4g}. {found.how}")
-    if name not in TRAINED:
-        words.append("No table of a study shows it by itself; it has to be compared by hand.")
+    for study, found in _by_studies(name, evidence):
+        if isinstance(found, str):
+            words.append(found)
+        elif _is_real(study, evidence):
+            return found, f"Study {study.folder.name}. {found.how}"
+        else:
+            words.append(f"In miniature, study {study.folder.name}: {found.value:.4g}. {found.how}")
     return None, " ".join([f"Would settle it: {claim['settled_by']}.", *words])
+
+
+def _retrained(claim: Mapping[Any, Any], evidence: Evidence) -> str:
+    name, words = str(claim["id"]), []
+    for study, found in _by_studies(name, evidence) if name in RELEASED else ():
+        if isinstance(found, Measure) and _is_real(study, evidence):
+            interval = _interval(vars(found)) if found.low is not None else ""
+            reached = verdict(found, claim["paper_low"], claim["paper_high"])
+            number = _number(found.value) + (f", 95 % interval {interval}" if interval else "")
+            words.append(f"Study {study.folder.name}: {number}, **{reached}**. {found.how}".strip())
+    return " ".join(words)
+
+
+def _by_studies(name: str, evidence: Evidence) -> Iterator[tuple[Study, Measure | str]]:
+    """What each study with the cells for a claim gives for it, or why it may not be asked."""
+    if name not in TRAINED:
+        return
+    asked = TRAINED[name]
+    for study in evidence.studies.values():
+        if asked.protocol and study.protocol not in (None, asked.protocol):
+            yield (
+                study,
+                f"Study {study.folder.name} was asked by protocol {study.protocol}, this claim is about "
+                f"{asked.protocol}.",
+            )
+        elif (found := asked.check(evidence, study)) is not None:
+            yield study, found
+
+
+def _is_real(study: Study, evidence: Evidence) -> bool:
+    """Whether its LLMs are those of resources/architectures.csv, rather than a miniature's."""
+    return set(study.errors["llm"]) <= set(evidence.architectures)
 
 
 def audit_markdown(table: pd.DataFrame) -> str:
@@ -114,6 +157,8 @@ def audit_markdown(table: pd.DataFrame) -> str:
             interval = f", 95 % interval {_interval(row)}" if _interval(row) else ""
             lines.append(f"- Ours: {_number(row['value'])}{interval}.")
         lines.append(f"- Verdict: **{row['verdict']}**. {row['how']}")
+        if row["retrained"]:
+            lines.append(f"- Trained again: {row['retrained']}")
     return "\n".join(lines) + "\n"
 
 

@@ -5,19 +5,18 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.audit.checks import PAPER_METHODS, Measure, over_sizes, released, trained
+from vlmscale.analysis.audit.checks import Measure, over_sizes, released
 from vlmscale.analysis.audit.evidence import Evidence, Suite
 from vlmscale.analysis.costs import prefill_gflops
-from vlmscale.analysis.fits import family_means
 from vlmscale.analysis.frontier import pareto
 from vlmscale.analysis.optimum import crossover, flat_range, least_text_tokens, optimal_tokens
 
 _MOST = 576
-_ABOUT_EQUAL = ((1.8, 144), (4.0, 64), (7.0, 36))  # Fig 4
+ABOUT_EQUAL = ((1.8, 144), (4.0, 64), (7.0, 36))  # Fig 4
 _REFERENCE = (0.5, 576)
 
 
-@released("C12")
+@released("C12", again=True)
 def cached(evidence: Evidence) -> Measure:
     front = _front(evidence.reasoning, 0)
     return over_sizes(
@@ -27,7 +26,7 @@ def cached(evidence: Evidence) -> Measure:
     )
 
 
-@released("C13")
+@released("C13", again=True)
 def trades(evidence: Evidence) -> Measure:
     parts, shares = [], []
     for q in (0, 50, 100):
@@ -41,7 +40,7 @@ def trades(evidence: Evidence) -> Measure:
     )
 
 
-@released("C14")
+@released("C14", again=True)
 def about_sixteen(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
     counts = np.sort(suite.points["visual_tokens"].unique()).astype(float)
@@ -67,7 +66,7 @@ def dotted_line(evidence: Evidence) -> Measure:
     )
 
 
-@released("C56")
+@released("C56", again=True)
 def one_token(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
     longest = np.quantile(suite.draws["ratio"] - 1, [0.025, 0.975])
@@ -83,7 +82,7 @@ def _optimum_at_50(suite: Suite, how: str) -> Measure:
     return over_sizes(float(_optimum(suite.law.ratio, 50)), _optimum(suite.draws["ratio"], 50), how)
 
 
-@released("C16")
+@released("C16", again=True)
 def rises_with_text(evidence: Evidence) -> Measure:
     lengths = [0, 10, 20, 50, 100, 200]
     found = _optimum(evidence.reasoning.law.ratio, lengths)
@@ -94,7 +93,7 @@ def rises_with_text(evidence: Evidence) -> Measure:
     )
 
 
-@released("C17")
+@released("C17", again=True)
 def short_text(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
     sizes = [*sorted(suite.points["n_params_b"].unique()), 14.0]
@@ -105,7 +104,7 @@ def short_text(evidence: Evidence) -> Measure:
     return over_sizes(min(least.values()), np.array(drawn), f"Crossovers: {listed}.")
 
 
-@released("C18")
+@released("C18", again=True)
 def long_text(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
     at = crossover(4, 7, suite.law.ratio, 100)
@@ -145,10 +144,10 @@ def drawn_sizes(evidence: Evidence) -> Measure:
 def equal_compute(evidence: Evidence) -> Measure:
     spreads = []
     for q in (0, 50, 100):
-        cost = [float(prefill_gflops(n, v, q)) for n, v in _ABOUT_EQUAL]
+        cost = [float(prefill_gflops(n, v, q)) for n, v in ABOUT_EQUAL]
         spreads.append(max(cost) / min(cost))
     sizes = {d.nominal_b: d.non_embedding_b for d in evidence.decoders.values()}
-    inner = [float(prefill_gflops(sizes[n], v, 0)) for n, v in _ABOUT_EQUAL]
+    inner = [float(prefill_gflops(sizes[n], v, 0)) for n, v in ABOUT_EQUAL]
     return Measure(
         spreads[0],
         how=f"At Q = 50 {spreads[1]:.2f}, at Q = 100 {spreads[2]:.2f}; at Q = 0 with sizes counted without "
@@ -156,54 +155,20 @@ def equal_compute(evidence: Evidence) -> Measure:
     )
 
 
-@released("C21")
+@released("C21", again=True)
 def reasoning_at_equal_compute(evidence: Evidence) -> Measure:
     gains = _gains(evidence.reasoning)
     return Measure(gains[2] - gains[0], how=f"Gains over 0.5B/576: {_percentages(gains)}.")
 
 
-@released("C23")
+@released("C23", again=True)
 def ocr_at_equal_compute(evidence: Evidence) -> Measure:
     gains = _gains(evidence.ocr)
     lower = [b < a for a, b in itertools.combinations(gains, 2)]
     return Measure(float(np.mean(lower)), how=f"Gains over 0.5B/576: {_percentages(gains)}.")
 
 
-@trained("C22")
-def each_benchmark(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
-    names = {decoder.nominal_b: name for name, decoder in evidence.decoders.items()}
-    cells = [(names[n], v) for n, v in _ABOUT_EQUAL]
-    mine = errors[
-        (errors["family"] == "reasoning")
-        & (errors["benchmark"] != "mean")
-        & errors["method"].isin(PAPER_METHODS)
-    ]
-    table = mine.pivot_table(index="benchmark", columns=["llm", "visual_tokens"], values="score")
-    if not set(cells) <= set(table.columns):
-        return None
-    scores = table[cells].dropna().to_numpy()
-    rises = [bool((np.diff(row) > 0).all()) for row in scores]
-    return Measure(float(np.mean(rises)), how=f"On {sum(rises)} of {len(rises)} benchmarks.")
-
-
-@trained("C24")
-def repeated_tokens(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
-    means = family_means(errors)
-    mine = means[means["family"] == "reasoning"]
-    once = mine[(mine["method"] == "tokenpacker") & (mine["visual_tokens"] == 4)]
-    several = mine[(mine["method"] == "repeat") & (mine["visual_tokens"] > 4)]
-    pairs = several.merge(once, on=["llm", "seed"], suffixes=("", "_once"))
-    if pairs.empty:
-        return None
-    gain = pairs["score"] - pairs["score_once"]
-    listed = ", ".join(
-        f"{llm}/{v} {100 * difference:+.2f}"
-        for llm, v, difference in zip(pairs["llm"], pairs["visual_tokens"], gain, strict=True)
-    )
-    return Measure(float(gain.mean()), how=f"In percent points of score: {listed}.")
-
-
-@released("C30")
+@released("C30", again=True)
 def ocr_optimum(evidence: Evidence) -> Measure:
     suite = evidence.ocr
     won = [_trades(suite.points, q) for q in (0, 50)]
@@ -215,7 +180,7 @@ def ocr_optimum(evidence: Evidence) -> Measure:
     )
 
 
-@released("C55")
+@released("C55", again=True)
 def large_with_few(evidence: Evidence) -> Measure:
     front = _front(evidence.reasoning, 50)
     largest = front["n_params_b"].max()
@@ -263,11 +228,11 @@ def _trades(points: pd.DataFrame, text_tokens: float) -> tuple[int, int]:
 def _gains(suite: Suite) -> list[float]:
     """Percent change of the score of Fig 4's cells from its reference cell."""
     reference = suite.score(*_REFERENCE)
-    return [100 * (suite.score(n, v) / reference - 1) for n, v in _ABOUT_EQUAL]
+    return [100 * (suite.score(n, v) / reference - 1) for n, v in ABOUT_EQUAL]
 
 
 def _percentages(gains: list[float]) -> str:
-    cells = zip(_ABOUT_EQUAL, gains, strict=True)
+    cells = zip(ABOUT_EQUAL, gains, strict=True)
     return ", ".join(f"{n:g}B/{v} {gain:+.2f} %" for (n, v), gain in cells)
 
 

@@ -1,22 +1,21 @@
 """What the claims are checked against: the released numbers, their laws, and studies of our own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
+from vlmscale.analysis.audit.study import DRAWS, PAPER_METHODS, SEED, Study, load_study
 from vlmscale.analysis.bootstrap import bootstrap
+from vlmscale.analysis.fits import family_means
 from vlmscale.analysis.grid_search import RELEASED, outcome_distribution
 from vlmscale.analysis.laws import PowerLaw, fit_power_law
 from vlmscale.analysis.published import paper_decoders, published_errors
 from vlmscale.architectures import Decoder, Tower, load_architectures
-from vlmscale.errors import UserError
-from vlmscale.series import FULL
-
-DRAWS = 2000
-SEED = 0
+from vlmscale.series import SizeAxis
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Evidence:
     table1: pd.DataFrame
     readings: Mapping[str, tuple[float, ...]]  # read off text and figures, by name
     architectures: Mapping[str, Decoder | Tower]
-    studies: Mapping[str, pd.DataFrame]  # errors of own studies at the full budget, by name
+    studies: Mapping[str, Study]  # of our own, by name
 
     @cached_property
     def search_outcomes(self) -> pd.DataFrame:
@@ -61,6 +60,27 @@ class Evidence:
     @property
     def decoders(self) -> dict[str, Decoder]:
         return paper_decoders(self.architectures)
+
+    @cached_property
+    def with_own_scores(self) -> "dict[str, Evidence | None]":
+        """By study, its two suites in place of the released ones; None unless it has all their cells."""
+        return {name: self._with_scores_of(study) for name, study in self.studies.items()}
+
+    def _with_scores_of(self, study: Study) -> "Evidence | None":
+        means = family_means(study.errors)
+        mine = means[(means["role"] == "fit") & means["method"].isin(PAPER_METHODS)]
+        sizes = [f"{axis}_b" for axis in get_args(SizeAxis)]
+        if not set(sizes) <= set(mine):
+            return None
+        points = mine.groupby(["family", "llm", *sizes, "visual_tokens"])[["score", "error"]].mean()
+        points = points.reset_index().assign(n_params_b=lambda table: table["nominal_b"])
+        cell = ["family", "n_params_b", "visual_tokens"]
+        reasoning, ocr = (
+            released.points[cell].merge(points, on=cell) for released in (self.reasoning, self.ocr)
+        )
+        if len(reasoning) < len(self.reasoning.points) or len(ocr) < len(self.ocr.points):
+            return None
+        return replace(self, reasoning=Suite(reasoning), ocr=Suite(ocr))
 
 
 def load_evidence(resources: Path, studies: Sequence[Path] = ()) -> Evidence:
@@ -86,16 +106,5 @@ def load_evidence(resources: Path, studies: Sequence[Path] = ()) -> Evidence:
             for name, value in zip(readings["name"], readings["value"], strict=True)
         },
         architectures=architectures,
-        studies={folder.name: _study(folder) for folder in studies},
+        studies={folder.name: load_study(folder) for folder in studies},
     )
-
-
-def _study(folder: Path) -> pd.DataFrame:
-    file = folder / "errors.parquet"
-    if not file.is_file():
-        raise UserError(
-            f"{folder} has no errors.parquet. Give the results folder of a study that was run, such as "
-            "results/mini."
-        )
-    errors = pd.read_parquet(file)
-    return errors[errors["budget"] == FULL]

@@ -1,27 +1,17 @@
 """Claims on exponents, forms and predictions (sections 3.1 to 3.3, appendix A.2)."""
 
 import numpy as np
-import pandas as pd
 
 from vlmscale.analysis import grid_search
 from vlmscale.analysis.asymptotic import separately_determined
-from vlmscale.analysis.audit.checks import (
-    PAPER_METHODS,
-    Measure,
-    over_sizes,
-    proxy,
-    released,
-    trained,
-)
+from vlmscale.analysis.audit.checks import Measure, over_sizes, proxy, released
 from vlmscale.analysis.audit.evidence import Evidence, Suite
-from vlmscale.analysis.fits import family_means
 from vlmscale.analysis.forms import FORMS, compare_forms
-from vlmscale.analysis.laws import PowerLaw, fit_power_law, profile_floor
+from vlmscale.analysis.laws import fit_power_law, profile_floor
 from vlmscale.analysis.variants import variants
-from vlmscale.errors import UserError
 
 
-@released("C01")
+@released("C01", again=True)
 def reasoning_alpha(evidence: Evidence) -> Measure:
     rank, sse = grid_search.node_rank(
         evidence.reasoning.points, grid_search.RELEASED, evidence.readings["drawn_law"]
@@ -36,18 +26,18 @@ def reasoning_alpha(evidence: Evidence) -> Measure:
     )
 
 
-@released("C02")
+@released("C02", again=True)
 def reasoning_beta(evidence: Evidence) -> Measure:
     drawn = evidence.readings["drawn_law"][2]
     return _exponent(evidence.reasoning, "beta", f" The curve drawn in Fig 1a has {drawn:.5f}.")
 
 
-@released("C25")
+@released("C25", again=True)
 def ocr_alpha(evidence: Evidence) -> Measure:
     return _exponent(evidence.ocr, "alpha", _without_one(evidence.ocr, "alpha"))
 
 
-@released("C26")
+@released("C26", again=True)
 def ocr_beta(evidence: Evidence) -> Measure:
     return _exponent(evidence.ocr, "beta", _without_one(evidence.ocr, "beta"))
 
@@ -68,8 +58,8 @@ def _without_one(suite: Suite, name: str) -> str:
     return f" Without V = 1, as in Fig 3b: {getattr(law, name):.5f}."
 
 
-@released("C03")
-@released("C04")
+@released("C03", again=True)
+@released("C04", again=True)
 def ratio(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
     table = variants(suite.points).set_index("variant")["ratio"]
@@ -86,7 +76,7 @@ def ratio(evidence: Evidence) -> Measure:
     )
 
 
-@released("C05")
+@released("C05", again=True)
 def form(evidence: Evidence) -> Measure:
     parts = []
     for name, suite in (("reasoning", evidence.reasoning), ("OCR", evidence.ocr)):
@@ -101,7 +91,7 @@ def form(evidence: Evidence) -> Measure:
     )
 
 
-@released("C06")
+@released("C06", again=True)
 def floor(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
     profile = profile_floor(suite.points, np.array([0, 1 / 30, 0.1, 0.2, 0.3]))
@@ -127,7 +117,7 @@ def amplitudes(evidence: Evidence) -> Measure:
     )
 
 
-@released("C08")
+@released("C08", again=True)
 def linear_in_log_tokens(evidence: Evidence) -> Measure:
     points = evidence.reasoning.points
     found = {}
@@ -146,7 +136,7 @@ def linear_in_log_tokens(evidence: Evidence) -> Measure:
     )
 
 
-@released("C09")
+@released("C09", again=True)
 def compression_costs(evidence: Evidence) -> Measure:
     points = evidence.reasoning.points
     row = points[points["n_params_b"] == 7].sort_values("visual_tokens")
@@ -155,20 +145,6 @@ def compression_costs(evidence: Evidence) -> Measure:
     listed = ", ".join(f"{v}: {d:.1f} %" for v, d in zip(row["visual_tokens"], drops, strict=True))
     return Measure(
         float((np.diff(score) > 0).mean()), how=f"Change of score from 576 tokens: {listed}."
-    )
-
-
-@trained("C10")
-def held_out(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
-    fitted, held = _paper_points(errors)
-    law = _law_of(fitted)
-    if law is None or held.empty:
-        return None
-    predicted = law.predict(held["n_params_b"].to_numpy(), held["visual_tokens"].to_numpy(float))
-    off = 100 * np.abs(predicted - held["error"]) / held["error"]
-    return Measure(
-        float(off.max()),
-        how=f"Prediction of {len(held)} held-out cells from {len(fitted)}; mean {off.mean():.2f} %.",
     )
 
 
@@ -186,52 +162,7 @@ def held_out_7b(evidence: Evidence) -> str:
     )
 
 
-@trained("C11")
-def with_held_out(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
-    fitted, held = _paper_points(errors)
-    both, before = _law_of(pd.concat([fitted, held])), _law_of(fitted)
-    if both is None or before is None or held.empty:
-        return None
-    return Measure(both.ratio, how=f"Without the held-out LLMs: {before.ratio:.2f}.")
-
-
-@trained("C52")
-def other_compressor(evidence: Evidence, errors: pd.DataFrame) -> Measure | None:
-    means = family_means(errors)
-    mine = (means["family"] == "reasoning") & (means["role"] == "fit")
-    ratios = {}
-    others = ~means["method"].isin([*PAPER_METHODS, *_BASELINES])
-    for method, points in means[mine & others].groupby("method"):
-        law = _law_of(points)
-        if law is not None:
-            ratios[str(method)] = law.ratio
-    if not ratios:
-        return None
-    name, value = max(ratios.items(), key=lambda item: abs(item[1] - 5))
-    listed = ", ".join(f"{method} {found:.2f}" for method, found in ratios.items())
-    return Measure(value, how=f"Farthest from 5 is {name}. All: {listed}.")
-
-
-# Not compressors of their own: what one must beat, and the paper's with its tokens repeated.
-_BASELINES = ("blind", "downsample", "random", "repeat")
-
-
-def _law_of(points: pd.DataFrame) -> PowerLaw | None:
-    """None where a study has too few cells for a law."""
-    try:
-        return fit_power_law(points)
-    except UserError:
-        return None
-
-
-def _paper_points(errors: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fitted and held-out visual-reasoning cells of the paper's own compressor."""
-    means = family_means(errors)
-    mine = means[(means["family"] == "reasoning") & means["method"].isin(PAPER_METHODS)]
-    return mine[mine["role"] == "fit"], mine[mine["role"] == "holdout"]
-
-
-@released("C27")
+@released("C27", again=True)
 def ocr_ratio(evidence: Evidence) -> Measure:
     suite = evidence.ocr
     inverse = suite.draws["beta"] / suite.draws["alpha"]
@@ -244,7 +175,7 @@ def ocr_ratio(evidence: Evidence) -> Measure:
     )
 
 
-@released("C28")
+@released("C28", again=True)
 def tokens_over_size(evidence: Evidence) -> Measure:
     suite = evidence.ocr
     share = {}
@@ -263,7 +194,7 @@ def tokens_over_size(evidence: Evidence) -> Measure:
     )
 
 
-@released("C29")
+@released("C29", again=True)
 def ocr_gain_of_size(evidence: Evidence) -> Measure:
     suite = evidence.ocr
     means = suite.points.groupby("n_params_b")["score"].mean()

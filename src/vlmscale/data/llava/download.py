@@ -24,6 +24,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import build_hf_headers
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
+from vlmscale.data.hub import endpoint
 from vlmscale.data.llava.bars import Count, bars
 from vlmscale.data.llava.sources import Source
 from vlmscale.data.llava.whole import Unusable, beside, checked, is_whole, keep_record
@@ -142,16 +143,15 @@ def _resolve(url: str, timeout: float) -> _Remote:
     hub = _HUB.fullmatch(url)
     if hub is None:
         return _Remote(url)
-    endpoint = os.environ.get("HF_ENDPOINT")
 
     def address(revision: str) -> str:
         return hf_hub_url(
-            hub["repo"], hub["path"], repo_type="dataset", revision=revision, endpoint=endpoint
+            hub["repo"], hub["path"], repo_type="dataset", revision=revision, endpoint=endpoint()
         )
 
     try:
         found = get_hf_file_metadata(
-            address(hub["revision"]), timeout=timeout, endpoint=endpoint, retry_on_errors=True
+            address(hub["revision"]), timeout=timeout, endpoint=endpoint(), retry_on_errors=True
         )
     except (httpx2.HTTPError, EntryNotFoundError, ConnectionError) as error:
         raise Unusable(_first_line(error)) from None

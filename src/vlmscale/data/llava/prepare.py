@@ -17,8 +17,9 @@ from vlmscale.data.llava.archives import Stored, find_loose, find_members
 from vlmscale.data.llava.bars import bars
 from vlmscale.data.llava.convert import convert_all, join, skipped_in, split_up
 from vlmscale.data.llava.download import bytes_to_come, fetch_all
+from vlmscale.data.llava.estimates import bytes_in, check_disk, estimate, parts_folder
 from vlmscale.data.llava.records import image_path, read_records
-from vlmscale.data.llava.sources import Source, holder, read_sources
+from vlmscale.data.llava.sources import Source, holder, own_images, read_sources
 from vlmscale.data.llava.whole import record_of
 from vlmscale.errors import UserError
 from vlmscale.provenance import read_json, versions
@@ -27,11 +28,6 @@ from vlmscale.resources import resource
 LARGEST_LOSS = 0.001  # share of the samples; more than that is another dataset
 _TEXT, _NOWHERE = "text only", "no known folder"
 _EXAMPLES = 5
-
-# For estimates. A photograph of 640 x 480 pixels took 4 ms of one core, reading it not counted.
-_DOWNLOAD_RATE = 50e6  # bytes a second
-_CONVERSION_RATE = 150.0  # samples a second and process
-_MARGIN = 1.05  # disk wanted, over what is expected to be written
 
 Have = Callable[[Sequence[Source]], dict[Source, str]]  # downloads; returns failures with reasons
 
@@ -69,11 +65,13 @@ def prepare(
     """
     sources = read_sources(table or resource("datasets.csv"), dataset)
     records, archives = sources[0], sources[1:]
-    parts_folder = output.with_name(f".{output.name}.parts")
-    _announce(sources, raw, output, workers, limit, done=_size_of_files(parts_folder))
+    takes = estimate(sources, raw, output, workers, limit)
+    print(takes, file=sys.stderr, flush=True)
+    check_disk([(raw, takes.download), (output, takes.written)])
+    parts_in = parts_folder(output)
 
     def have(wanted: Sequence[Source]) -> dict[Source, str]:
-        _check_disk({raw: sum(bytes_to_come(source, raw) for source in wanted)})
+        check_disk([(raw, sum(bytes_to_come(source, raw) for source in wanted))])
         return fetch_all(wanted, raw, mirrors=mirrors, timeout=timeout)
 
     failed = have([records])
@@ -88,12 +86,12 @@ def prepare(
         if path not in found
     ]
     _check_loss(lost, survey, archives, raw, failed)
-    _check_disk({output: _size_of_images(survey, found) - _size_of_files(parts_folder)})
+    check_disk([(output, _size_of_images(survey, found) - bytes_in(parts_in))])
     with bars() as bar:
         count = bar(f"converting {dataset}")
         parts = convert_all(
             split_up(_records(records, raw, limit), found),
-            parts_folder,
+            parts_in,
             workers,
             lambda done: count(done, survey.samples),
         )
@@ -109,7 +107,7 @@ def prepare(
         "versions": versions(("vlmscale", "pillow", "pyarrow")),
     }
     join(parts, output, about)
-    shutil.rmtree(parts_folder)
+    shutil.rmtree(parts_in)
     return read_json(output / "manifest.json")
 
 
@@ -140,10 +138,6 @@ def _size_of_images(survey: Survey, found: Mapping[str, Stored]) -> int:
     return sum(found[path].size * samples for path, samples in uses if path in found)
 
 
-def _size_of_files(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
-
-
 def _kind(path: str | None, folders: Sequence[str]) -> str:
     return _TEXT if path is None else holder(path, folders) or _NOWHERE
 
@@ -157,7 +151,7 @@ def _find_images(
     """
     found: dict[str, Stored] = {}
     for paths in survey.images.values():
-        found |= find_loose(_own(raw, archives[0]), paths)
+        found |= find_loose(own_images(raw, archives[0]), paths)
     used: list[Source] = []
     failed: dict[Source, str] = {}
     untried = list(archives)
@@ -199,7 +193,7 @@ def _check_loss(
             + ", ".join(list(dict.fromkeys(cases))[:_EXAMPLES])
             for kind, cases in sorted(by_kind.items())
         ),
-        f"Put the images into {_own(raw, archives[0])} under these paths and run again: "
+        f"Put the images into {own_images(raw, archives[0])} under these paths and run again: "
         "what is done is kept.",
     ]
     raise UserError("\n".join(lines) + (f"\n{_not_had(failed, raw)}" if failed else ""))
@@ -214,64 +208,6 @@ def _not_had(failed: Mapping[Source, str], raw: Path) -> str:
             f"Put them into {raw} under these names, or name mirrors, and run again.",
         ]
     )
-
-
-def _announce(
-    sources: Sequence[Source],
-    raw: Path,
-    output: Path,
-    workers: int,
-    limit: int | None,
-    *,
-    done: int,
-) -> None:
-    """Print what will be downloaded and written and how long it takes; refuse what cannot fit.
-
-    done: bytes that an earlier run has converted.
-    """
-    first = {source.holds: source for source in reversed(sources)}.values()
-    # A folder that is there among one's own images will hardly need its archive.
-    wanted = [source for source in first if not (_own(raw, source) / source.holds).is_dir()]
-    download = sum(bytes_to_come(source, raw) for source in wanted)
-    records = sources[0]
-    samples = records.count or 0
-    share = 1.0 if limit is None or not samples else min(1.0, limit / samples)
-    written = max(0.0, 1e9 * records.converted_gigabytes * share - done)
-    minutes = [
-        download / _DOWNLOAD_RATE / 60,
-        samples * share / _CONVERSION_RATE / workers / 60,
-    ]
-    print(
-        f"{records.dataset}: about {download / 1e9:.0f} GB to download into {raw} "
-        f"({minutes[0]:.0f} min at {_DOWNLOAD_RATE / 1e6:.0f} MB/s), then {written / 1e9:.0f} GB to write "
-        f"to {output} ({minutes[1]:.0f} min with {workers} processes).",
-        file=sys.stderr,
-        flush=True,
-    )
-    _check_disk({raw: download, output: written})
-
-
-def _check_disk(needed: Mapping[Path, float]) -> None:
-    """Raise UserError unless each disk has room for the bytes that are to be written to it."""
-    by_disk: dict[int, list[Path]] = {}
-    for folder in needed:
-        by_disk.setdefault(_existing(folder).stat().st_dev, []).append(folder)
-    for folders in by_disk.values():
-        size = _MARGIN * sum(needed[folder] for folder in folders)
-        free = shutil.disk_usage(_existing(folders[0])).free
-        if size > free:
-            raise UserError(
-                f"The disk of {' and '.join(map(str, folders))} has {free / 1e9:.1f} GB free, "
-                f"{size / 1e9:.1f} GB are needed. Make room or choose other folders."
-            )
-
-
-def _own(raw: Path, source: Source) -> Path:
-    return raw / "own" / source.dataset
-
-
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 
 def _provenance(source: Source, raw: Path) -> dict[str, Any]:

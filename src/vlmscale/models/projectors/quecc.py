@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -17,11 +19,14 @@ class QueCC(Projector):
     The paper, section 4; locuslab/llava-token-compression multimodal_projector/quecc.py. Written
     from its description. Differences: any grid side and width; the question comes from the
     conversation's structure instead of a search in decoded text; an empty question cannot select
-    the embedding of a padding token.
+    the embedding of a padding token; `question` and `downsampling` take away what the paper argues for
+    without showing it.
     """
 
     source = "the paper, arXiv 2411.03312, section 4"
     needs = ("multilayer", "question")
+    # Both formulas are those of the defaults: without the convolution d*(p/v) + d weights and p*d products
+    # fewer.
     weights = (
         "n*d + 3*d + 2*(d*d + d) + 2*d + d*(p/v) + d + 2*(l*d*d + d*d + 4*d) + 4*(d*d + d)"
         "+ d*n + n + n*n + n"
@@ -36,15 +41,24 @@ class QueCC(Projector):
         "query_turn": ("first", "last", "random"),
         # The released recipe keeps the chat template in stage 1, so that a question exists there.
         "stage1_template": ("chat", "plain"),
+        # constant: the same compressor, with ones in place of every question's embedding.
+        "question": ("asked", "constant"),
+        # bilinear: as TokenPacker's queries are made smaller, without anti-aliasing.
+        "downsampling": ("convolution", "bilinear"),
     }
 
     def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
         super().__init__(widths, visual_tokens, options)
         d, d_multi = widths.tower, widths.tower * widths.layers
         self.side, window = region_side(visual_tokens, widths.grid_side)
+        self.knows_question = options["question"] == "asked"
         self.question = nn.Sequential(nn.Linear(widths.llm, d), nn.LayerNorm(d, eps=1e-6))
         self.query = normed_mlp(d, d)
-        self.downsample = nn.Conv2d(d, d, kernel_size=window, stride=window, groups=d)
+        self.downsample = (
+            nn.Conv2d(d, d, kernel_size=window, stride=window, groups=d)
+            if options["downsampling"] == "convolution"
+            else _Bilinear(self.side)
+        )
         self.key = normed_mlp(d_multi, d)
         self.value = normed_mlp(d_multi, d)
         self.attention = RegionAttention(d)
@@ -52,7 +66,10 @@ class QueCC(Projector):
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d), multilayer (b, p, l d), question (b, d_llm) -> (b, v, d_llm)."""
-        question = rearrange(self.question(features.question), "b d -> b 1 d")
+        asked = features.question
+        if asked is not None and not self.knows_question:
+            asked = torch.ones_like(asked)
+        question = rearrange(self.question(asked), "b d -> b 1 d")
         fine = rearrange(
             self.query(features.patches + question), "b (h w) d -> b d h w", h=features.grid_side
         )
@@ -60,3 +77,16 @@ class QueCC(Projector):
         key, value = self.key(features.multilayer), self.value(features.multilayer)
         out: Tensor = self.mlp(self.attention(query, key, value, side=self.side))
         return out
+
+
+class _Bilinear(nn.Module):
+    """(b, d, h, w) -> (b, d, side, side), computed in float32 as TokenPacker's."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, fine: Tensor) -> Tensor:
+        size = (self.side, self.side)
+        coarse = F.interpolate(fine.float(), size, mode="bilinear", align_corners=False)
+        return coarse.to(fine.dtype)

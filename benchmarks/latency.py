@@ -1,0 +1,245 @@
+"""How long an answer takes, part by part, beside what its FLOPs foresee; and a step of training.
+
+    python benchmarks/latency.py --parquet latency.parquet                  # small shapes, on a laptop
+    python benchmarks/latency.py --shapes Qwen1.5-0.5B,Qwen1.5-1.8B,Qwen1.5-4B,Qwen1.5-7B,Qwen1.5-14B \
+        --dtype bf16 --gpu h100 --parquet latency.parquet --training-parquet training.parquet
+
+Models have random weights. Every count of visual tokens, number of text tokens and way to treat the text
+(new, or cached before the image) of an LLM is measured in turn, and all of them again: medians, and the
+distance of the quartiles. A ratio of 1 means as fast as a product of large matrices on the same device.
+`w512` is a small decoder of width 512, seen through a small tower. What does not fit is a row that says
+so; --minutes ends the repetitions of an LLM when its share of that time is over. Columns:
+vlmscale/analysis/latency.py; docs/latency.md says what was measured so far.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from transformers import CLIPVisionConfig, PreTrainedConfig, Qwen2Config
+
+from vlmscale.analysis.latency import CASE, PARTS, cached_text_saves
+from vlmscale.cli.output import number
+from vlmscale.errors import UserError
+from vlmscale.jobs import clear_errors
+from vlmscale.latency.machine import machine, matmul_gflops_per_s
+from vlmscale.latency.measure import PRECISIONS, measure
+from vlmscale.latency.spec import Compressor, all_asked
+from vlmscale.latency.steps import training_steps
+from vlmscale.methods import method as declared
+from vlmscale.models.checkpoint import frame
+from vlmscale.models.shapes import backbone, with_random_weights
+from vlmscale.models.vlm import VlmConfig
+from vlmscale.plan import load_gpus
+from vlmscale.resources import resource
+from vlmscale.tables import write_parquet
+
+SMALL = "w256,w512,w1024"
+COUNTS = "1,4,16,36,64,144,576"
+
+
+def config_of(name: str) -> VlmConfig:
+    """A published LLM behind CLIP ViT-L/14-336, or w{width}, a small one behind a small tower."""
+    text: PreTrainedConfig
+    if name[:1] == "w" and name[1:].isdigit():
+        width = int(name[1:])
+        text = Qwen2Config(
+            hidden_size=width,
+            intermediate_size=width * 11 // 4,
+            num_hidden_layers=4,
+            num_attention_heads=max(1, width // 64),
+            num_key_value_heads=max(1, width // 64),
+            vocab_size=4096,
+            tie_word_embeddings=True,
+        )
+        vision = CLIPVisionConfig(
+            hidden_size=256,
+            intermediate_size=1024,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            image_size=168,
+            patch_size=14,
+        )
+        layers = [1, 2, 3, 4]
+    else:
+        known = {file.stem for file in resource("backbones").glob("*.json")}
+        text = backbone(name if name in known else f"{name}-Chat")
+        vision, layers = backbone("clip-vit-large-patch14-336"), [12, 16, 22, 23]
+    side = vision.image_size // vision.patch_size
+    model = frame(
+        text,
+        vision,
+        image_token=text.vocab_size - 1,
+        method="mlp",
+        visual_tokens=side**2,
+        options={},
+        feature_layers=layers,
+        template="plain",
+    )
+    return model.config
+
+
+def compressors(names: list[str], counts: list[int], side: int) -> list[Compressor]:
+    """Every method at each count it can give; all patches are the mlp's, where that is among them."""
+    return [
+        Compressor(
+            name=name, method=name, visual_tokens=v, options=declared(name).complete_options({})
+        )
+        for name in names
+        for v in counts
+        if v in declared(name).supported(side)
+        and (name == "mlp" or v < side**2 or "mlp" not in names)
+    ]
+
+
+def peak_of(gpu: str | None, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
+    """GFLOP/s that a training step is held against, and whose they are."""
+    if gpu is None:
+        return matmul_gflops_per_s(device, dtype), "a product of large matrices here"
+    rows = load_gpus(resource("gpus.csv"))
+    if gpu not in rows:
+        raise UserError(f"--gpu {gpu}: not in resources/gpus.csv. There are: {', '.join(rows)}.")
+    return 1e3 * rows[gpu].bf16_tflops, f"{rows[gpu].name}, data sheet"
+
+
+def spread(row: dict[Any, Any], middle: str, distance: str) -> str:
+    """The median, and half the distance of the quartiles; a dash where there is none."""
+    if pd.isna(row[middle]):
+        return "-"
+    return f"{number(row[middle])} ±{number(row[distance] / 2, 2)}"
+
+
+def show(console: Console, table: pd.DataFrame) -> None:
+    """Every case, and what caching saves, for people."""
+    shown = Table(
+        "LLM",
+        "method",
+        "V",
+        "Q",
+        "text",
+        "batch",
+        *PARTS,
+        "images/s",
+        "tokens/s",
+        title="milliseconds",
+    )
+    ratios = Table(
+        "LLM", "method", "V", "Q", "text", "batch", *PARTS, title="measured over foreseen by FLOPs"
+    )
+    for row in table.to_dict("records"):
+        text = "cached" if row["cached_text"] else "new"
+        case = [row["llm"], row["method"], *(str(row[c]) for c in ("visual_tokens", "text_tokens"))]
+        case += [text, str(row["batch"])]
+        if row["skipped"]:
+            shown.add_row(*case, row["skipped"])
+            continue
+        times = [spread(row, f"{part}_ms", f"{part}_iqr_ms") for part in PARTS]
+        rates = [1e3 * row["batch"] / row[f"{part}_ms"] for part in ("latency", "decode")]
+        shown.add_row(*case, *times, *map(number, rates))
+        ratios.add_row(*case, *(number(row[f"{part}_ratio"]) for part in PARTS))
+    saved = Table(
+        *("LLM", "method", "V", "Q", "batch", "new ms", "cached ms"),
+        *("time saved", "FLOPs saved", "kept time over kept FLOPs"),
+        title="prefill: what caching the text saves",
+    )
+    for row in cached_text_saves(table).to_dict("records"):
+        shares = [f"{row[column]:.1%}" for column in ("time_saved", "flops_saved")]
+        ends = [number(row["new_ms"]), number(row["cached_ms"]), *shares, number(row["kept_ratio"])]
+        saved.add_row(*(str(row[column]) for column in CASE), *ends)
+    for found in (shown, ratios, saved):
+        console.print(found)
+
+
+def show_steps(console: Console, steps: pd.DataFrame, peak: str) -> None:
+    title = f"a step of training; utilisation is of: {peak}"
+    table = Table(
+        "LLM", "method", "V", "stage", "batch", "ms", "GFLOPs", "utilisation", title=title
+    )
+    for row in steps.to_dict("records"):
+        case = [str(row[c]) for c in ("llm", "method", "visual_tokens", "stage", "batch")]
+        if row["skipped"]:
+            table.add_row(*case, row["skipped"])
+        else:
+            times = spread(row, "step_ms", "step_iqr_ms")
+            table.add_row(*case, times, number(row["gflops"]), f"{row['utilisation']:.1%}")
+    console.print(table)
+
+
+@clear_errors()
+def main(
+    shapes: Annotated[
+        str, typer.Option(help="LLMs: names of resources/backbones, or w{width}")
+    ] = SMALL,
+    methods: Annotated[str, typer.Option(help="compressors")] = "tokenpacker,quecc,mlp",
+    visual_tokens: Annotated[str, typer.Option(help="those that a method can give")] = COUNTS,
+    text_tokens: Annotated[str, typer.Option(help="of a question")] = "0,50,100,200",
+    batches: Annotated[str, typer.Option(help="images at once")] = "1",
+    dtype: Annotated[Literal["fp32", "bf16"], typer.Option()] = "fp32",
+    repetitions: Annotated[int, typer.Option(min=2, help="after one that warms up")] = 10,
+    positions: Annotated[int, typer.Option(help="most in a pass of the LLM")] = 1_000_000,
+    minutes: Annotated[float, typer.Option(help="for the repetitions of all LLMs")] = 6.0,
+    training_batch: Annotated[int, typer.Option(min=1, help="samples of a training step")] = 4,
+    gpu: Annotated[
+        str | None, typer.Option(help="row of resources/gpus.csv that a step is held against")
+    ] = None,
+    parquet: Annotated[Path | None, typer.Option(help="write the latencies here")] = None,
+    training_parquet: Annotated[
+        Path | None, typer.Option(help="time steps of training, too, and write them here")
+    ] = None,
+) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision, console = PRECISIONS[dtype], Console(width=190)
+    counts, names = numbers(visual_tokens), shapes.split(",")
+    peak, whose = peak_of(gpu, device, precision)
+    tables, steps = [], []
+    for name in names:
+        config = config_of(name)
+        chosen = compressors(methods.split(","), counts, config.grid_side)
+        model = with_random_weights(config, device, precision).eval()
+        tables.append(
+            measure(
+                model,
+                chosen,
+                all_asked(numbers(text_tokens), numbers(batches)),
+                llm=name,
+                repetitions=repetitions,
+                seconds=60 * minutes / len(names),
+                positions=positions,
+            )
+        )
+        del model
+        if training_parquet:
+            steps += training_steps(
+                config,
+                chosen,
+                llm=name,
+                device=device,
+                dtype=precision,
+                batch=training_batch,
+                peak=peak,
+            )
+    table = pd.concat(tables, ignore_index=True)
+    about = {**machine(device, precision), "repetitions": repetitions, "minutes": minutes}
+    show(console, table)
+    console.print(about)
+    if parquet:
+        write_parquet(parquet, table, about)
+    if training_parquet:
+        found = pd.DataFrame(steps)
+        show_steps(console, found, whose)
+        write_parquet(training_parquet, found, {**about, "peak_gflops_per_s": peak, "peak": whose})
+
+
+def numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{text!r}: give whole numbers by comma") from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

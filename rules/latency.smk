@@ -1,0 +1,49 @@
+# How long answers take on this study's hardware: one job for each LLM, with all its compressors in turn, from
+# the backbones. It waits for no training, and no result but its own table and figure depends on it.
+
+TIMED = list(dict.fromkeys(cell.llm for cell in CELLS.values()))
+
+
+rule measure_latency:
+    input:
+        llm=f"{OUT}/backbones/{{llm}}",
+        tower=f"{OUT}/backbones/tower",
+    output:
+        f"{OUT}/latency/{{llm}}.parquet",
+    log:
+        f"{OUT}/logs/latency/{{llm}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/latency/{{llm}}.tsv"
+    conda:
+        "../envs/vlmscale.yaml"
+    # Alone on this machine: what ran beside it would be measured, too. With another's machines snakemake knows
+    # of no cores, and each job has its own.
+    threads: workflow.resource_settings.cores or 1
+    resources:
+        **resources_of(
+            {llm: needs.of_inference(STUDY, STUDY.decoders[llm]) for llm in TIMED},
+            lambda w: w.llm,
+        ),
+    params:
+        spec=latency_spec,
+        work=f"{WORK}/{{llm}}/latency",
+    script:
+        "../workflow/scripts/measure_latency.py"
+
+
+rule latency:
+    input:
+        expand(f"{OUT}/latency/{{llm}}.parquet", llm=TIMED),
+    output:
+        f"{OUT}/latency.parquet",
+    log:
+        f"{OUT}/logs/latency.log",
+    benchmark:
+        f"{OUT}/benchmarks/latency.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        code=code_of("latency.py"),
+    script:
+        "../workflow/scripts/latency.py"

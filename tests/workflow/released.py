@@ -1,0 +1,201 @@
+"""All that a study of released models and data fetches, made here in its makers' layouts: kilobytes of it."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from tests import lookalikes
+from tests.unit.benchmark_cases import CASES
+from tests.unit.benchmark_files import write
+from tests.unit.upstream import TREES, archive, image, mix, pretrain, record
+from vlmscale.evaluation.spec import read_benchmarks
+
+ROOT = Path(__file__).parents[2]
+
+# What the LLMs answer: words that benchmarks know, each of them one token.
+ANSWERS = ["Yes", "No", "yes", "no", "A", "B", "cat", "dog", "2", "Acme", "nokia", "unanswerable"]
+# CLIP's own, in the form it has had since 2022.
+PREPROCESSOR = {
+    "crop_size": 56,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "size": 56,
+}
+NO_IMAGE = 1010  # plain conversations, so that one sample in a thousand may be lost
+
+
+def backbones(study, folder):
+    """A repository below `folder` for every backbone of a study, tiny and random; the shapes that they have, by
+    column and row of resources/architectures.csv.
+    """
+    shapes = {study["tower"]["architecture"]: _tower(folder / study["tower"]["repository"])}
+    for size, llm in enumerate(study["llms"].values(), 1):
+        make = _vicuna if "vicuna" in llm["repository"] else _qwen
+        shapes[llm["architecture"]] = make(folder / llm["repository"], size)
+    return shapes
+
+
+def _tower(folder):
+    shape = {"hidden_size": 16, "intermediate_size": 32, "image_size": 56}  # 4 x 4 patches
+    text = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
+    text |= {"num_hidden_layers": 1, "vocab_size": 64, "projection_dim": 8}
+    vision = _published("clip-vit-large-patch14-336") | shape
+    vision |= {"num_attention_heads": 2, "projection_dim": 8}
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    return {**shape, "heads": 2, "key_value_heads": 2}
+
+
+def _qwen(folder, size):
+    tokenizer = lookalikes.qwen(folder, ANSWERS)
+    known = _published(folder.name)
+    # As released, embeddings have more rows than there are tokens, and the largest LLM's even more.
+    shape = _shape(size, 64 * (len(tokenizer) // 64 + 1 + (size > 4)))
+    model = Qwen2ForCausalLM(Qwen2Config(**known | _config(shape)))
+    return _release(model, tokenizer, folder, size, shape)
+
+
+def _vicuna(folder, size):
+    tokenizer = lookalikes.vicuna(folder)
+    shape = _shape(size, len(tokenizer) - 1)  # without the image's mark, which is not released
+    model = LlamaForCausalLM(LlamaConfig(**_published(folder.name) | _config(shape)))
+    return _release(model, tokenizer, folder, size, shape)
+
+
+def _published(name):
+    return json.loads((ROOT / f"resources/backbones/{name}.json").read_text())["config"]
+
+
+def _shape(size, vocabulary):
+    width = 8 + 8 * size
+    heads = {"heads": 2, "key_value_heads": 2}
+    return {
+        "layers": 2, "hidden_size": width, "intermediate_size": 2 * width, **heads, "vocabulary": vocabulary
+    }  # fmt: skip
+
+
+def _config(shape):
+    names = {"layers": "num_hidden_layers", "vocabulary": "vocab_size"}
+    names |= {"heads": "num_attention_heads", "key_value_heads": "num_key_value_heads"}
+    return {names.get(key, key): value for key, value in shape.items()}
+
+
+def _release(model, tokenizer, folder, size, shape):
+    """Save in 16 bits, and what is large in several files; beside it what is not to be fetched."""
+    _let_it_speak(model, tokenizer, seed=size)
+    model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="40KB" if size > 2 else "1GB")
+    (folder / "README.md").write_text("not fetched")
+    (folder / "modeling.py").write_text("raise SystemExit('remote code')")
+    return shape
+
+
+@torch.no_grad()
+def _let_it_speak(model, tokenizer, seed):
+    """Give a random LLM weights with which it answers with one of ANSWERS, and stops. Which one depends on
+    all that it sees.
+
+    One channel tells answers from all other tokens, and no layer writes to it. The last norm turns it
+    round: after a prompt an answer comes, and after an answer the end.
+    """
+    generator, width = torch.Generator().manual_seed(seed), model.config.hidden_size
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            weights.normal_(0, width**-0.5, generator=generator)
+    words = model.get_input_embeddings().weight
+    words.normal_(generator=generator)
+    words[:, 0] = 1
+    known = [tokenizer.encode(word, add_special_tokens=False) for word in ANSWERS]
+    words[[tokens[-1] for tokens in known], 0] = -1
+    words[tokenizer.eos_token_id, 0] = 2
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight[0] = layer.mlp.down_proj.weight[0] = 0
+    model.model.norm.weight[0] = -40
+    if not model.config.tie_word_embeddings:
+        model.lm_head.weight.copy_(words)
+
+
+def training_data(folder, url):
+    """LLaVA's files where resources/datasets.csv says that they are: those on the hub in
+    `folder`/repositories, the others on a server at `url`; returns the table with what they are here.
+    """
+    made = folder / "made"
+    pretrain(made, url)
+    late = record("late", None, "word " * 3000, "beyond the longest sequence")
+    gone = record("gone", "ocr_vqa/images/gone.jpg", "<image>\nwho ?", "nobody knows")
+    rare = record("rare", "ocr_vqa/images/0003.jpg", "<image>\nwho ?", "in the second copy")
+    mix(made, url, text_only=NO_IMAGE, extra=[late, gone, rare])
+    archive(made / "second.zip", {"covers/0003.jpg": image(9)})
+    contents = {
+        ("llava_pretrain", "records"): "llava_pretrain/captions.json",
+        ("llava_pretrain", "."): "llava_pretrain/images.zip",
+        ("llava_mix665k", "records"): "llava_mix665k/mix.json",
+        **{("llava_mix665k", tree): file for tree, (file, _) in TREES.items()},
+    }
+    rows = _table("datasets.csv")
+    for row in rows:
+        second = row["file"] == "ocr_vqa/ocr_vqa.zip"
+        content = "second.zip" if second else contents[row["dataset"], row["holds"]]
+        if row["url"].startswith("hf://"):
+            repository, _, file = row["url"].removeprefix("hf://").partition("@")
+            place = folder / "repositories" / repository / file.partition("/")[2]
+        else:
+            place = folder / (path := urlsplit(row["url"]).netloc + urlsplit(row["url"]).path)
+            row["url"] = f"{url}/{path}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made / content, place)
+        counted = {"llava_pretrain": 10, "llava_mix665k": 14 + NO_IMAGE}[row["dataset"]]
+        row["count"] = counted if row["holds"] == "records" else ""
+        row |= {"mirrors": "", "sha256": "", "bytes": "", "gigabytes": 0.01}
+    return rows
+
+
+def benchmarks(names, folder):
+    """A dataset below `folder` for each of the real benchmarks `names`; their numbers of questions."""
+    for asked in read_benchmarks(ROOT / "resources/benchmarks.csv", names):
+        write(asked, [row for row, _, _ in CASES[asked.benchmark][0]], folder)
+    for manifest in folder.rglob("manifest.json"):
+        manifest.unlink()  # what fetching makes
+    return {name: len(CASES[name][0]) for name in names}
+
+
+def resources(folder, *, shapes, files, questions):
+    """A copy of resources/ that knows the released things made here."""
+    shutil.copytree(ROOT / "resources", folder)
+    architectures = [row | shapes.get(row["name"], {}) for row in _table("architectures.csv")]
+    asked = [
+        row | {"questions": questions.get(row["benchmark"], row["questions"])}
+        for row in _table("benchmarks.csv")
+    ]
+    for name, rows in (
+        ("architectures.csv", architectures),
+        ("datasets.csv", files),
+        ("benchmarks.csv", asked),
+    ):
+        with (folder / name).open("w", newline="") as out:
+            writer = csv.DictWriter(out, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _table(name):
+    with (ROOT / "resources" / name).open(newline="") as file:
+        return list(csv.DictReader(file))

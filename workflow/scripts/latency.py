@@ -1,0 +1,12 @@
+from pathlib import Path
+
+import pandas as pd
+
+from vlmscale.jobs import logged
+from vlmscale.tables import read_provenance, write_parquet
+
+with logged(snakemake.log[0]):
+    files = list(map(Path, snakemake.input))
+    table = pd.concat(map(pd.read_parquet, files), ignore_index=True)
+    machines = {file.stem: read_provenance(file) for file in files}
+    write_parquet(Path(snakemake.output[0]), table, {"machines": machines})
