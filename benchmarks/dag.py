@@ -3,11 +3,12 @@
     python benchmarks/dag.py [--cells 10000] [--repeats 3] [--parquet dag.parquet]
 
 The large study is the paper's with more seeds. Each is planned from nothing, in a copy of the checkout
-without results, by the command that a user types, its output read through a pipe: `snakemake -n -q`, which
-decides what is to be done and counts it, and `snakemake -n`, which prints every job with its resources,
-too. Imports are those of `snakemake --version`. `bare` is the least that snakemake takes for as many cells:
-three chained rules of plain file names, without a study behind them. Beside the clock's seconds stand those
-of the processor, which other work on the machine changes less. Takes minutes: four for each repeat.
+without results, by the command that a user types, its output read through a pipe: `snakemake -n -q`,
+which decides what is to be done, and `snakemake -n`, which also prints every job with its resources.
+Imports are those of `snakemake --version`. `bare` is the least that snakemake takes for as many cells:
+three chained rules of plain file names, without a study behind them. Beside the clock's seconds stand
+those of the processor, which other work on the machine changes less. Takes minutes: four for each
+repeat.
 """
 
 import os
