@@ -164,7 +164,8 @@ def training_data(folder, url):
         shutil.copy(made / content, place)
         counted = {"llava_pretrain": 10, "llava_mix665k": 14 + NO_IMAGE}[row["dataset"]]
         row["count"] = counted if row["holds"] == "records" else ""
-        row |= {"mirrors": "", "sha256": "", "bytes": "", "gigabytes": 0.01}
+        row |= {"mirrors": "", "sha256": "", "bytes": "", "gigabytes": 0.001}
+        row["converted_gigabytes"] = 0.001 if row["holds"] == "records" else ""
     return rows
 
 

@@ -25,7 +25,7 @@ from vlmscale.tables import read_provenance
 from .conftest import COPIED, ROOT, Tree
 from .released import NO_IMAGE, backbones, benchmarks, resources, training_data
 
-LLMS = ["Qwen1.5-0.5B", "Qwen1.5-1.8B", "Qwen1.5-14B"]  # the last is held out
+FITTED, HELD_OUT = ["Qwen1.5-0.5B", "Qwen1.5-1.8B"], ["Qwen1.5-14B"]
 BENCHMARKS = ["mme", "gqa", "ai2d", "mmbench", "mmmu", "scienceqa", "mathvista", "pope", "chartqa"]
 BENCHMARKS += ["docvqa", "textvqa", "vizwiz", "vqav2"]
 STUDY = "paper.yaml"
@@ -36,8 +36,9 @@ def miniature(study):
     study["data"]["stage1"] |= {"samples": 10}
     study["data"]["stage2"] |= {"samples": NO_IMAGE + 14, "text_only": NO_IMAGE + 3}
     compressed, plain = study["grid"]
-    compressed |= {"llms": LLMS, "visual_tokens": [1, 4], "seeds": [0]}
-    plain |= {"llms": LLMS, "visual_tokens": [16], "seeds": [0]}
+    compressed |= {"llms": FITTED, "visual_tokens": [1, 4], "seeds": [0]}
+    plain |= {"llms": FITTED + HELD_OUT, "visual_tokens": [16], "seeds": [0]}
+    study["stage2"]["execution"]["micro_batch_size"] = 32  # fewer passes for a CPU
     study["evaluation"]["benchmarks"] = BENCHMARKS
     study["laws"]["bootstrap_draws"] = 40
     return study
@@ -155,7 +156,7 @@ def test_every_cell_has_every_benchmark(out):
     questions = pd.read_csv(out / "../../resources/benchmarks.csv", index_col="benchmark")
     errors = pd.read_parquet(out / "errors.parquet")
     cells = pd.read_csv(out / "cells.csv")
-    assert len(cells) == 3 * 7
+    assert len(cells) == 2 * 7 + 1
     for cell in cells["cell"]:
         scores = pd.read_parquet(out / f"cells/{cell}/scores.parquet").set_index("benchmark")
         samples = pd.read_parquet(out / f"cells/{cell}/samples.parquet")
@@ -177,8 +178,8 @@ def test_every_cell_has_every_benchmark(out):
 def test_laws_of_both_suites_without_the_held_out_llm(out):
     laws = pd.read_parquet(out / "laws.parquet")
     series = ("tokenpacker", "quecc", "avgpool")
-    families = set(itertools.product(series, ("reasoning", "ocr")))
-    assert families <= set(zip(laws["series"], laws["family"], strict=True))
+    expected = set(itertools.product(series, ("reasoning", "ocr", "other")))
+    assert set(zip(laws["series"], laws["family"], strict=True)) == expected
     assert laws["points"].eq(2 * 3).all()  # two LLMs at 1, 4 and all 16 tokens
     assert laws[["amplitude", "alpha", "beta", "floor"]].notna().all(axis=None)
     cells = pd.read_csv(out / "cells.csv").set_index("llm")["role"]
@@ -186,7 +187,7 @@ def test_laws_of_both_suites_without_the_held_out_llm(out):
     assert cells.drop("Qwen1.5-14B").eq("fit").all()
     verdicts = pd.read_parquet(out / "verdicts.parquet")
     assert len(verdicts) > 0
-    for law in laws.itertuples():
+    for law in laws[laws["family"] != "other"].itertuples():
         folder = out / f"figures/{law.series}_{law.family}"
         assert len(list(folder.iterdir())) == 2 * len(LAW_FIGURES)
     for table in ("laws", "forms", "variants", "methods", "paired", "suites"):
@@ -218,5 +219,5 @@ def test_results_say_what_made_them(out):
     for table in ("errors", "laws", "cost"):
         assert read_provenance(out / f"{table}.parquet")["versions"]
     cost = pd.read_parquet(out / "cost.parquet")
-    assert len(cost) == 2 * 21
+    assert len(cost) == 2 * 15
     assert (cost[["tokens", "predicted_flops", "hours"]] > 0).all(axis=None)
