@@ -124,7 +124,7 @@ def _let_it_speak(model, tokenizer, seed):
     generator, width = torch.Generator().manual_seed(seed), model.config.hidden_size
     for weights in model.parameters():
         if weights.dim() > 1:
-            weights.normal_(0, width**-0.5, generator=generator)
+            weights.normal_(0, 2 * width**-0.5, generator=generator)
     words = model.get_input_embeddings().weight
     words.normal_(generator=generator)
     words[:, 0] = 1
@@ -133,7 +133,7 @@ def _let_it_speak(model, tokenizer, seed):
     words[tokenizer.eos_token_id, 0] = 2
     for layer in model.model.layers:
         layer.self_attn.o_proj.weight[0] = layer.mlp.down_proj.weight[0] = 0
-    model.model.norm.weight[0] = -40
+    model.model.norm.weight[0] = -400
     if not model.config.tie_word_embeddings:
         model.lm_head.weight.copy_(words)
 
