@@ -34,7 +34,7 @@ wildcard_constraints:
     run="[^/]+",
     cell="[^/]+",
     series=one_of(LAWS),
-    family="reasoning|ocr",
+    family=one_of(sorted({*FAMILIES, "reasoning", "ocr"})),
 
 
 # Targets to stop at on the way.
