@@ -53,27 +53,17 @@ rule backbones:
 
 rule stage1:
     input:
-        expand(
-            f"{OUT}/runs/{{run}}/stage1/{{file}}",
-            run=TRAININGS["stage1"],
-            file=["projector.safetensors", "run.json"],
-        ),
+        stage1_files,
 
 
 rule stage2:
     input:
-        expand(
-            f"{OUT}/runs/{{run}}/stage2/{{file}}", run=RUNS, file=["model", "run.json"]
-        ),
+        stage2_files,
 
 
 rule evaluate:
     input:
-        expand(
-            f"{OUT}/cells/{{cell}}/{{table}}.parquet",
-            cell=CELLS,
-            table=["samples", "scores"],
-        ),
+        evaluation_files,
 
 
 rule all:
@@ -99,12 +89,14 @@ rule all:
         expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),
         FIGURES,
         # Asked for by name: snakemake misses no intermediate file whose products are there.
-        rules.stage1.input,
-        rules.stage2.input,
-        rules.evaluate.input,
+        stage1_files,
+        stage2_files,
+        evaluation_files,
 
 
 onstart:
+    gc.freeze()
+    gc.enable()
     if not STUDY.world:
         try:
             announce_downloads(workflow.dag.needrun_jobs())

@@ -1,11 +1,13 @@
-"""How long planning takes: `snakemake -n` of the paper's study, and of a grid of about ten thousand cells.
+"""How long planning takes, of the paper's study and of a grid of about ten thousand cells.
 
     python benchmarks/dag.py [--cells 10000] [--repeats 3] [--parquet dag.parquet]
 
 The large study is the paper's with more seeds. Each is planned from nothing, in a copy of the checkout
-without results, by the command that a user types, its output read through a pipe. Imports are those of
-`snakemake --version`. Beside the clock's seconds stand those of the processor, which other work on the
-machine changes little. Takes minutes: most of one for each large repeat.
+without results, by the command that a user types, its output read through a pipe: `snakemake -n -q`, which
+decides what is to be done and counts it, and `snakemake -n`, which prints every job with its resources,
+too. Imports are those of `snakemake --version`. `bare` is the least that snakemake takes for as many cells:
+three chained rules of plain file names, without a study behind them. Beside the clock's seconds stand those
+of the processor, which other work on the machine changes less. Takes minutes: four for each repeat.
 """
 
 import os
@@ -21,12 +23,28 @@ import pandas as pd
 import typer
 import yaml
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from vlmscale.tables import write_parquet
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "config" / "paper.yaml"
+BARE = """
+rule all:
+    input: expand("out/{{cell}}/scores", cell=range({cells}))
+rule stage1:
+    output: "out/{{cell}}/stage1"
+    shell: "touch {{output}}"
+rule stage2:
+    input: "out/{{cell}}/stage1"
+    output: "out/{{cell}}/stage2"
+    shell: "touch {{output}}"
+rule evaluate:
+    input: "out/{{cell}}/stage2"
+    output: "out/{{cell}}/scores"
+    shell: "touch {{output}}"
+"""
 
 
 def larger(study: dict[str, Any], cells: int) -> dict[str, Any]:
@@ -50,7 +68,7 @@ def seconds(*arguments: str, folder: Path, repeats: int) -> dict[str, float]:
     Raises CalledProcessError when it fails.
     """
     times = []
-    for _ in range(repeats):
+    for _ in track(range(repeats), description=" ".join(("snakemake", *arguments))):
         clock, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments],
@@ -67,36 +85,52 @@ def seconds(*arguments: str, folder: Path, repeats: int) -> dict[str, float]:
     return {"seconds": wall, "processor_seconds": processor}
 
 
+def planned(
+    study: dict[str, Any], folder: Path, repeats: int, imports: dict[str, float]
+) -> list[dict[str, Any]]:
+    """What the study takes, and what a bare workflow of as many cells does."""
+    cells = number_of_cells(study)
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    (folder / "bare.smk").write_text(BARE.format(cells=cells))
+    rows = []
+    for command in (("-n", "-q"), ("-n",)):
+        bare = seconds(*command, "--snakefile", "bare.smk", folder=folder, repeats=repeats)
+        ours = seconds(*command, "--configfile", "study.yaml", folder=folder, repeats=repeats)
+        for name, taken in ((study["study"], ours), ("bare", bare)):
+            about = {
+                "study": name,
+                "cells": cells,
+                "command": " ".join(("snakemake", *command)),
+                "after_imports": taken["seconds"] - imports["seconds"],
+                "times_bare": taken["processor_seconds"] / bare["processor_seconds"],
+            }
+            rows.append({**about, **taken})
+    return rows
+
+
 def main(
     cells: Annotated[int, typer.Option(help="of the large study, about", min=1)] = 10_000,
     repeats: Annotated[int, typer.Option(help="of each; the fastest counts", min=1)] = 3,
     parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
 ) -> None:
     paper = yaml.safe_load(PAPER.read_text())
-    rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ROOT.iterdir():
             if part.name not in ("results", "work", ".snakemake"):
                 (folder / part.name).symlink_to(part)
         imports = seconds("--version", folder=folder, repeats=repeats)
-        for study in (paper, larger(paper, cells)):
-            config = folder / f"{study['study']}.yaml"
-            config.write_text(yaml.safe_dump(study))
-            taken = seconds("-n", "--configfile", str(config), folder=folder, repeats=repeats)
-            after_imports = taken["seconds"] - imports["seconds"]
-            about = {"study": study["study"], "cells": number_of_cells(study)}
-            rows.append({**about, **taken, "after_imports": after_imports})
-    found = pd.DataFrame(rows)
-    measures = ("seconds", "after_imports", "processor_seconds")
-    headings = ("seconds", "after imports", "of the processor")
-    table = Table("study", "cells", *headings, title="snakemake -n")
+        studies = (paper, larger(paper, cells))
+        rows = [row for study in studies for row in planned(study, folder, repeats, imports)]
+    headings = ("study", "cells", "", "seconds", "after imports", "of the processor", "x bare")
+    table = Table(*headings, title=f"planning, fastest of {repeats}")
     for row in rows:
-        times = (f"{row[key]:.1f}" for key in measures)
-        table.add_row(row["study"], f"{row['cells']:,}", *times)
+        keys = ("seconds", "after_imports", "processor_seconds", "times_bare")
+        told = (row["study"], f"{row['cells']:,}", row["command"])
+        table.add_row(*told, *(f"{row[key]:.1f}" for key in keys))
     Console().print(table)
     if parquet:
-        write_parquet(parquet, found, {"repeats": repeats, "imports": imports})
+        write_parquet(parquet, pd.DataFrame(rows), {"repeats": repeats, "imports": imports})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 # Tokenizer, vision tower and LLMs of a study with a world, trained from nothing.
 
+ASKED = needs.of_backbones(STUDY)
+
 
 rule train_tokenizer:
     output:
@@ -31,15 +33,7 @@ rule train_tower:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(
-            lambda w: needs.of_pretraining(
-                STUDY,
-                STUDY.tower_shape,
-                STUDY.tower.recipe,
-                STUDY.data.tower,
-                STUDY.grid_side**2,
-            )
-        ),
+        **resources_of(ASKED, lambda w: "tower"),
     params:
         spec={
             "kind": "tower",
@@ -68,15 +62,7 @@ rule train_llm:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(
-            lambda w: needs.of_pretraining(
-                STUDY,
-                STUDY.decoders[w.llm],
-                STUDY.llms[w.llm].recipe,
-                STUDY.data.corpus,
-                0,
-            )
-        ),
+        **resources_of(ASKED, lambda w: w.llm),
     params:
         spec=lambda w: {
             "kind": "llm",
@@ -85,7 +71,7 @@ rule train_llm:
             "seed": STUDY.world.seed,
         },
         code=backbone_fingerprint(),
-        work=lambda w: f"{WORK}/{w.llm}/{backbone_fingerprint()}",
-        tensorboard=lambda w: f"{OUT}/tensorboard/{w.llm}",
+        work=f"{WORK}/{{llm}}/{backbone_fingerprint()}",
+        tensorboard=f"{OUT}/tensorboard/{{llm}}",
     script:
         "../workflow/scripts/train_backbone.py"

@@ -22,10 +22,12 @@ rule write_cells:
 rule collect:
     input:
         cells=f"{OUT}/cells.csv",
-        scores=expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
-        samples=expand(f"{OUT}/cells/{{cell}}/samples.parquet", cell=CELLS),
-        stage1=expand(f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]),
-        stage2=expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
+        scores=lambda w: expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
+        samples=lambda w: expand(f"{OUT}/cells/{{cell}}/samples.parquet", cell=CELLS),
+        stage1=lambda w: expand(
+            f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]
+        ),
+        stage2=lambda w: expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
     output:
         errors=f"{OUT}/errors.parquet",
         samples=f"{OUT}/samples.parquet",

@@ -1,30 +1,29 @@
 # The study, its cells and runs, and small look-ups. Anything that can be tested lives in src/vlmscale.
-import csv
 import gc
 import re
 import sys
 from dataclasses import asdict
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
-from vlmscale import needs
+from vlmscale import cluster, needs
 from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
-from vlmscale.config import check_benchmarks, load_study, validate
+from vlmscale.config import load_study, validate
 from vlmscale.errors import UserError
-from vlmscale.cluster import RESOURCES
 from vlmscale.failures import failure_report
 from vlmscale.figures import LAW_FIGURES
 from vlmscale.fingerprint import fingerprint
+from vlmscale.plan import asked, benchmark_rows
 from vlmscale.series import FULL, RELEASED_PROTOCOL, SUITES, Selection
 from vlmscale.slurm import comment, end_left_behind
 
-# A large plan is millions of objects, all of which stay. Looking for garbage among them, again and again, takes a
-# tenth of the time that planning takes.
-gc.set_threshold(100_000)
+# A large plan is millions of objects, all of which stay: no use to look for garbage among them, again and again.
+# `onstart` looks again.
+gc.disable()
 
 DEFAULT_STUDY = "config/mini.yaml"
-with open("resources/benchmarks.csv") as file:
-    BENCHMARKS = {row["benchmark"]: row for row in csv.DictReader(file)}
+BENCHMARKS = benchmark_rows(Path("resources/benchmarks.csv"))
 
 
 # Of a study, what decides how it is carried out, or what else is measured, and nothing of its results.
@@ -45,7 +44,7 @@ try:
         STUDY = load_study(Path(DEFAULT_STUDY))
     CELLS, RUNS = expand_cells(STUDY)
     LAWS = law_series(STUDY, CELLS.values())
-    check_benchmarks(STUDY, BENCHMARKS, "resources/benchmarks.csv")
+    QUESTIONS = sum(asked(STUDY, BENCHMARKS).values())  # of a cell
     TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
     REQUESTS = {
         kind: {name: needs.of_training(STUDY, kind, run) for name, run in runs.items()}
@@ -58,8 +57,9 @@ except UserError as error:
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
 PUBLISHED = "results/published"  # what the paper's released scores give
+# Folder -> (split, sample).
 if STUDY.world:
-    # Folder -> (split, sample). Each seed trains on a sample of its own from the same world.
+    # Each seed trains on a sample of its own from the same world.
     SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
         f"{stage}_s{run.seed}": (stage, run.seed)
         for stage, runs in TRAININGS.items()
@@ -67,7 +67,7 @@ if STUDY.world:
     }
 else:
     # All seeds train on the same.
-    SAMPLES = ["stage1", "stage2", "test"]
+    SAMPLES = {split: (split, 0) for split in ("stage1", "stage2", "test")}
 TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
 EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 
@@ -88,6 +88,12 @@ def code_of(script, *modules, packages=("numpy", "pandas", "pyarrow", "scipy")):
 def projector_module(name):
     """The module of the method that the study calls `name`."""
     return f"vlmscale.models.projectors.{STUDY.variant(name).method.name}"
+
+
+def known(function):
+    """Its signature at hand: snakemake asks for it several times for every job."""
+    function.__signature__ = signature(function)
+    return function
 
 
 @cache  # asked for by every job
@@ -139,9 +145,17 @@ def features_of(sample, name):
     return f"{OUT}/vision/{sample}" if STUDY.vision_cache and not sees_pixels else []
 
 
+@cache  # asked for by every job
+def recipe_of(kind, budget):
+    """What a stage of a run is trained by."""
+    recipe = STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(budget)
+    return recipe.model_dump(mode="json", exclude={"execution"})
+
+
 def stage_spec(kind):
     """What decides the result of a stage of a run, and nothing else: only this reruns it."""
 
+    @known
     def spec(wildcards):
         run = TRAININGS[kind][wildcards.run]
         return {
@@ -151,9 +165,7 @@ def stage_spec(kind):
             "seed": run.seed,
             "template": STUDY.template,
             "feature_layers": list(STUDY.tower.feature_layers),
-            "recipe": needs.recipe_of(STUDY, kind, run).model_dump(
-                mode="json", exclude={"execution"}
-            ),
+            "recipe": recipe_of(kind, run.budget),
             "fingerprint": training_fingerprint(run.method),
         }
 
@@ -167,6 +179,7 @@ def execution(kind):
     return {name: int(value) for name, value in chosen.items()}
 
 
+@known
 def evaluation_spec(wildcards):
     """What decides the answers of a cell, and nothing else: only this asks again."""
     cell = CELLS[wildcards.cell]
@@ -205,29 +218,38 @@ def latency_spec(wildcards):
     }
 
 
-def llm_of(kind):
-    """The LLM that a stage of a run starts from."""
-    return lambda w: f"{OUT}/backbones/{TRAININGS[kind][w.run].llm}"
-
-
 def sample_of(kind, run):
     """The name of the sample that a stage of a run is trained on."""
     return f"{kind}_s{run.seed}" if STUDY.world else kind
 
 
-def data_of(kind):
-    """The sample that a stage of a run is trained on."""
-    return lambda w: f"{OUT}/data/{sample_of(kind, TRAININGS[kind][w.run])}"
+def trained_on(kind):
+    """What a stage of a run is trained on, by name."""
 
-
-def features_for(kind):
-    """The stored tower features that a stage of a run is trained on."""
-
-    def folder(wildcards):
+    @known
+    def inputs(wildcards):
         run = TRAININGS[kind][wildcards.run]
-        return features_of(sample_of(kind, run), run.method)
+        sample = sample_of(kind, run)
+        found = {
+            "data": f"{OUT}/data/{sample}",
+            "features": features_of(sample, run.method),
+            "llm": f"{OUT}/backbones/{run.llm}",
+        }
+        if kind == "stage2":
+            found["projector"] = f"{OUT}/runs/{run.stage1}/stage1/projector.safetensors"
+        return found
 
-    return folder
+    return inputs
+
+
+@known
+def evaluated_on(wildcards):
+    """The model of a cell and what it sees, by name."""
+    cell = CELLS[wildcards.cell]
+    return {
+        "model": f"{OUT}/runs/{cell.run}/stage2/model",
+        "features": features_of("test", cell.method),
+    }
 
 
 def work_of(kind, name):
@@ -238,7 +260,7 @@ def work_of(kind, name):
 
 def checkpoints(kind):
     """Where a stage of a run keeps its checkpoints."""
-    return lambda w: work_of(kind, w.run)
+    return known(lambda w: work_of(kind, w.run))
 
 
 def records_of_work():
@@ -254,13 +276,46 @@ def records_of_work():
     }
 
 
-def resources_of(request):
-    """The resources of a rule, each a function: request(wildcards) is what its job asks for."""
+def resources_of(requests, key):
+    """The resources of a rule: requests[key(wildcards)] is what a job asks for.
+
+    Functions only where jobs or attempts differ: snakemake takes ten times as long for one as for a value.
+    """
 
     def resource(name):
-        return lambda wildcards, attempt: request(wildcards).resources(attempt)[name]
+        @known
+        def value(wildcards, attempt):
+            return requests[key(wildcards)].resources(attempt)[name]
 
-    return {name: resource(name) for name in RESOURCES}
+        return value
+
+    functions = {name: resource(name) for name in cluster.RESOURCES}
+    return functions | cluster.agreed(requests.values())
+
+
+# The files of all cells. Functions, since a list would be read by every snakemake, that of each cluster job, too.
+
+
+def stage1_files(wildcards):
+    return expand(
+        f"{OUT}/runs/{{run}}/stage1/{{file}}",
+        run=TRAININGS["stage1"],
+        file=["projector.safetensors", "run.json"],
+    )
+
+
+def stage2_files(wildcards):
+    return expand(
+        f"{OUT}/runs/{{run}}/stage2/{{file}}", run=RUNS, file=["model", "run.json"]
+    )
+
+
+def evaluation_files(wildcards):
+    return expand(
+        f"{OUT}/cells/{{cell}}/{{table}}.parquet",
+        cell=CELLS,
+        table=["samples", "scores"],
+    )
 
 
 def selections(series):

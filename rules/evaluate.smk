@@ -3,9 +3,8 @@
 
 rule evaluate_cell:
     input:
-        model=lambda w: f"{OUT}/runs/{CELLS[w.cell].run}/stage2/model",
+        unpack(evaluated_on),
         data=f"{OUT}/data/test",
-        features=lambda w: features_of("test", CELLS[w.cell].method),
     output:
         samples=f"{OUT}/cells/{{cell}}/samples.parquet",
         scores=f"{OUT}/cells/{{cell}}/scores.parquet",
@@ -17,11 +16,15 @@ rule evaluate_cell:
         "../envs/vlmscale.yaml"
     resources:
         **resources_of(
-            lambda w: needs.of_inference(STUDY, STUDY.decoders[CELLS[w.cell].llm])
+            {
+                name: needs.of_evaluation(STUDY, cell, QUESTIONS)
+                for name, cell in CELLS.items()
+            },
+            lambda w: w.cell,
         ),
     params:
         spec=evaluation_spec,
         benchmarks=[BENCHMARKS[name] for name in STUDY.evaluation.benchmarks],
-        work=lambda w: f"{WORK}/{w.cell}/evaluate",
+        work=f"{WORK}/{{cell}}/evaluate",
     script:
         "../workflow/scripts/evaluate_cell.py"

@@ -20,7 +20,10 @@ rule measure_latency:
     # of no cores, and each job has its own.
     threads: workflow.resource_settings.cores or 1
     resources:
-        **resources_of(lambda w: needs.of_inference(STUDY, STUDY.decoders[w.llm])),
+        **resources_of(
+            {llm: needs.of_inference(STUDY, STUDY.decoders[llm]) for llm in TIMED},
+            lambda w: w.llm,
+        ),
     params:
         spec=latency_spec,
         work=f"{WORK}/{{llm}}/latency",

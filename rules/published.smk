@@ -1,4 +1,6 @@
 # The paper's released numbers through the same fit, figures and tables. Needs no torch and no training.
+import csv
+
 PUBLISHED_SERIES = {"published": Selection(("tokenpacker",))}
 with open("resources/published/readings.csv") as file:
     READINGS = {

@@ -71,7 +71,7 @@ def announce_downloads(jobs):
         datasets,
         {Path(f"{OUT}/backbones"): weights} if weights else {},
         raw=Path(RAW),
-        workers=min(8, workflow.cores or 8),
+        workers=min(8, workflow.resource_settings.cores or 8),
     )
 
 

@@ -5,10 +5,8 @@
 
 rule train_stage1:
     input:
-        data=data_of("stage1"),
-        features=features_for("stage1"),
+        unpack(trained_on("stage1")),
         tower=f"{OUT}/backbones/tower",
-        llm=llm_of("stage1"),
     output:
         result=f"{OUT}/runs/{{run}}/stage1/projector.safetensors",
         record=f"{OUT}/runs/{{run}}/stage1/run.json",
@@ -20,7 +18,7 @@ rule train_stage1:
         "../envs/vlmscale.yaml"
     resources:
         **execution("stage1"),
-        **resources_of(lambda w: REQUESTS["stage1"][w.run]),
+        **resources_of(REQUESTS["stage1"], lambda w: w.run),
     params:
         spec=stage_spec("stage1"),
         work=checkpoints("stage1"),
@@ -31,11 +29,8 @@ rule train_stage1:
 
 rule train_stage2:
     input:
-        data=data_of("stage2"),
-        features=features_for("stage2"),
+        unpack(trained_on("stage2")),
         tower=f"{OUT}/backbones/tower",
-        llm=llm_of("stage2"),
-        projector=lambda w: f"{OUT}/runs/{RUNS[w.run].stage1}/stage1/projector.safetensors",
     output:
         result=directory(f"{OUT}/runs/{{run}}/stage2/model"),
         record=f"{OUT}/runs/{{run}}/stage2/run.json",
@@ -47,7 +42,7 @@ rule train_stage2:
         "../envs/vlmscale.yaml"
     resources:
         **execution("stage2"),
-        **resources_of(lambda w: REQUESTS["stage2"][w.run]),
+        **resources_of(REQUESTS["stage2"], lambda w: w.run),
     params:
         spec=stage_spec("stage2"),
         work=checkpoints("stage2"),

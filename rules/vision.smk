@@ -14,7 +14,13 @@ rule encode_images:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(lambda w: needs.of_inference(STUDY, STUDY.tower_shape)),
+        **resources_of(
+            {
+                sample: needs.of_encoding(STUDY, split, QUESTIONS)
+                for sample, (split, _) in SAMPLES.items()
+            },
+            lambda w: w.sample,
+        ),
     params:
         feature_layers=list(STUDY.tower.feature_layers),
         code=code_of("encode_images.py", packages=TRAINING_STACK),

@@ -4,6 +4,7 @@ Nothing here decides a result: a study's `cluster` section reaches no job's para
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pydantic import Field, PositiveInt
@@ -23,7 +24,7 @@ RESOURCES = (
     "runtime",
 )
 # Text of a training sample beside its visual tokens, about what LLaVA's conversations have.
-_TEXT_TOKENS = 256
+TEXT_TOKENS = 256
 # Share of a GPU for weights, gradients and optimizer. The rest is for activations, the logits of a large
 # vocabulary first among them, and for the layers that ZeRO-3 gathers.
 _STATE_SHARE = 0.3
@@ -31,6 +32,9 @@ _STATE_SHARE = 0.3
 _FROZEN_BYTES, _TRAINED_BYTES = 2, 16
 # The estimate of a training's length is one of arithmetic alone: loading, saving and data come on top.
 _MARGIN, _START_MINUTES = 2.0, 30
+# Whatever the model, to prepare a sample's image, and its share of a batch's steps through Python. An
+# assumption; too little of it, and evaluations would be started again for want of time.
+_SAMPLE_SECONDS = 0.1
 
 
 class Cluster(Frozen):
@@ -53,7 +57,8 @@ class Request:
 
     gpus: int  # in total
     nodes: int
-    cpus: int  # of each task: a task is the job on one node, and one for each GPU on several
+    tasks: int  # of each node, if there are several: one for each GPU; on one the job is one task
+    cpus: int  # of each task
     mem_mb: int  # main memory of each node
     minutes: int
     max_minutes: int
@@ -64,19 +69,23 @@ class Request:
         Time and memory grow with the attempt: a time limit or a lack of memory ended the one before,
         unless it was an accident, and then they do no harm.
         """
-        several = self.nodes > 1
-        tasks = max(2, self.gpus // self.nodes)  # Slurm's executor refuses one
         return {
             "gpus": self.gpus,
             "gpu": self.gpus,
             "nodes": self.nodes,
             # A job on several nodes starts its processes itself; Slurm's executor wants to know by what.
-            "mpi": "srun" if several else None,
-            "tasks_per_node": tasks if several else None,
+            "mpi": "srun" if self.nodes > 1 else None,
+            "tasks_per_node": self.tasks,
             "cpus_per_task": self.cpus,
             "mem_mb": self.mem_mb * (1 + attempt) // 2,
             "runtime": min(self.minutes * attempt, self.max_minutes),
         }
+
+
+def agreed(requests: Collection[Request]) -> dict[str, int | str | None]:
+    """The resources that all requests agree in, at every attempt, by RESOURCES."""
+    asked = [request.resources(attempt) for request in set(requests) for attempt in (1, 2)]
+    return {name: asked[0][name] for name in RESOURCES if len({one[name] for one in asked}) == 1}
 
 
 def samples(recipe: Recipe, size: int) -> float:
@@ -103,9 +112,8 @@ def training(
     UserError for a batch that is smaller.
     """
     # Two FLOPs a parameter forward, two back through the activations, two for the weights' own gradient.
-    flops = (4 if frozen else 6) * parameters * samples(recipe, data.samples)
-    flops *= min(visual_tokens + _TEXT_TOKENS, recipe.max_length)
-    hours = flops / (cluster.tflops * 1e12 * cluster.utilisation) / 3600  # of one GPU
+    flops = (4 if frozen else 6) * parameters
+    hours = _hours(cluster, flops, recipe, data, visual_tokens)
     state = (_FROZEN_BYTES if frozen else _TRAINED_BYTES) * parameters
     needed = max(
         math.ceil(state / (_STATE_SHARE * cluster.gpu_memory_gb * 1e9)),
@@ -115,9 +123,36 @@ def training(
     return _request(cluster, gpus, parameters, 60 * hours / gpus)
 
 
-def inference(cluster: Cluster, parameters: float) -> Request:
-    """The request of an evaluation: one GPU, which holds 14 billion parameters in bf16 from 40 GB on."""
-    return _request(cluster, 1, parameters, 0)
+def backbone(
+    cluster: Cluster, parameters: float, recipe: Recipe, data: Counts, *, visual_tokens: int
+) -> Request:
+    """The request of a tiny backbone's training: one GPU, however long it takes, as it is one process."""
+    return _request(
+        cluster, 1, parameters, 60 * _hours(cluster, 6 * parameters, recipe, data, visual_tokens)
+    )
+
+
+def inference(
+    cluster: Cluster, parameters: float, samples: int = 0, positions: float = 0
+) -> Request:
+    """The request of a pass over `samples` of so many positions: one GPU, which holds 14 billion parameters
+    in bf16 from 40 GB on.
+    """
+    seconds = samples * (2 * parameters * positions / _rate(cluster) + _SAMPLE_SECONDS)
+    return _request(cluster, 1, parameters, seconds / 60)
+
+
+def _hours(
+    cluster: Cluster, flops: float, recipe: Recipe, data: Counts | Dataset, visual_tokens: int
+) -> float:
+    """Hours of one GPU; flops: of a position."""
+    positions = min(visual_tokens + TEXT_TOKENS, recipe.max_length)
+    return flops * positions * samples(recipe, data.samples) / _rate(cluster) / 3600
+
+
+def _rate(cluster: Cluster) -> float:
+    """FLOP/s of one GPU."""
+    return cluster.tflops * 1e12 * cluster.utilisation
 
 
 def _possible(needed: int, batch_size: int, per_node: int) -> int:
@@ -137,6 +172,7 @@ def _request(cluster: Cluster, gpus: int, parameters: float, minutes: float) -> 
     return Request(
         gpus=gpus,
         nodes=nodes,
+        tasks=max(2, cluster.gpus_per_node),  # Slurm's executor refuses one
         cpus=cluster.cpus_per_gpu * (1 if nodes > 1 else gpus),
         # Snakemake, and for each process the interpreter, its data, and the weights as they are read.
         mem_mb=4_000 + gpus // nodes * (8_000 + round(_FROZEN_BYTES * parameters / 1e6)),

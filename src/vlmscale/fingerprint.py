@@ -67,28 +67,27 @@ def _imports(name: str) -> tuple[str, ...]:
     return (*((parent,) if parent and _path(parent).exists() else ()), *_imports_of(_path(name)))
 
 
-@cache
 def _imports_of(path: Path) -> tuple[str, ...]:
+    return _read(path)[0]
+
+
+def _syntax(path: Path) -> str:
+    return _read(path)[1]
+
+
+@cache
+def _read(path: Path) -> tuple[tuple[str, ...], str]:
+    """The modules of vlmscale that a file imports, and its syntax without docstrings."""
+    tree = ast.parse(path.read_text())
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.append(node.module)
             found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return tuple(
-        module
-        for module in found
-        if module.partition(".")[0] == PACKAGE.name and _path(module).exists()
-    )
-
-
-@cache
-def _syntax(path: Path) -> str:
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
+        elif (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and body
             and isinstance(body[0], ast.Expr)
@@ -96,7 +95,8 @@ def _syntax(path: Path) -> str:
             and isinstance(body[0].value.value, str)
         ):
             node.body = body[1:]
-    return ast.dump(tree)
+    modules = (name for name in found if name.partition(".")[0] == PACKAGE.name)
+    return tuple(name for name in modules if _path(name).exists()), ast.dump(tree)
 
 
 @cache

@@ -9,11 +9,11 @@ from typing import Literal
 from vlmscale import cluster
 from vlmscale.analysis.memory import Layout, check_fits
 from vlmscale.architectures import Decoder, Tower
-from vlmscale.cells import Run
-from vlmscale.config import Study
+from vlmscale.cells import Cell, Run
+from vlmscale.config import Data, Study
 from vlmscale.errors import UserError
 from vlmscale.methods import Method
-from vlmscale.settings import Counts, Recipe, StageRecipe
+from vlmscale.settings import Counts, Dataset, StageRecipe, Transformer
 from vlmscale.training.share import share
 
 Stage = Literal["stage1", "stage2"]
@@ -46,17 +46,49 @@ def of_training(study: Study, stage: Stage, run: Run) -> cluster.Request:
     )
 
 
-def of_pretraining(
-    study: Study, shape: Decoder | Tower, recipe: Recipe, data: Counts, positions: int
-) -> cluster.Request:
-    """What the pretraining of a backbone asks for; positions: of an image, beside text."""
-    return cluster.training(
-        study.cluster, parameters_of(shape), recipe, data, visual_tokens=positions
+def of_backbones(study: Study) -> dict[str, cluster.Request]:
+    """What the training of each backbone that the study makes asks for, by the backbone's name."""
+    if not isinstance(study.data, Data):
+        return {}
+    shapes: dict[str, Decoder | Tower] = {"tower": study.tower_shape, **study.decoders}
+    found = {}
+    for name, made in {"tower": study.tower, **study.llms}.items():
+        assert isinstance(made, Transformer)  # or it would be released, as the data would be
+        found[name] = cluster.backbone(
+            study.cluster,
+            parameters_of(shapes[name]),
+            made.recipe,
+            study.data.tower if name == "tower" else study.data.corpus,
+            visual_tokens=study.grid_side**2 if name == "tower" else 0,
+        )
+    return found
+
+
+def of_evaluation(study: Study, cell: Cell, questions: int) -> cluster.Request:
+    """What a cell's answers to all questions ask for."""
+    return cluster.inference(
+        study.cluster,
+        parameters_of(study.decoders[cell.llm]),
+        questions,
+        cell.visual_tokens + cluster.TEXT_TOKENS,
     )
 
 
+def of_encoding(study: Study, split: str, questions: int) -> cluster.Request:
+    """What the tower's features of a split ask for; of released questions, each has an image at most."""
+    tower, data = study.tower_shape, getattr(study.data, split, None)
+    match data:
+        case Counts():
+            images = data.scenes + data.pages
+        case Dataset():
+            images = data.samples - data.text_only
+        case _:
+            images = questions
+    return cluster.inference(study.cluster, parameters_of(tower), images, tower.patches)
+
+
 def of_inference(study: Study, shape: Decoder | Tower) -> cluster.Request:
-    """What a forward pass over all samples asks for."""
+    """What a few passes ask for."""
     return cluster.inference(study.cluster, parameters_of(shape))
 
 

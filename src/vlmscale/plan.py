@@ -247,6 +247,11 @@ def finished(results: Path, runs: Iterable[Run]) -> set[tuple[str, Stage]]:
     }
 
 
+def evaluated(results: Path, cells: Iterable[str]) -> int:
+    """How many of the cells have their scores in the folder of a study's results."""
+    return sum((results / "cells" / cell / "scores.parquet").exists() for cell in cells)
+
+
 def features_gb(study: Study) -> float:
     """Gigabytes of the tower's features of all images, where a study keeps them: float32."""
     if not study.vision_cache:

@@ -21,7 +21,8 @@ def missing():
 
 
 class Cluster:
-    """Two nodes of eight GPUs, a partition `main`, and `short`, whose jobs last three minutes at most.
+    """Two nodes of eight GPUs, a partition `main`, `short`, whose jobs last three minutes at most, and
+    `urgent`, whose jobs preempt those of the others.
 
     Everything lies in `folder`; its path must be short, because that of a socket is limited.
     """
@@ -177,7 +178,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -196,8 +197,11 @@ KillWait=20
 MinJobAge=3600
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000
 {nodes}
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=UNLIMITED State=UP
 PartitionName=short Nodes=ALL MaxTime=3 State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=2 State=UP
 """
         )
         # Inside a job snakemake takes SLURM_CONF, as most SLURM_ variables, from what it starts.

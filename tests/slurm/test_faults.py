@@ -159,6 +159,20 @@ def test_node_lost(drill, uninterrupted):
     check(drill, uninterrupted, attempts=2, lost=lost)
 
 
+def test_preempted(drill, uninterrupted):
+    """Slurm takes the node away for others and starts the job again; it keeps its number."""
+    driver, slurm = drill.begin(), drill.study.cluster
+    step, job = drill.step(), drill.job()["JobId"]
+    others = ["sbatch", "--partition=urgent", "--nodes=2", "--gpus=16", "--wrap=sleep 3"]
+    slurm.run(*others, "--output=/dev/null")
+    slurm.wait_for(lambda: slurm.job(job)["JobState"] != "RUNNING", "preemption")
+    lost = step - max(drill.checkpoints())
+    drill.study.finish(driver)
+    assert drill.job()["JobId"] == job
+    assert drill.job()["Restarts"] == "1"
+    check(drill, uninterrupted, attempts=2, lost=lost)
+
+
 def test_driver_killed_and_started_again(drill, uninterrupted):
     """Its job runs on; the next driver ends it, and the training goes on in a job of its own."""
     driver = drill.begin()

@@ -4,6 +4,7 @@ import json
 import signal
 
 import pandas as pd
+import yaml
 
 from .conftest import OUT
 
@@ -52,17 +53,39 @@ def test_tables_are_those_of_a_local_run_bit_for_bit(finished, locally):
         assert (finished.path / file).read_bytes() == (locally.path / file).read_bytes(), table
 
 
-def test_large_llms_ask_for_eight_gpus_and_for_two_nodes(copy):
-    """Their jobs wait in the queue here: the nodes are drained."""
-    shape = "{<<: *llm, hidden_size: %d, layers: %d, intermediate_size: %d}"
-    large = {"seven": shape % (4096, 32, 11008), "fourteen": shape % (5120, 40, 13696)}
-    for name, llm in large.items():
-        copy.edit("study.yaml", "  d32:", f"  {name}: {llm}\n  d32:")
+# GPUs, nodes, tasks a node, cores a task of the paper's LLMs on nodes of eight GPUs of 80 GB. Stage 1 goes
+# through an LLM with all patches, where time decides; stage 2 trains one with a single token, where memory does.
+PAPER = {
+    ("stage1", "0.5B"): (1, 1, 0, 8),
+    ("stage1", "7B"): (4, 1, 0, 32),
+    ("stage1", "14B"): (8, 1, 0, 64),
+    ("stage2", "0.5B"): (1, 1, 0, 8),
+    ("stage2", "4B"): (4, 1, 0, 32),
+    ("stage2", "7B"): (8, 1, 0, 64),
+    ("stage2", "14B"): (16, 2, 8, 8),
+}
+
+
+def test_every_training_of_the_papers_study_asks_for_its_gpus(copy):
+    """Its jobs wait in the queue here: the nodes are drained. Empty files stand for what they would read."""
+    study, out = yaml.safe_load((copy.path / "config/paper.yaml").read_text()), "results/paper"
+    (copy.path / "study.yaml").write_text(yaml.safe_dump(study))
+    folders = ["data/stage1", "data/stage2", *(f"backbones/{b}" for b in ("tower", *study["llms"]))]
+    for folder in folders:
+        (copy.path / out / folder).mkdir(parents=True)
+    cells = {"stage1": "mlp__v576", "stage2": "quecc__v1"}
+    runs = {key: f"Qwen1.5-{key[1]}__{cells[key[0]]}__s0" for key in PAPER}
+    for stage, llm in PAPER:
+        if stage == "stage2":
+            start = copy.path / out / "runs" / runs[stage, llm] / "stage1"
+            start.mkdir(parents=True)
+            (start / "projector.safetensors").touch()
     slurm = copy.cluster
     slurm.drain()
     try:
-        driver = copy.start(*(f"{OUT}/backbones/{name}" for name in large))
-        slurm.wait_for(lambda: len(copy.submitted()) == 2, "two jobs")
+        targets = [f"{out}/runs/{run}/{stage}/run.json" for (stage, _), run in runs.items()]
+        driver = copy.start(*targets, "--jobs", str(len(PAPER)))
+        slurm.wait_for(lambda: len(copy.submitted()) == len(PAPER), "jobs")
         jobs = copy.submitted()
         driver.send_signal(signal.SIGINT)
         assert driver.wait(60)
@@ -70,9 +93,9 @@ def test_large_llms_ask_for_eight_gpus_and_for_two_nodes(copy):
     finally:
         slurm.cancel()
         slurm.resume()
-    for name, gpus, nodes, tasks, cores in (("seven", 8, 1, 0, 64), ("fourteen", 16, 2, 8, 8)):
-        job = jobs[f"rule_train_llm_wildcards_{name}"]
-        assert job["TresPerJob"] == f"gres:gpu:{gpus}"
+    for (stage, llm), (gpus, nodes, tasks, cores) in PAPER.items():
+        job = jobs[f"rule_train_{stage}_wildcards_{runs[stage, llm]}"]
+        assert job["TresPerJob"] == f"gres:gpu:{gpus}", (stage, llm)
         assert job["NumNodes"] == f"{nodes}-{nodes}"
         assert job["NtasksPerN:B:S:C"] == f"{tasks}:0:*:*"
         assert job["CPUs/Task"] == str(cores)

@@ -471,7 +471,11 @@ def test_cells_tell_what_is_done(tmp_path):
         record = tmp_path / f"smoke/runs/d32__quecc__v4__s0/{stage}/run.json"
         record.parent.mkdir(parents=True)
         record.write_text("{}")
+    scores = tmp_path / "smoke/cells/d32__quecc__v4__s0/scores.parquet"
+    scores.parent.mkdir(parents=True)
+    scores.touch()
     report = cells("--results", tmp_path)
+    assert report["totals"]["evaluated"] == 1
     done = {run["run"]: run["done"] for run in report["runs"] if run["done"]}
     assert done == {"d32__quecc__v4__s0": ["stage1", "stage2"]}
     (run,) = [run for run in report["runs"] if run["done"]]
@@ -490,7 +494,7 @@ def test_cells_of_the_papers_study(tmp_path):
     assert not [run for run in runs.values() if run["method"] == "repeat"]
     large = runs["Qwen1.5-14B__mlp__v576__s0"]
     assert large["total_parameters"] == 14_167_290_880
-    assert large["least_gpus"] == 4
+    assert (large["least_gpus"], large["gpus"], large["nodes"]) == (4, 16, 2)
     # weights of LLM and tower and the projector, once more from stage 1, at two bytes
     assert large["disk_gb"] == pytest.approx(2 * (14.167 + 0.3035 + 2 * 0.0315), rel=1e-3)
     # two checkpoints of weights and two moments, while it is trained

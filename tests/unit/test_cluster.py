@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from vlmscale.architectures import load_architectures
-from vlmscale.cells import expand
-from vlmscale.cluster import RESOURCES, Cluster, inference, samples, training
-from vlmscale.config import load_study
+from vlmscale.cluster import RESOURCES, Cluster, agreed, backbone, inference, samples, training
 from vlmscale.errors import UserError
 from vlmscale.settings import Counts, Dataset, Recipe
 from vlmscale.slurm import comment, left_behind
@@ -79,7 +77,7 @@ def test_resources_on_one_node_and_on_several():
     one, two = (tuned(llm).resources(1) for llm in ("Qwen1.5-7B", "Qwen1.5-14B"))
     assert tuple(one) == tuple(two) == RESOURCES
     assert (one["gpus"], one["gpu"], one["nodes"], one["cpus_per_task"]) == (8, 8, 1, 64)
-    assert one["mpi"] is one["tasks_per_node"] is None
+    assert one["mpi"] is None
     assert (two["gpus"], two["nodes"], two["mpi"]) == (16, 2, "srun")
     assert (two["tasks_per_node"], two["cpus_per_task"]) == (8, 8)
     small = tuned("Qwen1.5-7B", cluster=Cluster(gpus_per_node=1)).resources(1)
@@ -95,23 +93,27 @@ def test_an_attempt_asks_for_more_time_and_memory_up_to_the_longest_job():
     assert asked[1]["gpus"] == asked[0]["gpus"]
 
 
-def test_evaluation_takes_one_gpu():
-    assert inference(Cluster(), 14e9).gpus == 1
+def test_what_requests_agree_in_leaves_out_what_grows_with_the_attempt():
+    small, large = tuned("Qwen1.5-1.8B"), tuned("Qwen1.5-7B")  # two GPUs and eight
+    constant = {"nodes": 1, "mpi": None, "tasks_per_node": 8}
+    assert agreed([small, large]) == constant
+    assert agreed([small, small]) == {**constant, "gpus": 2, "gpu": 2, "cpus_per_task": 16}
+    assert agreed([small, tuned("Qwen1.5-14B")]) == {"tasks_per_node": 8}  # on two nodes
 
 
-@pytest.mark.parametrize("name", ["smoke", "mini-full"])
-def test_a_tiny_study_takes_one_gpu_for_half_an_hour(name):
-    study = load_study(ROOT / f"config/{name}.yaml")
-    for run in expand(study)[1].values():
-        size = 1e9 * study.decoders[run.llm].non_embedding_b
-        asked = training(
-            study.cluster,
-            size,
-            study.stage2_at(run.budget),
-            study.data.stage2,
-            visual_tokens=run.visual_tokens,
-        )
-        assert (asked.gpus, asked.nodes, asked.minutes) == (1, 1, 31)
+def test_evaluation_and_backbones_take_one_gpu():
+    assert inference(Cluster(), 14e9, 48_000, 300).gpus == 1
+    recipe = Recipe(epochs=1, batch_size=128, learning_rate=2e-5)
+    long = backbone(Cluster(), 14e9, recipe, CONVERSATIONS, visual_tokens=576)
+    assert long.gpus == 1  # it is one process
+    assert long.resources(1)["runtime"] == 24 * 60
+
+
+def test_an_evaluation_has_time_for_its_arithmetic_and_for_its_questions():
+    fast = Cluster(tflops=100, utilisation=0.5)
+    # 1000 questions take 100 s; with 9 billion parameters at 500 positions 1000 * 0.9e13 / 5e13 = 180 s more.
+    assert inference(fast, 0, 1000, 500).minutes == 30 + 4  # twice 100 s
+    assert inference(fast, 9e9, 1000, 500).minutes == 30 + 10
 
 
 def test_samples_of_steps_and_of_epochs():

@@ -22,12 +22,11 @@ def copied(tmp_path, monkeypatch):
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new, 1))
-        module._syntax.cache_clear()
-        module._imports_of.cache_clear()
+        module._read.cache_clear()
 
-    module._imports_of.cache_clear()
+    module._read.cache_clear()
     yield edit
-    module._imports_of.cache_clear()
+    module._read.cache_clear()
 
 
 def test_closure_reaches_imports_and_no_other_method():
@@ -71,7 +70,7 @@ def test_a_script_counts_with_what_it_imports(tmp_path, copied):
     copied("analysis/laws.py", "_NODES = 11", "_NODES = 15")
     assert fingerprint(scripts=[script]) == before
     script.write_text("from vlmscale.analysis.laws import PowerLaw\n")
-    module._syntax.cache_clear()
+    module._read.cache_clear()
     assert fingerprint(scripts=[script]) != before
 
 

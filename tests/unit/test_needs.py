@@ -11,10 +11,20 @@ from vlmscale.config import load_study
 from vlmscale.errors import UserError
 from vlmscale.methods import method, method_names
 from vlmscale.models.projectors.base import Widths, projector_class
-from vlmscale.needs import check_memory, misfits, of_training, scales
+from vlmscale.needs import (
+    check_memory,
+    misfits,
+    of_backbones,
+    of_encoding,
+    of_evaluation,
+    of_training,
+    scales,
+)
+from vlmscale.plan import asked, benchmark_rows
 from vlmscale.training.trainer import set_precision
 
 ROOT = Path(__file__).parents[2]
+BENCHMARKS = benchmark_rows(ROOT / "resources/benchmarks.csv")
 
 
 def study(name, *, memory_gb=80, **execution):
@@ -106,3 +116,43 @@ def test_scales_are_the_token_counts_that_a_batch_is_learned_at(name, side):
     for stage in ("stage1", "stage2"):
         counts = projector.training_counts(stage, np.random.default_rng(0))
         assert scales(declared, side, stage) == len(counts)
+
+
+def test_evaluations_ask_for_the_time_of_their_questions():
+    chosen = study("paper")
+    cells, _ = expand(chosen)
+    questions = sum(asked(chosen, BENCHMARKS).values())
+
+    def hours(name):
+        return of_evaluation(chosen, cells[f"Qwen1.5-{name}__s0"], questions).minutes / 60
+
+    # 48,135 questions: 2 x 14.17 billion x (576 + 256) positions at 125 TFLOP/s are 2.53 hours, and a tenth of
+    # a second for each 1.34 more; twice that, and half an hour to start.
+    assert hours("14B__mlp__v576") == pytest.approx(0.5 + 2 * (2.53 + 1.34), rel=0.01)
+    assert hours("0.5B__tokenpacker__v1") == pytest.approx(0.5 + 2 * 1.34, rel=0.03)
+    assert of_backbones(chosen) == {}
+
+
+@pytest.mark.parametrize("name", ["smoke", "mini-full"])
+def test_jobs_of_a_tiny_study_ask_for_one_gpu_for_an_hour_at_most(name):
+    chosen = study(name)
+    cells, runs = expand(chosen)
+    questions = sum(asked(chosen, BENCHMARKS).values())
+    found = [of_training(chosen, s, run) for run in runs.values() for s in ("stage1", "stage2")]
+    found += [of_evaluation(chosen, cell, questions) for cell in cells.values()]
+    backbones = of_backbones(chosen)
+    assert set(backbones) == {"tower", *chosen.llms}
+    assert {(job.gpus, job.nodes) for job in (*found, *backbones.values())} == {(1, 1)}
+    assert max(job.minutes for job in (*found, *backbones.values())) <= 60
+
+
+def test_encoding_asks_for_the_time_of_its_images():
+    """A tenth of a second each, twice; text has none."""
+    smoke, paper = study("smoke"), study("paper")
+    images = smoke.data.stage2.scenes + smoke.data.stage2.pages
+    assert smoke.data.stage2.text > 0
+    minutes = of_encoding(smoke, "stage2", 1000).minutes
+    assert minutes == pytest.approx(30 + images * 0.2 / 60, abs=1)
+    minutes = of_encoding(paper, "test", 1000).minutes
+    assert minutes == pytest.approx(30 + 1000 * 0.2 / 60, abs=1)
+    assert of_encoding(paper, "stage1", 1000).minutes > 558_128 * 0.2 / 60

@@ -81,10 +81,17 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
     assert 0 < step < STEPS
     assert not killed.output.exists()
     assert not killed.record.exists()
+    attempts = killed.paths.work / "attempts.json"
+    (first,) = json.loads(attempts.read_text())["attempts"]
+    assert first["gpus"] == 0
+    on_gpus = {**first, "seconds": 900, "gpus": 4}  # what it would have left there
+    attempts.write_text(json.dumps({"attempts": [on_gpus]}))
     launch(killed)
     assert weights(killed) == weights(whole)
     record = json.loads(killed.record.read_text())
-    assert record["attempts"] == 2
+    assert (record["attempts"], record["gpu_hours"]) == (2, 1.0)  # the second had none
+    assert record["seconds"] > 900
+    assert record["tokens"] > first["tokens"]
     assert record["steps"] == STEPS
     assert not killed.paths.work.exists()
 

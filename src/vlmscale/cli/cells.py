@@ -7,12 +7,13 @@ from rich.console import Console
 from vlmscale.cli.output import Report, number, table
 from vlmscale.config import load_study
 from vlmscale.errors import UserError
-from vlmscale.needs import misfits
+from vlmscale.needs import misfits, of_training
 from vlmscale.plan import (
     Assumptions,
     Gpu,
     asked,
     benchmark_rows,
+    evaluated,
     features_gb,
     finished,
     load_gpus,
@@ -44,6 +45,7 @@ def plan(
     for cost in costs:
         flops = {training.stage: training.flops for training in cost.trainings}
         left = sum(t.flops for t in cost.trainings if (t.run, t.stage) not in done)
+        job = of_training(study, "stage2", cost.run)
         rows.append(
             {
                 **vars(cost.run),
@@ -56,6 +58,8 @@ def plan(
                 "evaluation_flops": cost.evaluation_flops,
                 "gpu_hours": _hours(cost.training_flops, chosen, used),
                 "gpu_hours_left": _hours(left, chosen, used),
+                "gpus": job.gpus,
+                "nodes": job.nodes,
                 "least_gpus": chosen.least(cost.state_gb),
                 "disk_gb": cost.disk_gb,
                 "work_gb": cost.work_gb,
@@ -78,6 +82,9 @@ def plan(
             "cells": sum(len(row["cells"]) for row in rows),
             "trainings": sum(len(row["trainings"]) for row in rows),
             "done": sum(len(row["done"]) for row in rows),
+            "evaluated": evaluated(
+                results / study.study, (c for row in rows for c in row["cells"])
+            ),
             **totals,
             "features_gb": features,
             "work_gb": max(row["work_gb"] for row in rows),
@@ -92,8 +99,8 @@ def show(console: Console, report: Report) -> None:
         key = (row["llm"], row["method"], str(row["visual_tokens"]), row["budget"])
         groups.setdefault(key, []).append(row)
     several = len({row["budget"] for row in report["runs"]}) > 1
-    columns = ["LLM", "N", "method", "V", *["budget"] * several, "runs", "stage 1", "stage 2"]
-    columns += ["answers", "hours", "GPUs", "GB", "done"]
+    columns = ["LLM", "N", "method", "V", *["budget"] * several, "runs", "FLOPs", "GPU hours"]
+    columns += ["GPUs", "GB", "done"]
     rows = [
         [
             llm,
@@ -102,9 +109,9 @@ def show(console: Console, report: Report) -> None:
             visual_tokens,
             *[budget] * several,
             str(len(group)),
-            *(number(row[f"{part}_flops"], 2) for part in ("stage1", "stage2", "evaluation")),
+            number(row["stage1_flops"] + row["stage2_flops"], 2),
             number(row["gpu_hours"], 3),
-            str(row["least_gpus"]),
+            str(row["gpus"]),
             number(row["disk_gb"], 2),
             f"{sum(len(r['done']) for r in group)}/{sum(len(r['trainings']) for r in group)}",
         ]
@@ -120,12 +127,13 @@ def show(console: Console, report: Report) -> None:
         f"{number(totals['gpu_hours'], 4)} GPU hours; {number(totals['evaluation_flops'], 3)} FLOPs for "
         f"{sum(report['questions'].values()):,} questions a cell. A stage 1 that runs share is counted "
         f"once. Results take {number(totals['disk_gb'], 4)} GB, stored features "
-        f"{number(totals['features_gb'], 3)} GB, and checkpoints of the largest run, until it ends, "
-        f"{number(totals['work_gb'], 3)} GB."
+        f"{number(totals['features_gb'], 3)} GB, and a training up to {number(totals['work_gb'], 3)} GB of "
+        "checkpoints while it lasts, as many times as trainings run at once."
     )
     console.print(
-        f"Done: {totals['done']} of {totals['trainings']} trainings; "
-        f"{number(totals['gpu_hours_left'], 4)} GPU hours are left."
+        f"Done: {totals['done']} of {totals['trainings']} trainings, {totals['evaluated']} of "
+        f"{totals['cells']} cells evaluated; {number(totals['gpu_hours_left'], 4)} GPU hours of training "
+        "are left."
     )
     for words in report["too_large"][:_SHOWN]:
         console.print(f"Does not fit {gpu['name']}: {words}", style="red")
@@ -139,10 +147,10 @@ def show(console: Console, report: Report) -> None:
         f"{gpu['bf16_tflops']:g} TFLOP/s. {assumed['text_tokens']} text tokens a training sample where its "
         f"dataset does not say, {assumed['question_tokens']} a question, {assumed['answer_tokens']} an "
         "answer. N: parameters without embedding and head. FLOPs: every matrix product, forth and back, of "
-        "tower (unless its features are stored), compressor and LLM, for both stages and for all answers. "
+        "tower (unless its features are stored), compressor and LLM; in the table, of both trainings. "
         "Left out: the head of an LLM that the study makes, the backbones' own training, activations "
-        "computed anew. V of an elastic method is its largest count, whatever its batches hold. GPUs: the "
-        "fewest whose memory holds weights, gradients and moments of stage 2."
+        "computed anew. V of an elastic method is its largest count, whatever its batches hold. GPUs: what "
+        "a job of stage 2 asks a cluster for, by the study's section `cluster`. GB: what is kept of a run."
     )
 
 

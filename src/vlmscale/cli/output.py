@@ -67,6 +67,7 @@ def table(
             justify="left" if text else "right",
             no_wrap=not text,
             min_width=_LEAST if text else None,
+            overflow="fold",  # a name cut short is nobody's
         )
     for row in rows:
         built.add_row(*row)
