@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import sentencepiece
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import LlamaTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
+from torch import Tensor
+from transformers import LlamaTokenizer, PreTrainedModel, PreTrainedTokenizerFast, Qwen2Tokenizer
 from transformers.tokenization_utils_base import generate_merges
 
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import TEMPLATES
 from vlmscale.settings import IMAGE_TOKEN
+
+SHARDS = [f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2)]
 
 SENTENCES = [
     TEMPLATES["vicuna_v1"].system,
@@ -83,6 +87,27 @@ def vicuna(folder: Path, *, legacy: bool = False) -> PreTrainedTokenizerFast:
         pad_token="<unk>",
     ).save_pretrained(folder)
     return _loaded(folder)
+
+
+def released_vicuna(folder: Path, llm: PreTrainedModel) -> dict[str, Tensor]:
+    """Write an LLM with the vocabulary of `spm_model` in the files that Vicuna's repository has: two pickles with
+    their index, in one of them frequencies in 32 bits, and a sentencepiece model. Returns the weights.
+    """
+    llm.config.save_pretrained(folder)
+    weights = dict(llm.state_dict())
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.rand(4)
+    names = sorted(weights)
+    for shard, mine in zip(SHARDS, (names[::2], names[1::2]), strict=True):
+        torch.save({name: weights[name] for name in mine}, folder / shard)
+    places = {name: SHARDS[i % 2] for i, name in enumerate(names)}
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    (folder / "tokenizer.model").write_bytes(spm_model().serialized_model_proto())
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>", "unk_token": "<unk>"}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    chosen = {"legacy": False, "add_bos_token": True, "tokenizer_class": "LlamaTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**chosen, "pad_token": None}))
+    return weights
 
 
 def _loaded(folder: Path) -> PreTrainedTokenizerFast:

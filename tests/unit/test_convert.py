@@ -25,39 +25,19 @@ VICUNA = Released(
     repository="lmsys/vicuna-7b-v1.5", revision="3321f76e3f527bd14065daf69dad9344000a201d", architecture="Vicuna-7B"
 )  # fmt: skip
 PLANNED = {"hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 11008}
-SHARDS = [f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2)]
+SHARDS = lookalikes.SHARDS
 PROBE = ["USER: How many?\nTwo.", "A red  circle é 漢", *lookalikes.SENTENCES]
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """A tiny LLM in the files that Vicuna's repository has: two pickles in 16 bits with their index, in one
-    of them frequencies in 32, and a sentencepiece model.
-    """
+    """A tiny LLM of 16 bits as Vicuna was released: its folder, itself, its weights."""
     folder = tmp_path_factory.mktemp("hub") / "vicuna"
-    model = lookalikes.spm_model()
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
-    llm = LlamaForCausalLM(
-        LlamaConfig(**shape, num_attention_heads=2, vocab_size=model.get_piece_size())
-    )
-    llm.half().config.save_pretrained(folder)
-    weights = dict(llm.state_dict())
-    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.rand(4)
-    names = sorted(weights)
-    parts = {SHARDS[0]: names[::2], SHARDS[1]: names[1::2]}
-    for shard, mine in parts.items():
-        torch.save({name: weights[name] for name in mine}, folder / shard)
-    index = {
-        "metadata": {},
-        "weight_map": {n: shard for shard, mine in parts.items() for n in mine},
-    }
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    (folder / "tokenizer.model").write_bytes(model.serialized_model_proto())
-    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<unk>", "unk_token": "<unk>"}
-    (folder / "special_tokens_map.json").write_text(json.dumps(special))
-    chosen = {"legacy": False, "add_bos_token": True, "tokenizer_class": "LlamaTokenizer"}
-    (folder / "tokenizer_config.json").write_text(json.dumps({**chosen, "pad_token": None}))
+    vocabulary = lookalikes.spm_model().get_piece_size()
+    llm = LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=2, vocab_size=vocabulary))
+    weights = lookalikes.released_vicuna(folder, llm.half())
     return folder, llm, weights
 
 

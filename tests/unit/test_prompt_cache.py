@@ -92,6 +92,7 @@ def test_what_follows_the_image_is_part_of_the_prompt(build, images, template):
         assert (prompt.rest == model.config.image_token_index).sum() == 4
         assert not (prompt.before == model.config.image_token_index).any()
         assert prompt.rest.shape[1] > 4  # the opening of the answer
+        assert TEXT in processor.tokenizer.decode(prompt.before[0])
         expected, logits = uncached(model, processor, images)
         found, its_logits = cached(model, processor, images, prompt)
         assert torch.equal(found, expected)

@@ -135,7 +135,7 @@ def test_training_follows_the_order_and_a_resumed_one_too(spec, seen):  # noqa: 
         apart=False,
         seed=0,
     )
-    words = dict(zip(samples.texts["id"], samples.lengths, strict=True))
+    words = dict(zip(samples.texts["id"].to_pylist(), samples.lengths, strict=True))
     assert len(words) == 48
     for epoch in (first, second):
         assert sorted(i for batch in epoch for i in batch) == sorted(words)

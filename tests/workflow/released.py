@@ -38,7 +38,8 @@ PREPROCESSOR = {
     "resample": 3,
     "size": 56,
 }
-NO_IMAGE = 1010  # plain conversations, so that one sample in a thousand may be lost
+# Conversations in which nothing is odd, half of them about an image: of a thousand samples one may be lost.
+PLAIN = 1010
 
 
 def backbones(study, folder):
@@ -60,7 +61,10 @@ def _tower(folder):
     vision |= {"num_attention_heads": 2, "projection_dim": 8}
     torch.manual_seed(0)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
-    model.save_pretrained(folder)
+    model.config.save_pretrained(folder)
+    # As it was released: pickled, in 32 bits, with the places that were once stored.
+    places = {"vision_model.embeddings.position_ids": torch.arange(17)[None]}
+    torch.save(model.state_dict() | places, folder / "pytorch_model.bin")
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     return {**shape, "heads": 2, "key_value_heads": 2}
 
@@ -75,10 +79,11 @@ def _qwen(folder, size):
 
 
 def _vicuna(folder, size):
-    tokenizer = lookalikes.vicuna(folder)
-    shape = _shape(size, len(tokenizer) - 1)  # without the image's mark, which is not released
+    shape = _shape(size, lookalikes.spm_model().get_piece_size())
+    torch.manual_seed(size)
     model = LlamaForCausalLM(LlamaConfig(**_published(folder.name) | _config(shape)))
-    return _release(model, tokenizer, folder, size, shape)
+    lookalikes.released_vicuna(folder, model.half())
+    return shape
 
 
 def _published(name):
@@ -119,7 +124,7 @@ def _let_it_speak(model, tokenizer, seed):
     generator, width = torch.Generator().manual_seed(seed), model.config.hidden_size
     for weights in model.parameters():
         if weights.dim() > 1:
-            weights.normal_(0, width**-0.5, generator=generator)
+            weights.normal_(0, 2 * width**-0.5, generator=generator)
     words = model.get_input_embeddings().weight
     words.normal_(generator=generator)
     words[:, 0] = 1
@@ -128,7 +133,7 @@ def _let_it_speak(model, tokenizer, seed):
     words[tokenizer.eos_token_id, 0] = 2
     for layer in model.model.layers:
         layer.self_attn.o_proj.weight[0] = layer.mlp.down_proj.weight[0] = 0
-    model.model.norm.weight[0] = -40
+    model.model.norm.weight[0] = -400
     if not model.config.tie_word_embeddings:
         model.lm_head.weight.copy_(words)
 
@@ -142,7 +147,11 @@ def training_data(folder, url):
     late = record("late", None, "word " * 3000, "beyond the longest sequence")
     gone = record("gone", "ocr_vqa/images/gone.jpg", "<image>\nwho ?", "nobody knows")
     rare = record("rare", "ocr_vqa/images/0003.jpg", "<image>\nwho ?", "in the second copy")
-    mix(made, url, text_only=NO_IMAGE, extra=[late, gone, rare])
+    shown = [
+        record(f"shown{i}", "coco/train2017/1.jpg", "<image>\nwhat ?", "yes")
+        for i in range(PLAIN // 2)
+    ]
+    mix(made, url, text_only=PLAIN // 2, extra=[late, gone, rare, *shown])
     archive(made / "second.zip", {"covers/0003.jpg": image(9)})
     contents = {
         ("llava_pretrain", "records"): "llava_pretrain/captions.json",
@@ -162,19 +171,22 @@ def training_data(folder, url):
             row["url"] = f"{url}/{path}"
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(made / content, place)
-        counted = {"llava_pretrain": 10, "llava_mix665k": 14 + NO_IMAGE}[row["dataset"]]
+        counted = {"llava_pretrain": 10, "llava_mix665k": 14 + PLAIN}[row["dataset"]]
         row["count"] = counted if row["holds"] == "records" else ""
-        row |= {"mirrors": "", "sha256": "", "bytes": "", "gigabytes": 0.01}
+        row |= {"mirrors": "", "sha256": "", "bytes": "", "gigabytes": 0.001}
+        row["converted_gigabytes"] = 0.001 if row["holds"] == "records" else ""
     return rows
 
 
 def benchmarks(names, folder):
     """A dataset below `folder` for each of the real benchmarks `names`; their numbers of questions."""
     for asked in read_benchmarks(ROOT / "resources/benchmarks.csv", names):
+        if asked.folder(folder).exists():
+            continue  # another reading of the same questions
         write(asked, [row for row, _, _ in CASES[asked.benchmark][0]], folder)
-    for manifest in folder.rglob("manifest.json"):
-        manifest.unlink()  # what fetching makes
-    return {name: len(CASES[name][0]) for name in names}
+    for made in [*folder.rglob("manifest.json"), *folder.rglob("*-arrow")]:  # what fetching makes
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
+    return {name: len(CASES[name.partition("_")[0]][0]) for name in names}
 
 
 def resources(folder, *, shapes, files, questions):

@@ -1,5 +1,5 @@
-"""The paper's study from nothing to its figures, on files in the layouts in which its data, backbones and
-benchmarks are released. Of its config sizes and numbers are made small, nothing else.
+"""The paper's studies from nothing to their figures, on files in the layouts in which data, backbones and
+benchmarks are released. Of their configs sizes and numbers are made small, nothing else.
 """
 
 import itertools
@@ -23,21 +23,35 @@ from vlmscale.figures import LAW_FIGURES
 from vlmscale.tables import read_provenance
 
 from .conftest import COPIED, ROOT, Tree
-from .released import NO_IMAGE, backbones, benchmarks, resources, training_data
+from .released import PLAIN, backbones, benchmarks, resources, training_data
 
-LLMS = ["Qwen1.5-0.5B", "Qwen1.5-1.8B", "Qwen1.5-14B"]  # the last is held out
+FITTED, HELD_OUT = ["Qwen1.5-0.5B", "Qwen1.5-1.8B"], ["Qwen1.5-14B"]
 BENCHMARKS = ["mme", "gqa", "ai2d", "mmbench", "mmmu", "scienceqa", "mathvista", "pope", "chartqa"]
 BENCHMARKS += ["docvqa", "textvqa", "vizwiz", "vqav2"]
-STUDY = "paper.yaml"
+STUDY, TABLE1 = "paper.yaml", "table1.yaml"
 
 
-def miniature(study):
-    """The paper's config with other numbers: of samples, cells, questions and resamples."""
+def miniature(name):
+    """A config with other numbers: of samples, steps, cells, questions and resamples."""
+    study = yaml.safe_load((ROOT / "config" / name).read_text())
     study["data"]["stage1"] |= {"samples": 10}
-    study["data"]["stage2"] |= {"samples": NO_IMAGE + 14, "text_only": NO_IMAGE + 3}
-    compressed, plain = study["grid"]
-    compressed |= {"llms": LLMS, "visual_tokens": [1, 4], "seeds": [0]}
-    plain |= {"llms": LLMS, "visual_tokens": [16], "seeds": [0]}
+    study["data"]["stage2"] |= {"samples": PLAIN + 14, "text_only": PLAIN // 2 + 3}
+    del study["stage2"]["epochs"]
+    study["stage2"] |= {"steps": 3, "batch_size": 64}
+    if name == TABLE1:
+        chosen = {"mlp": [16], "tokenpacker": [4], "prumerge": [4]}
+        axes = {"llms": ["Vicuna-7B"], "seeds": [0]}
+        study["grid"] = [
+            {"methods": [method], "visual_tokens": counts, **axes}
+            for method, counts in chosen.items()
+        ]
+        return study
+    compressed, plain, *others = study["grid"]
+    compressed |= {"llms": FITTED, "visual_tokens": [4], "seeds": [0]}
+    plain |= {"llms": FITTED + HELD_OUT, "visual_tokens": [16], "seeds": [0]}
+    for block in others:
+        counts = [8] if block["methods"] == ["repeat"] else [4]
+        block |= {"llms": FITTED[:1], "visual_tokens": counts, "seeds": [0]}
     study["evaluation"]["benchmarks"] = BENCHMARKS
     study["laws"]["bootstrap_draws"] = 40
     return study
@@ -45,13 +59,13 @@ def miniature(study):
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A checkout without results, but with this study and tables of what is released here."""
+    """A checkout without results, but with these studies."""
     folder = tmp_path_factory.mktemp("paper")
     for name in COPIED:
         if name != "resources":
             (folder / name).symlink_to(ROOT / name)
-    study = miniature(yaml.safe_load((ROOT / "config/paper.yaml").read_text()))
-    (folder / STUDY).write_text(yaml.safe_dump(study))
+    for name in (STUDY, TABLE1):
+        (folder / name).write_text(yaml.safe_dump(miniature(name)))
     return Tree(folder)
 
 
@@ -80,21 +94,27 @@ def killed_while_it_downloads(tree, server, environment):
 
 @pytest.fixture(scope="module")
 def fetched(tree, tmp_path_factory):
-    """What `snakemake data backbones` says and what the hub was asked; by now its server is gone."""
+    """What `snakemake data backbones` says, and what the hub was asked; by now its server is gone."""
     root = tmp_path_factory.mktemp("released")
+    shapes = {}
+    for name in (STUDY, TABLE1):
+        shapes |= backbones(miniature(name), root / "repositories")
     with site(root, Hub) as server:
-        study = yaml.safe_load((tree.path / STUDY).read_text())
         resources(
             tree.path / "resources",
-            shapes=backbones(study, root / "repositories"),
+            shapes=shapes,
             files=training_data(root, server.url),
-            questions=benchmarks(BENCHMARKS, root / "repositories/datasets"),
+            questions=benchmarks(
+                [*BENCHMARKS, "mme_perception", "pope_mean"], root / "repositories/datasets"
+            ),
         )
         environment = {"HF_ENDPOINT": f"{server.url}/hub", "HF_HOME": str(tree.path / "hub")}
         killed_while_it_downloads(tree, server, environment)
         done = tree.snakemake("data", "backbones", config=STUDY, **environment)
         assert done.returncode == 0, done.stdout[-5000:]
         asked = list(server.asked)
+        other = tree.snakemake("data", "backbones", config=TABLE1, **environment)
+        assert other.returncode == 0, other.stdout[-5000:]
     shutil.rmtree(tree.path / "hub", ignore_errors=True)
     return done.stdout, asked
 
@@ -102,14 +122,16 @@ def fetched(tree, tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(tree, fetched):
     """The results of the whole study. From here on there is no network."""
-    offline = dict.fromkeys(["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"], "1")
-    nowhere = dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "HF_ENDPOINT"], "http://127.0.0.1:9")
     data = tree.path / "results/paper/data"
     before = contents(data)
-    done = tree.snakemake(config=STUDY, **offline, **nowhere)
+    done = tree.snakemake(config=STUDY, **OFFLINE)
     assert done.returncode == 0, done.stdout[-5000:]
     assert contents(data) == before  # read-only for what comes after
     return tree.path / "results/paper"
+
+
+OFFLINE = dict.fromkeys(["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"], "1")
+OFFLINE |= dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "HF_ENDPOINT"], "http://127.0.0.1:9")
 
 
 def contents(folder):
@@ -123,12 +145,16 @@ def test_estimates_come_first(fetched):
 
 
 def test_nothing_is_fetched_but_what_the_config_pins(tree, fetched):
-    study = yaml.safe_load((tree.path / STUDY).read_text())
+    study = miniature(STUDY)
     paths = [path for _, path, _ in fetched[1]]
     for backbone in (study["tower"], *study["llms"].values()):
         mine = [path for path in paths if f"/{backbone['repository']}/" in path]
         assert {p.split("/")[-2] for p in mine if "/resolve/" in p} == {backbone["revision"]}
-        assert not any(path.endswith((".py", ".md", ".bin")) for path in mine)
+        assert not any(path.endswith((".py", ".md")) for path in mine)
+    for backbone in ("tower", *study["llms"]):  # the tower was released as a pickle
+        files = {file.name for file in (tree.path / "results/paper/backbones" / backbone).iterdir()}
+        assert not any(name.endswith((".py", ".md", ".bin")) for name in files)
+        assert any(name.endswith(".safetensors") for name in files)
 
 
 def test_what_was_skipped_and_why(tree, fetched):
@@ -137,13 +163,13 @@ def test_what_was_skipped_and_why(tree, fetched):
         json.loads((data / s / "manifest.json").read_text()) for s in ("stage1", "stage2")
     )
     assert (captions["records"], captions["rows"], captions["skipped"]) == (10, 10, [])
-    assert mix["records"] == NO_IMAGE + 14
-    assert mix["rows"] == NO_IMAGE + 13
+    assert mix["records"] == PLAIN + 14
+    assert mix["rows"] == PLAIN + 13
     (lost,) = mix["skipped"]
     assert (lost["id"], lost["image"]) == ("gone", "ocr_vqa/images/gone.jpg")
     assert lost["reason"] == "missing"
     assert mix["repaired_images"]["GIF stored as PNG"] == 1
-    assert mix["samples_by_source"]["text only"] == NO_IMAGE + 3
+    assert mix["samples_by_source"]["text only"] == PLAIN // 2 + 3
     assert "ocr_vqa/ocr_vqa.zip" in mix["sources"]  # the second copy, for what the first lacks
 
 
@@ -155,7 +181,7 @@ def test_every_cell_has_every_benchmark(out):
     questions = pd.read_csv(out / "../../resources/benchmarks.csv", index_col="benchmark")
     errors = pd.read_parquet(out / "errors.parquet")
     cells = pd.read_csv(out / "cells.csv")
-    assert len(cells) == 3 * 7
+    assert len(cells) == 2 * 4 + 1 + 4
     for cell in cells["cell"]:
         scores = pd.read_parquet(out / f"cells/{cell}/scores.parquet").set_index("benchmark")
         samples = pd.read_parquet(out / f"cells/{cell}/samples.parquet")
@@ -177,13 +203,13 @@ def test_every_cell_has_every_benchmark(out):
 def test_laws_of_both_suites_without_the_held_out_llm(out):
     laws = pd.read_parquet(out / "laws.parquet")
     series = ("tokenpacker", "quecc", "avgpool")
-    families = set(itertools.product(series, ("reasoning", "ocr")))
-    assert families <= set(zip(laws["series"], laws["family"], strict=True))
-    assert laws["points"].eq(2 * 3).all()  # two LLMs at 1, 4 and all 16 tokens
+    expected = set(itertools.product(series, ("reasoning", "ocr")))
+    assert set(zip(laws["series"], laws["family"], strict=True)) == expected
+    assert laws["points"].eq(2 * 2).all()  # two LLMs at 4 and at all 16 tokens
     assert laws[["amplitude", "alpha", "beta", "floor"]].notna().all(axis=None)
     cells = pd.read_csv(out / "cells.csv").set_index("llm")["role"]
-    assert cells["Qwen1.5-14B"].eq("holdout").all()
-    assert cells.drop("Qwen1.5-14B").eq("fit").all()
+    assert cells[HELD_OUT].eq("holdout").all()
+    assert cells.drop(HELD_OUT).eq("fit").all()
     verdicts = pd.read_parquet(out / "verdicts.parquet")
     assert len(verdicts) > 0
     for law in laws.itertuples():
@@ -199,8 +225,8 @@ def test_trainings_followed_the_recipe(out):
         stages = [
             json.loads((out / f"runs/{run}/{s}/run.json").read_text()) for s in ("stage1", "stage2")
         ]
-        assert [stage["samples"] for stage in stages] == [10, NO_IMAGE + 13]
-        assert [stage["steps"] for stage in stages] == [1, 4]  # one pass, 256 samples a batch
+        assert [stage["samples"] for stage in stages] == [10, PLAIN + 13]
+        assert [stage["steps"] for stage in stages] == [1, 3]
         assert [stage["recipe"]["aspect"] for stage in stages] == ["crop", "pad"]
         assert [stage["recipe"]["order"] for stage in stages] == ["shuffled", "grouped"]
         assert {stage["recipe"]["precision"] for stage in stages} == {"bf16"}
@@ -218,5 +244,25 @@ def test_results_say_what_made_them(out):
     for table in ("errors", "laws", "cost"):
         assert read_provenance(out / f"{table}.parquet")["versions"]
     cost = pd.read_parquet(out / "cost.parquet")
-    assert len(cost) == 2 * 21
+    assert len(cost) == 2 * (9 + 3)  # repeated tokens need no training
     assert (cost[["tokens", "predicted_flops", "hours"]] > 0).all(axis=None)
+
+
+def test_table_1_by_the_protocol_of_llava(tree, fetched):
+    """Another LLM, template and protocol; a method that needs no training; no law."""
+    done = tree.snakemake(config=TABLE1, **OFFLINE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    out = tree.path / "results/table1"
+    cells = pd.read_csv(out / "cells.csv").set_index("cell")
+    assert len(cells) == 3
+    assert cells["run"].nunique() == 2
+    asked = miniature(TABLE1)["evaluation"]["benchmarks"]
+    for cell, run in cells["run"].items():
+        scores = pd.read_parquet(out / f"cells/{cell}/scores.parquet")
+        assert scores["benchmark"].tolist() == asked
+        assert scores["score"].between(0, 1).all()
+        assert read_provenance(out / f"cells/{cell}/scores.parquet")["protocol"] == "llava15"
+        record = json.loads((out / f"runs/{run}/stage2/run.json").read_text())
+        assert record["samples_without_loss"] == 1  # what is asked last is asked too late
+    assert not (out / "laws.parquet").exists()
+    assert len(pd.read_parquet(out / "cost.parquet")) == 2 * 2
