@@ -1,17 +1,17 @@
-"""Forward passes of our compressors beside the released code's, with the same weights and equal outputs.
+r"""Forward passes of our compressors beside the released code's, with the same weights and equal outputs.
 
-    VLMSCALE_REFERENCE_DIR=checkouts python benchmarks/compressors.py [--parquet compressors.parquet]
+    VLMSCALE_REFERENCE_DIR=checkouts OMP_NUM_THREADS=1 python benchmarks/compressors.py \
+        [--select "quecc or mqt"] [--parquet compressors.parquet]
 
 Runs `tests/parity`, which loads the released code from checkouts (see CONTRIBUTING.md), copies its weights
 into ours and compares outputs; when a test has done so, both are timed in turn, without gradients, on the
 features of two images of 24 x 24 patches and 1024 channels. A method without such a test has no row.
-Takes a minute.
+All take minutes; --select is pytest's -k.
 """
 
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -48,32 +48,29 @@ class Timing:
         monkeypatch.setattr(request.module, "assert_same", compare_and_time)
 
     def time(self, case: str, ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
-        def many(call: Callable[[], Any]) -> None:
-            with torch.no_grad():
-                for _ in range(5):
-                    call()
-
-        cases = {"ours": partial(many, ours), "released": partial(many, theirs)}
-        times = rounds(cases, self.repetitions)
+        with torch.no_grad():
+            times = rounds({"ours": ours, "released": theirs}, self.repetitions)
         method, _, setting = case.partition("[")
         row = {
             "method": method,
             "setting": setting.rstrip("]"),
-            "ours_ms": 200 * median(times["ours"]),
-            "released_ms": 200 * median(times["released"]),
+            "ours_ms": 1e3 * median(times["ours"]),
+            "released_ms": 1e3 * median(times["released"]),
             **ratio(times["released"], times["ours"]),
         }
         self.rows.append(row)
 
 
 def main(
+    select: Annotated[str, typer.Option(help="parity tests, as pytest -k takes them")] = "",
     repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 9,
     parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
 ) -> None:
     if "VLMSCALE_REFERENCE_DIR" not in os.environ:
         sys.exit("error: VLMSCALE_REFERENCE_DIR names no folder of checkouts (see CONTRIBUTING.md)")
     timing = Timing(repetitions)
-    status = pytest.main([str(PARITY), "-q", "-o", "filterwarnings=ignore"], plugins=[timing])
+    command = [str(PARITY), "-q", "-o", "filterwarnings=ignore", "-k", select]
+    status = pytest.main(command, plugins=[timing])
     if not timing.rows:
         sys.exit(f"error: nothing was compared (pytest ended with {status})")
     table = Table("method", "tokens or window", "ours ms", "released ms", "x released")

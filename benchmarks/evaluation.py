@@ -1,6 +1,6 @@
 """Questions a second of our lmms-eval adapter and of lmms-eval's own for transformers' LLaVA, `llava_hf`.
 
-    python benchmarks/evaluation.py [--batch-sizes 1,32] [--parquet evaluation.parquet]
+    OMP_NUM_THREADS=1 python benchmarks/evaluation.py [--batch-sizes 1,32] [--parquet evaluation.parquet]
     python benchmarks/evaluation.py --model results/mini/runs/d36__mlp__v144__s0/stage2/model \
         --data results/mini/data/test
 
@@ -14,7 +14,6 @@ a checkpoint is made with random weights, whose answers are as long as they may 
 
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -23,7 +22,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from common import DEVICE, llm_config, machine, ours, plain_llava, ratio, shown, tower_config
+from common import DEVICE, clock, llm_config, machine, ours, plain_llava, ratio, shown, tower_config
 from lmms_eval.api.model import lmms
 from rich.console import Console
 from rich.table import Table
@@ -109,9 +108,9 @@ class Timed:
 
         def timed(requests: list[Any]) -> list[str]:
             nonlocal seconds
-            started = time.perf_counter()
+            started = clock()
             found: list[str] = generate(requests)
-            seconds += time.perf_counter() - started
+            seconds += clock() - started
             return found
 
         model.generate_until = timed

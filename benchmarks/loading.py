@@ -1,6 +1,6 @@
 """How much of a training step is loading: reading, tokenising and collating a batch, beside the step.
 
-    python benchmarks/loading.py [--batch 32] [--parquet loading.parquet]
+    OMP_NUM_THREADS=1 python benchmarks/loading.py [--batch 32] [--parquet loading.parquet]
 
 The generated world, LLMs and tower of config/mini.yaml with random weights, the tower's features stored.
 `first` are batches whose samples were never seen, `again` those of later epochs, which are kept. The step

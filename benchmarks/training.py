@@ -1,6 +1,6 @@
 """A training step of stage 2 beside plain LLaVA's: tokens/s, utilisation, what fewer visual tokens save.
 
-    python benchmarks/training.py [--widths 256,512] [--batches 2,4] [--parquet training.parquet]
+    OMP_NUM_THREADS=1 python benchmarks/training.py [--widths 256,512] [--batches 2,4] [--parquet FILE]
 
 Plain LLaVA is transformers' LlavaForConditionalGeneration with the weights of our `mlp` at all 576
 patches; both losses must agree before anything is timed. The step is the same for all: forward, backward,
