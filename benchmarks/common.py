@@ -1,9 +1,6 @@
 """What the benchmarks of speed share: rounds in turn, ratios with their spread, and the machine."""
 
-import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +9,15 @@ from rich.progress import Progress
 from torch import nn
 from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
+from vlmscale.latency import machine
 from vlmscale.methods import method as declared
 from vlmscale.models.vlm import Vlm, VlmConfig
 from vlmscale.plan import load_gpus
 from vlmscale.resources import resource
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-# Of the processor where it does the work: what else runs on the machine changes that little. With several
-# threads it is the sum of theirs, so OMP_NUM_THREADS=1 makes seconds of it those of a clock.
-clock = time.perf_counter if DEVICE.type == "cuda" else time.process_time
+DTYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
+clock = machine.clock(DEVICE)
 
 
 def rounds(cases: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
@@ -44,8 +41,6 @@ def seconds_of(case: Callable[[], object]) -> float:
     """How long one call takes, work on a GPU included."""
     started = clock()
     case()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
     return clock() - started
 
 
@@ -60,29 +55,16 @@ def shown(row: Mapping[str, Any], name: str = "ratio") -> str:
     return f"{row[name]:.2f} ({row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"
 
 
-def machine() -> dict[str, Any]:
-    """What a table of measurements says of where they were taken."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.machine(),
-        "gpu": torch.cuda.get_device_name() if DEVICE.type == "cuda" else None,
-        "threads": torch.get_num_threads(),
-        "clock": "wall" if DEVICE.type == "cuda" else "processor",
-        "python": platform.python_version(),
-    }
+def about(**settings: Any) -> dict[str, Any]:
+    """What a table of measurements says of where and how they were taken."""
+    return {**machine.machine(DEVICE, DTYPE), **settings}
 
 
-def peak_gflops(gpu: str | None, dtype: torch.dtype) -> float:
-    """GFLOP/s that others are a share of: the GPU's by its data sheet, else of the best of several
-    products of large matrices here.
-    """
+def peak_gflops(gpu: str | None) -> float:
+    """GFLOP/s that others are a share of: the GPU's by its data sheet, else of large matrices here."""
     if gpu is not None:
         return 1e3 * load_gpus(resource("gpus.csv"))[gpu].bf16_tflops
-    side = 8192 if DEVICE.type == "cuda" else 1024
-    a, b = (torch.randn(side, side, device=DEVICE, dtype=dtype) for _ in range(2))
-    return 2 * side**3 / min(seconds_of(lambda: a @ b) for _ in range(10)) / 1e9
+    return machine.matmul_gflops_per_s(DEVICE, DTYPE)
 
 
 def llm_config(width: int, layers: int, vocabulary: int) -> Qwen2Config:

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
-from common import machine, ratio, rounds, shown
+from common import about, ratio, rounds, shown
 from rich.console import Console
 from rich.table import Table
 
@@ -77,10 +77,10 @@ def main(
     for row in timing.rows:
         times = (number(row["ours_ms"]), number(row["released_ms"]))
         table.add_row(row["method"], row["setting"], *times, shown(row))
-    about = {**machine(), "repetitions": repetitions}
-    Console(width=100).print(table, about)
+    described = about(repetitions=repetitions)
+    Console(width=100).print(table, described)
     if parquet:
-        write_parquet(parquet, pd.DataFrame(timing.rows), about)
+        write_parquet(parquet, pd.DataFrame(timing.rows), described)
     sys.exit(status)
 
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from common import DEVICE, clock, llm_config, machine, ours, plain_llava, ratio, shown, tower_config
+from common import DEVICE, about, clock, llm_config, ours, plain_llava, ratio, shown, tower_config
 from lmms_eval.api.model import lmms
 from rich.console import Console
 from rich.table import Table
@@ -164,10 +164,10 @@ def main(
     for row in rows:
         rate, same = number(row["questions_per_second"]), f"{row['same_answers']:.1%}"
         table.add_row(row["adapter"], str(row["questions"]), rate, same, shown(row))
-    about = {**machine(), "repetitions": repetitions, "benchmarks": benchmarks}
-    Console(width=110).print(table, about)
+    described = about(repetitions=repetitions, benchmarks=benchmarks)
+    Console(width=110).print(table, described)
     if parquet:
-        write_parquet(parquet, pd.DataFrame(rows), about)
+        write_parquet(parquet, pd.DataFrame(rows), described)
     if any(row["same_answers"] < 0.99 for row in rows):
         sys.exit("error: the adapters' answers differ")
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from common import DEVICE, machine, ours, ratio, rounds, shown
+from common import DEVICE, about, ours, ratio, rounds, shown
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -175,10 +175,10 @@ def main(
         numbers = (number(row[key]) for key in ("step_ms", "first_ms", "again_ms"))
         shares = (shown(row, f"{kind}_share") for kind in ("first", "again"))
         table.add_row(row["llm"], *numbers, *shares)
-    about = {**machine(), "repetitions": repetitions, "visual_tokens": visual_tokens}
-    Console(width=110).print(table, about)
+    described = about(repetitions=repetitions, visual_tokens=visual_tokens)
+    Console(width=110).print(table, described)
     if parquet:
-        write_parquet(parquet, pd.DataFrame(rows), about)
+        write_parquet(parquet, pd.DataFrame(rows), described)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ import torch
 import typer
 from common import (
     DEVICE,
+    about,
     llm_config,
-    machine,
     ours,
     peak_gflops,
     plain_llava,
@@ -36,9 +36,9 @@ from rich.table import Table
 from torch import nn
 
 from vlmscale.analysis.costs import training_gflops
-from vlmscale.architectures import Decoder, Tower
 from vlmscale.cli.output import number
 from vlmscale.models.conversation import IGNORED
+from vlmscale.models.shapes import decoder_of, tower_of
 from vlmscale.tables import write_parquet
 from vlmscale.training.loop import freeze
 
@@ -82,16 +82,6 @@ class Step:
         self.optimiser.zero_grad()
 
 
-def shapes(step: Step) -> tuple[Decoder, Tower]:
-    """What costs are computed from."""
-    text, vision = step.model.config.text_config, step.model.config.vision_config
-    heads = (text.num_attention_heads, text.num_key_value_heads)
-    sizes = (text.num_hidden_layers, text.hidden_size, text.intermediate_size)
-    decoder = Decoder(0, *sizes, *heads, text.vocab_size, True, True, True)
-    sizes = (vision.num_hidden_layers, vision.hidden_size, vision.intermediate_size)
-    return decoder, Tower(*sizes, False, vision.image_size, vision.patch_size)
-
-
 def measured(
     width: int, layers: int, vocabulary: int, batch: int, counts: list[int], repetitions: int
 ) -> list[dict[str, Any]]:
@@ -110,10 +100,9 @@ def measured(
     for name, seconds in times.items():
         v = int(name) if name.isdigit() else PATCHES
         method = "mlp" if v == PATCHES else "tokenpacker"
-        decoder, tower = shapes(steps[name])
         cost = training_gflops(
-            decoder,
-            tower,
+            decoder_of(mlp.config),
+            tower_of(mlp.config),
             method,
             v,
             QUESTION + ANSWER,
@@ -151,7 +140,7 @@ def main(
     parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
 ) -> None:
     counts = [int(v) for v in visual_tokens.split(",")]
-    peak = peak_gflops(gpu, torch.bfloat16 if DEVICE.type == "cuda" else torch.float32)
+    peak = peak_gflops(gpu)
     rows: list[dict[str, Any]] = []
     for width in map(int, widths.split(",")):
         for batch in map(int, batches.split(",")):
@@ -170,10 +159,10 @@ def main(
             shown(row),
             f"{row['of_ideal']:.2f}",
         )
-    about = {**machine(), "peak_gflops_per_second": peak, "repetitions": repetitions}
-    Console(width=130).print(table, about)
+    described = about(peak_gflops_per_second=peak, repetitions=repetitions)
+    Console(width=130).print(table, described)
     if parquet:
-        write_parquet(parquet, found, about)
+        write_parquet(parquet, found, described)
 
 
 if __name__ == "__main__":
