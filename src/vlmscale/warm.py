@@ -7,6 +7,7 @@ ends with the process that started it.
 """
 
 import ctypes
+import gc
 import json
 import os
 import runpy
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from multiprocessing import connection, get_context
 from multiprocessing.context import ForkProcess
@@ -115,8 +117,7 @@ class _Server:
             self._start(asker, json.loads(message), files)
 
     def _start(self, asker: socket.socket, request: dict[str, Any], files: list[int]) -> None:
-        for module in _IMPORTED:
-            import_module(module)
+        _prepare()
         job = get_context("fork").Process(target=self._become, args=(request, files))
         job.start()
         for file in files:
@@ -154,6 +155,18 @@ class _Server:
         module, *arguments = request["arguments"]
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+@cache
+def _prepare() -> None:
+    """Do once what every job would do first."""
+    for module in _IMPORTED:
+        import_module(module)
+    # A thousand regular expressions, which transformers makes when it first loads a model.
+    import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("")
+    # What is there by now stays: no garbage is looked for among it, neither here nor in a forked process.
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> None:

@@ -239,7 +239,10 @@ def test_a_sample_is_the_same_when_seen_again(build, splits, monkeypatch, apart)
     fresh = conversations(splits, processor, apart=apart, query_turn="random", max_length=30)
     first = [fresh[i] for i in range(len(fresh))]
     encodings = []
-    monkeypatch.setattr(module, "encode", lambda *a, **k: encodings.append(a) or encode(*a, **k))
+    encode_all = module.encode_all
+    monkeypatch.setattr(
+        module, "encode_all", lambda *a, **k: encodings.append(a) or encode_all(*a, **k)
+    )
     again = [fresh[i] for i in reversed(range(len(fresh)))][::-1]
     assert not encodings, "nothing was kept"
     monkeypatch.setattr(module, "_KEPT", 3)

@@ -1,16 +1,20 @@
 """A vlmscale checkpoint as an lmms-eval model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
+from PIL import Image
 from tqdm import tqdm
 
 from vlmscale.data.images import image_key
 from vlmscale.errors import UserError
+from vlmscale.evaluation.seen import SeenImages
 from vlmscale.models.checkpoint import load
 from vlmscale.models.feature_store import FeatureStore
+from vlmscale.models.vlm import VisualTokens
 from vlmscale.settings import IMAGE_TOKEN
 
 # Given by some tasks, understood by their own adapters only.
@@ -21,7 +25,8 @@ _DEFAULT_NEW_TOKENS = 32
 
 
 class VlmScale(lmms):
-    """Greedy generation in batches, padded on the left.
+    """Greedy generation in batches, padded on the left. An image is looked at once, however many
+    questions there are on it, unless the compressor reads the question.
 
     pretrained: a checkpoint folder. features: a folder of stored tower features of the evaluated
     images, instead of running the tower.
@@ -42,6 +47,7 @@ class VlmScale(lmms):
         self.model.to(self._device).eval()
         self.batch_size = int(batch_size)
         self.features = FeatureStore(Path(features)) if features is not None else None
+        self._seen = SeenImages()
 
     @property
     def device(self) -> torch.device:
@@ -99,20 +105,37 @@ class VlmScale(lmms):
                 )
             images.append(visuals[0] if visuals else None)
             questions.append(context.replace(IMAGE_TOKEN, "").strip())
-        inputs = self.processor.ask(images, questions, pixels=self.features is None)
-        keys = [image_key(image) for image in images if image is not None]
-        if self.features is not None and keys:
-            inputs["vision_features"] = torch.stack([self.features.get(key) for key in keys])
+        inputs = self.processor.ask(images, questions, pixels=False).to(self._device)
+        if shown := [image for image in images if image is not None]:
+            if self.processor.reads_question:
+                inputs |= self._vision_inputs(shown)
+            else:
+                inputs["visual"] = self._look(shown)
         settings = dict(requests[0].args[1])
         until = settings.get("until") or []
         for key in (*_FOREIGN, *(() if settings.get("do_sample") else _SAMPLING)):
             settings.pop(key, None)
         settings.setdefault("max_new_tokens", _DEFAULT_NEW_TOKENS)
-        output = self.model.generate(**inputs.to(self._device), **settings)
+        output = self.model.generate(**inputs, **settings)
         texts = self.processor.tokenizer.batch_decode(
             output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
         return [_cut(text, until).strip() for text in texts]
+
+    def _vision_inputs(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
+        """What the model takes for `images`."""
+        if self.features is None:
+            return {"pixel_values": self.processor.pixels(images).to(self._device)}
+        stored = [self.features.get(image_key(image)) for image in images]
+        return {"vision_features": torch.stack(stored).to(self._device)}
+
+    def _look(self, images: Sequence[Image.Image]) -> VisualTokens:
+        """The visual tokens of images, for a compressor that reads no question."""
+        encode = self.model.model.encode_images
+        return self._seen.look(
+            [image_key(image) for image in images],
+            lambda places: encode(**self._vision_inputs([images[place] for place in places])),
+        )
 
 
 def _cut(text: str, until: list[str] | str) -> str:

@@ -6,9 +6,9 @@ text or by counting the tokens of fragments.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Literal
 
 import numpy as np
@@ -112,7 +112,7 @@ def encode(
     template: str,
     *,
     visual_tokens: int,
-    query_turn: str = "first",
+    query_turn: str | None = "first",
     apart: bool = False,
     rng: np.random.Generator | None = None,
     layout: Layout = "image_first",
@@ -123,55 +123,61 @@ def encode(
     what the human says is left out. With the others the image comes first in the turn that shows it
     (`layout`: or last), on a line of its own, wherever its mark stands. A conversation that ends with a
     human turn is a prompt: it closes with the opening of the answer. `query_turn` says which human turn
-    is the question ("first", "last", "random"; the last needs `rng`).
+    is the question ("first", "last", "random"; the last needs `rng`), None that nobody reads it.
 
     apart: each question is asked as if it were the only one. What the first human turn says before its
     last line (an image, a text to read) is shared by all, and no turn sees another. Meaningless for
     "plain".
     """
-    segments: list[_Segment] = []
-    marks: tuple[str, ...] = ()
-    if template == "plain":
-        for turn in turns:
-            if turn["from"] == "gpt":
-                segments.append(_Segment(turn["value"] + "\n", True))
-            elif IMAGE_TOKEN in turn["value"]:
-                segments.append(_Segment(IMAGE_TOKEN, False))
-    else:
-        t = TEMPLATES[template]
-        marks = t.learned_marks
-        opening, number = t.system, 0
-        for turn in turns:
-            if turn["from"] == "gpt":
-                answer = t.answer_lead + turn["value"] + t.answer_close
-                segments.append(_Segment(answer, True, number))
-                segments.append(_Segment(t.answer_after, False, number))
-                continue
-            said = _image_placed(turn["value"], layout)
-            if apart:
-                if number == 0:
-                    shared, newline, said = said.rpartition("\n")
-                    segments.append(_Segment(opening + t.human_open + shared + newline, False, 0))
-                number += 1
-            else:
-                said = opening + t.human_open + said
-            segments.append(_Segment(said + t.human_close, False, number))
-            segments.append(_Segment(t.answer_open, bool(marks), number))
-            opening = ""
-    ids, labels, belongs = _tokenise(segments, tokenizer, visual_tokens)
+    (encoded,) = encode_all(
+        [turns],
+        tokenizer,
+        template,
+        visual_tokens=visual_tokens,
+        query_turn=query_turn,
+        apart=apart,
+        rngs=[rng],
+        layout=layout,
+    )
+    return encoded
+
+
+def encode_all(
+    conversations: Sequence[Turns],
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    *,
+    visual_tokens: int,
+    query_turn: str | None = "first",
+    apart: bool = False,
+    rngs: Iterable[np.random.Generator | None] = repeat(None),
+    layout: Layout = "image_first",
+) -> list[Encoded]:
+    """`encode` of each conversation, at once: half of a tokenizer's time is in being called."""
+    if not conversations:
+        return []
+    segments = [_segments(turns, template, apart, layout) for turns in conversations]
+    tokens = _tokenise(segments, tokenizer, visual_tokens)
+    marks = () if template == "plain" else TEMPLATES[template].learned_marks
     if marks:
         known = tokenizer(list(marks), add_special_tokens=False)["input_ids"]
         always = {token for mark in known for token in mark}
-        labels = [
-            token if token in always else label for token, label in zip(ids, labels, strict=True)
+        tokens = [
+            (
+                ids,
+                [t if t in always else label for t, label in zip(ids, labels, strict=True)],
+                turns,
+            )
+            for ids, labels, turns in tokens
         ]
-    questions = [turn["value"] for turn in turns if turn["from"] == "human"]
-    position = {"first": 0, "last": -1}.get(query_turn)
-    if position is None:
-        assert rng is not None
-        position = int(rng.integers(len(questions)))
-    question = questions[position].replace(IMAGE_TOKEN, "").strip() or _NO_QUESTION
-    return Encoded(ids, labels, tokenizer.encode(question), belongs if apart else None)
+    questions: list[list[int]] = [[] for _ in conversations]
+    if query_turn is not None:
+        asked = [_question(t, query_turn, rng) for t, rng in zip(conversations, rngs, strict=False)]
+        questions = tokenizer(asked)["input_ids"]
+    return [
+        Encoded(ids, labels, question, turns if apart else None)
+        for (ids, labels, turns), question in zip(tokens, questions, strict=True)
+    ]
 
 
 def with_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) -> Encoded:
@@ -196,6 +202,49 @@ class _Segment:
     turn: int = 0
 
 
+def _segments(turns: Turns, template: str, apart: bool, layout: Layout) -> list[_Segment]:
+    """The text of a conversation, cut where what is learned, or whose turn it is, changes."""
+    if template == "plain":
+        return [
+            _Segment(turn["value"] + "\n", True)
+            if turn["from"] == "gpt"
+            else _Segment(IMAGE_TOKEN, False)
+            for turn in turns
+            if turn["from"] == "gpt" or IMAGE_TOKEN in turn["value"]
+        ]
+    t = TEMPLATES[template]
+    segments: list[_Segment] = []
+    opening, number = t.system, 0
+    for turn in turns:
+        if turn["from"] == "gpt":
+            answer = t.answer_lead + turn["value"] + t.answer_close
+            segments.append(_Segment(answer, True, number))
+            segments.append(_Segment(t.answer_after, False, number))
+            continue
+        said = _image_placed(turn["value"], layout)
+        if apart:
+            if number == 0:
+                shared, newline, said = said.rpartition("\n")
+                segments.append(_Segment(opening + t.human_open + shared + newline, False, 0))
+            number += 1
+        else:
+            said = opening + t.human_open + said
+        segments.append(_Segment(said + t.human_close, False, number))
+        segments.append(_Segment(t.answer_open, bool(t.learned_marks), number))
+        opening = ""
+    return segments
+
+
+def _question(turns: Turns, query_turn: str, rng: np.random.Generator | None) -> str:
+    """What the human asks, without the image's mark."""
+    questions = [turn["value"] for turn in turns if turn["from"] == "human"]
+    position = {"first": 0, "last": -1}.get(query_turn)
+    if position is None:
+        assert rng is not None
+        position = int(rng.integers(len(questions)))
+    return questions[position].replace(IMAGE_TOKEN, "").strip() or _NO_QUESTION
+
+
 def _image_placed(said: str, layout: Layout) -> str:
     """What a human says, with the image on a line of its own: the first, as LLaVA-1.5 does, or the last."""
     if IMAGE_TOKEN not in said:
@@ -205,30 +254,36 @@ def _image_placed(said: str, layout: Layout) -> str:
 
 
 def _tokenise(
-    segments: Sequence[_Segment], tokenizer: PreTrainedTokenizerBase, visual_tokens: int
-) -> tuple[list[int], list[int], list[int]]:
-    """Ids, labels and turns of text segments; each `<image>` becomes `visual_tokens` image tokens."""
-    text = "".join(segment.text for segment in segments)
-    ends = list(accumulate(len(segment.text) for segment in segments))
-    pieces = text.split(IMAGE_TOKEN)
-    # One call for the whole conversation: the tokenizer's overhead is in the calls.
-    encoded = tokenizer(pieces, add_special_tokens=False, return_offsets_mapping=True)
+    conversations: Sequence[Sequence[_Segment]],
+    tokenizer: PreTrainedTokenizerBase,
+    visual_tokens: int,
+) -> list[tuple[list[int], list[int], list[int]]]:
+    """Ids, labels and turns of each text in segments; `<image>` becomes `visual_tokens` image tokens."""
+    pieces = ["".join(s.text for s in segments).split(IMAGE_TOKEN) for segments in conversations]
+    encoded = tokenizer(
+        [piece for cut in pieces for piece in cut],
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+    )
+    tokenised = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
-    ids = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-    labels, turns = [IGNORED] * len(ids), [0] * len(ids)
-    start = 0  # of the piece within the text
-    for piece, tokens, offsets in zip(
-        pieces, encoded["input_ids"], encoded["offset_mapping"], strict=True
-    ):
-        if start:
-            mark = segments[bisect_right(ends, start - 1)]
-            ids += [image_id] * visual_tokens
-            labels += [IGNORED] * visual_tokens
-            turns += [mark.turn] * visual_tokens
-        for token, (first, _) in zip(tokens, offsets, strict=True):
-            segment = segments[bisect_right(ends, start + first)]
-            ids.append(token)
-            labels.append(token if segment.learned else IGNORED)
-            turns.append(segment.turn)
-        start += len(piece) + len(IMAGE_TOKEN)
-    return ids, labels, turns
+    first = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    found = []
+    for segments, cut in zip(conversations, pieces, strict=True):
+        ends = list(accumulate(len(segment.text) for segment in segments))
+        ids, labels, turns = list(first), [IGNORED] * len(first), [0] * len(first)
+        start = 0  # of the piece within the text
+        for piece in cut:
+            if start:
+                mark = segments[bisect_right(ends, start - 1)]
+                ids += [image_id] * visual_tokens
+                labels += [IGNORED] * visual_tokens
+                turns += [mark.turn] * visual_tokens
+            for token, (begin, _) in zip(*next(tokenised), strict=True):
+                segment = segments[bisect_right(ends, start + begin)]
+                ids.append(token)
+                labels.append(token if segment.learned else IGNORED)
+                turns.append(segment.turn)
+            start += len(piece) + len(IMAGE_TOKEN)
+        found.append((ids, labels, turns))
+    return found

@@ -32,16 +32,17 @@ class FeatureStore:
             raise UserError(f"{folder} holds no index.json. Delete it and run again.")
         self.folder = folder
         self.rows: dict[str, int] = read_json(index)["rows"]
-        self.features = np.load(folder / "features.npy", mmap_mode="r")
+        # Copy on write: torch takes no array that cannot be written to.
+        self.features = np.load(folder / "features.npy", mmap_mode="c")
 
     def get(self, key: str) -> Tensor:
-        """Features of one image, (1 + p, l d), float32."""
+        """Features of one image, (1 + p, l d), float32; read from disk when they are used."""
         if key not in self.rows:
             raise UserError(
                 f"{self.folder} has no features of image {key}: it was made from other data. "
                 "Delete it and run again."
             )
-        return torch.from_numpy(np.array(self.features[self.rows[key]]))
+        return torch.from_numpy(self.features[self.rows[key]])
 
 
 def write_store(
@@ -76,7 +77,6 @@ def write_store(
                 store[len(rows) : len(rows) + len(batch)] = features.numpy()
                 rows.update({key: len(rows) + i for i, (key, _) in enumerate(batch)})
                 bar.update(len(batch))
-        store.flush()
         write_json(scratch / "index.json", {"feature_layers": list(feature_layers), "rows": rows})
 
 

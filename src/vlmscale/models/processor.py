@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import BatchFeature, LlavaProcessor, PreTrainedTokenizerBase
 
-from vlmscale.models.conversation import IGNORED, Encoded, Layout, encode
+from vlmscale.models.conversation import IGNORED, Encoded, Layout, encode_all
 from vlmscale.models.pixels import pixels
 from vlmscale.settings import Aspect
 
@@ -55,10 +56,7 @@ class VlmProcessor(LlavaProcessor):
         attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) when there is an image;
         question_input_ids, question_attention_mask (i, q) when the method reads the question.
         """
-        prompts = [
-            self.prompt(question, shows_image=image is not None, layout=layout)
-            for image, question in zip(images, questions, strict=True)
-        ]
+        prompts = self._prompts(questions, [image is not None for image in images], layout)
         given = [image for image in images if image is not None]
         inputs = pad_batch(
             prompts,
@@ -76,12 +74,21 @@ class VlmProcessor(LlavaProcessor):
         self, question: str, *, shows_image: bool = True, layout: Layout = "image_first"
     ) -> Encoded:
         """One question as the tokens before its answer, with the placeholders of an image if it has one."""
-        text = f"{self.image_token}\n{question}" if shows_image else question
-        return encode(
-            [{"from": "human", "value": text}],
+        return self._prompts([question], [shows_image], layout)[0]
+
+    def _prompts(
+        self, questions: Sequence[str], shown: Sequence[bool], layout: Layout
+    ) -> list[Encoded]:
+        texts = [
+            f"{self.image_token}\n{question}" if shows_image else question
+            for question, shows_image in zip(questions, shown, strict=True)
+        ]
+        return encode_all(
+            [[{"from": "human", "value": text}] for text in texts],
             self.tokenizer,
             self.template,
             visual_tokens=self.visual_tokens,
+            query_turn="first" if self.reads_question else None,
             layout=layout,
         )
 
@@ -99,36 +106,37 @@ def pad_batch(
     attention_mask is (b, t); (b, 1, t, t) with position_ids (b, t) when turns stand apart, which is for
     training and padded on the right.
     """
-    length = max(len(e.input_ids) for e in encoded)
-    rows: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
-    for e in encoded:
-        gap = length - len(e.input_ids)
-        for key, values, filler in (
-            ("input_ids", e.input_ids, tokenizer.pad_token_id),
-            ("attention_mask", [1] * len(e.input_ids), 0),
-            ("labels", e.labels, IGNORED),
-        ):
-            padding = [filler] * gap
-            rows[key].append(padding + values if side == "left" else values + padding)
-    batch = {key: torch.tensor(value) for key, value in rows.items()}
+    batch = {
+        "input_ids": _padded([e.input_ids for e in encoded], tokenizer.pad_token_id, side),
+        "attention_mask": _padded([[1] * len(e.input_ids) for e in encoded], 0, side),
+        "labels": _padded([e.labels for e in encoded], IGNORED, side),
+    }
     if encoded[0].turns is not None:
-        batch |= _turns_apart([e.turns or [] for e in encoded], length)
+        batch |= _turns_apart(_padded([e.turns or [] for e in encoded], -1, side))
     questions = [e.question_ids for e, shown in zip(encoded, has_image, strict=True) if shown]
     if reads_question and questions:
-        longest = max(map(len, questions))
-        gaps = [longest - len(q) for q in questions]
-        batch["question_input_ids"] = torch.tensor(
-            [q + [tokenizer.pad_token_id] * gap for q, gap in zip(questions, gaps, strict=True)]
-        )
-        batch["question_attention_mask"] = torch.tensor(
-            [[1] * len(q) + [0] * gap for q, gap in zip(questions, gaps, strict=True)]
-        )
+        ones = [[1] * len(question) for question in questions]
+        batch["question_input_ids"] = _padded(questions, tokenizer.pad_token_id, "right")
+        batch["question_attention_mask"] = _padded(ones, 0, "right")
     return batch
 
 
-def _turns_apart(turns: list[list[int]], length: int) -> dict[str, Tensor]:
-    """Mask and positions that let each turn see itself and turn 0 only, as if asked alone."""
-    own = torch.tensor([row + [-1] * (length - len(row)) for row in turns])
+def _padded(rows: Sequence[Sequence[int]], filler: int, side: str) -> Tensor:
+    """Rows of different lengths, filled up on `side` to the longest's."""
+    length = max(map(len, rows))
+    padded = np.full((len(rows), length), filler)
+    for line, row in zip(padded, rows, strict=True):
+        start = length - len(row) if side == "left" else 0
+        line[start : start + len(row)] = row
+    return torch.from_numpy(padded)
+
+
+def _turns_apart(own: Tensor) -> dict[str, Tensor]:
+    """Mask and positions that let each turn see itself and turn 0 only, as if asked alone.
+
+    own (b, t): the turn that a token belongs to, -1 for padding.
+    """
+    length = own.shape[1]
     shared = own == 0
     seen = shared[:, None, :] | (own[:, :, None] == own[:, None, :])
     mask = seen & torch.ones(length, length, dtype=torch.bool).tril()

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import (
     AutoModel,
     Cache,
@@ -18,6 +19,7 @@ from transformers.models.llava.modeling_llava import (
     LlavaModelOutputWithPast,
 )
 
+from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, projector_class
 from vlmscale.models.tower import last_block_attention, shrunk_patches, tower_features
@@ -34,6 +36,9 @@ _VISION_INPUTS = (
     "question_states",
     "visual_token_counts",
 )
+
+# Scores (positions times vocabulary) beyond which it pays to pick the positions that are learned.
+_MANY_SCORES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -307,7 +312,9 @@ class Vlm(LlavaForConditionalGeneration):
         question_input_ids, question_attention_mask (i, q). Images stand in the order of the sequences
         that have one; with k visual_token_counts the sequences stand k times, once for each count.
         prompt_length: where generated text begins, if the sequences hold some.
-        Raises ValueError when placeholders and visual tokens differ in number.
+        In training, of long sequences or large vocabularies only those positions are scored whose next
+        token is learned; logits are theirs then, (learned, vocabulary). Raises ValueError when
+        placeholders and visual tokens differ in number.
         """
         loss_kwargs = {key: kwargs.pop(key) for key in ("num_items_in_batch",) if key in kwargs}
         outputs = self.model(
@@ -323,14 +330,16 @@ class Vlm(LlavaForConditionalGeneration):
             past_key_values=past_key_values,
             **kwargs,
         )
-        logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
+        hidden, vocabulary = outputs.last_hidden_state, self.config.text_config.vocab_size
+        if labels is not None and self.training and labels.numel() * vocabulary > _MANY_SCORES:
+            following = functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+            hidden = hidden[following != IGNORED]
+            loss_kwargs["shift_labels"] = following[following != IGNORED]
+        logits = self.lm_head(hidden[..., -logits_to_keep:, :])
         loss = None
         if labels is not None:
             loss = self.loss_function(
-                logits=logits,
-                labels=labels,
-                vocab_size=self.config.text_config.vocab_size,
-                **loss_kwargs,
+                logits=logits, labels=labels, vocab_size=vocabulary, **loss_kwargs
             )
         return LlavaCausalLMOutputWithPast(
             loss=loss,
@@ -342,7 +351,8 @@ class Vlm(LlavaForConditionalGeneration):
 
     @torch.no_grad()
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
-        """As transformers' own, with images and questions as in `forward`.
+        """As transformers' own, with images and questions as in `forward`, or `visual`, what
+        `model.encode_images` gave for them.
 
         Images are encoded here and not in the prefill, because the sequence's mask, which all steps
         share, may depend on how many visual tokens an image has. prompt_cache: a PromptCache
@@ -356,9 +366,11 @@ class Vlm(LlavaForConditionalGeneration):
         if prompt is not None:
             kwargs = prompt.into(inputs, kwargs)
         vision = {name: kwargs.pop(name, None) for name in _VISION_INPUTS}
+        visual: VisualTokens | None = kwargs.pop("visual", None)
         if vision["pixel_values"] is not None or vision["vision_features"] is not None:
-            ids = kwargs["input_ids"] if inputs is None else inputs
             visual = self.model.encode_images(**vision)
+        if visual is not None:
+            ids = kwargs["input_ids"] if inputs is None else inputs
             kwargs["visual_embeds"], kwargs["prompt_length"] = visual.tokens, ids.shape[1]
             if visual.kept is not None:
                 mask = kwargs.get("attention_mask")

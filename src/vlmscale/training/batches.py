@@ -87,7 +87,9 @@ class _Taken(Dataset[Any]):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitems__(self, part: Part) -> dict[str, Any]:
-        samples = [self.dataset[i] for i in part.samples]
+        # Together where the dataset can, as torch's own loader asks for them.
+        together = getattr(self.dataset, "__getitems__", None)
+        samples = together(part.samples) if together else [self.dataset[i] for i in part.samples]
         return self.collate(samples, np.random.default_rng(part.batch))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vlmscale.models.conversation import (
     TEMPLATES,
     Encoded,
     Turns,
-    encode,
+    encode_all,
     with_visual_tokens,
 )
 from vlmscale.models.feature_store import FeatureStore
@@ -53,7 +54,7 @@ class Conversations(Dataset[Sample]):
         *,
         template: str,
         visual_tokens: int,
-        query_turn: str,
+        query_turn: str | None,
         max_length: int,
         apart: bool,
         seed: int,
@@ -83,8 +84,13 @@ class Conversations(Dataset[Sample]):
         ]
 
     def __getitem__(self, index: int) -> Sample:
-        name, encoded, key = self._encoded(index)
-        return Sample(name, encoded, None if key is None else self._image(index, key, name))
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        return [
+            Sample(name, encoded, None if key is None else self._image(index, key, name))
+            for index, (name, encoded, key) in zip(indices, self._encoded(indices), strict=True)
+        ]
 
     def filler(self) -> Sample:
         """A sample without anything to learn, with an image if there is one."""
@@ -98,7 +104,7 @@ class Conversations(Dataset[Sample]):
         marks = TEMPLATES[self.template].strings if self.template in TEMPLATES else ()
         before = sum(len(mark.encode()) for mark in marks) + self.visual_tokens + 1
         suspects = np.flatnonzero(question_bytes(self.texts) + before >= self.max_length)
-        found = [i for i in suspects.tolist() if set(self._encoded(i)[1].labels) == {IGNORED}]
+        found = [i for i in suspects.tolist() if set(self._encoded([i])[0][1].labels) == {IGNORED}]
         if len(found) == len(self):
             raise UserError(
                 f"{self.split}: no sample has anything to learn in its first {self.max_length} tokens. "
@@ -106,23 +112,25 @@ class Conversations(Dataset[Sample]):
             )
         return found
 
-    def _encoded(self, index: int) -> tuple[str, Encoded, str | None]:
-        """Id, tokens and image key of a sample."""
-        if index in self.kept:
-            return self.kept[index]
-        sample = row(self.texts, index)
-        encoded = encode(
-            sample["conversations"],
+    def _encoded(self, indices: Sequence[int]) -> list[tuple[str, Encoded, str | None]]:
+        """Id, tokens and image key of samples."""
+        unseen = [index for index in indices if index not in self.kept]
+        samples = [row(self.texts, index) for index in unseen]
+        encoded = encode_all(
+            [sample["conversations"] for sample in samples],
             self.tokenizer,
             self.template,
             visual_tokens=self.visual_tokens,
             query_turn=self.query_turn,
             apart=self.apart,
-            rng=np.random.default_rng([self.seed, index]),
-        ).cut(self.max_length)
-        found = sample["id"], encoded, sample["image_key"]
-        if len(self.kept) < _KEPT:
-            self.kept[index] = found
+            rngs=(np.random.default_rng([self.seed, index]) for index in unseen),
+        )
+        new = {
+            index: (sample["id"], one.cut(self.max_length), sample["image_key"])
+            for index, sample, one in zip(unseen, samples, encoded, strict=True)
+        }
+        found = [self.kept[index] if index in self.kept else new[index] for index in indices]
+        self.kept |= islice(new.items(), max(0, _KEPT - len(self.kept)))
         return found
 
     def _image(self, index: int, key: str, name: str) -> Tensor:

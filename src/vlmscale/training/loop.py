@@ -118,6 +118,8 @@ def optimise(
     """
     execution = execution or Execution()
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # Nothing here reads memory before it has been written to; filling all of it first only takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     set_seed(seed)
     zero = execution.zero if processes() > 1 else 0  # one process has nothing to share
     computed = torch.bfloat16 if recipe.precision == "bf16" else torch.float32

@@ -151,7 +151,7 @@ def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
         processor.tokenizer,
         template="plain" if plain else spec.template,
         visual_tokens=processor.visual_tokens,
-        query_turn=spec.options.get("query_turn", "first"),
+        query_turn=spec.options.get("query_turn", "first") if processor.reads_question else None,
         max_length=spec.recipe.max_length,
         apart=spec.recipe.turns == "apart",
         seed=spec.seed,

@@ -63,6 +63,10 @@ class BatchTrainer(Trainer):
         self.tokens += tokens
         return loss
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted here: Trainer's own way goes through all parameters in every step."""
+        return 0
+
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
             projector = set(self.projector.parameters()) if self.projector is not None else set()
@@ -79,6 +83,7 @@ class BatchTrainer(Trainer):
                 lr=self.recipe.learning_rate,
                 betas=(0.9, self.recipe.adam_beta2),
                 weight_decay=self.recipe.weight_decay,
+                foreach=True,  # the same numbers in fewer calls; on GPUs it is the default
             )
         return self.optimizer
 

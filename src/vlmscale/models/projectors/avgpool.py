@@ -2,11 +2,16 @@
 
 from typing import ClassVar
 
-from einops import reduce
 from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.projectors.base import (
+    Projector,
+    Widths,
+    mean_of_regions,
+    region_side,
+    two_layer_mlp,
+)
 
 
 class AvgPool(Projector):
@@ -23,19 +28,11 @@ class AvgPool(Projector):
 
     def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
         super().__init__(widths, visual_tokens, options)
-        self.side, self.window = region_side(visual_tokens, widths.grid_side)
+        self.side, _ = region_side(visual_tokens, widths.grid_side)
         self.mlp = two_layer_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, d_llm), regions row by row."""
-        pooled = reduce(
-            features.patches,
-            "b (gh h gw w) d -> b (gh gw) d",
-            "mean",
-            gh=self.side,
-            gw=self.side,
-            h=self.window,
-            w=self.window,
-        )
+        pooled = mean_of_regions(features.patches, self.side)
         out: Tensor = self.mlp(pooled)
         return out

@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import ClassVar
 
 import numpy as np
+from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional
 
 from vlmscale.models.features import VisionFeatures
 
@@ -113,6 +115,13 @@ def region_side(visual_tokens: int, grid_side: int) -> tuple[int, int]:
             f"{visual_tokens} visual tokens: need g x g with g a divisor of the grid side {grid_side}"
         )
     return g, grid_side // g
+
+
+def mean_of_regions(patches: Tensor, side: int) -> Tensor:
+    """(b, p, d) -> (b, v, d): the mean over each of side x side regions of a square grid, row by row."""
+    grid_side = math.isqrt(patches.shape[1])
+    grid = rearrange(patches, "b (h w) d -> b d h w", h=grid_side)
+    return rearrange(functional.avg_pool2d(grid, grid_side // side), "b d h w -> b (h w) d")
 
 
 def two_layer_mlp(d_in: int, d_out: int) -> nn.Sequential:

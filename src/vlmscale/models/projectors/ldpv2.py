@@ -1,10 +1,16 @@
 """LDPv2, MobileVLM V2's projector: pooled features and a convolution that tells their places."""
 
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.projectors.base import (
+    Projector,
+    Widths,
+    mean_of_regions,
+    region_side,
+    two_layer_mlp,
+)
 
 
 class Ldpv2(Projector):
@@ -27,12 +33,6 @@ class Ldpv2(Projector):
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, n), regions row by row."""
-        pooled = reduce(
-            self.mlp(features.patches),
-            "b (gh h gw w) n -> b n gh gw",
-            "mean",
-            gh=self.side,
-            gw=self.side,
-            h=features.grid_side // self.side,
-        )
-        return rearrange(pooled + self.position(pooled), "b n gh gw -> b (gh gw) n")
+        pooled = mean_of_regions(self.mlp(features.patches), self.side)
+        grid = rearrange(pooled, "b (h w) n -> b n h w", h=self.side)
+        return pooled + rearrange(self.position(grid), "b n h w -> b (h w) n")

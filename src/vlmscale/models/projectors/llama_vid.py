@@ -1,11 +1,17 @@
 """LLaMA-VID: one token for what the question asks, the others for what the image shows."""
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.projectors.base import (
+    Projector,
+    Widths,
+    mean_of_regions,
+    region_side,
+    two_layer_mlp,
+)
 
 
 class LlamaVid(Projector):
@@ -40,14 +46,7 @@ class LlamaVid(Projector):
 
         The context token comes first.
         """
-        content = reduce(
-            features.patches,
-            "b (gh h gw w) d -> b (gh gw) d",
-            "mean",
-            gh=self.side,
-            gw=self.side,
-            h=features.grid_side // self.side,
-        )
+        content = mean_of_regions(features.patches, self.side)
         context = rearrange(self._context(features), "b d -> b 1 d")
         return torch.cat([self.context(context), self.mlp(content)], dim=1)
 

@@ -3,11 +3,16 @@
 from typing import ClassVar
 
 import numpy as np
-from einops import reduce
 from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.projectors.base import (
+    Projector,
+    Widths,
+    mean_of_regions,
+    region_side,
+    two_layer_mlp,
+)
 
 
 class M3(Projector):
@@ -31,16 +36,8 @@ class M3(Projector):
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, d_llm), regions row by row."""
-        side, window = region_side(self.visual_tokens, features.grid_side)
-        return reduce(
-            self.mlp(features.patches),
-            "b (gh h gw w) n -> b (gh gw) n",
-            "mean",
-            gh=side,
-            gw=side,
-            h=window,
-            w=window,
-        )
+        side, _ = region_side(self.visual_tokens, features.grid_side)
+        return mean_of_regions(self.mlp(features.patches), side)
 
     def training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
         """Stage 1: all patches. Stage 2: 1, 9, 36, 144 and 576 of 24 x 24, as released; in general

@@ -1,0 +1,169 @@
+"""A training step of stage 2 beside plain LLaVA's: tokens/s, utilisation, what fewer visual tokens save.
+
+    OMP_NUM_THREADS=1 python benchmarks/training.py [--widths 256,512] [--batches 2,4] [--parquet FILE]
+
+Plain LLaVA is transformers' LlavaForConditionalGeneration with the weights of our `mlp` at all 576
+patches; both losses must agree before anything is timed. The step is the same for all: forward, backward,
+clipping, AdamW on projector and LLM, the tower frozen and run. Samples have an image, a question and an
+answer, of which the answer is learned. "of ideal" is the speed-up over plain LLaVA as a share of the
+ratio of tokens, (576 + text) / (V + text). Small LLMs see through a small tower of 24 x 24 patches.
+Utilisation is of the fastest product of matrices here, or of a GPU's data sheet (--gpu), all positions
+counted as scored. Takes some minutes.
+"""
+
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+from common import (
+    DEVICE,
+    about,
+    llm_config,
+    ours,
+    peak_gflops,
+    plain_llava,
+    ratio,
+    rounds,
+    shown,
+    tower_config,
+)
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from vlmscale.analysis.costs import training_gflops
+from vlmscale.cli.output import number
+from vlmscale.models.conversation import IGNORED
+from vlmscale.models.shapes import decoder_of, tower_of
+from vlmscale.tables import write_parquet
+from vlmscale.training.loop import freeze
+
+SIDE, PATCHES = 24, 576
+QUESTION, ANSWER = 40, 24  # tokens of the text
+
+
+class Step:
+    """A model with its optimiser and a batch; a call is one step of training."""
+
+    def __init__(self, model: nn.Module, tokens: int, batch: int, vocabulary: int) -> None:
+        self.model = model.train()
+        freeze(model, trainable=[model.model.multi_modal_projector, model.model.language_model])
+        self.learned = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.learned, lr=1e-4, foreach=True)
+        generator = torch.Generator().manual_seed(0)
+        text = torch.randint(vocabulary - 1, (batch, QUESTION + ANSWER), generator=generator)
+        image = torch.full((batch, tokens), vocabulary - 1)
+        ids = torch.cat([image, text], dim=1)
+        labels = ids.clone()
+        labels[:, : tokens + QUESTION] = IGNORED
+        side = model.config.vision_config.image_size
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "labels": labels,
+            "pixel_values": torch.randn(batch, 3, side, side, generator=generator),
+        }
+        self.inputs = {name: value.to(DEVICE) for name, value in inputs.items()}
+
+    def loss(self) -> torch.Tensor:
+        bf16 = DEVICE.type == "cuda"
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bf16):
+            found: torch.Tensor = self.model(**self.inputs).loss
+        return found
+
+    def __call__(self) -> None:
+        self.loss().backward()
+        nn.utils.clip_grad_norm_(self.learned, 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+
+
+def measured(
+    width: int, layers: int, vocabulary: int, batch: int, counts: list[int], repetitions: int
+) -> list[dict[str, Any]]:
+    """A row for plain LLaVA and for ours at each count."""
+    text, vision = llm_config(width, layers, vocabulary), tower_config(SIDE)
+    make = partial(ours, text, vision, image_token=vocabulary - 1)
+    mlp = make("mlp", PATCHES)
+    steps = {"plain LLaVA": Step(plain_llava(mlp), PATCHES, batch, vocabulary)}
+    for v in counts:
+        model = mlp if v == PATCHES else make("tokenpacker", v)
+        steps[str(v)] = Step(model, v, batch, vocabulary)
+    if PATCHES in counts:
+        torch.testing.assert_close(steps[str(PATCHES)].loss(), steps["plain LLaVA"].loss())
+    times = rounds(steps, repetitions)
+    rows = []
+    for name, seconds in times.items():
+        v = int(name) if name.isdigit() else PATCHES
+        method = "mlp" if v == PATCHES else "tokenpacker"
+        cost = training_gflops(
+            decoder_of(mlp.config),
+            tower_of(mlp.config),
+            method,
+            v,
+            QUESTION + ANSWER,
+            llm_trained=True,
+            feature_layers=len(mlp.config.layers),
+        )
+        tokens = v + QUESTION + ANSWER
+        ideal = (PATCHES + QUESTION + ANSWER) / tokens
+        faster = ratio(times["plain LLaVA"], seconds)
+        row = {
+            "model": "plain LLaVA" if name == "plain LLaVA" else f"ours, {method}",
+            "width": width,
+            "llm_parameters": sum(p.numel() for p in mlp.model.language_model.parameters()),
+            "visual_tokens": v,
+            "batch": batch,
+            "step_seconds": median(seconds),
+            "tokens_per_second": batch * tokens / median(seconds),
+            "gflops_per_second": batch * cost.total / median(seconds),
+            **faster,
+            "ideal_ratio": ideal,
+            "of_ideal": faster["ratio"] / ideal,
+        }
+        rows.append(row)
+    return rows
+
+
+def main(
+    widths: Annotated[str, typer.Option(help="of LLMs, by comma")] = "256,512",
+    layers: Annotated[int, typer.Option(help="of each LLM")] = 4,
+    vocabulary: Annotated[int, typer.Option(help="of each LLM")] = 4096,
+    visual_tokens: Annotated[str, typer.Option(help="by comma; 576 is all")] = "576,144,36,9,1",
+    batches: Annotated[str, typer.Option(help="samples of a step, by comma")] = "2,4",
+    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 7,
+    gpu: Annotated[str | None, typer.Option(help="row of resources/gpus.csv")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
+) -> None:
+    counts = [int(v) for v in visual_tokens.split(",")]
+    peak = peak_gflops(gpu)
+    rows: list[dict[str, Any]] = []
+    for width in map(int, widths.split(",")):
+        for batch in map(int, batches.split(",")):
+            rows += measured(width, layers, vocabulary, batch, counts, repetitions)
+    found = pd.DataFrame(rows).assign(mfu=lambda t: t["gflops_per_second"] / peak)
+    table = Table("LLM", "batch", "model", "V", "ms", "tokens/s", "MFU", "x plain", "of ideal")
+    for row in found.to_dict("records"):
+        table.add_row(
+            f"{row['llm_parameters'] / 1e6:.1f} M",
+            str(row["batch"]),
+            row["model"],
+            str(row["visual_tokens"]),
+            number(1e3 * row["step_seconds"]),
+            number(row["tokens_per_second"]),
+            f"{row['mfu']:.0%}",
+            shown(row),
+            f"{row['of_ideal']:.2f}",
+        )
+    described = about(peak_gflops_per_second=peak, repetitions=repetitions)
+    Console(width=130).print(table, described)
+    if parquet:
+        write_parquet(parquet, found, described)
+
+
+if __name__ == "__main__":
+    typer.run(main)
