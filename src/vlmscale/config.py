@@ -2,9 +2,8 @@
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,8 +22,9 @@ from pydantic import (
 from vlmscale import architectures
 from vlmscale.architectures import Decoder
 from vlmscale.cluster import Cluster
+from vlmscale.consistency import check_consistent
 from vlmscale.errors import UserError
-from vlmscale.methods import Variant, method_names, variant
+from vlmscale.methods import Variant, variant
 from vlmscale.resources import resource
 from vlmscale.series import FULL, SizeAxis
 from vlmscale.settings import (
@@ -271,130 +271,9 @@ class Study(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
-        if self.study == "published":
-            raise ValueError("study: results/published holds the paper's released numbers")
         self._check_budgets()
-        self._check_origin()
-        named = [(f"methods.{name}", name) for name in self.methods]
-        for i, block in enumerate(self.grid):
-            named += [(f"grid.{i}.methods", name) for name in block.methods]
-            for llm in set(block.llms) - set(self.llms):
-                raise ValueError(
-                    f"grid.{i}.llms: {llm!r} is not under llms: {', '.join(self.llms)}"
-                )
-        for series, names in self.laws.series.items():
-            named += [(f"laws.series.{series}", name) for name in names]
-        for key, name in named:
-            if name not in self.methods and name not in method_names():
-                raise ValueError(
-                    f"{key}: no method {name!r}. There are: {', '.join(method_names())}."
-                )
-            self._check_variant(key, name)
-        for i, block in enumerate(self.grid):
-            for name in block.methods:
-                allowed = self.variant(name).method.supported(self.grid_side)
-                for v in set(block.visual_tokens) - set(allowed):
-                    raise ValueError(
-                        f"grid.{i}.visual_tokens: {name} cannot give {v} visual tokens on a "
-                        f"{self.grid_side} x {self.grid_side} grid. Choose from: {_ranges(allowed)}."
-                    )
-                for v in block.visual_tokens:
-                    self._check_served(f"grid.{i}", name, v)
-                if "llm_attention" in self.variant(name).method.needs:
-                    for llm in block.llms:
-                        if self.decoders[llm].layers < 2:
-                            raise ValueError(
-                                f"grid.{i}: {name} acts between layers of the LLM, but {llm} has one"
-                            )
-        used = {name for block in self.grid for name in block.methods}
-        for series, names in self.laws.series.items():
-            if not used & set(names):
-                raise ValueError(
-                    f"laws.series.{series}: no cell of the grid has one of its methods"
-                )
-            fitted = {
-                llm
-                for block in self.grid
-                for llm in block.llms
-                if set(block.methods) & set(names) and llm not in self.laws.holdout
-            }
-            if not fitted:
-                raise ValueError(f"laws.series.{series}: all its LLMs are held out, none is fitted")
-        named = [("laws.baseline", self.baseline)]
-        for i, rule in enumerate(self.exclude):
-            if rule.method is not None:
-                named.append((f"exclude.{i}.method", rule.method))
-        for key, name in named:
-            if name not in used:
-                raise ValueError(f"{key}: {name!r} is not in the grid: {', '.join(sorted(used))}")
-        for i, rule in enumerate(self.exclude):
-            if rule.llm is not None and rule.llm not in self.llms:
-                raise ValueError(
-                    f"exclude.{i}.llm: {rule.llm!r} is not under llms: {', '.join(self.llms)}"
-                )
-        for name in used:
-            options = self.variant(name).options
-            if self.stage2.turns == "apart" and options.get("count") == "adaptive":
-                raise ValueError(
-                    f"methods.{name}: count: adaptive hides tokens from all turns alike, which needs "
-                    "stage2.turns: joined"
-                )
-        aspects = {self.stage1.aspect, *(self.stage2_at(b).aspect for b in (FULL, *self.budgets))}
-        if self.vision_cache and "crop" in aspects:
-            raise ValueError(
-                "vision_cache: true keeps the features of padded images; "
-                "aspect: crop needs vision_cache: false"
-            )
-        if "tower" in self.llms or "tokenizer" in self.llms:
-            raise ValueError("llms: tower and tokenizer are taken as names of backbones")
-        if self.tower_shape.hidden_size % 8:
-            raise ValueError(
-                f"tower.hidden_size {self.tower_shape.hidden_size} must be a multiple of 8, the "
-                "compressors' attention heads"
-            )
-        if self.world and self.laws.size == "nominal":
-            raise ValueError(
-                "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
-                "total and non_embedding"
-            )
-        for llm in set(self.laws.holdout) - set(self.llms):
-            raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(self.llms)}")
+        check_consistent(self)
         return self
-
-    def _check_origin(self) -> None:
-        """A study makes its data and backbones, or it takes released ones."""
-        released = {
-            "data": isinstance(self.data, Datasets),
-            "tower": isinstance(self.tower, Released),
-        }
-        released |= {f"llms.{name}": isinstance(llm, Released) for name, llm in self.llms.items()}
-        for key, is_released in released.items():
-            if is_released == (self.world is not None):
-                has = "with a world" if self.world else "without a world"
-                needs = "must be made" if self.world else "must be released"
-                raise ValueError(
-                    f"{key}: {needs}, in a study {has}. Data and backbones are all generated and trained "
-                    "from a `world`, or all released; see config/README.md"
-                )
-        fetched = [] if self.world else ["tower", *self.llms]
-        for name in set(self.pickled) - set(fetched):
-            raise ValueError(
-                f"pickled: {name!r} is not fetched: {', '.join(fetched) or 'nothing is'}"
-            )
-        try:
-            shape, _ = self.tower_shape, self.decoders
-        except UserError as error:
-            raise ValueError(str(error)) from None
-        if shape.image_size % shape.patch_size:
-            raise ValueError(
-                f"world.image_size {shape.image_size} is not a multiple of "
-                f"tower.patch_size {shape.patch_size}"
-            )
-        for layer in self.tower.feature_layers:
-            if layer > shape.layers:
-                raise ValueError(
-                    f"tower.feature_layers: {layer} must be between 0 and layers={shape.layers}"
-                )
 
     def _check_budgets(self) -> None:
         if FULL in self.budgets:
@@ -423,58 +302,10 @@ class Study(Frozen):
                 known = ", ".join([FULL, *self.budgets])
                 raise ValueError(f"{key}: no budget {name!r} is defined. There are: {known}.")
 
-    def _check_variant(self, key: str, name: str) -> None:
-        try:
-            found = self.variant(name)
-        except UserError as error:
-            words = str(error)  # names the option by its key, if it is about one
-            raise ValueError(words if words.startswith(key) else f"{key}: {words}") from None
-        if "tower_attention" in found.method.needs:
-            before_last = self.tower_shape.layers - 1
-            if before_last not in self.tower.feature_layers:
-                raise ValueError(
-                    f"{key}: {name} reads the tower's last block, so tower.feature_layers must have "
-                    f"{before_last}, the layer before it"
-                )
-
-    def _check_served(self, key: str, name: str, visual_tokens: int) -> None:
-        """The run that serves a cell must be possible, and made with the options that they share."""
-        found = self.variant(name)
-        server, tokens = found.trained_as(visual_tokens, self.grid_side)
-        if server == name:
-            return
-        self._check_variant(f"{key} (served by {server})", server)
-        serving = self.variant(server)
-        if serving.method.name != server:
-            raise ValueError(
-                f"{key}: {name} is served by the method {server}, but methods.{server} makes that "
-                f"{serving.method.name}. Give the latter another name."
-            )
-        if tokens not in serving.method.supported(self.grid_side):
-            raise ValueError(
-                f"{key}: {name} is served by {server} at {tokens} visual tokens, which a "
-                f"{self.grid_side} x {self.grid_side} grid does not allow"
-            )
-        for option, value in found.options.items():
-            if option != "training" and serving.options.get(option, value) != value:
-                raise ValueError(
-                    f"{key}: {name} has {option}: {value}, but {server}, which it is served by, is trained "
-                    f"with {option}: {serving.options[option]}. Choose the same for both."
-                )
-
 
 def _known_shape(backbone: Released, kind: type[architectures.Shape]) -> architectures.Shape:
     shapes = architectures.load_architectures(resource("architectures.csv"))
     return architectures.find(shapes, backbone.architecture, kind)
-
-
-def _ranges(counts: Sequence[int]) -> str:
-    """Token counts for people: 1 to 36 instead of all of them."""
-    if len(counts) > 2 and len({b - a for a, b in pairwise(counts)}) == 1:
-        step = counts[1] - counts[0]
-        every = "" if step == 1 else f" in steps of {step}"
-        return f"{counts[0]} to {counts[-1]}{every}"
-    return ", ".join(map(str, counts))
 
 
 def validate(raw: dict[str, Any], source: str) -> Study:
