@@ -176,10 +176,11 @@ def test_preempted(drill, uninterrupted):
 def test_driver_killed_and_started_again(drill, uninterrupted):
     """Its job runs on; the next driver ends it, and the training goes on in a job of its own."""
     driver = drill.begin()
-    step, job = drill.step(), drill.job()
+    step, job, training = drill.step(), drill.job(), drill.process()
     driver.kill()
     driver.wait()
     assert job["JobState"] == "RUNNING"
+    os.kill(training, signal.SIGSTOP)  # on a busy machine it would end before the next driver comes
     drill.study.finish(drill.study.start("--unlock"))
     driver = drill.study.start(RECORD)
     lost = step - drill.resumed_from()
