@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from vlmscale.latency.machine import processor
 from vlmscale.tables import write_parquet
 
 ROOT = Path(__file__).parents[1]
@@ -131,7 +132,8 @@ def main(
         table.add_row(*told, *(f"{row[key]:.1f}" for key in keys))
     Console().print(table)
     if parquet:
-        write_parquet(parquet, pd.DataFrame(rows), {"repeats": repeats, "imports": imports})
+        about = {"device": processor(), "repeats": repeats, "imports": imports}
+        write_parquet(parquet, pd.DataFrame(rows), about)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,23 @@ def test_compressors():
     assert (table["ratio"] > 0.975).all()  # "within 2 % or below"
 
 
+def test_planning():
+    table = pd.read_parquet(MEASURED / "planning.parquet")
+    assert_told(
+        (
+            row.study,
+            f"{row.cells:,}",
+            f"`{row.command}`",
+            f"{row.seconds:.1f}",
+            f"{row.after_imports:.1f}",
+            f"{row.times_bare:.1f}",
+        )
+        for row in table.itertuples()
+    )
+
+
 def test_measurements_say_on_what_they_were_made():
     for file in sorted(MEASURED.glob("*.parquet")):
-        assert {"versions", "threads"} <= set(read_provenance(file)), file
+        about = read_provenance(file)
+        assert about["versions"], file
+        assert about.get("device") or about.get("processor"), file

@@ -29,7 +29,7 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """What a table of measurements says of the machine."""
     cuda = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name() if cuda else _processor(),
+        "device": torch.cuda.get_device_name() if cuda else processor(),
         "cuda": torch.version.cuda if cuda else None,
         "threads": torch.get_num_threads(),
         "clock": "of the thread" if clock(device) is time.thread_time else "wall",
@@ -37,7 +37,7 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The name of this machine's processor."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.exists() else []
