@@ -269,8 +269,8 @@ def step(mode, model, stage, shapes, **real):
         out = model(**inputs, **real)
         out.loss.backward()
     assert out.loss.shape == ()
-    # Of the positions that are learned, whose number is data.
-    assert out.logits.shape[1:] == (model.config.text_config.vocab_size,)
+    # Before it, rows and tokens, or the number of learned positions, which is data.
+    assert out.logits.shape[-1] == model.config.text_config.vocab_size
     for name, parameter in model.named_parameters():
         learns = name.startswith(tuple(f"{part}." for part in LEARNS[stage]))
         assert (parameter.grad is not None) == learns, name

@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
-# What a job below the warm process does: it starts `python -m PROBE`, waits, and tells its status.
+# What a job below the warm process does: it starts `python -m PROBE`, waits, and tells its status. Both write whole
+# lines at once, since both write to one pipe.
 ASKER = """
 import os, sys
 from vlmscale.warm import start
 job = start([sys.executable, "-m", *sys.argv[1:]], {**os.environ, "GIVEN": "so"})
-print("pid", job.pid, os.getpid(), flush=True)
+os.write(1, f"pid {job.pid} {os.getpid()}\\n".encode())
 print("status", job.wait(), flush=True)
 """
 PROBE = """
 import os, sys, time
-print("torch was imported" if "torch" in sys.modules else "cold", os.getpid() != os.getppid())
-print(sys.argv[1:], os.environ["GIVEN"], os.getcwd(), "VLMSCALE_WARM" in os.environ, flush=True)
+imported = "torch was imported" if "torch" in sys.modules else "cold"
+about = (sys.argv[1:], os.environ["GIVEN"], os.getcwd(), "VLMSCALE_WARM" in os.environ)
+os.write(1, f"{imported} {os.getpid() != os.getppid()}\\n{' '.join(map(str, about))}\\n".encode())
 if sys.argv[1] == "sleep":
     time.sleep(60)
 sys.exit(int(sys.argv[1]) if sys.argv[1].isdigit() else "said at the end")
