@@ -1,11 +1,18 @@
-"""snakemake, asking Slurm for its jobs every two seconds; its own intervals grow while nothing ends."""
+"""snakemake, asking Slurm for its jobs every two seconds; its own intervals grow while nothing ends.
+
+The cluster has no database, so `sacct` knows nothing. The executor would take it all the same, for minutes,
+when a controller that has just been started does not say its settings within ten seconds.
+"""
 
 import sys
 
+import snakemake_executor_plugin_slurm as executor
 from snakemake.cli import main
-from snakemake_executor_plugin_slurm import Executor
 
-Executor.next_seconds_between_status_checks = property(lambda _: 2, lambda _, seconds: None)
+executor.Executor.next_seconds_between_status_checks = property(
+    lambda _: 2, lambda _, seconds: None
+)
+executor.is_query_tool_available = lambda tool: tool != "sacct"
 
 if __name__ == "__main__":
     sys.exit(main())
