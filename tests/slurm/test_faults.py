@@ -182,7 +182,10 @@ def test_driver_killed_and_started_again(drill, uninterrupted):
     assert job["JobState"] == "RUNNING"
     os.kill(training, signal.SIGSTOP)  # on a busy machine it would end before the next driver comes
     drill.study.finish(drill.study.start("--unlock"))
-    driver = drill.study.start(RECORD)
+    driver, slurm = drill.study.start(RECORD), drill.study.cluster
+    request = f"REQUEST_KILL_JOB JobId={job['JobId']} "
+    slurm.wait_for(lambda: request in slurm.log("slurmctld"), "request to end", 120)
+    os.kill(training, signal.SIGCONT)
     lost = step - drill.resumed_from()
     printed = drill.study.finish(driver)
     assert f"Ended what an earlier run left in Slurm: jobs {job['JobId']}." in printed

@@ -26,9 +26,11 @@ def main() -> None:
 def _train(spec: Spec) -> None:
     # Imported late: --help and a bad spec answer without waiting for torch.
     if isinstance(spec, StageSpec):
+        from vlmscale.training.parallel import part
         from vlmscale.training.stages import train_stage
 
         train_stage(spec)
+        part()
     elif isinstance(spec, LlmSpec):
         from vlmscale.training.backbones import train_llm
 

@@ -38,6 +38,12 @@ def total(value: float, device: torch.device) -> float:
     return summed.item()
 
 
+def part() -> None:
+    """Close the connections between processes. Left open, they may abort one that exits before another."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def deepspeed_config(zero: int, share: Share, *, bf16: bool, width: int) -> dict[str, Any]:
     """What DeepSpeed is told. `width` of the LLM sets the sizes of its buffers, in numbers, as is usual."""
     # Of torch's own names for messages, in every step, from DeepSpeed: no news for a log.
