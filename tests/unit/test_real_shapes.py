@@ -23,6 +23,7 @@ from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import frame
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.shapes import backbone, from_shapes
+from vlmscale.models.vlm import _MANY_SCORES
 from vlmscale.resources import resource
 from vlmscale.training.loop import freeze
 
@@ -269,8 +270,12 @@ def step(mode, model, stage, shapes, **real):
         out = model(**inputs, **real)
         out.loss.backward()
     assert out.loss.shape == ()
-    # Before it, rows and tokens, or the number of learned positions, which is data.
-    assert out.logits.shape[-1] == model.config.text_config.vocab_size
+    # Of the positions that are learned, whose number is data; of all of them where scores are few.
+    vocabulary, positions = model.config.text_config.vocab_size, inputs["input_ids"].shape
+    if positions.numel() * vocabulary > _MANY_SCORES:
+        assert out.logits.shape[1:] == (vocabulary,)
+    else:
+        assert out.logits.shape == (*positions, vocabulary)
     for name, parameter in model.named_parameters():
         learns = name.startswith(tuple(f"{part}." for part in LEARNS[stage]))
         assert (parameter.grad is not None) == learns, name
