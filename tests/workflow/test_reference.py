@@ -21,6 +21,29 @@ def test_the_reference_is_of_the_whole_default_study(empty):
     assert set(pd.read_csv(REFERENCE / "cost.csv")["run"]) >= set(cells["run"])
 
 
+def test_another_seed_is_within_the_intervals_that_decide():
+    intervals = pd.read_csv(REFERENCE / "intervals.csv").query("scheme == 'sizes'")
+    laws = pd.read_csv(REFERENCE / "seed1/laws.csv").melt(
+        ["series", "family"], ["alpha", "beta"], "quantity"
+    )
+    both = laws.merge(intervals, on=["series", "family", "quantity"])
+    assert len(both) == 8
+    assert both["value"].between(both["low"], both["high"]).all(), both
+
+
+def test_scores_of_seeds_differ_as_the_reference_says():
+    first, second = (
+        pd.read_csv(folder / "scores.csv")
+        .groupby(["llm", "method", "visual_tokens", "budget", "family"])["score"]
+        .mean()
+        for folder in (REFERENCE, REFERENCE / "seed1")
+    )
+    difference = (first - second).dropna()
+    assert len(difference) == len(first) == len(second)
+    deviation = difference.groupby("family").std()
+    assert deviation.round(3).to_dict() == {"ocr": 0.047, "reasoning": 0.038}
+
+
 @pytest.mark.smoke
 def test_a_cell_scores_as_its_reference(empty):
     file = f"results/mini/cells/{CELL}/scores.parquet"
