@@ -203,6 +203,13 @@ def _check_trainings(study: Study) -> None:
             "vision_cache: true keeps the features of padded images; "
             "aspect: crop needs vision_cache: false"
         )
+    cores = study.cluster.cpus_per_gpu
+    for key, recipe in (("stage1", study.stage1), ("stage2", study.stage2)):
+        if recipe.execution.workers >= cores:
+            raise ValueError(
+                f"{key}.execution.workers: {recipe.execution.workers} and the process that they serve "
+                f"have cluster.cpus_per_gpu {cores} cores. Take at most {cores - 1}."
+            )
 
 
 def _used(study: Study) -> set[str]:

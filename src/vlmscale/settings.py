@@ -130,6 +130,11 @@ class Execution(Frozen):
     activation_checkpointing: bool = Field(
         False, description="compute activations again in the backward pass instead of keeping them"
     )
+    workers: NonNegativeInt = Field(
+        0,
+        description="processes beside each one that trains, which read, decode and tokenise the next "
+        "batches meanwhile; 0: it does so itself, between its steps",
+    )
 
 
 class StageRecipe(Recipe):

@@ -258,6 +258,12 @@ def test_schema_file_is_current():
             ["methods.prumerge_tuned", "stage2.turns: joined"],
         ),
         (
+            lambda r: r.update(
+                cluster={"cpus_per_gpu": 4}, stage1={**r["stage1"], "execution": {"workers": 4}}
+            ),
+            ["stage1.execution.workers: 4", "cluster.cpus_per_gpu 4", "at most 3"],
+        ),
+        (
             lambda r: r.update(exclude=[{"budget": "shrot"}], budgets={"short": {"steps": 9}}),
             ["exclude.0.budget", "'shrot'", "There are: full, short."],
         ),

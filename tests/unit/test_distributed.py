@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import load
+from vlmscale.training.batches import Batches
 from vlmscale.training.launch import agent_command, launch, prepare, training_command
 from vlmscale.training.stages import train_stage
 
@@ -34,7 +35,11 @@ RECIPE = {
 }
 # Sums of single precision in another order, and what optimiser steps make of that; seen: 1e-6 and 1e-5.
 LOSS, LOGITS = 1e-5, 1e-4
-SHARED = {"plain": {"micro_batch_size": 2}, "zero2": {"zero": 2}, "zero3": {"zero": 3}}
+SHARED = {
+    "plain": {"micro_batch_size": 2, "workers": 1},
+    "zero2": {"zero": 2},
+    "zero3": {"zero": 3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +111,17 @@ def test_activations_computed_again_are_the_same(cell, whole):
     again = cell("again", execution={"activation_checkpointing": True})
     train_stage(again)
     assert weights(again) == weights(whole)
+
+
+def test_batches_made_ahead_are_the_same(cell, whole, monkeypatch):
+    """Over several epochs, and in this process not one of them."""
+    here = []
+    take = Batches.__iter__
+    monkeypatch.setattr(Batches, "__iter__", lambda self: here.append(self) or take(self))
+    ahead = cell("ahead", execution={"workers": 2})
+    train_stage(ahead)
+    assert weights(ahead) == weights(whole)
+    assert [batches.num_workers for batches in here] == [2] * len(here) != []
 
 
 @pytest.mark.parametrize("kind", SHARED)

@@ -1,5 +1,9 @@
 """The batches of an optimisation, as each process takes them: the same whatever their number."""
 
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -35,7 +39,7 @@ class Part:
 
 
 class Batches(DataLoader[Any]):
-    """A process's parts of each batch of an epoch."""
+    """A process's parts of each batch of an epoch, made by `workers` processes ahead of their use."""
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Batches(DataLoader[Any]):
         order: Order,
         *,
         process: int,
+        workers: int,
         pin_memory: bool,
     ) -> None:
         self.parts = _Parts(order, share, process)
@@ -53,6 +58,10 @@ class Batches(DataLoader[Any]):
             batch_sampler=self.parts,  # type: ignore[arg-type]  # parts stand for lists of positions
             collate_fn=_as_it_is,
             pin_memory=pin_memory,
+            num_workers=workers,
+            # What they have tokenised serves the next epoch, too.
+            persistent_workers=workers > 0,
+            worker_init_fn=_heed_parent_alone,
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -95,3 +104,19 @@ class _Taken(Dataset[Any]):
 
 def _as_it_is(inputs: Any) -> Any:
     return inputs
+
+
+def _heed_parent_alone(worker: int) -> None:
+    """End at a SIGTERM of the process that trains, and of no other: Slurm sends it to all processes of a
+    job, but this one is needed until a checkpoint has been saved.
+    """
+    if sys.platform == "linux":
+        asked, parent = {signal.SIGTERM}, os.getppid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+
+        def heed() -> None:
+            while signal.sigwaitinfo(asked).si_pid != parent:
+                pass
+            os._exit(0)
+
+        threading.Thread(target=heed, daemon=True).start()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,13 @@ class Sample:
     image: Tensor | None  # pixels (3, h, w) or stored features (1 + p, l d)
 
 
-# Small studies see every sample many times, and tokenising takes a fifth of a tiny model's step.
+# Small splits are seen many times, and tokenising takes a fifth of a tiny model's step; a larger one is
+# seen once or twice, and would take gigabytes.
 _KEPT = 20_000
 
 
 class Conversations(Dataset[Sample]):
-    """One split, tokenised on access; the first samples seen are kept.
+    """One split, tokenised on access; what was seen of a small one is kept.
 
     A sample whose answers all lie beyond `max_length` stays, as in LLaVA's own training, and nothing is
     learned from it; `unlearned` has the positions of these. Raises UserError at once if there is no
@@ -130,7 +130,8 @@ class Conversations(Dataset[Sample]):
             for index, sample, one in zip(unseen, samples, encoded, strict=True)
         }
         found = [self.kept[index] if index in self.kept else new[index] for index in indices]
-        self.kept |= islice(new.items(), max(0, _KEPT - len(self.kept)))
+        if len(self) <= _KEPT:
+            self.kept |= new
         return found
 
     def _image(self, index: int, key: str, name: str) -> Tensor:

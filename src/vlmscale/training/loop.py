@@ -142,6 +142,7 @@ def optimise(
             callbacks=[bookkeeping],
             recipe=recipe,
             share=mine,
+            workers=execution.workers,
             projector=projector,
         )
         bookkeeping.trainer = trainer

@@ -24,11 +24,18 @@ class BatchTrainer(Trainer):
     """
 
     def __init__(
-        self, *args: Any, recipe: Recipe, share: Share, projector: nn.Module | None, **kw: Any
+        self,
+        *args: Any,
+        recipe: Recipe,
+        share: Share,
+        workers: int,
+        projector: nn.Module | None,
+        **kw: Any,
     ) -> None:
         self.optimizer: torch.optim.Optimizer | None
         super().__init__(*args, **kw)
-        self.recipe, self.share, self.projector = recipe, share, projector
+        self.recipe, self.share, self.workers = recipe, share, workers
+        self.projector = projector
         self.tokens = 0
 
     def get_train_dataloader(self) -> Batches:
@@ -38,6 +45,7 @@ class BatchTrainer(Trainer):
             self.share,
             self._order(),
             process=process(),
+            workers=self.workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
 
