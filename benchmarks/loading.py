@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from vlmscale.cli.output import number
-from vlmscale.config import Study, load_study
+from vlmscale.config import load_study
 from vlmscale.data.images import decode
 from vlmscale.data.shards import unique_images
 from vlmscale.data.world.generate import generate
@@ -38,6 +38,7 @@ from vlmscale.data.world.questions import vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.feature_store import FeatureStore, write_store
 from vlmscale.settings import IMAGE_TOKEN, Counts
+from vlmscale.study import Study
 from vlmscale.tables import write_parquet
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.data import Collate, Conversations

@@ -12,10 +12,10 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from vlmscale.config import Exclude, Study
 from vlmscale.errors import UserError
 from vlmscale.provenance import atomic_path
 from vlmscale.series import FULL, Selection, with_budget
+from vlmscale.study import Exclude, Study
 
 
 @dataclass(frozen=True)

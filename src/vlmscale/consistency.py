@@ -1,24 +1,22 @@
 """What the parts of a study's config must not contradict, each with a message that names the key."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from vlmscale.errors import UserError
 from vlmscale.methods import method_names
 from vlmscale.series import FULL
 from vlmscale.settings import Dataset, Released
-
-if TYPE_CHECKING:
-    from vlmscale.config import Study
+from vlmscale.study import MADE, RELEASED, Study
 
 
 def check_consistent(study: Study) -> None:
     """Raise ValueError for the first contradiction; each key by itself is valid already."""
     if study.study == "published":
         raise ValueError("study: results/published holds the paper's released numbers")
+    _check_budgets(study)
     _check_origin(study)
     _check_shapes(study)
     _check_names(study)
@@ -26,6 +24,32 @@ def check_consistent(study: Study) -> None:
     _check_laws(study)
     _check_exclusions(study)
     _check_trainings(study)
+
+
+def _check_budgets(study: Study) -> None:
+    if FULL in study.budgets:
+        raise ValueError(f"budgets.{FULL}: this name is taken by stage2 as it stands")
+    for name, changes in study.budgets.items():
+        if "execution" in changes:
+            raise ValueError(
+                f"budgets.{name}.execution: belongs to stage2, it is the same for all budgets"
+            )
+        try:
+            same = study.stage2_at(name) == study.stage2
+        except ValidationError as error:
+            raise ValueError("\n  ".join(complaints(error, f"budgets.{name}"))) from None
+        if same:
+            raise ValueError(f"budgets.{name}: changes nothing of stage2")
+    named = [(f"grid.{i}.budgets", b) for i, block in enumerate(study.grid) for b in block.budgets]
+    named += [
+        (f"exclude.{i}.budget", r.budget)
+        for i, r in enumerate(study.exclude)
+        if r.budget is not None
+    ]
+    for key, name in named:
+        if name != FULL and name not in study.budgets:
+            known = ", ".join([FULL, *study.budgets])
+            raise ValueError(f"{key}: no budget {name!r} is defined. There are: {known}.")
 
 
 def _check_origin(study: Study) -> None:
@@ -224,3 +248,21 @@ def _ranges(counts: Sequence[int]) -> str:
         every = "" if step == 1 else f" in steps of {step}"
         return f"{counts[0]} to {counts[-1]}{every}"
     return ", ".join(map(str, counts))
+
+
+def complaints(error: ValidationError, *within: str) -> list[str]:
+    """A line for each thing that is wrong, with its key; `within` are the keys above it."""
+    lines = []
+    places = [e["loc"] for e in error.errors()]
+    for e in error.errors():
+        if any(place != e["loc"] and place[: len(e["loc"])] == e["loc"] != () for place in places):
+            continue  # follows from an error further down, which is listed
+        named = [part for part in e["loc"] if part not in (MADE, RELEASED)]
+        key = ".".join(map(str, [*within, *named]))
+        if e["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key. Remove it, or see config/README.md for the keys.")
+            continue
+        message = e["msg"].removeprefix("Value error, ")
+        value = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
+        lines.append(f"{key}: {message}{value}" if key else message)
+    return lines

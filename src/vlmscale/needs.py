@@ -10,10 +10,10 @@ from vlmscale import cluster
 from vlmscale.analysis.memory import Layout, check_fits
 from vlmscale.architectures import Decoder, Tower
 from vlmscale.cells import Cell, Run
-from vlmscale.config import Data, Study
 from vlmscale.errors import UserError
 from vlmscale.methods import Method
 from vlmscale.settings import Counts, Dataset, StageRecipe, Transformer
+from vlmscale.study import Data, Study
 from vlmscale.training.share import share
 
 Stage = Literal["stage1", "stage2"]

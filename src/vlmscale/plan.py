@@ -13,8 +13,9 @@ from typing import Any, Literal
 from vlmscale.analysis.costs import answer_gflops, compressor_parameters, training_gflops
 from vlmscale.cells import Cell, Run, expand, stage1_trainings
 from vlmscale.cluster import samples as samples_seen
-from vlmscale.config import Data, Study, check_benchmarks
+from vlmscale.config import check_benchmarks
 from vlmscale.errors import UserError
+from vlmscale.study import Data, Study
 
 Stage = Literal["stage1", "stage2"]
 

@@ -1,6 +1,6 @@
 """Settings that library functions take: pieces of a study's config, each the argument of something.
 
-They stand apart from config.py, so that a new key of the config does not touch the code of old results.
+They stand apart from study.py, so that a new key of the config does not touch the code of old results.
 """
 
 from typing import Annotated, Literal

@@ -73,8 +73,8 @@ def asker(world, stage="pretraining", seed=0):
 
 def test_same_seed_same_bytes_in_another_process(splits, study, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from vlmscale.config import *;"
-        "from vlmscale.data.world.generate import generate;"
+        "import sys; from pathlib import Path; from vlmscale.config import load_study;"
+        "from vlmscale.data.world.generate import generate; from vlmscale.settings import Counts;"
         "s = load_study(Path('config/smoke.yaml'));"
         "generate(s.world, 'stage2', Counts(scenes=24, pages=16, text=8), Path(sys.argv[1]), "
         "sample=0, patch=s.tower.patch_size)"
