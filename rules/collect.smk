@@ -41,12 +41,15 @@ rule collect:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        evaluated={cell: evaluation_fingerprint(cell) for cell in CELLS},
-        trained={
-            kind: {
-                name: training_fingerprint(run.method) for name, run in runs.items()
-            }
-            for kind, runs in TRAININGS.items()
+        fingerprints={
+            "evaluate_cell": {cell: evaluation_fingerprint(cell) for cell in CELLS},
+            **{
+                f"train_{kind}": {
+                    name: training_fingerprint(run.method)
+                    for name, run in runs.items()
+                }
+                for kind, runs in TRAININGS.items()
+            },
         },
         nominal=STUDY.nominal_sizes,
         size_axis=STUDY.size_axis,

@@ -1,6 +1,7 @@
 """From scores of single cells to the tidy tables of a study."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,60 @@ from vlmscale.series import Selection, SizeAxis
 _RECORDED = ["run", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes"]
 _RECORDED += ["attempts", "processes", "gpu_hours", "trained_parameters", "device", "losses"]
 CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "budget", "role"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What evaluating a cell has left: its record (scores.parquet's provenance), scores and samples."""
+
+    record: Mapping[str, Any]
+    scores: pd.DataFrame
+    samples: pd.DataFrame
+
+
+def collect(
+    cells: pd.DataFrame,
+    answers: Sequence[Answers],
+    trainings: Sequence[Mapping[str, Any]],
+    *,
+    fingerprints: Mapping[str, Mapping[str, str]],
+    nominal: Mapping[str, float],
+    axis: SizeAxis,
+) -> dict[str, pd.DataFrame]:
+    """The tables of a study: errors, samples, chance, trainings.
+
+    cells: columns CELL_COLUMNS. trainings: every run.json, of both stages. fingerprints: by rule, what its
+    results must have been made by. nominal: billions of parameters by a released LLM's name, perhaps of
+    none. Raises UserError for results of other code, and where two protocols meet.
+    """
+    for stage in ("stage1", "stage2"):
+        found = {r["run"]: r["fingerprint"] for r in trainings if r["kind"] == stage}
+        check_fingerprints(found, fingerprints[f"train_{stage}"], rule=f"train_{stage}")
+    by_cell = {one.record["cell"]["cell"]: one for one in answers}
+    found = {cell: one.record["fingerprint"] for cell, one in by_cell.items()}
+    check_fingerprints(found, fingerprints["evaluate_cell"], rule="evaluate_cell")
+    scores = {cell: one.scores for cell, one in by_cell.items()}
+    trained = {record["run"]: record for record in trainings if record["kind"] == "stage2"}
+    by_llm = {llm: trained[run] for llm, run in cells[["llm", "run"]].values}
+    sizes: dict[SizeAxis, dict[str, float]] = {
+        "nominal": dict(nominal),
+        "total": {llm: record["llm_parameters"] / 1e9 for llm, record in by_llm.items()},
+        "non_embedding": {
+            llm: record["llm_parameters_non_embedding"] / 1e9 for llm, record in by_llm.items()
+        },
+    }
+    return {
+        "errors": errors_table(
+            cells,
+            scores,
+            {name: known for name, known in sizes.items() if known},
+            axis=axis,
+            protocols={cell: one.record["protocol"] for cell, one in by_cell.items()},
+        ),
+        "samples": samples_table({cell: one.samples for cell, one in by_cell.items()}, scores),
+        "chance": chance_levels(answers[0].samples, answers[0].scores),
+        "trainings": trainings_table(trainings),
+    }
 
 
 def check_fingerprints(
