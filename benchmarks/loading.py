@@ -42,7 +42,7 @@ from vlmscale.study import Study
 from vlmscale.tables import write_parquet
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.data import Collate, Conversations
-from vlmscale.training.loop import freeze
+from vlmscale.training.loop import freeze, keep_freed_memory
 
 STUDY = Path(__file__).parents[1] / "config" / "mini.yaml"
 
@@ -137,6 +137,7 @@ def main(
 ) -> None:
     study = load_study(STUDY)
     assert study.world
+    keep_freed_memory()  # as a training does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vision = prepare(study, folder, samples)

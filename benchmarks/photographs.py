@@ -176,13 +176,10 @@ def main(
         "kilobytes": round(kilobytes),
         "samples": samples,
         "repetitions": repetitions,
-        "gpu": gpu,
-        "utilisation": utilisation,
     }
     Console(width=110).print(table, needs, described)
     if parquet:
-        both = pd.concat([pd.DataFrame(rows), asked.assign(gpu=gpu)])
-        write_parquet(parquet, both, described)
+        write_parquet(parquet, pd.DataFrame(rows), described)
 
 
 if __name__ == "__main__":

@@ -348,6 +348,6 @@ def test_from_where_on_time_falls_as_the_cost_model_says(committed):
     agree = saves["time_saved"] / saves["flops_saved"]
     assert agree.between(0, 1.2).all()
     begins = saves[agree >= 0.8].groupby("llm")["batch"].min().to_dict()
-    assert begins == {"w256": 64, "w512": 8, "w1024": 8}
+    assert begins == {"w256": 8, "w512": 8, "w1024": 8}
     for llm, rows in saves.assign(agree=agree).groupby("llm"):
         assert (rows.loc[rows["batch"] >= begins[llm], "agree"] >= 0.8).all(), llm

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from vlmscale.config import load_study
+from vlmscale.plan import planned_trainings
 from vlmscale.tables import read_provenance
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,21 @@ def test_loading():
         )
         for row in measured("loading").itertuples()
     )
+    assert (measured("loading")[["first_share", "again_share"]] < 0.1).all(axis=None)
+
+
+def test_photographs():
+    table = measured("photographs")
+    assert_told(
+        (row.workers, f"{row.samples_per_second:.0f}", spread(row)) for row in table.itertuples()
+    )
+    trainings = pd.DataFrame(planned_trainings(load_study(ROOT / "config/paper.yaml")))
+    one = trainings.query(
+        "llm == 'Qwen1.5-0.5B' and method == 'tokenpacker' and visual_tokens == 1"
+    )
+    one = one.drop_duplicates("stage").set_index("stage")
+    taken = 0.4 * 312e12 / (one["flops"] / one["samples"])
+    assert taken.round(-1).to_dict() == {"stage1": 270, "stage2": 100}
 
 
 def test_questions():

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, repeat
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -102,6 +102,8 @@ class Encoded:
 
     def cut(self, length: int) -> "Encoded":
         """The first `length` tokens."""
+        if len(self.input_ids) <= length:
+            return self
         turns = None if self.turns is None else self.turns[:length]
         return Encoded(self.input_ids[:length], self.labels[:length], self.question_ids, turns)
 
@@ -195,8 +197,7 @@ def with_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) -> E
     )
 
 
-@dataclass(frozen=True)
-class _Segment:
+class _Segment(NamedTuple):
     text: str
     learned: bool
     turn: int = 0
@@ -214,23 +215,27 @@ def _segments(turns: Turns, template: str, apart: bool, layout: Layout) -> list[
         ]
     t = TEMPLATES[template]
     segments: list[_Segment] = []
+
+    def add(text: str, learned: bool, turn: int) -> None:
+        if text:
+            segments.append(_Segment(text, learned, turn))
+
     opening, number = t.system, 0
     for turn in turns:
         if turn["from"] == "gpt":
-            answer = t.answer_lead + turn["value"] + t.answer_close
-            segments.append(_Segment(answer, True, number))
-            segments.append(_Segment(t.answer_after, False, number))
+            add(t.answer_lead + turn["value"] + t.answer_close, True, number)
+            add(t.answer_after, False, number)
             continue
         said = _image_placed(turn["value"], layout)
         if apart:
             if number == 0:
                 shared, newline, said = said.rpartition("\n")
-                segments.append(_Segment(opening + t.human_open + shared + newline, False, 0))
+                add(opening + t.human_open + shared + newline, False, 0)
             number += 1
         else:
             said = opening + t.human_open + said
-        segments.append(_Segment(said + t.human_close, False, number))
-        segments.append(_Segment(t.answer_open, bool(t.learned_marks), number))
+        add(said + t.human_close, False, number)
+        add(t.answer_open, bool(t.learned_marks), number)
         opening = ""
     return segments
 
@@ -259,18 +264,17 @@ def _tokenise(
     visual_tokens: int,
 ) -> list[tuple[list[int], list[int], list[int]]]:
     """Ids, labels and turns of each text in segments; `<image>` becomes `visual_tokens` image tokens."""
-    pieces = ["".join(s.text for s in segments).split(IMAGE_TOKEN) for segments in conversations]
-    encoded = tokenizer(
-        [piece for cut in pieces for piece in cut],
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-    )
+    pieces = ["".join([s.text for s in segments]).split(IMAGE_TOKEN) for segments in conversations]
+    # Before an image that stands first there is nothing, which takes a tokenizer as long as ten words. (It
+    # refuses to be given nothing at all.)
+    texts = [piece for cut in pieces for piece in cut if piece] or [" "]
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     tokenised = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
     first = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
     found = []
     for segments, cut in zip(conversations, pieces, strict=True):
-        ends = list(accumulate(len(segment.text) for segment in segments))
+        ends = list(accumulate([len(segment.text) for segment in segments]))
         ids, labels, turns = list(first), [IGNORED] * len(first), [0] * len(first)
         start = 0  # of the piece within the text
         for piece in cut:
@@ -279,7 +283,7 @@ def _tokenise(
                 ids += [image_id] * visual_tokens
                 labels += [IGNORED] * visual_tokens
                 turns += [mark.turn] * visual_tokens
-            for token, (begin, _) in zip(*next(tokenised), strict=True):
+            for token, (begin, _) in zip(*next(tokenised), strict=True) if piece else ():
                 segment = segments[bisect_right(ends, start + begin)]
                 ids.append(token)
                 labels.append(token if segment.learned else IGNORED)
