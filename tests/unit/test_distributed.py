@@ -201,11 +201,16 @@ with clear_errors():
 """
 
 
-def test_a_single_process_stops_and_goes_on(cell, whole):
-    spec = cell("single")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_single_process_stops_and_goes_on(cell, whole, workers):
+    """Its worker is asked, too, as Slurm does, and yet is there until the checkpoint is."""
+    spec = cell(f"single{workers}", execution={"workers": workers})
     child = start(prepare(spec))
     await_checkpoint(spec, child)
-    child.send_signal(signal.SIGTERM)
+    asked = family(child)[::-1]
+    assert len(asked) == 1 + workers
+    for one in asked:
+        one.send_signal(signal.SIGTERM)
     assert child.wait(timeout=60) == 75
     assert 2 <= int(last_complete(spec.paths.work).removeprefix("checkpoint-")) < STEPS
     train_stage(spec)
