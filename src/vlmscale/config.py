@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from vlmscale.consistency import check_consistent, complaints
+from vlmscale.consistency import Contradiction, check_consistent, complaints
 from vlmscale.errors import UserError
 from vlmscale.study import Study
 
@@ -22,7 +22,7 @@ def validate(raw: dict[str, Any], source: str) -> Study:
     except ValidationError as error:
         lines = "\n  ".join(complaints(error))
         raise UserError(f"{source} is not a valid study:\n  {lines}") from None
-    except ValueError as error:
+    except Contradiction as error:
         raise UserError(f"{source} is not a valid study:\n  {error}") from None
     return study
 

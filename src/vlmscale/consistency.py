@@ -12,10 +12,14 @@ from vlmscale.settings import Dataset, Released
 from vlmscale.study import MADE, RELEASED, Study
 
 
+class Contradiction(ValueError):
+    """Two parts of a config that cannot both be meant."""
+
+
 def check_consistent(study: Study) -> None:
-    """Raise ValueError for the first contradiction; each key by itself is valid already."""
+    """Raise Contradiction for the first contradiction; each key by itself is valid already."""
     if study.study == "published":
-        raise ValueError("study: results/published holds the paper's released numbers")
+        raise Contradiction("study: results/published holds the paper's released numbers")
     _check_budgets(study)
     _check_origin(study)
     _check_shapes(study)
@@ -28,18 +32,18 @@ def check_consistent(study: Study) -> None:
 
 def _check_budgets(study: Study) -> None:
     if FULL in study.budgets:
-        raise ValueError(f"budgets.{FULL}: this name is taken by stage2 as it stands")
+        raise Contradiction(f"budgets.{FULL}: this name is taken by stage2 as it stands")
     for name, changes in study.budgets.items():
         if "execution" in changes:
-            raise ValueError(
+            raise Contradiction(
                 f"budgets.{name}.execution: belongs to stage2, it is the same for all budgets"
             )
         try:
             same = study.stage2_at(name) == study.stage2
         except ValidationError as error:
-            raise ValueError("\n  ".join(complaints(error, f"budgets.{name}"))) from None
+            raise Contradiction("\n  ".join(complaints(error, f"budgets.{name}"))) from None
         if same:
-            raise ValueError(f"budgets.{name}: changes nothing of stage2")
+            raise Contradiction(f"budgets.{name}: changes nothing of stage2")
     named = [(f"grid.{i}.budgets", b) for i, block in enumerate(study.grid) for b in block.budgets]
     named += [
         (f"exclude.{i}.budget", r.budget)
@@ -49,7 +53,7 @@ def _check_budgets(study: Study) -> None:
     for key, name in named:
         if name != FULL and name not in study.budgets:
             known = ", ".join([FULL, *study.budgets])
-            raise ValueError(f"{key}: no budget {name!r} is defined. There are: {known}.")
+            raise Contradiction(f"{key}: no budget {name!r} is defined. There are: {known}.")
 
 
 def _check_origin(study: Study) -> None:
@@ -63,34 +67,36 @@ def _check_origin(study: Study) -> None:
         if is_released == (study.world is not None):
             has = "with a world" if study.world else "without a world"
             needs = "must be made" if study.world else "must be released"
-            raise ValueError(
+            raise Contradiction(
                 f"{key}: {needs}, in a study {has}. Data and backbones are all generated and trained "
                 "from a `world`, or all released; see config/README.md"
             )
     fetched = [] if study.world else ["tower", *study.llms]
     for name in set(study.pickled) - set(fetched):
-        raise ValueError(f"pickled: {name!r} is not fetched: {', '.join(fetched) or 'nothing is'}")
+        raise Contradiction(
+            f"pickled: {name!r} is not fetched: {', '.join(fetched) or 'nothing is'}"
+        )
     if "tower" in study.llms or "tokenizer" in study.llms:
-        raise ValueError("llms: tower and tokenizer are taken as names of backbones")
+        raise Contradiction("llms: tower and tokenizer are taken as names of backbones")
 
 
 def _check_shapes(study: Study) -> None:
     try:
         shape, _ = study.tower_shape, study.decoders
     except UserError as error:
-        raise ValueError(str(error)) from None
+        raise Contradiction(str(error)) from None
     if shape.image_size % shape.patch_size:
-        raise ValueError(
+        raise Contradiction(
             f"world.image_size {shape.image_size} is not a multiple of "
             f"tower.patch_size {shape.patch_size}"
         )
     for layer in study.tower.feature_layers:
         if layer > shape.layers:
-            raise ValueError(
+            raise Contradiction(
                 f"tower.feature_layers: {layer} must be between 0 and layers={shape.layers}"
             )
     if shape.hidden_size % 8:
-        raise ValueError(
+        raise Contradiction(
             f"tower.hidden_size {shape.hidden_size} must be a multiple of 8, the compressors' "
             "attention heads"
         )
@@ -102,12 +108,16 @@ def _check_names(study: Study) -> None:
     for i, block in enumerate(study.grid):
         named += [(f"grid.{i}.methods", name) for name in block.methods]
         for llm in set(block.llms) - set(study.llms):
-            raise ValueError(f"grid.{i}.llms: {llm!r} is not under llms: {', '.join(study.llms)}")
+            raise Contradiction(
+                f"grid.{i}.llms: {llm!r} is not under llms: {', '.join(study.llms)}"
+            )
     for series, names in study.laws.series.items():
         named += [(f"laws.series.{series}", name) for name in names]
     for key, name in named:
         if name not in study.methods and name not in method_names():
-            raise ValueError(f"{key}: no method {name!r}. There are: {', '.join(method_names())}.")
+            raise Contradiction(
+                f"{key}: no method {name!r}. There are: {', '.join(method_names())}."
+            )
         _check_variant(study, key, name)
 
 
@@ -116,11 +126,11 @@ def _check_variant(study: Study, key: str, name: str) -> None:
         found = study.variant(name)
     except UserError as error:
         words = str(error)  # names the option by its key, if it is about one
-        raise ValueError(words if words.startswith(key) else f"{key}: {words}") from None
+        raise Contradiction(words if words.startswith(key) else f"{key}: {words}") from None
     if "tower_attention" in found.method.needs:
         before_last = study.tower_shape.layers - 1
         if before_last not in study.tower.feature_layers:
-            raise ValueError(
+            raise Contradiction(
                 f"{key}: {name} reads the tower's last block, so tower.feature_layers must have "
                 f"{before_last}, the layer before it"
             )
@@ -134,7 +144,7 @@ def _check_counts(study: Study) -> None:
             method = study.variant(name).method
             allowed = method.supported(side)
             for v in set(block.visual_tokens) - set(allowed):
-                raise ValueError(
+                raise Contradiction(
                     f"grid.{i}.visual_tokens: {name} cannot give {v} visual tokens on a "
                     f"{side} x {side} grid. Choose from: {_ranges(allowed)}."
                 )
@@ -142,7 +152,7 @@ def _check_counts(study: Study) -> None:
                 _check_served(study, f"grid.{i}", name, v)
             for llm in block.llms:
                 if "llm_attention" in method.needs and study.decoders[llm].layers < 2:
-                    raise ValueError(
+                    raise Contradiction(
                         f"grid.{i}: {name} acts between layers of the LLM, but {llm} has one"
                     )
 
@@ -156,18 +166,18 @@ def _check_served(study: Study, key: str, name: str, visual_tokens: int) -> None
     _check_variant(study, f"{key} (served by {server})", server)
     serving = study.variant(server)
     if serving.method.name != server:
-        raise ValueError(
+        raise Contradiction(
             f"{key}: {name} is served by the method {server}, but methods.{server} makes that "
             f"{serving.method.name}. Give the latter another name."
         )
     if tokens not in serving.method.supported(side):
-        raise ValueError(
+        raise Contradiction(
             f"{key}: {name} is served by {server} at {tokens} visual tokens, which a "
             f"{side} x {side} grid does not allow"
         )
     for option, value in found.options.items():
         if option != "training" and serving.options.get(option, value) != value:
-            raise ValueError(
+            raise Contradiction(
                 f"{key}: {name} has {option}: {value}, but {server}, which it is served by, is trained "
                 f"with {option}: {serving.options[option]}. Choose the same for both."
             )
@@ -177,7 +187,7 @@ def _check_laws(study: Study) -> None:
     laws, used = study.laws, _used(study)
     for series, names in laws.series.items():
         if not used & set(names):
-            raise ValueError(f"laws.series.{series}: no cell of the grid has one of its methods")
+            raise Contradiction(f"laws.series.{series}: no cell of the grid has one of its methods")
         fitted = {
             llm
             for block in study.grid
@@ -185,29 +195,29 @@ def _check_laws(study: Study) -> None:
             if set(block.methods) & set(names) and llm not in laws.holdout
         }
         if not fitted:
-            raise ValueError(f"laws.series.{series}: all its LLMs are held out, none is fitted")
+            raise Contradiction(f"laws.series.{series}: all its LLMs are held out, none is fitted")
     if study.baseline not in used:
-        raise ValueError(
+        raise Contradiction(
             f"laws.baseline: {study.baseline!r} is not in the grid: {', '.join(sorted(used))}"
         )
     if study.world and laws.size == "nominal":
-        raise ValueError(
+        raise Contradiction(
             "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
             "total and non_embedding"
         )
     for llm in set(laws.holdout) - set(study.llms):
-        raise ValueError(f"laws.holdout: {llm!r} is not under llms: {', '.join(study.llms)}")
+        raise Contradiction(f"laws.holdout: {llm!r} is not under llms: {', '.join(study.llms)}")
 
 
 def _check_exclusions(study: Study) -> None:
     used = _used(study)
     for i, rule in enumerate(study.exclude):
         if rule.method is not None and rule.method not in used:
-            raise ValueError(
+            raise Contradiction(
                 f"exclude.{i}.method: {rule.method!r} is not in the grid: {', '.join(sorted(used))}"
             )
         if rule.llm is not None and rule.llm not in study.llms:
-            raise ValueError(
+            raise Contradiction(
                 f"exclude.{i}.llm: {rule.llm!r} is not under llms: {', '.join(study.llms)}"
             )
 
@@ -217,20 +227,20 @@ def _check_trainings(study: Study) -> None:
     for name in _used(study):
         count = study.variant(name).options.get("count")
         if study.stage2.turns == "apart" and count == "adaptive":
-            raise ValueError(
+            raise Contradiction(
                 f"methods.{name}: count: adaptive hides tokens from all turns alike, which needs "
                 "stage2.turns: joined"
             )
     recipes = (study.stage1, *(study.stage2_at(budget) for budget in (FULL, *study.budgets)))
     if study.vision_cache and "crop" in {recipe.aspect for recipe in recipes}:
-        raise ValueError(
+        raise Contradiction(
             "vision_cache: true keeps the features of padded images; "
             "aspect: crop needs vision_cache: false"
         )
     cores = study.cluster.cpus_per_gpu
     for key, recipe in (("stage1", study.stage1), ("stage2", study.stage2)):
         if recipe.execution.workers >= cores:
-            raise ValueError(
+            raise Contradiction(
                 f"{key}.execution.workers: {recipe.execution.workers} and the process that they serve "
                 f"have cluster.cpus_per_gpu {cores} cores. Take at most {cores - 1}."
             )

@@ -1,6 +1,6 @@
 """A study as its config says it: typed, frozen, unknown keys refused. config/README.md explains every key.
 
-`config.py` reads one; what its parts must not contradict is checked there, not here.
+`config.py` reads one; what its parts must not contradict is in `consistency.py`.
 """
 
 from collections.abc import Mapping

@@ -64,6 +64,11 @@ def start(command: Sequence[str], environment: Mapping[str, str]) -> Started:
     return _Job(server)
 
 
+def die_with_parent() -> None:
+    """Have this process killed when the one that started it ends, however that ends (on Linux)."""
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+
 class _Job:
     def __init__(self, server: socket.socket) -> None:
         self._server = server
@@ -138,7 +143,7 @@ class _Server:
 
     def _become(self, request: dict[str, Any], files: list[int]) -> None:
         """In the forked process: run what was asked for, as if started from nothing."""
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        die_with_parent()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for held in (self.listener, *self.jobs):

@@ -218,6 +218,18 @@ def test_a_single_process_stops_and_goes_on(cell, whole, workers):
     assert record(spec)["attempts"] == 2
 
 
+def test_a_worker_does_not_outlive_the_process_that_trains(cell, whole):
+    """Nor keep its lock: the next attempt goes on at once."""
+    spec = cell("orphan", execution={"workers": 1})
+    child = start(prepare(spec))
+    await_checkpoint(spec, child)
+    child.kill()
+    child.wait()
+    train_stage(spec)  # in this process, which need not start first
+    assert weights(spec) == weights(whole)
+    assert record(spec)["attempts"] == 2
+
+
 def test_two_nodes_train_as_one(cell):
     """As srun starts them: a torchrun on each node, meeting at one of them. The method draws numbers of
     visual tokens, once a batch and not once a part of it; batches are of one modality.

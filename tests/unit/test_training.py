@@ -298,6 +298,7 @@ def damaged_split(splits, folder, change):
     return folder
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -312,8 +313,9 @@ def damaged_split(splits, folder, change):
     ],
     ids=["undecodable image", "placeholder without an image"],
 )
-def test_a_bad_sample_ends_training_with_its_name(spec, splits, tmp_path, change, says):
-    bad = spec("bad", data=damaged_split(splits, tmp_path / "split", change))
+def test_a_bad_sample_ends_training_with_its_name(spec, splits, tmp_path, change, says, workers):
+    damaged = damaged_split(splits, tmp_path / "split", change)
+    bad = spec("bad", data=damaged, execution={"workers": workers})
     file = tmp_path / "spec.json"
     file.write_text(bad.model_dump_json())
     command = [sys.executable, "-m", "vlmscale.training", str(file)]

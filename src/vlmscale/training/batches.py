@@ -1,5 +1,6 @@
 """The batches of an optimisation, as each process takes them: the same whatever their number."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,9 +11,12 @@ from math import ceil
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from vlmscale.errors import UserError
 from vlmscale.training.share import Share
+from vlmscale.warm import die_with_parent
 
 # Samples to model inputs. What is drawn for a batch comes from the generator, which starts alike for
 # all its parts and whenever it is learned again.
@@ -59,9 +63,12 @@ class Batches(DataLoader[Any]):
             collate_fn=_as_it_is,
             pin_memory=pin_memory,
             num_workers=workers,
-            # What they have tokenised serves the next epoch, too.
+            # Some of what they have tokenised serves the next epoch, too.
             persistent_workers=workers > 0,
             worker_init_fn=_heed_parent_alone,
+            # It draws the seeds of workers, which nobody uses: from torch's own, how many there are would
+            # change what else is drawn from that.
+            generator=torch.Generator(),
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -95,11 +102,24 @@ class _Taken(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitems__(self, part: Part) -> dict[str, Any]:
+    def __getitems__(self, part: Part) -> dict[str, Any] | UserError:
+        """An error is handed over (see `taken`): raised by a worker, it would come with its traceback."""
+        try:
+            return self.collate(self._samples(part), np.random.default_rng(part.batch))
+        except UserError as error:
+            return error
+
+    def _samples(self, part: Part) -> list[Any]:
         # Together where the dataset can, as torch's own loader asks for them.
         together = getattr(self.dataset, "__getitems__", None)
-        samples = together(part.samples) if together else [self.dataset[i] for i in part.samples]
-        return self.collate(samples, np.random.default_rng(part.batch))
+        return together(part.samples) if together else [self.dataset[i] for i in part.samples]
+
+
+def taken(inputs: dict[str, Any] | UserError) -> dict[str, Any]:
+    """What `Batches` has made. Raises UserError where a sample could not be read."""
+    if isinstance(inputs, UserError):
+        raise inputs
+    return inputs
 
 
 def _as_it_is(inputs: Any) -> Any:
@@ -107,15 +127,19 @@ def _as_it_is(inputs: Any) -> Any:
 
 
 def _heed_parent_alone(worker: int) -> None:
-    """End at a SIGTERM of the process that trains, and of no other: Slurm sends it to all processes of a
-    job, but this one is needed until a checkpoint has been saved.
+    """End with the process that trains, or at its SIGTERM, and at no other's: Slurm sends one to all
+    processes of a job, but a worker is needed until a checkpoint has been saved.
     """
     if sys.platform == "linux":
-        asked, parent = {signal.SIGTERM}, os.getppid()
+        parent, asked = multiprocessing.parent_process(), {signal.SIGTERM}
+        assert parent is not None
         signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+        die_with_parent()
+        if os.getppid() != parent.pid:
+            os._exit(0)  # it has died already
 
         def heed() -> None:
-            while signal.sigwaitinfo(asked).si_pid != parent:
+            while signal.sigwaitinfo(asked).si_pid != parent.pid:
                 pass
             os._exit(0)
 

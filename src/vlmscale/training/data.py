@@ -34,8 +34,8 @@ class Sample:
     image: Tensor | None  # pixels (3, h, w) or stored features (1 + p, l d)
 
 
-# Small splits are seen many times, and tokenising takes a fifth of a tiny model's step; a larger one is
-# seen once or twice, and would take gigabytes.
+# Small splits are seen many times, and tokenising takes a part of a tiny model's step; a larger one is seen
+# once or twice, and would take gigabytes.
 _KEPT = 20_000
 
 

@@ -186,7 +186,7 @@ def optimise(
 
 def keep_freed_memory() -> None:
     """Let the C library (glibc) keep up to a gigabyte of what a step frees, for the next one. Given back to
-    the system, its pages are cleared again each time: a twentieth of a small model's step on a CPU.
+    the system, its pages would be cleared again each time.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:

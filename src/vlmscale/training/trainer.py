@@ -1,5 +1,6 @@
 """Hugging Face's Trainer, as far as it is made to fit here: batches, checkpoints, weights, arguments."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from transformers import Trainer, TrainerState, TrainingArguments
 
 from vlmscale.errors import UserError
 from vlmscale.settings import Execution, Recipe
-from vlmscale.training.batches import Batches, Order
+from vlmscale.training.batches import Batches, Order, taken
 from vlmscale.training.parallel import deepspeed_config, process
 from vlmscale.training.sampler import GroupedSampler, ShuffledSampler
 from vlmscale.training.share import Share
@@ -56,6 +57,11 @@ class BatchTrainer(Trainer):
         # Alike for any number of passes: those of a process are cut from its share of a batch.
         own, parts = self.share.batch_size // self.share.processes, self.share.processes
         return GroupedSampler(samples.lengths, micro_batch=own, parts=parts, seed=seed)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        return super().get_batch_samples(map(taken, epoch_iterator), num_batches, device)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
