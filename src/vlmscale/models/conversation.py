@@ -265,8 +265,8 @@ def _tokenise(
 ) -> list[tuple[list[int], list[int], list[int]]]:
     """Ids, labels and turns of each text in segments; `<image>` becomes `visual_tokens` image tokens."""
     pieces = ["".join([s.text for s in segments]).split(IMAGE_TOKEN) for segments in conversations]
-    # Before an image that stands first there is nothing, which takes a tokenizer as long as ten words. (It
-    # refuses to be given nothing at all.)
+    # An image that stands first has an empty piece before it, which would cost a text's handling. A
+    # tokenizer refuses an empty list.
     texts = [piece for cut in pieces for piece in cut if piece] or [" "]
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     tokenised = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
