@@ -21,9 +21,9 @@ from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import frame
+from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.shapes import backbone, from_shapes
-from vlmscale.models.vlm import _MANY_SCORES
 from vlmscale.resources import resource
 from vlmscale.training.loop import freeze
 
@@ -67,7 +67,7 @@ COUNTS = {
     "m3": SQUARES,
     "mqt": (1, 2, 4, 16, 36, 64, 144, 256),
 }
-TEXT = 50  # tokens
+TEXT, ANSWER = 50, 20  # tokens, and how many of them are learned
 # What LLaVA-1.5 trains; a head that is the embedding has that one's name.
 LEARNS = {
     "stage1": ("model.multi_modal_projector",),
@@ -181,7 +181,7 @@ def test_a_model_of_published_size_learns_what_its_stage_says(llm, method):
         # One training serves all counts of an elastic method: its stage 1 is at the largest.
         elastic = inner.multi_modal_projector.elastic and tokens < COUNTS[method][-1]
         for stage in ("stage2",) if elastic else LEARNS:
-            step(mode, model, stage, batch(method, tokens, stage, stored=True))
+            step(model, stage, batch(model, [tokens], stage, stored=True, mode=mode))
 
 
 @pytest.mark.parametrize("llm", LLMS)
@@ -190,8 +190,8 @@ def test_m3_learns_at_all_its_scales_at_once(llm):
     scales = model.model.multi_modal_projector.training_counts("stage2", None)
     assert scales == [1, 9, 36, 144, 576]
     mode = on_fake_memory(with_one_block(model))
-    inputs = batch("m3", 576, "stage2", copies=len(scales), stored=True)
-    step(mode, model, "stage2", inputs, visual_token_counts=torch.tensor(scales))
+    inputs = batch(model, scales, "stage2", stored=True, mode=mode)
+    step(model, "stage2", inputs, visual_token_counts=torch.tensor(scales))
 
 
 def test_flops_of_the_tower():
@@ -214,7 +214,8 @@ def test_a_whole_model_from_pixels(llm):
         cost = shape.prefill(tokens, TEXT)
         assert linear == pytest.approx(cost.projections + cost.head, rel=0.02)
         assert attention / 2 == pytest.approx(cost.attention, rel=0.02)
-    step(on_fake_memory(model), model, "stage2", batch("tokenpacker", 16, "stage2", stored=False))
+    mode = on_fake_memory(model)
+    step(model, "stage2", batch(model, [16], "stage2", stored=False, mode=mode))
 
 
 def counted(module, *args, **kwargs):
@@ -244,38 +245,42 @@ def on_fake_memory(model):
     return mode
 
 
-def batch(method, tokens, stage, *, stored, copies=1):
-    """Shapes and kinds of a batch. Stage 1: a caption. Stage 2: a question about an image and one about
-    none, padded to its length, each `copies` times.
+def batch(model, counts, stage, *, stored, mode):
+    """Stage 1: a caption. Stage 2: a question about an image and one about none, padded; at each of `counts`
+    visual tokens. Ids are data, for what is learned decides shapes; images are shapes and no data.
     """
-    images, rows = 1, {"stage1": 1, "stage2": 2 * copies}[stage]
-    sequence = ((rows, tokens + TEXT), torch.long)
-    shapes = dict.fromkeys(("input_ids", "attention_mask", "labels"), sequence)
-    if method == "quecc":
-        question = ((images, 9), torch.long)
-        shapes |= {"question_input_ids": question, "question_attention_mask": question}
-    if stored:
-        shapes["vision_features"] = ((images, 577, 4096), torch.float32)
-    else:
-        shapes["pixel_values"] = ((images, 3, 336, 336), torch.float32)
-    return shapes
+    rows = {"stage1": 1, "stage2": 2}[stage]
+    length = max(counts) + TEXT
+    ids = torch.ones(rows * len(counts), length, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for number, count in enumerate(counts):
+        ids[number * rows, :count] = model.config.image_token_index
+        mask[number * rows, : count + TEXT] = 1
+        mask[number * rows + 1 : (number + 1) * rows, :TEXT] = 1
+    place = mask.cumsum(1)
+    labels = ids.where((place > place[:, -1:] - ANSWER) & (mask == 1), torch.tensor(IGNORED))
+    inputs = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    if model.config.method == "quecc":
+        inputs |= dict.fromkeys(
+            ("question_input_ids", "question_attention_mask"), torch.ones(1, 9, dtype=torch.long)
+        )
+    with mode:
+        if stored:
+            inputs["vision_features"] = torch.ones(1, 577, 4096)
+        else:
+            inputs["pixel_values"] = torch.ones(1, 3, 336, 336)
+    return inputs
 
 
-def step(mode, model, stage, shapes, **real):
+def step(model, stage, inputs, **more):
     """One forward and backward pass: what comes out, and that what learns, and it alone, gets gradients."""
     model.zero_grad(set_to_none=True)
     freeze(model, trainable=[model.get_submodule(name) for name in LEARNS[stage]])
-    with mode:
-        inputs = {key: torch.ones(shape, dtype=kind) for key, (shape, kind) in shapes.items()}
-        out = model(**inputs, **real)
-        out.loss.backward()
+    out = model.train()(**inputs, **more)
+    out.loss.backward()
     assert out.loss.shape == ()
-    # Of the positions that are learned, whose number is data; of all of them where scores are few.
-    vocabulary, positions = model.config.text_config.vocab_size, inputs["input_ids"].shape
-    if positions.numel() * vocabulary > _MANY_SCORES:
-        assert out.logits.shape[1:] == (vocabulary,)
-    else:
-        assert out.logits.shape == (*positions, vocabulary)
+    learned = len(inputs["labels"]) * ANSWER
+    assert out.logits.shape == (learned, model.config.text_config.vocab_size)
     for name, parameter in model.named_parameters():
         learns = name.startswith(tuple(f"{part}." for part in LEARNS[stage]))
         assert (parameter.grad is not None) == learns, name

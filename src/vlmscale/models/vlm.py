@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import (
     AutoModel,
     Cache,
@@ -21,6 +20,7 @@ from transformers.models.llava.modeling_llava import (
 
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
+from vlmscale.models.learned import learned_states, next_tokens
 from vlmscale.models.projectors.base import Projector, Widths, projector_class
 from vlmscale.models.tower import last_block_attention, shrunk_patches, tower_features
 
@@ -36,9 +36,6 @@ _VISION_INPUTS = (
     "question_states",
     "visual_token_counts",
 )
-
-# Scores (positions times vocabulary) beyond which it pays to pick the positions that are learned.
-_MANY_SCORES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -224,6 +221,7 @@ class VlmModel(LlavaModel):
         prompt_length: int | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        learned: Tensor | None = None,
         **kwargs: Any,
     ) -> LlavaModelOutputWithPast:
         if inputs_embeds is None:
@@ -243,18 +241,24 @@ class VlmModel(LlavaModel):
         places = None
         if visual_embeds is not None:
             places = input_ids == self.config.image_token_index
-            wanted, given = places.sum().item(), len(visual_embeds)
-            # Not `if`: a trace without data (fake tensors) takes the count for granted.
-            torch._check_value(
-                wanted == given,
-                lambda: (
+            wanted, given = int(places.sum()), len(visual_embeds)
+            if wanted != given:
+                raise ValueError(
                     f"the sequences have {wanted} placeholders for visual tokens, but the images "
                     f"give {given}"
-                ),
-            )
+                )
             inputs_embeds = inputs_embeds.masked_scatter(
                 places.unsqueeze(-1), visual_embeds.to(inputs_embeds.dtype)
             )
+        if learned is not None:
+            states = learned_states(
+                self.language_model,
+                inputs_embeds,
+                learned,
+                attention_mask,
+                kwargs.get("position_ids"),
+            )
+            return LlavaModelOutputWithPast(last_hidden_state=states)
         length = inputs_embeds.shape[1] if attention_mask is None else attention_mask.shape[-1]
         prompt = places if places is None else places[:, :prompt_length]
         with self.multi_modal_projector.inside(self.language_model, prompt, length):
@@ -312,11 +316,16 @@ class Vlm(LlavaForConditionalGeneration):
         question_input_ids, question_attention_mask (i, q). Images stand in the order of the sequences
         that have one; with k visual_token_counts the sequences stand k times, once for each count.
         prompt_length: where generated text begins, if the sequences hold some.
-        In training, of long sequences or large vocabularies only those positions are scored whose next
-        token is learned; logits are theirs then, (learned, vocabulary). Raises ValueError when
+        In training only those positions are scored whose next token is learned; logits are theirs then,
+        (learned, vocabulary). Raises ValueError when
         placeholders and visual tokens differ in number.
         """
         loss_kwargs = {key: kwargs.pop(key) for key in ("num_items_in_batch",) if key in kwargs}
+        learned = None
+        if labels is not None and self.training:
+            following = next_tokens(labels)
+            learned = following != IGNORED
+            loss_kwargs["shift_labels"] = following[learned]
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -328,18 +337,17 @@ class Vlm(LlavaForConditionalGeneration):
             prompt_length=prompt_length,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
+            learned=learned,
             **kwargs,
         )
-        hidden, vocabulary = outputs.last_hidden_state, self.config.text_config.vocab_size
-        if labels is not None and self.training and labels.numel() * vocabulary > _MANY_SCORES:
-            following = functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
-            hidden = hidden[following != IGNORED]
-            loss_kwargs["shift_labels"] = following[following != IGNORED]
-        logits = self.lm_head(hidden[..., -logits_to_keep:, :])
+        logits = self.lm_head(outputs.last_hidden_state[..., -logits_to_keep:, :])
         loss = None
         if labels is not None:
             loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=vocabulary, **loss_kwargs
+                logits=logits,
+                labels=labels,
+                vocab_size=self.config.text_config.vocab_size,
+                **loss_kwargs,
             )
         return LlavaCausalLMOutputWithPast(
             loss=loss,

@@ -26,7 +26,8 @@ from transformers import (
 from vlmscale.data.images import decode
 from vlmscale.data.stored import read_columns, row
 from vlmscale.models.checkpoint import load_tokenizer
-from vlmscale.models.conversation import TEMPLATES
+from vlmscale.models.conversation import IGNORED, TEMPLATES
+from vlmscale.models.learned import learned_states, next_tokens
 from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.data import Collate, Conversations
@@ -62,11 +63,33 @@ def train_tokenizer(words: Sequence[str], template: str, output: Path) -> None:
         ).save_pretrained(scratch)
 
 
+class Reader(nn.Module):
+    """An LLM that learns the answers of conversations without images."""
+
+    def __init__(self, llm: Qwen2ForCausalLM) -> None:
+        super().__init__()
+        self.llm = llm
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        position_ids: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Shapes as in `pad_batch`."""
+        following = next_tokens(labels)
+        learned = following != IGNORED
+        embeds = self.llm.get_input_embeddings()(input_ids)
+        states = learned_states(self.llm.model, embeds, learned, attention_mask, position_ids)
+        return {"loss": F.cross_entropy(self.llm.lm_head(states), following[learned])}
+
+
 def train_llm(spec: LlmSpec) -> None:
     """Pretrain a Qwen2 of the given shape on text-only conversations, loss on the answers."""
     tokenizer = load_tokenizer(spec.tokenizer)
     torch.manual_seed(spec.seed)
-    model = Qwen2ForCausalLM(
+    llm = Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=len(tokenizer),
             hidden_size=spec.shape.hidden_size,
@@ -94,7 +117,7 @@ def train_llm(spec: LlmSpec) -> None:
         seed=spec.seed,
     )
     outcome, _ = optimise(
-        model,
+        Reader(llm),
         dataset,
         Collate(tokenizer, reads_question=False, image_input="pixel_values"),
         spec.shape.recipe,
@@ -103,9 +126,9 @@ def train_llm(spec: LlmSpec) -> None:
         tensorboard=spec.paths.tensorboard,
     )
     with atomic_path(spec.output) as scratch:
-        model.save_pretrained(scratch)
+        llm.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
-    _finish(spec, outcome, sum(p.numel() for p in model.parameters()))
+    _finish(spec, outcome, sum(p.numel() for p in llm.parameters()))
 
 
 class PatchTagger(nn.Module):

@@ -97,7 +97,7 @@ class BatchTrainer(Trainer):
                 lr=self.recipe.learning_rate,
                 betas=(0.9, self.recipe.adam_beta2),
                 weight_decay=self.recipe.weight_decay,
-                foreach=True,  # the same numbers in fewer calls; on GPUs it is the default
+                fused=True,
             )
         return self.optimizer
 
