@@ -51,21 +51,15 @@ def learned_states(
     cos, sin = llm.rotary_emb(embeds, keys.pick(position_ids)[None])
     rotation = cos[0, :, None], sin[0, :, None]
     seen = _seen(attention_mask, needed, keys.width)
+    at_last = _seen_from(queries.columns(), seen, keys.width)
     hidden = keys.pick(embeds)
+    bias = None if seen is None else _bias(seen, hidden)
     *layers, last = llm.layers
     for layer in layers:
-        hidden = _checkpointed(layer, hidden, rotation, keys, seen)
-    states: Tensor = llm.norm(
-        _checkpointed(
-            last,
-            hidden,
-            rotation,
-            keys,
-            _seen_from(queries.columns(), seen, keys.width),
-            queries,
-            keys.pick(learned).nonzero()[:, 0],
-        )
-    )
+        hidden = _checkpointed(layer, hidden, rotation, keys, bias)
+    asking = keys.pick(learned).nonzero()[:, 0]
+    bias = _bias(at_last, hidden)
+    states: Tensor = llm.norm(_checkpointed(last, hidden, rotation, keys, bias, queries, asking))
     return states
 
 
@@ -132,6 +126,11 @@ def _seen_from(columns: Tensor, seen: Tensor | None, width: int) -> Tensor:
     return seen.gather(2, columns[:, None, :, None].expand(-1, -1, -1, width))
 
 
+def _bias(seen: Tensor, hidden: Tensor) -> Tensor:
+    """What is added to attention scores, of the type of `hidden`: made here once, not in each layer."""
+    return torch.zeros_like(seen, dtype=hidden.dtype).masked_fill(~seen, float("-inf"))
+
+
 def _checkpointed(layer: Any, hidden: Tensor, *rest: Any) -> Tensor:
     """`_layer`, its activations computed again in the backward pass where Trainer asks for that."""
     if layer.gradient_checkpointing and layer.training:
@@ -145,7 +144,7 @@ def _layer(
     hidden: Tensor,
     rotation: tuple[Tensor, Tensor],
     keys: _Places,
-    seen: Tensor | None,
+    bias: Tensor | None,
     queries: _Places | None = None,
     asking: Tensor | None = None,
 ) -> Tensor:
@@ -159,17 +158,17 @@ def _layer(
         hidden, normed = hidden.index_select(0, asking), normed.index_select(0, asking)
         rotation = rotation[0].index_select(0, asking), rotation[1].index_select(0, asking)
     query = _rotated(_heads(attention.q_proj(normed), attention), rotation)
-    seen_values = functional.scaled_dot_product_attention(
+    values = functional.scaled_dot_product_attention(
         queries.pad(query),
         keys.pad(key),
         keys.pad(value),
-        attn_mask=seen,
+        attn_mask=bias,
         dropout_p=attention.attention_dropout if attention.training else 0.0,
-        is_causal=seen is None,
+        is_causal=bias is None,
         scale=attention.scaling,
         enable_gqa=attention.num_key_value_groups > 1,
     )
-    hidden = hidden + attention.o_proj(queries.unpad(seen_values))
+    hidden = hidden + attention.o_proj(queries.unpad(values))
     out: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return out
 

@@ -2,6 +2,7 @@
 
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 # b images, p patches, v regions, s patches along a region's side, l tower layers, d width
 
@@ -23,22 +24,32 @@ class RegionAttention(nn.Module):
 
     def __init__(self, d: int) -> None:
         super().__init__()
+        # Its weights and how they begin; torch's own forward pass would copy all patches three times.
         self.attention = nn.MultiheadAttention(d, HEADS, batch_first=True)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *, side: int) -> Tensor:
         """Query (b v d), keys and values (b p d) on a grid of side x side regions -> (b v d)."""
-
-        def per_region(patches: Tensor) -> Tensor:
-            grid = int(patches.shape[1] ** 0.5)
-            return rearrange(
+        weights = self.attention.in_proj_weight.chunk(3)
+        biases = self.attention.in_proj_bias.chunk(3)
+        asked, *seen = (
+            linear(given, weight, bias)
+            for given, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        )
+        window = int(key.shape[1] ** 0.5) // side
+        keys, values = (
+            rearrange(
                 patches,
-                "b (gh h gw w) d -> (b gh gw) (h w) d",
+                "b (gh h gw w) (a e) -> (b gh gw) a (h w) e",
                 gh=side,
                 gw=side,
-                h=grid // side,
-                w=grid // side,
+                h=window,
+                w=window,
+                a=HEADS,
             )
-
-        one_each = rearrange(query, "b v d -> (b v) 1 d")
-        out, _ = self.attention(one_each, per_region(key), per_region(value), need_weights=False)
-        return rearrange(out, "(b v) 1 d -> b v d", b=query.shape[0])
+            for patches in seen
+        )
+        asked = rearrange(asked, "b v (a e) -> (b v) a 1 e", a=HEADS)
+        out = scaled_dot_product_attention(asked, keys, values)
+        out = rearrange(out, "(b v) a 1 e -> b v (a e)", b=query.shape[0])
+        projected: Tensor = self.attention.out_proj(out)
+        return projected
