@@ -15,7 +15,12 @@ rule train_tokenizer:
     params:
         world=STUDY.world.model_dump(mode="json"),
         template=STUDY.template,
-        code=code_of("train_tokenizer.py", packages=TRAINING_STACK),
+        work=f"{WORK}/tokenizer",
+        code=code_of(
+            "train_tokenizer.py",
+            "vlmscale.training.backbones",
+            packages=TRAINING_STACK,
+        ),
     script:
         "../workflow/scripts/train_tokenizer.py"
 

@@ -23,6 +23,9 @@ rule encode_images:
         ),
     params:
         feature_layers=list(STUDY.tower.feature_layers),
-        code=code_of("encode_images.py", packages=TRAINING_STACK),
+        work=f"{WORK}/vision/{{sample}}",
+        code=code_of(
+            "encode_images.py", "vlmscale.training.features", packages=TRAINING_STACK
+        ),
     script:
         "../workflow/scripts/encode_images.py"

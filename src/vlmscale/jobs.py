@@ -6,8 +6,29 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from vlmscale.errors import Stopped, UserError
+
+Spec = TypeVar("Spec")
+
+
+def told(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spec:
+    """The spec, of one of these kinds, that `python -m module SPEC.json` was called with.
+
+    Ends the process with its usage when it was called otherwise; raises UserError for a file that is no
+    spec for `what`.
+    """
+    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
+        folder = module.replace(".", "/")
+        sys.exit(f"usage: python -m {module} SPEC.json   (see {folder}/spec.py)")
+    path = Path(sys.argv[1])
+    try:
+        return kinds.validate_json(path.read_text())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path} is not a spec for {what}: {error}") from None
 
 
 @contextmanager

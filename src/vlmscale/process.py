@@ -2,9 +2,26 @@
 
 import os
 import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
 
 from vlmscale.errors import Stopped, UserError
+from vlmscale.provenance import write_json
 from vlmscale.warm import start
+
+
+def carry_out(spec: BaseModel, module: str, what: str, work: Path) -> None:
+    """Have `python -m module` do `what`, told by a file in the folder `work`, which it is done with after.
+
+    Raises UserError when it fails.
+    """
+    file = work / "spec.json"
+    write_json(file, spec.model_dump(mode="json"))
+    run([sys.executable, "-m", module, str(file)], what, "Fix the cause and run again.")
+    shutil.rmtree(work)
 
 
 def run(command: list[str], what: str, cure: str) -> None:

@@ -30,6 +30,7 @@ _ADDRESS = "VLMSCALE_WARM"
 _IMPORTED = (
     "vlmscale.training.stages",
     "vlmscale.training.backbones",
+    "vlmscale.training.features",
     "vlmscale.evaluation.run",
     "lmms_eval.evaluator",
     "lmms_eval.tasks",

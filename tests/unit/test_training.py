@@ -282,7 +282,7 @@ def test_command_line_errors_are_one_line(tmp_path):
     command = [sys.executable, "-m", "vlmscale.training", str(tmp_path / "bad.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "is not a training spec" in done.stderr
+    assert "is not a spec for training" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,17 +1,16 @@
 from pathlib import Path
 
-from vlmscale.data.images import decode
-from vlmscale.data.shards import unique_images
 from vlmscale.jobs import logged
-from vlmscale.models.feature_store import write_store
+from vlmscale.process import carry_out
+from vlmscale.training.spec import FeaturesSpec
 
 with logged(snakemake.log[0]):
-    data = snakemake.input.data
-    images = unique_images(Path(data))
-    write_store(
-        Path(snakemake.input.tower),
-        ((key, decode(content, f"{data}, image {key}")) for key, content in images),
-        len(images),
-        Path(snakemake.output[0]),
-        feature_layers=snakemake.params.feature_layers,
+    files, params = snakemake.input, snakemake.params
+    spec = FeaturesSpec(
+        kind="features",
+        data=files.data,
+        tower=files.tower,
+        feature_layers=params.feature_layers,
+        output=snakemake.output[0],
     )
+    carry_out(spec, "vlmscale.training", "encoding images", Path(params.work))

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 from vlmscale.jobs import logged
-from vlmscale.latency.spec import LatencySpec, launch
+from vlmscale.latency.spec import LatencySpec
+from vlmscale.process import carry_out
 
 with logged(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     spec = LatencySpec(llm=files.llm, tower=files.tower, output=snakemake.output[0], **params.spec)
-    launch(spec, Path(params.work))
+    carry_out(spec, "vlmscale.latency", "measuring latency", Path(params.work))

@@ -2,12 +2,15 @@ from pathlib import Path
 
 from vlmscale.data.world.questions import vocabulary
 from vlmscale.jobs import logged
+from vlmscale.process import carry_out
 from vlmscale.settings import World
-from vlmscale.training.backbones import train_tokenizer
+from vlmscale.training.spec import TokenizerSpec
 
 with logged(snakemake.log[0]):
-    train_tokenizer(
-        vocabulary(World(**snakemake.params.world)),
-        snakemake.params.template,
-        Path(snakemake.output[0]),
+    spec = TokenizerSpec(
+        kind="tokenizer",
+        words=vocabulary(World(**snakemake.params.world)),
+        template=snakemake.params.template,
+        output=snakemake.output[0],
     )
+    carry_out(spec, "vlmscale.training", "making the tokenizer", Path(snakemake.params.work))

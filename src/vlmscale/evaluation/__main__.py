@@ -1,25 +1,13 @@
 """`python -m vlmscale.evaluation SPEC.json`: one evaluation process, as the workflow starts it."""
 
-import sys
-from pathlib import Path
+from pydantic import TypeAdapter
 
-from pydantic import ValidationError
-
-from vlmscale.errors import UserError
 from vlmscale.evaluation.spec import EvaluationSpec
-from vlmscale.jobs import clear_errors
+from vlmscale.jobs import clear_errors, told
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
-        sys.exit(
-            "usage: python -m vlmscale.evaluation SPEC.json   (see vlmscale/evaluation/spec.py)"
-        )
-    path = Path(sys.argv[1])
-    try:
-        spec = EvaluationSpec.model_validate_json(path.read_text())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{path} is not an evaluation spec: {error}") from None
+    spec = told("vlmscale.evaluation", "evaluation", TypeAdapter(EvaluationSpec))
     # Imported late: --help and a bad spec answer without waiting for torch.
     from vlmscale.evaluation.run import evaluate
 

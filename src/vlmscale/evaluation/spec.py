@@ -1,14 +1,10 @@
 """What an evaluation process is told: one JSON file, as with training. Needs no torch."""
 
 import csv
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from vlmscale.process import run
-from vlmscale.provenance import write_json
 from vlmscale.settings import Frozen
 
 # How questions are put: as lmms-eval does by default, or as LLaVA-1.5 was evaluated (docs/benchmarks.md).
@@ -90,12 +86,3 @@ def read_benchmarks(table: Path, names: Sequence[str]) -> tuple[Benchmark, ...]:
 def benchmark(row: Mapping[str, str]) -> Benchmark:
     """A row of the table; an empty cell is None."""
     return Benchmark.model_validate({key: value or None for key, value in row.items()})
-
-
-def launch(spec: EvaluationSpec, work: Path) -> None:
-    """Evaluate in a process of its own, told by a file in `work`. Raises UserError when it fails."""
-    file = work / "spec.json"
-    write_json(file, spec.model_dump(mode="json"))
-    command = [sys.executable, "-m", "vlmscale.evaluation", str(file)]
-    run(command, "evaluation", "Fix the cause and run again.")
-    shutil.rmtree(work)

@@ -1,15 +1,11 @@
 """What is timed, and what a process that times is told: one JSON file, as with training. Needs no torch."""
 
-import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from vlmscale.process import run
-from vlmscale.provenance import write_json
 from vlmscale.settings import Frozen
 
 
@@ -56,12 +52,3 @@ class LatencySpec(Frozen):
     precision: Literal["fp32", "bf16"]
     fingerprint: str
     output: Path
-
-
-def launch(spec: LatencySpec, work: Path) -> None:
-    """Measure in a process of its own, told by a file in `work`. Raises UserError when it fails."""
-    file = work / "spec.json"
-    write_json(file, spec.model_dump(mode="json"))
-    command = [sys.executable, "-m", "vlmscale.latency", str(file)]
-    run(command, "measuring latency", "Fix the cause and run again.")
-    shutil.rmtree(work)

@@ -1,30 +1,31 @@
-"""`python -m vlmscale.training SPEC.json`: one training process, as the workflow starts it."""
+"""`python -m vlmscale.training SPEC.json`: one process that trains, or makes what trainings start from."""
 
-import sys
-from pathlib import Path
+from pydantic import TypeAdapter
 
-from pydantic import TypeAdapter, ValidationError
-
-from vlmscale.errors import UserError
-from vlmscale.jobs import clear_errors
-from vlmscale.training.spec import LlmSpec, Spec, StageSpec
+from vlmscale.jobs import clear_errors, told
+from vlmscale.training.spec import FeaturesSpec, LlmSpec, Spec, StageSpec, TokenizerSpec
 from vlmscale.training.stop import heeded
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
-        sys.exit("usage: python -m vlmscale.training SPEC.json   (see vlmscale/training/spec.py)")
-    path = Path(sys.argv[1])
-    try:
-        spec: Spec = TypeAdapter(Spec).validate_json(path.read_text())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{path} is not a training spec: {error}") from None
-    with heeded(spec.paths.work):
-        _train(spec)
+    kinds: TypeAdapter[Spec | TokenizerSpec | FeaturesSpec]
+    kinds = TypeAdapter(Spec | TokenizerSpec | FeaturesSpec)
+    spec = told("vlmscale.training", "training", kinds)
+    # Imported late, here and below: --help and a bad spec answer without waiting for torch.
+    if isinstance(spec, TokenizerSpec):
+        from vlmscale.training.backbones import train_tokenizer
+
+        train_tokenizer(spec.words, spec.template, spec.output)
+    elif isinstance(spec, FeaturesSpec):
+        from vlmscale.training.features import encode_images
+
+        encode_images(spec)
+    else:
+        with heeded(spec.paths.work):
+            _train(spec)
 
 
 def _train(spec: Spec) -> None:
-    # Imported late: --help and a bad spec answer without waiting for torch.
     if isinstance(spec, StageSpec):
         from vlmscale.training.parallel import part
         from vlmscale.training.stages import train_stage

@@ -67,4 +67,23 @@ class TowerSpec(Frozen):
     paths: Paths
 
 
+class TokenizerSpec(Frozen):
+    """A word-level tokenizer for the LLMs that the study trains itself."""
+
+    kind: Literal["tokenizer"]
+    words: tuple[str, ...]
+    template: str
+    output: Path
+
+
+class FeaturesSpec(Frozen):
+    """The tower's features of every image of a split."""
+
+    kind: Literal["features"]
+    data: Path
+    tower: Path
+    feature_layers: tuple[int, ...]
+    output: Path
+
+
 Spec = StageSpec | LlmSpec | TowerSpec
