@@ -111,15 +111,19 @@ def test_activations_computed_again_change_nothing():
         assert torch.equal(mine, theirs)
 
 
+# Up to the last learned position of each sequence; of those, without what nobody may see; and of turns apart,
+# of three tokens each, the first one and the learned one's own.
+@pytest.mark.parametrize(
+    ("mask", "needed"), [("padded", 9 + 2 + 6), ("gaps", 7 + 2 + 5), ("apart", 6 + 2 + 6)]
+)
 @pytest.mark.parametrize("kind", ["qwen2", "llama"])
-def test_no_layer_sees_what_is_not_needed(kind):
+def test_no_layer_computes_what_is_not_needed(kind, mask, needed):
     llm = llm_of(kind)
-    embeds, which, seen, _ = padded("padded")
+    embeds, which, seen, positions = padded(mask)
     rows = []
     for layer in llm.layers:
         layer.mlp.register_forward_hook(lambda module, args, out: rows.append(args[0].shape[0]))
-    learned_states(llm, embeds, which, seen)
-    needed = 9 + 1 + 2 + 6  # up to the last learned position of each sequence, and one at least
+    learned_states(llm, embeds, which, seen, positions)
     assert rows == [needed] * (len(rows) - 1) + [int(which.sum())]
 
 

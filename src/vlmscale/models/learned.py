@@ -1,7 +1,7 @@
 """A pass of the LLM in training: the last hidden state where something is learned, and what that needs.
 
-Every layer leaves out padding and all that stands behind a sequence's last learned token; the last layer
-looks at all that is left, and computes what is learned alone.
+Every layer leaves out what no learned position sees: padding, and what stands behind the last answer. The
+last layer looks at all that is left, and computes what is learned alone.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from vlmscale.models.conversation import IGNORED
 
-# b sequences, t tokens of each, c chosen ones of all sequences, w the most of any sequence, h heads, d the
-# width of a head, n of the LLM
+# b sequences, t tokens of each, c chosen ones of all sequences, w the most of any sequence (s of those that
+# are learned), h heads, d the width of a head, n of the LLM
 
 _KNOWN_LAYERS = (LlamaDecoderLayer, Qwen2DecoderLayer)
 
@@ -38,28 +38,27 @@ def learned_states(
 
     The same, and with the same gradients, up to rounding, as from transformers' own pass over embeds
     (b, t, n), which does for decoders of other kinds than Llama's and Qwen2's. attention_mask: (b, t), or
-    bool (b, 1, t, t) as `pad_batch` makes it.
+    bool (b, 1, t, t) as `pad_batch` makes it, where what a position sees sees nothing more than it does.
     """
     if not all(isinstance(layer, _KNOWN_LAYERS) for layer in llm.layers):
         whole = llm(inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
         return _Places.of(learned).pick(whole.last_hidden_state)
-    needed = learned.flip(1).cummax(1).values.flip(1)
-    needed[:, 0] = True  # so that every sequence has something
-    keys, queries = _Places.of(needed), _Places.of(learned)
     if position_ids is None:
         position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand_as(learned)
+    keys, queries = _Places.of(_needed(learned, attention_mask)), _Places.of(learned)
+    asking = keys.pick(learned).nonzero()[:, 0]
+    seen = _seen(attention_mask, keys)
+    seen_at_last = _rows(seen, queries.spread(keys.padded[asking] % keys.width), keys.width)
     cos, sin = llm.rotary_emb(embeds, keys.pick(position_ids)[None])
     rotation = cos[0, :, None], sin[0, :, None]
-    seen = _seen(attention_mask, needed, keys.width)
-    at_last = _seen_from(queries.columns(), seen, keys.width)
     hidden = keys.pick(embeds)
     bias = None if seen is None else _bias(seen, hidden)
     *layers, last = llm.layers
     for layer in layers:
         hidden = _checkpointed(layer, hidden, rotation, keys, bias)
-    asking = keys.pick(learned).nonzero()[:, 0]
-    bias = _bias(at_last, hidden)
-    states: Tensor = llm.norm(_checkpointed(last, hidden, rotation, keys, bias, queries, asking))
+    bias = _bias(seen_at_last, hidden)
+    hidden = _checkpointed(last, hidden, rotation, keys, bias, queries, asking)
+    states: Tensor = llm.norm(hidden)
     return states
 
 
@@ -86,49 +85,45 @@ class _Places:
         """(b, t, ...) -> (c, ...)."""
         return values.flatten(0, 1).index_select(0, self.chosen)
 
-    def pad(self, heads: Tensor) -> Tensor:
-        """(c, h, d) -> (b, h, w, d), zeros where there is nothing."""
-        rows = heads.new_zeros(self.sequences * self.width, *heads.shape[1:])
-        rows = rows.index_copy(0, self.padded, heads)
-        return rows.unflatten(0, (self.sequences, self.width)).transpose(1, 2)
+    def spread(self, values: Tensor) -> Tensor:
+        """(c, ...) -> (b, w, ...), zeros where there is nothing."""
+        rows = values.new_zeros(self.sequences * self.width, *values.shape[1:])
+        rows = rows.index_copy(0, self.padded, values)
+        return rows.unflatten(0, (self.sequences, self.width))
 
-    def unpad(self, heads: Tensor) -> Tensor:
-        """(b, h, w, d) -> (c, h d)."""
-        return heads.transpose(1, 2).flatten(0, 1).flatten(1).index_select(0, self.padded)
-
-    def columns(self) -> Tensor:
-        """Where in its sequence each token stands, (b, w), 0 where there is nothing."""
-        columns = torch.zeros(
-            self.sequences * self.width, dtype=torch.long, device=self.chosen.device
-        )
-        columns = columns.index_copy(0, self.padded, self.chosen % self.length)
-        return columns.unflatten(0, (self.sequences, self.width))
+    def gathered(self, values: Tensor) -> Tensor:
+        """(b, w, ...) -> (c, ...)."""
+        return values.flatten(0, 1).index_select(0, self.padded)
 
 
-def _seen(attention_mask: Tensor | None, needed: Tensor, width: int) -> Tensor | None:
-    """What each of the first `width` positions sees: bool (b, 1, w, w), or None: all up to itself."""
-    if attention_mask is None:
+def _needed(learned: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """What learned positions see, (b, t)."""
+    if attention_mask is not None and attention_mask.ndim == 4:
+        return (attention_mask[:, 0] & learned[:, :, None]).any(dim=1)
+    before = learned.flip(1).cummax(dim=1).values.flip(1)
+    return before if attention_mask is None else before & attention_mask.bool()
+
+
+def _seen(attention_mask: Tensor | None, keys: _Places) -> Tensor | None:
+    """What each of `keys` sees of them, bool (b, w, w); None: all up to itself, as of those seen at all."""
+    if attention_mask is None or attention_mask.ndim == 2:
         return None
-    if attention_mask.ndim == 4:
-        return attention_mask[:, :, :width, :width]
-    if attention_mask[needed].all():
-        return None
-    before = torch.ones(width, width, dtype=torch.bool, device=needed.device).tril()
-    # A token that nobody may see sees itself at least, or its attention would be no number.
-    itself = torch.eye(width, dtype=torch.bool, device=needed.device)
-    return before & attention_mask[:, None, None, :width].bool() | itself
+    columns = keys.spread(keys.chosen % keys.length)
+    rows = attention_mask[:, 0].gather(1, columns[:, :, None].expand(-1, -1, keys.length))
+    seen = rows.gather(2, columns[:, None].expand(-1, keys.width, -1))
+    return seen.tril()  # nothing stands behind the last one
 
 
-def _seen_from(columns: Tensor, seen: Tensor | None, width: int) -> Tensor:
-    """What the positions in these columns (b, s) see: bool (b, 1, s, w)."""
+def _rows(seen: Tensor | None, slots: Tensor, width: int) -> Tensor:
+    """What is seen by those in these slots (b, s): bool (b, s, w)."""
     if seen is None:
-        return (torch.arange(width, device=columns.device) <= columns[..., None])[:, None]
-    return seen.gather(2, columns[:, None, :, None].expand(-1, -1, -1, width))
+        return torch.arange(width, device=slots.device) <= slots[..., None]
+    return seen.gather(1, slots[..., None].expand(-1, -1, width))
 
 
 def _bias(seen: Tensor, hidden: Tensor) -> Tensor:
-    """What is added to attention scores, of the type of `hidden`: made here once, not in each layer."""
-    return torch.zeros_like(seen, dtype=hidden.dtype).masked_fill(~seen, float("-inf"))
+    """What is added to attention scores, (b, 1, ...), of hidden's type: made once, not in each layer."""
+    return torch.zeros_like(seen, dtype=hidden.dtype).masked_fill(~seen, float("-inf"))[:, None]
 
 
 def _checkpointed(layer: Any, hidden: Tensor, *rest: Any) -> Tensor:
@@ -159,16 +154,17 @@ def _layer(
         rotation = rotation[0].index_select(0, asking), rotation[1].index_select(0, asking)
     query = _rotated(_heads(attention.q_proj(normed), attention), rotation)
     values = functional.scaled_dot_product_attention(
-        queries.pad(query),
-        keys.pad(key),
-        keys.pad(value),
+        queries.spread(query).transpose(1, 2),
+        keys.spread(key).transpose(1, 2),
+        keys.spread(value).transpose(1, 2),
         attn_mask=bias,
         dropout_p=attention.attention_dropout if attention.training else 0.0,
         is_causal=bias is None,
         scale=attention.scaling,
         enable_gqa=attention.num_key_value_groups > 1,
     )
-    hidden = hidden + attention.o_proj(queries.unpad(values))
+    mixed = queries.gathered(values.transpose(1, 2)).flatten(1)
+    hidden = hidden + attention.o_proj(mixed)
     out: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return out
 
