@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 CORES ?= $(shell nproc)
 BIN := .venv/bin
-# Beside a process that shares its imports with all trainings and evaluations.
+# Beside a process that shares its imports with all jobs that need torch.
 SNAKEMAKE := $(BIN)/python -m vlmscale.warm $(BIN)/snakemake --cores $(CORES)
 
 help: ## list the targets

@@ -42,6 +42,7 @@ from vlmscale.resources import resource
 from vlmscale.settings import IMAGE_TOKEN, Counts
 from vlmscale.tables import write_parquet
 from vlmscale.training.backbones import train_tokenizer
+from vlmscale.training.spec import TokenizerSpec
 from vlmscale.training.stages import save_checkpoint
 
 STUDY = Path(__file__).parents[1] / "config" / "mini.yaml"
@@ -52,7 +53,14 @@ def made(folder: Path, images: int) -> tuple[Path, Path]:
     study = load_study(STUDY)
     counts, patch = Counts(scenes=images, pages=images), study.tower.patch_size
     generate(study.world, "test", counts, folder / "test", sample=0, patch=patch)
-    train_tokenizer(vocabulary(study.world), "qa", folder / "tokenizer")
+    train_tokenizer(
+        TokenizerSpec(
+            kind="tokenizer",
+            words=vocabulary(study.world),
+            template="qa",
+            output=folder / "tokenizer",
+        )
+    )
     tokenizer = load_tokenizer(folder / "tokenizer")
     side = study.world.image_size // patch
     text, vision = llm_config(128, 2, len(tokenizer)), tower_config(side)

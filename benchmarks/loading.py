@@ -43,6 +43,7 @@ from vlmscale.tables import write_parquet
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import freeze, keep_freed_memory
+from vlmscale.training.spec import TokenizerSpec
 
 STUDY = Path(__file__).parents[1] / "config" / "mini.yaml"
 
@@ -50,10 +51,19 @@ STUDY = Path(__file__).parents[1] / "config" / "mini.yaml"
 def prepare(study: Study, folder: Path, samples: int) -> CLIPVisionConfig:
     """Data, tokenizer and stored features of random weights, as a study has them."""
     shape, size = study.tower, study.world.image_size
-    part = samples // 3
-    counts = Counts(scenes=part, pages=part, text=samples - 2 * part)
+    mix = study.data.stage2  # its share of images decides what a step costs
+    whole = mix.scenes + mix.pages + mix.text
+    scenes, pages = (samples * part // whole for part in (mix.scenes, mix.pages))
+    counts = Counts(scenes=scenes, pages=pages, text=samples - scenes - pages)
     generate(study.world, "stage2", counts, folder / "data", sample=0, patch=shape.patch_size)
-    train_tokenizer(vocabulary(study.world), "qa", folder / "tokenizer")
+    train_tokenizer(
+        TokenizerSpec(
+            kind="tokenizer",
+            words=vocabulary(study.world),
+            template="qa",
+            output=folder / "tokenizer",
+        )
+    )
     config = CLIPVisionConfig(
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
@@ -117,7 +127,7 @@ def step_of(model: nn.Module, batch: dict[str, Any]) -> Any:
     inputs = {k: v.to(DEVICE) for k, v in batch.items() if isinstance(v, torch.Tensor)}
     freeze(model.train(), trainable=[model.model.multi_modal_projector, model.model.language_model])
     learned = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learned, lr=1e-4, foreach=True)
+    optimiser = torch.optim.AdamW(learned, lr=1e-4, fused=True)
 
     def step() -> None:
         model(**inputs).loss.backward()

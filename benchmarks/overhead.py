@@ -43,7 +43,13 @@ def main(study: Path) -> None:
         stages = study.glob(f"runs/*/{phase}/run.json")
         records = [*stages, *(study / phase).glob("*.json")]
         optimised = sum(json.loads(file.read_text()).get("seconds", 0.0) for file in records)
-        imported = {"stage1": train, "stage2": train, "evaluate": evaluate}.get(phase, 0.0)
+        imported = {
+            "backbones": train,
+            "vision": train,
+            "stage1": train,
+            "stage2": train,
+            "evaluate": evaluate,
+        }.get(phase, 0.0)
         rows.append((phase, len(files), wall, imported * len(files), optimised))
     table = Table("phase", "jobs", "job seconds", "importing", "optimising", title=str(study))
     for phase, jobs, *seconds in rows:

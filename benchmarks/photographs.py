@@ -39,6 +39,7 @@ from vlmscale.training.batches import Batches
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.sampler import ShuffledSampler
 from vlmscale.training.share import share
+from vlmscale.training.spec import TokenizerSpec
 
 STUDIES = Path(__file__).parents[1] / "config"
 VOCABULARY = [f"word{i}" for i in range(1000)]
@@ -147,7 +148,11 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kilobytes = write_photographs(folder / "data", samples, width, height)
-        train_tokenizer(VOCABULARY, "qa", folder / "tokenizer")
+        train_tokenizer(
+            TokenizerSpec(
+                kind="tokenizer", words=VOCABULARY, template="qa", output=folder / "tokenizer"
+            )
+        )
         sources = {n: batches(folder, n) for n in numbers}
         rates: dict[int, list[float]] = {n: [] for n in numbers}
         for repetition in track(range(repetitions + 1), description="measuring"):

@@ -53,7 +53,7 @@ class Step:
         self.model = model.train()
         freeze(model, trainable=[model.model.multi_modal_projector, model.model.language_model])
         self.learned = [p for p in model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.learned, lr=1e-4, foreach=True)
+        self.optimiser = torch.optim.AdamW(self.learned, lr=1e-4, fused=True)
         generator = torch.Generator().manual_seed(0)
         text = torch.randint(vocabulary - 1, (batch, QUESTION + ANSWER), generator=generator)
         image = torch.full((batch, tokens), vocabulary - 1)

@@ -73,9 +73,17 @@ def backbones(study, tmp_path_factory):
     from vlmscale.data.world.questions import vocabulary
     from vlmscale.models.checkpoint import load_tokenizer
     from vlmscale.training.backbones import train_tokenizer
+    from vlmscale.training.spec import TokenizerSpec
 
     folder = tmp_path_factory.mktemp("backbones")
-    train_tokenizer(vocabulary(study.world), "qa", folder / "tokenizer")
+    train_tokenizer(
+        TokenizerSpec(
+            kind="tokenizer",
+            words=vocabulary(study.world),
+            template="qa",
+            output=folder / "tokenizer",
+        )
+    )
     tokenizer = load_tokenizer(folder / "tokenizer")
     torch.manual_seed(0)
     # Widths of tower and LLM differ: where they are equal, a mix-up goes unseen.

@@ -1,4 +1,4 @@
-"""One process that has imported what training and evaluation need, and forks itself for every short job.
+"""One process that has imported what jobs with torch need, and forks itself for every short one.
 
 `python -m vlmscale.warm COMMAND...` runs COMMAND, a snakemake call on this machine, beside such a process.
 What jobs below it `start` then skips seconds of imports each, which of a tiny study are a large part.

@@ -8,6 +8,7 @@ from vlmscale.data.world.questions import vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED, encode
 from vlmscale.training.backbones import train_tokenizer
+from vlmscale.training.spec import TokenizerSpec
 
 TURNS = [
     {"from": "human", "value": "<image>\nany red circle ?"},
@@ -86,7 +87,14 @@ def test_an_image_without_a_question_still_has_one(tokenizer):
 
 
 def test_a_tiny_tokenizer_knows_the_marks_of_qwen(study, tmp_path):
-    train_tokenizer(vocabulary(study.world), "qwen", tmp_path / "tokenizer")
+    train_tokenizer(
+        TokenizerSpec(
+            kind="tokenizer",
+            words=vocabulary(study.world),
+            template="qwen",
+            output=tmp_path / "tokenizer",
+        )
+    )
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
     encoded = encode(TURNS, tokenizer, "qwen", visual_tokens=1)
     assert tokenizer.unk_token_id not in encoded.input_ids

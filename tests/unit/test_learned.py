@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import AutoModel, LlamaConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config
 
 from vlmscale.methods import method
 from vlmscale.models import learned
+from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.learned import learned_states
+from vlmscale.training.backbones import Reader
 from vlmscale.training.data import Collate, Conversations
 
 SHAPE = {
@@ -23,7 +25,15 @@ LLMS = {
     "one layer": Qwen2Config(**SHAPE, num_hidden_layers=1, num_key_value_heads=4),
     "llama": LlamaConfig(**SHAPE, num_hidden_layers=2, num_key_value_heads=4),
     "shared keys": LlamaConfig(**SHAPE, num_hidden_layers=2, num_key_value_heads=2),
-    # A decoder that is left to transformers.
+    # Decoders that are left to transformers.
+    "window": Qwen2Config(
+        **SHAPE,
+        num_hidden_layers=2,
+        num_key_value_heads=4,
+        use_sliding_window=True,
+        sliding_window=3,
+        max_window_layers=1,
+    ),
     "qwen3": Qwen3Config(**SHAPE, num_hidden_layers=2, num_key_value_heads=2, head_dim=8),
 }
 LENGTHS = (9, 5, 7, 9)
@@ -47,6 +57,8 @@ def padded(mask):
     if mask == "gaps":  # as of visual tokens that an image does not have
         real[0, 2:4] = False
         real[3, 0] = False
+    if mask == "hidden":  # and learned from all the same
+        real[0, 7] = False
     if mask == "apart":
         own = torch.arange(max(LENGTHS)) // 3
         before = torch.ones(max(LENGTHS), max(LENGTHS), dtype=torch.bool).tril()
@@ -65,7 +77,7 @@ def gradients(llm, embeds, states):
     return [embeds.grad, *(p.grad for p in llm.parameters() if p.grad is not None)]
 
 
-@pytest.mark.parametrize("mask", ["padded", "gaps", "apart"])
+@pytest.mark.parametrize("mask", ["padded", "gaps", "hidden", "apart"])
 @pytest.mark.parametrize("kind", LLMS)
 def test_states_and_gradients_are_those_of_the_whole_pass(kind, mask):
     llm = llm_of(kind)
@@ -83,16 +95,38 @@ def test_states_and_gradients_are_those_of_the_whole_pass(kind, mask):
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
 
 
-def test_nothing_to_learn_gives_gradients_of_zero():
-    """As a part of a batch has it when only other parts have answers."""
+@pytest.mark.parametrize("mask", ["padded", "apart"])
+@pytest.mark.parametrize("again", [False, True])
+def test_nothing_to_learn_gives_gradients_of_zero(mask, again):
+    """As a part of a batch has it when only other parts have answers: no process waits for another's."""
     llm = llm_of("qwen2")
-    embeds, which, seen, _ = padded("padded")
+    if again:
+        llm.activation_checkpointing_enable({"use_reentrant": False})
+    embeds, which, seen, positions = padded(mask)
     embeds.requires_grad_()
-    states = learned_states(llm, embeds, torch.zeros_like(which), seen)
+    states = learned_states(llm, embeds, torch.zeros_like(which), seen, positions)
     assert states.shape == (0, 24)
     (states.sum() * 2).backward()
-    assert embeds.grad is not None
-    assert not embeds.grad.any()
+    learns = [embeds, *(p for name, p in llm.named_parameters() if name != "embed_tokens.weight")]
+    assert len(learns) > 30
+    for each in learns:
+        assert each.grad is not None
+        assert not each.grad.any()
+
+
+@pytest.mark.parametrize("mask", ["padded", "apart"])
+def test_sixteen_bits_are_those_of_the_whole_pass(mask):
+    """Within what they can tell, and no farther from 32 bits than transformers' own pass."""
+    llm = llm_of("qwen2")
+    embeds, which, seen, positions = padded(mask)
+    exact = learned_states(llm, embeds, which, seen, positions)
+    with torch.autocast("cpu", torch.bfloat16):
+        states = learned_states(llm, embeds, which, seen, positions)
+        whole = llm(inputs_embeds=embeds, attention_mask=seen, position_ids=positions)
+    expected = whole.last_hidden_state[which]
+    assert states.dtype == expected.dtype
+    mine, theirs = ((found - exact).abs().mean() for found in (states, expected))
+    assert 0 < mine < 1.5 * theirs
 
 
 def test_activations_computed_again_change_nothing():
@@ -101,7 +135,7 @@ def test_activations_computed_again_change_nothing():
     embeds.requires_grad_()
     kept = gradients(llm, embeds, learned_states(llm, embeds, which, seen))
     kept = [grad.clone() for grad in kept]
-    llm.gradient_checkpointing_enable({"use_reentrant": False})
+    llm.activation_checkpointing_enable({"use_reentrant": False})
     calls = []
     for layer in llm.layers:
         layer.mlp.register_forward_pre_hook(lambda module, *_: calls.append(module))
@@ -130,6 +164,7 @@ def test_no_layer_computes_what_is_not_needed(kind, mask, needed):
 @pytest.mark.parametrize(
     ("name", "options", "apart"),
     [
+        ("fastv", {}, False),
         ("mlp", {}, True),
         ("mlp", {}, False),
         ("quecc", {}, True),
@@ -163,6 +198,32 @@ def test_a_model_learns_as_if_all_were_scored(build, splits, name, options, apar
         found.append([out.loss, *(p.grad for p in model.parameters() if p.grad is not None)])
     model.eval()
     assert len(found[0]) == len(found[1]) > 20
+    for whole, picked in zip(*found, strict=True):
+        torch.testing.assert_close(picked, whole, atol=1e-6, rtol=1e-4)
+
+
+def test_an_llm_of_text_learns_as_transformers_own(splits, backbones):
+    tokenizer = load_tokenizer(backbones["llm"])
+    llm = Qwen2ForCausalLM.from_pretrained(backbones["llm"])
+    data = Conversations(
+        splits["corpus"],
+        tokenizer,
+        template="qa",
+        visual_tokens=0,
+        query_turn=None,
+        max_length=256,
+        apart=True,
+        seed=0,
+    )
+    collate = Collate(tokenizer, reads_question=False, image_input="pixel_values")
+    batch = collate([data[i] for i in range(6)], np.random.default_rng(0))
+    batch = {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}
+    found = []
+    for reader in (llm, Reader(llm)):
+        llm.zero_grad()
+        loss = reader(**batch)["loss"]
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in llm.parameters())])
     for whole, picked in zip(*found, strict=True):
         torch.testing.assert_close(picked, whole, atol=1e-6, rtol=1e-4)
 

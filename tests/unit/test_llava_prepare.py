@@ -115,6 +115,7 @@ def test_training_reads_the_split(server, run, tmp_path):
     from vlmscale.models.checkpoint import load_tokenizer
     from vlmscale.training.backbones import train_tokenizer
     from vlmscale.training.data import Collate, Conversations
+    from vlmscale.training.spec import TokenizerSpec
 
     run("llava_mix665k", mix(server.folder, server.url))
     words = [
@@ -123,7 +124,9 @@ def test_training_reads_the_split(server, run, tmp_path):
         for turn in row["conversations"]
         for word in re.findall(r"\S+", turn["value"])
     ]
-    train_tokenizer(words, "qa", tmp_path / "tokenizer")
+    train_tokenizer(
+        TokenizerSpec(kind="tokenizer", words=words, template="qa", output=tmp_path / "tokenizer")
+    )
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
     data = Conversations(
         tmp_path / "out",

@@ -24,6 +24,7 @@ from vlmscale.analysis.memory import (
 from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
+from vlmscale.models.learned import learned_states
 from vlmscale.models.shapes import backbone
 from vlmscale.resources import resource
 from vlmscale.training.loop import freeze
@@ -140,16 +141,22 @@ def test_activations_of_a_step_of_real_width(name, vocabulary, tolerance, stage,
         model.gradient_checkpointing_enable({"use_reentrant": False})
     mode = on_fake_memory(model)
     model.requires_grad_(stage == "stage2")
+    labels = torch.ones(
+        sequences, length, dtype=torch.long
+    )  # data, for what is learned decides shapes
     with mode:
         embeds = torch.zeros(sequences, length, config.hidden_size, dtype=torch.bfloat16)
-        labels = torch.ones(sequences, length, dtype=torch.long)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         gradients = [p.grad for p in model.parameters() if p.requires_grad]
         known = set(storages([*model.parameters(), *model.buffers(), *gradients]))
-        with Peak(known) as peak:
-            inputs = {"inputs_embeds": embeds.requires_grad_(), "labels": labels}
-            model(attention_mask=torch.ones_like(labels), **inputs).loss.backward()
+    with Peak(known) as peak:
+        model.loss_function(
+            model.lm_head(learned_states(model.model, embeds.requires_grad_(), labels == 1)),
+            labels,
+            vocabulary,
+            shift_labels=labels.flatten(),
+        ).backward()
     decoder = replace(llm(LLMS[name][0]), layers=4, vocabulary=vocabulary)
     estimate = decoder_activations(
         decoder, sequences, length, trained=stage == "stage2", checkpointing=checkpointing

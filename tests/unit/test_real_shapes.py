@@ -1,7 +1,7 @@
 """Every real model without its weights: published shapes and sizes, a step of both stages, FLOPs.
 
 Parameters and FLOPs are of whole models on the meta device, for each LLM, method and token count. A step of
-training runs on fake tensors (shapes and gradients without data), with one of the LLM's equal blocks and from
+training runs on fake tensors (shapes and gradients without data), with two of the LLM's equal blocks and from
 stored features of the tower; with all blocks and from pixels once for each LLM.
 """
 
@@ -177,7 +177,7 @@ def test_a_model_of_published_size_learns_what_its_stage_says(llm, method):
             question=torch.zeros(1, width, device="meta"),
         )
         assert sum(counted(inner.multi_modal_projector, features)) == pytest.approx(flops, rel=0.02)
-        mode = on_fake_memory(with_one_block(model))
+        mode = on_fake_memory(with_two_blocks(model))
         # One training serves all counts of an elastic method: its stage 1 is at the largest.
         elastic = inner.multi_modal_projector.elastic and tokens < COUNTS[method][-1]
         for stage in ("stage2",) if elastic else LEARNS:
@@ -189,7 +189,7 @@ def test_m3_learns_at_all_its_scales_at_once(llm):
     model = built(llm, "m3", 576)
     scales = model.model.multi_modal_projector.training_counts("stage2", None)
     assert scales == [1, 9, 36, 144, 576]
-    mode = on_fake_memory(with_one_block(model))
+    mode = on_fake_memory(with_two_blocks(model))
     inputs = batch(model, scales, "stage2", stored=True, mode=mode)
     step(model, "stage2", inputs, visual_token_counts=torch.tensor(scales))
 
@@ -227,11 +227,11 @@ def counted(module, *args, **kwargs):
     return sum(flops.values()) / 1e9, attention
 
 
-def with_one_block(model):
-    """`model` with one of the LLM's equal blocks: for a step from stored features."""
-    del model.model.language_model.layers[1:]
+def with_two_blocks(model):
+    """`model` with two of the LLM's equal blocks: for a step from stored features."""
+    del model.model.language_model.layers[2:]
     del model.model.vision_tower.encoder.layers[1:]
-    model.config.text_config.num_hidden_layers = 1
+    model.config.text_config.num_hidden_layers = 2
     return model
 
 

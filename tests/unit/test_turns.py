@@ -17,6 +17,7 @@ from vlmscale.models.processor import pad_batch
 from vlmscale.training import data as module
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.data import Collate, Conversations
+from vlmscale.training.spec import TokenizerSpec
 from vlmscale.training.stages import train_stage
 
 from .test_training import spec  # noqa: F401 (a fixture)
@@ -49,7 +50,11 @@ def said(pairs, opening=""):
 def reader(request, study, tmp_path_factory):
     """Template, tokenizer and a random LLM whose weights are large enough to tell contexts apart."""
     folder = tmp_path_factory.mktemp(request.param) / "tokenizer"
-    train_tokenizer(vocabulary(study.world), request.param, folder)
+    train_tokenizer(
+        TokenizerSpec(
+            kind="tokenizer", words=vocabulary(study.world), template=request.param, output=folder
+        )
+    )
     tokenizer = load_tokenizer(folder)
     torch.manual_seed(0)
     llm = Qwen2ForCausalLM(

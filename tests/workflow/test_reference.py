@@ -41,7 +41,7 @@ def test_scores_of_seeds_differ_as_the_reference_says():
     difference = (first - second).dropna()
     assert len(difference) == len(first) == len(second)
     deviation = difference.groupby("family").std()
-    assert deviation.round(3).to_dict() == {"ocr": 0.047, "reasoning": 0.038}
+    assert deviation.round(3).to_dict() == {"ocr": 0.055, "reasoning": 0.033}
 
 
 @pytest.mark.smoke

@@ -190,8 +190,9 @@ def training_gflops(
 
     Back through a matrix product costs as much as forward for its input, and again for its weights where
     they are trained: all of the compressor, the LLM if `llm_trained`. Attention has no weights and twice
-    its cost on the way back. Every position is scored. What checkpointing of activations computes anew is
-    not counted. stored_features: the tower does not run. feature_layers as in compressor_gflops.
+    its cost on the way back. All positions count, as if all were scored. What checkpointing of
+    activations computes anew is not counted. stored_features: the tower does not run. feature_layers as
+    in compressor_gflops.
     """
     forward = decoder.forward(
         visual_tokens + text_tokens, cached=0, scored=visual_tokens + text_tokens

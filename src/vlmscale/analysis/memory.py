@@ -2,9 +2,10 @@
 
 Mixed precision of DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1): weights and
 gradients in bf16, and in fp32 a copy of the weights and Adam's two moments, K = 12 bytes for each trained
-weight. Activations are what transformers' Llama and Qwen2 keep for the backward pass with fused attention,
-counted tensor by tensor, after Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1), whose count is
-of another block. It is an estimate for planning: what a real run needed stands in its run.json.
+weight. Activations are what Llama and Qwen2 keep in a pass of training (models/learned.py) with fused
+attention, if all is learned, counted tensor by tensor, after Korthikanti et al. 2022 (arXiv 2205.05198,
+section 4.1), whose count is of another block. It is an estimate for planning: what a real run needed
+stands in its run.json.
 """
 
 from collections.abc import Callable
@@ -118,14 +119,16 @@ def decoder_activations(
     kv = h // decoder.heads * decoder.key_value_heads
     # A norm keeps its input in fp32; to learn, also what its weight scales, and its output.
     norm = (FULL + 2 * HALF if trained else FULL) * h
-    # Queries, keys, values and output, and each head's log-sum in fp32.
-    attention = HALF * (2 * h + 2 * kv) + FULL * decoder.heads
+    # Queries, keys, values and output, and each head's log-sum in fp32; to learn, the output without
+    # padding.
+    attention = HALF * ((3 if trained else 2) * h + 2 * kv) + FULL * decoder.heads
     # Gate before and after its activation, up; to learn, their product.
     mlp = HALF * (4 if trained else 3) * f
     block = 2 * norm + attention + mlp
-    # Made beside it: the gradients of three wide tensors of the MLP and of the stream; in the head, in
-    # fp32, the log-softmax, its gradient and that of the logits.
-    made = HALF * 3 * f + FULL * h
+    # Made beside it: the gradients of three wide tensors of the MLP and of the stream, and in the last
+    # block what is learned of the stream and its norm; in the head, in fp32, the log-softmax, its gradient
+    # and that of the logits.
+    made = HALF * (3 * f + 2 * h) + FULL * h
     head = norm + 3 * FULL * decoder.vocabulary
     if checkpointing:
         kept, most = HALF * h * decoder.layers, max(head, block + made)

@@ -34,7 +34,14 @@ def read_columns(split: Path, columns: Sequence[str]) -> pa.Table:
 
 def row(table: pa.Table, index: int) -> dict[str, Any]:
     """A row of a table."""
-    return dict(table.slice(index, 1).to_pylist()[0])
+    return rows(table, [index])[0]
+
+
+def rows(table: pa.Table, indices: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of a table. Unlike its `take` this copies nothing else, however large the table."""
+    if not indices:
+        return []
+    return list(pa.concat_tables([table.slice(index, 1) for index in indices]).to_pylist())
 
 
 class Images:

@@ -104,7 +104,7 @@ def _steps(
     model.initialise_projector(0)
     model.model.multi_modal_projector.to(device)
     learning = _let_learn(model, stage)
-    optimizer = torch.optim.AdamW(learning, lr=1e-5, fused=device.type == "cuda")
+    optimizer = torch.optim.AdamW(learning, lr=1e-5, fused=True)
     inputs = _batch(model, batch)
     times, now = [], clock(device)
     for _ in range(_WARM_UP + _REPETITIONS):

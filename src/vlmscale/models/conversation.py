@@ -5,11 +5,10 @@ the part of the conversation that its first character is from. So masks are neve
 text or by counting the tokens of fragments.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, repeat
-from typing import Literal, NamedTuple
+from itertools import repeat
+from typing import Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -158,8 +157,8 @@ def encode_all(
     """`encode` of each conversation, at once: half of a tokenizer's time is in being called."""
     if not conversations:
         return []
-    segments = [_segments(turns, template, apart, layout) for turns in conversations]
-    tokens = _tokenise(segments, tokenizer, visual_tokens)
+    texts = [_text(turns, template, apart, layout) for turns in conversations]
+    tokens = _tokenise(texts, tokenizer, visual_tokens)
     marks = () if template == "plain" else TEMPLATES[template].learned_marks
     if marks:
         known = tokenizer(list(marks), add_special_tokens=False)["input_ids"]
@@ -197,47 +196,48 @@ def with_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) -> E
     )
 
 
-class _Segment(NamedTuple):
-    text: str
-    learned: bool
-    turn: int = 0
+class _Text:
+    """What a conversation says, and of each character whether it is learned and whose turn it is."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.learned: list[bool] = []
+        self.turns: list[int] = []
+
+    def add(self, text: str, learned: bool, turn: int = 0) -> None:
+        self.parts.append(text)
+        self.learned += [learned] * len(text)
+        self.turns += [turn] * len(text)
 
 
-def _segments(turns: Turns, template: str, apart: bool, layout: Layout) -> list[_Segment]:
-    """The text of a conversation, cut where what is learned, or whose turn it is, changes."""
+def _text(turns: Turns, template: str, apart: bool, layout: Layout) -> _Text:
+    text = _Text()
     if template == "plain":
-        return [
-            _Segment(turn["value"] + "\n", True)
-            if turn["from"] == "gpt"
-            else _Segment(IMAGE_TOKEN, False)
-            for turn in turns
-            if turn["from"] == "gpt" or IMAGE_TOKEN in turn["value"]
-        ]
+        for turn in turns:
+            if turn["from"] == "gpt":
+                text.add(turn["value"] + "\n", True)
+            elif IMAGE_TOKEN in turn["value"]:
+                text.add(IMAGE_TOKEN, False)
+        return text
     t = TEMPLATES[template]
-    segments: list[_Segment] = []
-
-    def add(text: str, learned: bool, turn: int) -> None:
-        if text:
-            segments.append(_Segment(text, learned, turn))
-
     opening, number = t.system, 0
     for turn in turns:
         if turn["from"] == "gpt":
-            add(t.answer_lead + turn["value"] + t.answer_close, True, number)
-            add(t.answer_after, False, number)
+            text.add(t.answer_lead + turn["value"] + t.answer_close, True, number)
+            text.add(t.answer_after, False, number)
             continue
         said = _image_placed(turn["value"], layout)
         if apart:
             if number == 0:
                 shared, newline, said = said.rpartition("\n")
-                add(opening + t.human_open + shared + newline, False, 0)
+                text.add(opening + t.human_open + shared + newline, False, 0)
             number += 1
         else:
             said = opening + t.human_open + said
-        add(said + t.human_close, False, number)
-        add(t.answer_open, bool(t.learned_marks), number)
+        text.add(said + t.human_close, False, number)
+        text.add(t.answer_open, bool(t.learned_marks), number)
         opening = ""
-    return segments
+    return text
 
 
 def _question(turns: Turns, query_turn: str, rng: np.random.Generator | None) -> str:
@@ -259,35 +259,42 @@ def _image_placed(said: str, layout: Layout) -> str:
 
 
 def _tokenise(
-    conversations: Sequence[Sequence[_Segment]],
+    conversations: Sequence[_Text],
     tokenizer: PreTrainedTokenizerBase,
     visual_tokens: int,
 ) -> list[tuple[list[int], list[int], list[int]]]:
-    """Ids, labels and turns of each text in segments; `<image>` becomes `visual_tokens` image tokens."""
-    pieces = ["".join([s.text for s in segments]).split(IMAGE_TOKEN) for segments in conversations]
+    """Ids, labels and turns of each text; `<image>` becomes `visual_tokens` image tokens.
+
+    A token is what its first character is.
+    """
+    pieces = ["".join(text.parts).split(IMAGE_TOKEN) for text in conversations]
     # An image that stands first has an empty piece before it, which would cost a text's handling. A
     # tokenizer refuses an empty list.
     texts = [piece for cut in pieces for piece in cut if piece] or [" "]
-    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    tokenised = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    # What the tokenizer's own call does, without the lists that nobody reads.
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    tokenised = iter(backend.encode_batch(texts, add_special_tokens=False))
     image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
     first = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
     found = []
-    for segments, cut in zip(conversations, pieces, strict=True):
-        ends = list(accumulate([len(segment.text) for segment in segments]))
+    for text, cut in zip(conversations, pieces, strict=True):
         ids, labels, turns = list(first), [IGNORED] * len(first), [0] * len(first)
         start = 0  # of the piece within the text
         for piece in cut:
             if start:
-                mark = segments[bisect_right(ends, start - 1)]
                 ids += [image_id] * visual_tokens
                 labels += [IGNORED] * visual_tokens
-                turns += [mark.turn] * visual_tokens
-            for token, (begin, _) in zip(*next(tokenised), strict=True) if piece else ():
-                segment = segments[bisect_right(ends, start + begin)]
-                ids.append(token)
-                labels.append(token if segment.learned else IGNORED)
-                turns.append(segment.turn)
+                turns += [text.turns[start - 1]] * visual_tokens
+            if piece:
+                encoding = next(tokenised)
+                begins = [start + begin for begin, _ in encoding.offsets]
+                learned = [text.learned[begin] for begin in begins]
+                tokens = encoding.ids
+                ids += tokens
+                labels += [t if own else IGNORED for t, own in zip(tokens, learned, strict=True)]
+                turns += [text.turns[begin] for begin in begins]
             start += len(piece) + len(IMAGE_TOKEN)
         found.append((ids, labels, turns))
     return found

@@ -19,8 +19,6 @@ from vlmscale.models.conversation import IGNORED
 # b sequences, t tokens of each, c chosen ones of all sequences, w the most of any sequence (s of those that
 # are learned), h heads, d the width of a head, n of the LLM
 
-_KNOWN_LAYERS = (LlamaDecoderLayer, Qwen2DecoderLayer)
-
 
 def next_tokens(labels: Tensor) -> Tensor:
     """What each position has to predict, IGNORED where nothing is learned: (b, t) -> (b, t)."""
@@ -37,11 +35,17 @@ def learned_states(
     """The last hidden state where `learned` (b, t) is true, sequence by sequence: (c, n).
 
     The same, and with the same gradients, up to rounding, as from transformers' own pass over embeds
-    (b, t, n), which does for decoders of other kinds than Llama's and Qwen2's. attention_mask: (b, t), or
-    bool (b, 1, t, t) as `pad_batch` makes it, where what a position sees sees nothing more than it does.
+    (b, t, n), which does for decoders of other kinds than Llama's and Qwen2's, and where something is
+    learned from what no other position may see. attention_mask: (b, t), or bool (b, 1, t, t) as
+    `pad_batch` makes it, where what a position sees sees nothing more than it does.
     """
-    if not all(isinstance(layer, _KNOWN_LAYERS) for layer in llm.layers):
-        whole = llm(inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
+    if not (all(map(_is_known, llm.layers)) and _is_seen(learned, attention_mask)):
+        whole = llm(
+            inputs_embeds=embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=False,
+        )
         return _Places.of(learned).pick(whole.last_hidden_state)
     if position_ids is None:
         position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand_as(learned)
@@ -83,17 +87,67 @@ class _Places:
 
     def pick(self, values: Tensor) -> Tensor:
         """(b, t, ...) -> (c, ...)."""
-        return values.flatten(0, 1).index_select(0, self.chosen)
+        return _taken(values.flatten(0, 1), self.chosen)
 
     def spread(self, values: Tensor) -> Tensor:
         """(c, ...) -> (b, w, ...), zeros where there is nothing."""
-        rows = values.new_zeros(self.sequences * self.width, *values.shape[1:])
-        rows = rows.index_copy(0, self.padded, values)
+        rows = _put(values, self.padded, self.sequences * self.width)
         return rows.unflatten(0, (self.sequences, self.width))
 
     def gathered(self, values: Tensor) -> Tensor:
         """(b, w, ...) -> (c, ...)."""
-        return values.flatten(0, 1).index_select(0, self.padded)
+        return _taken(values.flatten(0, 1), self.padded)
+
+
+class _Take(torch.autograd.Function):
+    """Rows at these indices, no two the same: torch's own would add up their gradients, one by one."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows = len(values)
+        return values.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return _put(gradient, index, ctx.rows), None
+
+
+class _Put(torch.autograd.Function):
+    """Rows put at these indices among `rows` of zeros: torch's own would keep them for the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(index)
+        return values.new_zeros(rows, *values.shape[1:]).index_copy_(0, index, values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        return _taken(gradient, index), None, None
+
+
+def _taken(values: Tensor, index: Tensor) -> Tensor:
+    taken: Tensor = _Take.apply(values, index)
+    return taken
+
+
+def _put(values: Tensor, index: Tensor, rows: int) -> Tensor:
+    put: Tensor = _Put.apply(values, index, rows)
+    return put
+
+
+def _is_known(layer: Any) -> bool:
+    """Whether `_layer` computes what this layer does."""
+    window = getattr(layer.self_attn, "sliding_window", None)
+    return isinstance(layer, LlamaDecoderLayer | Qwen2DecoderLayer) and window is None
+
+
+def _is_seen(learned: Tensor, attention_mask: Tensor | None) -> bool:
+    if attention_mask is None or attention_mask.ndim == 4:
+        return True
+    return not (learned & (attention_mask == 0)).any()
 
 
 def _needed(learned: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -147,10 +201,13 @@ def _layer(
     attention, normed = layer.self_attn, layer.input_layernorm(hidden)
     key = _rotated(_heads(attention.k_proj(normed), attention), rotation)
     value = _heads(attention.v_proj(normed), attention)
+    # Not left to the attention's enable_gqa, which on GPUs has no fast kernel together with a bias.
+    if (shared := attention.num_key_value_groups) > 1:
+        key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
     if queries is None or asking is None:
         queries = keys
     else:
-        hidden, normed = hidden.index_select(0, asking), normed.index_select(0, asking)
+        hidden, normed = _taken(hidden, asking), _taken(normed, asking)
         rotation = rotation[0].index_select(0, asking), rotation[1].index_select(0, asking)
     query = _rotated(_heads(attention.q_proj(normed), attention), rotation)
     values = functional.scaled_dot_product_attention(
@@ -161,7 +218,6 @@ def _layer(
         dropout_p=attention.attention_dropout if attention.training else 0.0,
         is_causal=bias is None,
         scale=attention.scaling,
-        enable_gqa=attention.num_key_value_groups > 1,
     )
     mixed = queries.gathered(values.transpose(1, 2)).flatten(1)
     hidden = hidden + attention.o_proj(mixed)

@@ -108,10 +108,11 @@ def pad_batch(
     """
     batch = {
         "input_ids": _padded([e.input_ids for e in encoded], tokenizer.pad_token_id, side),
-        "attention_mask": _padded([[1] * len(e.input_ids) for e in encoded], 0, side),
         "labels": _padded([e.labels for e in encoded], IGNORED, side),
     }
-    if encoded[0].turns is not None:
+    if encoded[0].turns is None:
+        batch["attention_mask"] = _padded([[1] * len(e.input_ids) for e in encoded], 0, side)
+    else:
         batch |= _turns_apart(_padded([e.turns or [] for e in encoded], -1, side))
     questions = [e.question_ids for e, shown in zip(encoded, has_image, strict=True) if shown]
     if reads_question and questions:

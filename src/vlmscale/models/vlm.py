@@ -224,6 +224,9 @@ class VlmModel(LlavaModel):
         learned: Tensor | None = None,
         **kwargs: Any,
     ) -> LlavaModelOutputWithPast:
+        """As of Vlm. learned: (b, t) bool, for a step of training: last_hidden_state is of these positions
+        alone, (learned, n), and nothing else comes out.
+        """
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if pixel_values is not None or vision_features is not None:
@@ -250,7 +253,8 @@ class VlmModel(LlavaModel):
             inputs_embeds = inputs_embeds.masked_scatter(
                 places.unsqueeze(-1), visual_embeds.to(inputs_embeds.dtype)
             )
-        if learned is not None:
+        # What acts inside the LLM has to be there in training, too.
+        if learned is not None and "llm_attention" not in self.multi_modal_projector.needs:
             states = learned_states(
                 self.language_model,
                 inputs_embeds,
@@ -265,8 +269,9 @@ class VlmModel(LlavaModel):
             outputs = self.language_model(
                 attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
             )
+        states = outputs.last_hidden_state
         return LlavaModelOutputWithPast(
-            last_hidden_state=outputs.last_hidden_state,
+            last_hidden_state=states if learned is None else states[learned],
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -317,8 +322,7 @@ class Vlm(LlavaForConditionalGeneration):
         that have one; with k visual_token_counts the sequences stand k times, once for each count.
         prompt_length: where generated text begins, if the sequences hold some.
         In training only those positions are scored whose next token is learned; logits are theirs then,
-        (learned, vocabulary). Raises ValueError when
-        placeholders and visual tokens differ in number.
+        (learned, vocabulary). Raises ValueError when placeholders and visual tokens differ in number.
         """
         loss_kwargs = {key: kwargs.pop(key) for key in ("num_items_in_batch",) if key in kwargs}
         learned = None

@@ -15,7 +15,7 @@ def main() -> None:
     if isinstance(spec, TokenizerSpec):
         from vlmscale.training.backbones import train_tokenizer
 
-        train_tokenizer(spec.words, spec.template, spec.output)
+        train_tokenizer(spec)
     elif isinstance(spec, FeaturesSpec):
         from vlmscale.training.features import encode_images
 

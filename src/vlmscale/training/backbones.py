@@ -32,27 +32,28 @@ from vlmscale.provenance import atomic_path, versions, write_json
 from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import Outcome, optimise
-from vlmscale.training.spec import LlmSpec, TowerSpec
+from vlmscale.training.spec import LlmSpec, TokenizerSpec, TowerSpec
 from vlmscale.training.work import discard
 
 # Marks in a template such as <eos> or <|im_end|>, each a token of its own.
 _MARK = r"<[^<>\s]+>"
 
 
-def train_tokenizer(words: Sequence[str], template: str, output: Path) -> None:
-    """A word-level tokenizer of `words`, the template's and the special tokens."""
-    unknown, padding, fixed = "<unk>", "<pad>", TEMPLATES[template].strings
+def train_tokenizer(spec: TokenizerSpec) -> None:
+    """A word-level tokenizer of the spec's words, the template's and the special tokens."""
+    template = TEMPLATES[spec.template]
+    unknown, padding, fixed = "<unk>", "<pad>", template.strings
     marks = sorted(set(re.findall(_MARK, " ".join(fixed))))
-    end = re.findall(_MARK, TEMPLATES[template].answer_close)[0]
+    end = re.findall(_MARK, template.answer_close)[0]
     special = [unknown, padding, IMAGE_TOKEN, *marks]
     framing = re.sub("|".join(map(re.escape, special)), " ", " ".join(fixed)).split()
-    known = dict.fromkeys([*special, "\n", *framing, *words])
+    known = dict.fromkeys([*special, "\n", *framing, *spec.words])
     vocabulary = {word: i for i, word in enumerate(known)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))
     # Words and newlines; spaces only separate.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\s]+"), "removed", invert=True)
     tokenizer.add_special_tokens(special)
-    with atomic_path(output) as scratch:
+    with atomic_path(spec.output) as scratch:
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,
             unk_token=unknown,

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from vlmscale.data.images import decode
-from vlmscale.data.stored import Images, check_conversations, question_bytes, read_columns, row
+from vlmscale.data.stored import Images, check_conversations, question_bytes, read_columns, rows
 from vlmscale.errors import UserError
 from vlmscale.models.conversation import (
     IGNORED,
@@ -115,7 +115,7 @@ class Conversations(Dataset[Sample]):
     def _encoded(self, indices: Sequence[int]) -> list[tuple[str, Encoded, str | None]]:
         """Id, tokens and image key of samples."""
         unseen = [index for index in indices if index not in self.kept]
-        samples = [row(self.texts, index) for index in unseen]
+        samples = rows(self.texts, unseen)
         encoded = encode_all(
             [sample["conversations"] for sample in samples],
             self.tokenizer,

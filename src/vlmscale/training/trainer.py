@@ -97,7 +97,7 @@ class BatchTrainer(Trainer):
                 lr=self.recipe.learning_rate,
                 betas=(0.9, self.recipe.adam_beta2),
                 weight_decay=self.recipe.weight_decay,
-                fused=True,
+                fused=True,  # one pass over the weights, on CPUs, too
             )
         return self.optimizer
 
