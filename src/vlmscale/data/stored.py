@@ -32,9 +32,9 @@ def read_columns(split: Path, columns: Sequence[str]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def row(table: pa.Table, index: int) -> dict[str, Any]:
+def row(table: pa.Table | pa.RecordBatch, index: int) -> dict[str, Any]:
     """A row of a table."""
-    return rows(table, [index])[0]
+    return dict(table.slice(index, 1).to_pylist()[0])
 
 
 def rows(table: pa.Table, indices: Sequence[int]) -> list[dict[str, Any]]:
