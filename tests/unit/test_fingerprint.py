@@ -31,7 +31,7 @@ def copied(tmp_path, monkeypatch):
 
 def test_closure_reaches_imports_and_no_other_method():
     found = closure(ROOTS)
-    assert "vlmscale.models.region_attention" in found
+    assert "vlmscale.models.attention" in found
     assert "vlmscale.models.vlm" in found
     assert "vlmscale.models.projectors.tokenpacker" not in found
     assert "vlmscale.analysis.laws" not in found
@@ -41,7 +41,7 @@ def test_closure_reaches_imports_and_no_other_method():
     ("file", "old", "new", "changes"),
     [
         ("models/projectors/quecc.py", "groups=d", "groups=1", True),
-        ("models/region_attention.py", "HEADS = 8", "HEADS = 4", True),
+        ("models/attention.py", "HEADS = 8", "HEADS = 4", True),
         ("training/trainer.py", "max_grad_norm=1.0", "max_grad_norm=2.0", True),
         ("models/projectors/quecc.py", "The paper, section 4", "The paper, sec. 4", False),
         (

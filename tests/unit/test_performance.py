@@ -33,6 +33,26 @@ def assert_told(rows):
         assert tuple(map(str, row)) in lines
 
 
+def test_whole_studies():
+    table = measured("studies")
+    assert_told(
+        (
+            f"`make {row.target}`",
+            row.checkout,
+            f"`{row.commit}`",
+            row.jobs,
+            f"{row.seconds:.0f}",
+            f"{row.processor_seconds:.0f}",
+            f"{row.times_seconds:.2f}",
+            f"{row.times_processor_seconds:.2f}",
+        )
+        for row in table.itertuples()
+    )
+    new = table[table["checkout"] == "new"]
+    assert set(new["target"]) == {"run", "smoke"}
+    assert (new["times_seconds"] >= 1.5).all()
+
+
 def test_steps_of_training():
     table = measured("training")
     assert_told(

@@ -6,9 +6,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
+from vlmscale.models.attention import projected
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths
 
@@ -63,16 +64,21 @@ class Mqt(Projector):
             align_corners=False,
         ).to(patches.dtype)
         query = self.query_norm(self.query[:v] + places[:v].to(patches.dtype))
-        key = repeat(finer, "1 d h w -> b (h w) d", b=len(patches))
+        key = rearrange(finer, "1 d h w -> 1 (h w) d")
         if self.patches_in_keys:
             key = key + patches
-        out, _ = self.attention(
-            repeat(query, "v d -> b v d", b=len(patches)),
-            self.key_norm(key),
-            self.value_norm(patches),
-            need_weights=False,
+        inputs = projected(
+            self.attention, query[None], self.key_norm(key), self.value_norm(patches)
         )
-        return out @ self.matrix
+        queries, keys, values = (
+            rearrange(each, "b t (a e) -> b a t e", a=self.attention.num_heads).expand(
+                len(patches), -1, -1, -1
+            )
+            for each in inputs
+        )
+        out = F.scaled_dot_product_attention(queries, keys, values)
+        mixed: Tensor = self.attention.out_proj(rearrange(out, "b a t e -> b t (a e)"))
+        return mixed @ self.matrix
 
     def training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
         """Stage 1: all queries. Stage 2: one of 2, 4, ... all, as released."""

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from vlmscale.models.attention import RegionAttention, normed_mlp
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
-from vlmscale.models.region_attention import RegionAttention, normed_mlp
 
 
 class QueCC(Projector):

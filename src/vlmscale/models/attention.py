@@ -1,4 +1,4 @@
-"""Attention within regions, shared by the compressors that give one token for each region."""
+"""Attention that compressors share: projections made once, and one query for each region of patches."""
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -19,22 +19,28 @@ def normed_mlp(d_in: int, d_out: int) -> nn.Sequential:
     )
 
 
+def projected(
+    attention: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor
+) -> list[Tensor]:
+    """Queries, keys and values by the attention's own matrices, (..., d) each.
+
+    Its forward pass would do that once for each image, also where they are the same for all, and copy
+    everything three times.
+    """
+    weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
+    return [linear(*each) for each in zip((query, key, value), weights, biases, strict=True)]
+
+
 class RegionAttention(nn.Module):
     """One query for each region attends to that region's patches, and to no other's."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
-        # Its weights and how they begin; torch's own forward pass would copy all patches three times.
         self.attention = nn.MultiheadAttention(d, HEADS, batch_first=True)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *, side: int) -> Tensor:
         """Query (b v d), keys and values (b p d) on a grid of side x side regions -> (b v d)."""
-        weights = self.attention.in_proj_weight.chunk(3)
-        biases = self.attention.in_proj_bias.chunk(3)
-        asked, *seen = (
-            linear(given, weight, bias)
-            for given, weight, bias in zip((query, key, value), weights, biases, strict=True)
-        )
+        asked, *seen = projected(self.attention, query, key, value)
         window = int(key.shape[1] ** 0.5) // side
         keys, values = (
             rearrange(
@@ -51,5 +57,5 @@ class RegionAttention(nn.Module):
         asked = rearrange(asked, "b v (a e) -> (b v) a 1 e", a=HEADS)
         out = scaled_dot_product_attention(asked, keys, values)
         out = rearrange(out, "(b v) a 1 e -> b v (a e)", b=query.shape[0])
-        projected: Tensor = self.attention.out_proj(out)
-        return projected
+        mixed: Tensor = self.attention.out_proj(out)
+        return mixed
