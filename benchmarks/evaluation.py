@@ -55,7 +55,6 @@ def made(folder: Path, images: int) -> tuple[Path, Path]:
     generate(study.world, "test", counts, folder / "test", sample=0, patch=patch)
     train_tokenizer(
         TokenizerSpec(
-            kind="tokenizer",
             words=vocabulary(study.world),
             template="qa",
             output=folder / "tokenizer",

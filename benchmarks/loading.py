@@ -58,7 +58,6 @@ def prepare(study: Study, folder: Path, samples: int) -> CLIPVisionConfig:
     generate(study.world, "stage2", counts, folder / "data", sample=0, patch=shape.patch_size)
     train_tokenizer(
         TokenizerSpec(
-            kind="tokenizer",
             words=vocabulary(study.world),
             template="qa",
             output=folder / "tokenizer",

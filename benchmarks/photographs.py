@@ -148,11 +148,7 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kilobytes = write_photographs(folder / "data", samples, width, height)
-        train_tokenizer(
-            TokenizerSpec(
-                kind="tokenizer", words=VOCABULARY, template="qa", output=folder / "tokenizer"
-            )
-        )
+        train_tokenizer(TokenizerSpec(words=VOCABULARY, template="qa", output=folder / "tokenizer"))
         sources = {n: batches(folder, n) for n in numbers}
         rates: dict[int, list[float]] = {n: [] for n in numbers}
         for repetition in track(range(repetitions + 1), description="measuring"):

@@ -78,7 +78,6 @@ def backbones(study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("backbones")
     train_tokenizer(
         TokenizerSpec(
-            kind="tokenizer",
             words=vocabulary(study.world),
             template="qa",
             output=folder / "tokenizer",

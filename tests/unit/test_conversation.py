@@ -89,7 +89,6 @@ def test_an_image_without_a_question_still_has_one(tokenizer):
 def test_a_tiny_tokenizer_knows_the_marks_of_qwen(study, tmp_path):
     train_tokenizer(
         TokenizerSpec(
-            kind="tokenizer",
             words=vocabulary(study.world),
             template="qwen",
             output=tmp_path / "tokenizer",

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.unit.samples import conversations
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import set_method
 from vlmscale.models.conversation import Encoded, with_visual_tokens
-from vlmscale.training.data import Collate, Conversations
+from vlmscale.training.data import Collate
 from vlmscale.training.launch import launch
 from vlmscale.training.stages import train_stage
 
@@ -30,17 +31,7 @@ def images(splits):
 
 
 def batch_of(splits, processor, counts, *, seed=0, apart=False):
-    data = Conversations(
-        splits["stage2"],
-        processor.tokenizer,
-        template="qa",
-        visual_tokens=processor.visual_tokens,
-        query_turn="first",
-        max_length=512,
-        apart=apart,
-        seed=0,
-        pixels=processor.pixels,
-    )
+    data = conversations(splits["stage2"], processor, apart=apart)
     samples = [data[i] for i in range(len(data))]
     mixed = [s for s in samples if s.image is not None][:3] + [
         s for s in samples if s.image is None

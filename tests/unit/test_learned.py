@@ -5,13 +5,13 @@ import pytest
 import torch
 from transformers import AutoModel, LlamaConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config
 
+from tests.unit.samples import conversations
 from vlmscale.methods import method
 from vlmscale.models import learned
-from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.learned import learned_states
-from vlmscale.training.backbones import Reader
-from vlmscale.training.data import Collate, Conversations
+from vlmscale.training.backbones import TextLlm
+from vlmscale.training.data import Collate
 
 SHAPE = {
     "vocab_size": 50,
@@ -161,6 +161,13 @@ def test_no_layer_computes_what_is_not_needed(kind, mask, needed):
     assert rows == [needed] * (len(rows) - 1) + [int(which.sum())]
 
 
+def inputs_of(data, processor):
+    """Six samples as a model takes them."""
+    collate = Collate(processor.tokenizer, processor.reads_question, "pixel_values")
+    batch = collate([data[i] for i in range(6)], np.random.default_rng(0))
+    return {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}
+
+
 @pytest.mark.parametrize(
     ("name", "options", "apart"),
     [
@@ -174,20 +181,7 @@ def test_no_layer_computes_what_is_not_needed(kind, mask, needed):
 )
 def test_a_model_learns_as_if_all_were_scored(build, splits, name, options, apart):
     model, processor = build(name, method(name).supported(6)[-1], **options)
-    data = Conversations(
-        splits["stage2"],
-        processor.tokenizer,
-        template="qa",
-        visual_tokens=processor.visual_tokens,
-        query_turn="first",
-        max_length=256,
-        apart=apart,
-        seed=0,
-        pixels=processor.pixels,
-    )
-    collate = Collate(processor.tokenizer, processor.reads_question, "pixel_values")
-    batch = collate([data[i] for i in range(6)], np.random.default_rng(0))
-    batch = {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}
+    batch = inputs_of(conversations(splits["stage2"], processor, apart=apart), processor)
     count, found = int((batch["labels"][:, 1:] != IGNORED).sum()), []
     assert count < batch["labels"].numel() / 2
     for training, rows in ((False, batch["labels"].numel()), (True, count)):
@@ -202,26 +196,14 @@ def test_a_model_learns_as_if_all_were_scored(build, splits, name, options, apar
         torch.testing.assert_close(picked, whole, atol=1e-6, rtol=1e-4)
 
 
-def test_an_llm_of_text_learns_as_transformers_own(splits, backbones):
-    tokenizer = load_tokenizer(backbones["llm"])
+def test_an_llm_of_text_learns_as_transformers_own(build, splits, backbones):
+    _, processor = build("blind", 1)
     llm = Qwen2ForCausalLM.from_pretrained(backbones["llm"])
-    data = Conversations(
-        splits["corpus"],
-        tokenizer,
-        template="qa",
-        visual_tokens=0,
-        query_turn=None,
-        max_length=256,
-        apart=True,
-        seed=0,
-    )
-    collate = Collate(tokenizer, reads_question=False, image_input="pixel_values")
-    batch = collate([data[i] for i in range(6)], np.random.default_rng(0))
-    batch = {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}
+    batch = inputs_of(conversations(splits["corpus"], processor), processor)
     found = []
-    for reader in (llm, Reader(llm)):
+    for model in (llm, TextLlm(llm)):
         llm.zero_grad()
-        loss = reader(**batch)["loss"]
+        loss = model(**batch)["loss"]
         loss.backward()
         found.append([loss.detach(), *(p.grad for p in llm.parameters())])
     for whole, picked in zip(*found, strict=True):

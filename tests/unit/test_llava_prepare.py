@@ -124,9 +124,7 @@ def test_training_reads_the_split(server, run, tmp_path):
         for turn in row["conversations"]
         for word in re.findall(r"\S+", turn["value"])
     ]
-    train_tokenizer(
-        TokenizerSpec(kind="tokenizer", words=words, template="qa", output=tmp_path / "tokenizer")
-    )
+    train_tokenizer(TokenizerSpec(words=words, template="qa", output=tmp_path / "tokenizer"))
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
     data = Conversations(
         tmp_path / "out",

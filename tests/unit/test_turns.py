@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from tests.unit.samples import conversations
 from vlmscale.data.shards import shard_files
 from vlmscale.data.world.questions import vocabulary
 from vlmscale.methods import method
@@ -16,7 +17,7 @@ from vlmscale.models.conversation import IGNORED, Encoded, encode, with_visual_t
 from vlmscale.models.processor import pad_batch
 from vlmscale.training import data as module
 from vlmscale.training.backbones import train_tokenizer
-from vlmscale.training.data import Collate, Conversations
+from vlmscale.training.data import Collate
 from vlmscale.training.spec import TokenizerSpec
 from vlmscale.training.stages import train_stage
 
@@ -51,9 +52,7 @@ def reader(request, study, tmp_path_factory):
     """Template, tokenizer and a random LLM whose weights are large enough to tell contexts apart."""
     folder = tmp_path_factory.mktemp(request.param) / "tokenizer"
     train_tokenizer(
-        TokenizerSpec(
-            kind="tokenizer", words=vocabulary(study.world), template=request.param, output=folder
-        )
+        TokenizerSpec(words=vocabulary(study.world), template=request.param, output=folder)
     )
     tokenizer = load_tokenizer(folder)
     torch.manual_seed(0)
@@ -149,17 +148,6 @@ def test_fewer_visual_tokens_are_those_of_a_shorter_sample(reader):
     assert with_visual_tokens(plain, image, 1).turns is None
 
 
-def conversations(splits, processor, **settings):
-    values = {"template": "qa", "query_turn": "first", "max_length": 512, "apart": True, "seed": 0}
-    return Conversations(
-        splits["stage2"],
-        processor.tokenizer,
-        visual_tokens=processor.visual_tokens,
-        pixels=processor.pixels,
-        **{**values, **settings},
-    )
-
-
 def single_questions(splits, processor, dataset, indices):
     """One padded batch in which every question of the samples is a sequence of its own."""
     rows = [r for file in shard_files(splits["stage2"]) for r in pq.read_table(file).to_pylist()]
@@ -189,7 +177,7 @@ def single_questions(splits, processor, dataset, indices):
 @pytest.mark.parametrize(("name", "tokens"), [("mlp", 36), ("tokenpacker", 4)])
 def test_a_vlm_learns_from_turns_apart_as_from_single_questions(build, splits, name, tokens):
     model, processor = build(name, tokens)
-    dataset = conversations(splits, processor)
+    dataset = conversations(splits["stage2"], processor)
     images = [i for i in range(len(dataset)) if dataset[i].image is not None][:4]
     texts = [i for i in range(len(dataset)) if dataset[i].image is None][:3]
     chosen = sorted([*images, *texts])
@@ -230,7 +218,7 @@ def test_the_first_loss_of_a_training_is_that_of_single_questions(
         template="qa",
         seed=run.seed,
     )
-    dataset = conversations(splits, processor)
+    dataset = conversations(splits["stage2"], processor)
     assert len(dataset) == 48  # all of them in one batch
     with torch.no_grad():
         expected = model.eval()(**single_questions(splits, processor, dataset, range(48))).loss
@@ -241,7 +229,9 @@ def test_the_first_loss_of_a_training_is_that_of_single_questions(
 @pytest.mark.parametrize("apart", [True, False])
 def test_a_sample_is_the_same_when_seen_again(build, splits, monkeypatch, apart):
     _, processor = build("tokenpacker", 4)
-    fresh = conversations(splits, processor, apart=apart, query_turn="random", max_length=30)
+    fresh = conversations(
+        splits["stage2"], processor, apart=apart, query_turn="random", max_length=30
+    )
     first = [fresh[i] for i in range(len(fresh))]
     encodings = []
     encode_all = module.encode_all
@@ -253,7 +243,9 @@ def test_a_sample_is_the_same_when_seen_again(build, splits, monkeypatch, apart)
     again = [fresh[i] for i in reversed(range(len(fresh)))][::-1]
     assert not encodings, "nothing was kept"
     monkeypatch.setattr(module, "_KEPT", 3)
-    large = conversations(splits, processor, apart=apart, query_turn="random", max_length=30)
+    large = conversations(
+        splits["stage2"], processor, apart=apart, query_turn="random", max_length=30
+    )
     uncached = [[large[i] for i in range(len(large))] for _ in range(2)]
     assert not large.kept
     for samples in (again, *uncached):

@@ -7,7 +7,6 @@ from vlmscale.training.spec import FeaturesSpec
 with logged(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     spec = FeaturesSpec(
-        kind="features",
         data=files.data,
         tower=files.tower,
         feature_layers=params.feature_layers,

@@ -8,7 +8,6 @@ from vlmscale.training.spec import TokenizerSpec
 
 with logged(snakemake.log[0]):
     spec = TokenizerSpec(
-        kind="tokenizer",
         words=vocabulary(World(**snakemake.params.world)),
         template=snakemake.params.template,
         output=snakemake.output[0],

@@ -64,7 +64,7 @@ def train_tokenizer(spec: TokenizerSpec) -> None:
         ).save_pretrained(scratch)
 
 
-class Reader(nn.Module):
+class TextLlm(nn.Module):
     """An LLM that learns the answers of conversations without images."""
 
     def __init__(self, llm: Qwen2ForCausalLM) -> None:
@@ -118,7 +118,7 @@ def train_llm(spec: LlmSpec) -> None:
         seed=spec.seed,
     )
     outcome, _ = optimise(
-        Reader(llm),
+        TextLlm(llm),
         dataset,
         Collate(tokenizer, reads_question=False, image_input="pixel_values"),
         spec.shape.recipe,

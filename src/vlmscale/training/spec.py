@@ -70,7 +70,7 @@ class TowerSpec(Frozen):
 class TokenizerSpec(Frozen):
     """A word-level tokenizer for the LLMs that the study trains itself."""
 
-    kind: Literal["tokenizer"]
+    kind: Literal["tokenizer"] = "tokenizer"
     words: tuple[str, ...]
     template: str
     output: Path
@@ -79,7 +79,7 @@ class TokenizerSpec(Frozen):
 class FeaturesSpec(Frozen):
     """The tower's features of every image of a split."""
 
-    kind: Literal["features"]
+    kind: Literal["features"] = "features"
     data: Path
     tower: Path
     feature_layers: tuple[int, ...]

@@ -1,0 +1,15 @@
+"""Conversations of the small generated world, as trainings read them."""
+
+from vlmscale.training.data import Conversations
+
+
+def conversations(split, processor, **settings):
+    """A split for a model's processor, with the settings of most trainings; others by name."""
+    values = {"template": "qa", "query_turn": "first", "max_length": 512, "apart": True, "seed": 0}
+    return Conversations(
+        split,
+        processor.tokenizer,
+        visual_tokens=processor.visual_tokens,
+        pixels=processor.pixels,
+        **{**values, **settings},
+    )
