@@ -19,7 +19,7 @@ def told(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spec:
     """The spec, of one of these kinds, that `python -m module SPEC.json` was called with.
 
     Ends the process with its usage when it was called otherwise; raises UserError for a file that is no
-    spec for `what`.
+    spec for `what`, with a line for each thing that is wrong.
     """
     if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
         folder = module.replace(".", "/")
@@ -27,8 +27,14 @@ def told(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spec:
     path = Path(sys.argv[1])
     try:
         return kinds.validate_json(path.read_text())
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{path} is not a spec for {what}: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        wrong = [
+            ".".join(map(str, each["loc"])) + ": " * bool(each["loc"]) + each["msg"]
+            for each in error.errors()
+        ]
+        raise UserError("\n  ".join([f"{path} is not a spec for {what}:", *wrong])) from None
 
 
 @contextmanager

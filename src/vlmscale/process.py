@@ -14,7 +14,8 @@ from vlmscale.warm import start
 
 
 def carry_out(spec: BaseModel, module: str, what: str, work: Path) -> None:
-    """Have `python -m module` do `what`, told by a file in the folder `work`, which it is done with after.
+    """Have `python -m module` do `what`, told by a file in the folder `work`, which is removed when that
+    has ended well.
 
     Raises UserError when it fails.
     """

@@ -1,6 +1,8 @@
 """`python -m vlmscale.training SPEC.json`: one process that trains, or makes what trainings start from."""
 
-from pydantic import TypeAdapter
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from vlmscale.jobs import clear_errors, told
 from vlmscale.training.spec import FeaturesSpec, LlmSpec, Spec, StageSpec, TokenizerSpec
@@ -8,8 +10,9 @@ from vlmscale.training.stop import heeded
 
 
 def main() -> None:
-    kinds: TypeAdapter[Spec | TokenizerSpec | FeaturesSpec]
-    kinds = TypeAdapter(Spec | TokenizerSpec | FeaturesSpec)
+    kinds: TypeAdapter[Spec | TokenizerSpec | FeaturesSpec] = TypeAdapter(
+        Annotated[Spec | TokenizerSpec | FeaturesSpec, Field(discriminator="kind")]
+    )
     spec = told("vlmscale.training", "training", kinds)
     # Imported late, here and below: --help and a bad spec answer without waiting for torch.
     if isinstance(spec, TokenizerSpec):
