@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 CORES ?= $(shell nproc)
 BIN := .venv/bin
 # Beside a process that shares its imports with all jobs that need torch.
-SNAKEMAKE := $(BIN)/python -m vlmscale.warm $(BIN)/snakemake --cores $(CORES)
+SNAKEMAKE := $(BIN)/python -m vlmscale.jobs.import_server $(BIN)/snakemake --cores $(CORES)
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -48,7 +48,7 @@ format: setup ## format and sort imports
 	$(BIN)/snakefmt Snakefile rules
 
 schema: setup ## write config/schema.json from the config models
-	$(BIN)/python -m vlmscale.config > config/schema.json
+	$(BIN)/python -m vlmscale.study.load > config/schema.json
 
 lock: setup ## resolve requirements/direct.in anew
 	$(BIN)/python requirements/lock.py

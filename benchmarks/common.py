@@ -12,7 +12,7 @@ from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGener
 from vlmscale.latency import machine
 from vlmscale.methods import method as declared
 from vlmscale.models.vlm import Vlm, VlmConfig
-from vlmscale.plan import load_gpus
+from vlmscale.planning.trainings import load_gpus
 from vlmscale.resources import resource
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

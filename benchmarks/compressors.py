@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vlmscale.cli.output import number
-from vlmscale.tables import write_parquet
+from vlmscale.records.parquet import write_parquet
 
 PARITY = Path(__file__).parents[1] / "tests" / "parity" / "test_parity.py"
 

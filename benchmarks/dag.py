@@ -28,7 +28,7 @@ from rich.progress import track
 from rich.table import Table
 
 from vlmscale.latency.machine import processor
-from vlmscale.tables import write_parquet
+from vlmscale.records.parquet import write_parquet
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "config" / "paper.yaml"

@@ -29,18 +29,18 @@ from rich.table import Table
 from transformers import CLIPImageProcessorPil, LlavaProcessor
 
 from vlmscale.cli.output import number
-from vlmscale.config import load_study
 from vlmscale.data.world.generate import generate
 from vlmscale.data.world.questions import vocabulary
 from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.run import ask, benchmark_files
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
-from vlmscale.jobs import clear_errors
+from vlmscale.jobs.entry import clear_errors
 from vlmscale.models.checkpoint import load, load_tokenizer
 from vlmscale.models.processor import VlmProcessor
+from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import resource
 from vlmscale.settings import IMAGE_TOKEN, Counts
-from vlmscale.tables import write_parquet
+from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.spec import TokenizerSpec
 from vlmscale.training.stages import save_checkpoint

@@ -9,7 +9,7 @@ Models have random weights. Every count of visual tokens, number of text tokens 
 distance of the quartiles. A ratio of 1 means as fast as a product of large matrices on the same device.
 `w512` is a small decoder of width 512, seen through a small tower. What does not fit is a row that says
 so; --minutes ends the repetitions of an LLM when its share of that time is over. Columns:
-vlmscale/analysis/latency.py; docs/latency.md says what was measured so far.
+vlmscale/analysis/decisions/latency.py; docs/latency.md says what was measured so far.
 """
 
 from pathlib import Path
@@ -22,21 +22,21 @@ from rich.console import Console
 from rich.table import Table
 from transformers import CLIPVisionConfig, PreTrainedConfig, Qwen2Config
 
-from vlmscale.analysis.latency import CASE, PARTS, cached_text_saves
+from vlmscale.analysis.decisions.latency import CASE, PARTS, cached_text_saves
 from vlmscale.cli.output import number
 from vlmscale.errors import UserError
-from vlmscale.jobs import clear_errors
+from vlmscale.jobs.entry import clear_errors
 from vlmscale.latency.machine import machine, matmul_gflops_per_s
 from vlmscale.latency.measure import PRECISIONS, measure
 from vlmscale.latency.spec import Compressor, all_asked
 from vlmscale.latency.steps import training_steps
 from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import frame
-from vlmscale.models.shapes import backbone, with_random_weights
+from vlmscale.models.meta import backbone, with_random_weights
 from vlmscale.models.vlm import VlmConfig
-from vlmscale.plan import load_gpus
+from vlmscale.planning.trainings import load_gpus
+from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import resource
-from vlmscale.tables import write_parquet
 
 SMALL = "w256,w512,w1024"
 COUNTS = "1,4,16,36,64,144,576"
@@ -102,7 +102,9 @@ def peak_of(gpu: str | None, device: torch.device, dtype: torch.dtype) -> tuple[
         return matmul_gflops_per_s(device, dtype), "a product of large matrices here"
     rows = load_gpus(resource("gpus.csv"))
     if gpu not in rows:
-        raise UserError(f"--gpu {gpu}: not in resources/gpus.csv. There are: {', '.join(rows)}.")
+        raise UserError(
+            f"--gpu {gpu}: not in src/vlmscale/resources/gpus.csv. There are: {', '.join(rows)}."
+        )
     return 1e3 * rows[gpu].bf16_tflops, f"{rows[gpu].name}, data sheet"
 
 
@@ -184,7 +186,8 @@ def main(
     minutes: Annotated[float, typer.Option(help="for the repetitions of all LLMs")] = 6.0,
     training_batch: Annotated[int, typer.Option(min=1, help="samples of a training step")] = 4,
     gpu: Annotated[
-        str | None, typer.Option(help="row of resources/gpus.csv that a step is held against")
+        str | None,
+        typer.Option(help="row of src/vlmscale/resources/gpus.csv that a step is held against"),
     ] = None,
     parquet: Annotated[Path | None, typer.Option(help="write the latencies here")] = None,
     training_parquet: Annotated[

@@ -30,16 +30,16 @@ from transformers import (
 )
 
 from vlmscale.cli.output import number
-from vlmscale.config import load_study
 from vlmscale.data.images import decode
 from vlmscale.data.shards import unique_images
 from vlmscale.data.world.generate import generate
 from vlmscale.data.world.questions import vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.feature_store import FeatureStore, write_store
+from vlmscale.records.parquet import write_parquet
 from vlmscale.settings import IMAGE_TOKEN, Counts
-from vlmscale.study import Study
-from vlmscale.tables import write_parquet
+from vlmscale.study.load import load_study
+from vlmscale.study.schema import Study
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import freeze, keep_freed_memory

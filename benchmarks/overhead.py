@@ -5,7 +5,7 @@
 Import time is measured here, in fresh processes (median of five), for what a training and an evaluation
 process import; job times are those the workflow recorded. Prints a table; the shares are of the
 summed job time, which two or more cores work off side by side. Of a study that shared its imports
-(`vlmscale.warm`), the column on them says what they would have added.
+(`vlmscale.jobs.import_server`), the column on them says what they would have added.
 """
 
 import json

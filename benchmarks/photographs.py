@@ -26,19 +26,19 @@ from rich.table import Table
 from transformers import CLIPImageProcessorPil
 
 from vlmscale.cli.output import number
-from vlmscale.config import load_study
 from vlmscale.data.shards import SAMPLE, write_split
 from vlmscale.latency import machine
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.pixels import pixels
-from vlmscale.plan import load_gpus, planned_trainings
+from vlmscale.planning.trainings import load_gpus, planned_trainings
+from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import resource
-from vlmscale.tables import write_parquet
+from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
+from vlmscale.training.batch_split import share
 from vlmscale.training.batches import Batches
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.sampler import ShuffledSampler
-from vlmscale.training.share import share
 from vlmscale.training.spec import TokenizerSpec
 
 STUDIES = Path(__file__).parents[1] / "config"
@@ -139,7 +139,7 @@ def main(
     repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 5,
     config: Annotated[Path, typer.Option(help="the study whose trainings are fed")] = STUDIES
     / "paper.yaml",
-    gpu: Annotated[str, typer.Option(help="row of resources/gpus.csv")] = "a100",
+    gpu: Annotated[str, typer.Option(help="row of src/vlmscale/resources/gpus.csv")] = "a100",
     utilisation: Annotated[float, typer.Option(help="share of its peak")] = 0.4,
     parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
 ) -> None:

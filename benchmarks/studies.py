@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from vlmscale.tables import write_parquet
+from vlmscale.records.parquet import write_parquet
 
 
 def measured(checkout: Path, target: str) -> dict[str, Any]:

@@ -35,11 +35,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from vlmscale.analysis.costs import training_gflops
 from vlmscale.cli.output import number
+from vlmscale.costs.flops import training_gflops
 from vlmscale.models.conversation import IGNORED
-from vlmscale.models.shapes import decoder_of, tower_of
-from vlmscale.tables import write_parquet
+from vlmscale.models.meta import decoder_of, tower_of
+from vlmscale.records.parquet import write_parquet
 from vlmscale.training.loop import freeze
 
 SIDE, PATCHES = 24, 576
@@ -136,7 +136,7 @@ def main(
     visual_tokens: Annotated[str, typer.Option(help="by comma; 576 is all")] = "576,144,36,9,1",
     batches: Annotated[str, typer.Option(help="samples of a step, by comma")] = "2,4",
     repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 7,
-    gpu: Annotated[str | None, typer.Option(help="row of resources/gpus.csv")] = None,
+    gpu: Annotated[str | None, typer.Option(help="row of src/vlmscale/resources/gpus.csv")] = None,
     parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
 ) -> None:
     counts = [int(v) for v in visual_tokens.split(",")]

@@ -67,9 +67,9 @@ rule collect:
 
 # Of the released numbers, all that the claims are checked against.
 RELEASED = [
-    "resources/architectures.csv",
+    "src/vlmscale/resources/architectures.csv",
     *(
-        f"resources/published/{name}.csv"
+        f"src/vlmscale/resources/published/{name}.csv"
         for name in (
             "claims",
             "earlier_scores",
@@ -252,7 +252,7 @@ rule cost:
         "../workflow/scripts/cost.py"
 
 
-# Kilobytes that tell a study: what resources/reference/ keeps of the default one.
+# Kilobytes that tell a study: what src/vlmscale/resources/reference/ keeps of the default one.
 REFERENCE = ["scores", "laws", "intervals", "verdicts", "cost"]
 
 

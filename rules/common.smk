@@ -7,23 +7,24 @@ from functools import cache
 from inspect import signature
 from pathlib import Path
 
-from vlmscale import cluster, needs
-from vlmscale.cells import expand as expand_cells, law_series, stage1_trainings
-from vlmscale.config import load_study, validate
+from vlmscale.costs import cluster
+from vlmscale.planning import requests as needs
+from vlmscale.study.grid import expand as expand_cells, law_series, stage1_trainings
+from vlmscale.study.load import load_study, validate
 from vlmscale.errors import UserError
-from vlmscale.failures import failure_report
-from vlmscale.figures import LAW_FIGURES
-from vlmscale.fingerprint import fingerprint
-from vlmscale.plan import asked, benchmark_rows
-from vlmscale.series import FULL, RELEASED_PROTOCOL, SUITES, Selection
-from vlmscale.slurm import comment, end_left_behind
+from vlmscale.jobs.failures import failure_report
+from vlmscale.report.figures import LAW_FIGURES
+from vlmscale.jobs.fingerprint import fingerprint
+from vlmscale.planning.trainings import asked, benchmark_rows
+from vlmscale.study.selection import FULL, RELEASED_PROTOCOL, SUITES, Selection
+from vlmscale.jobs.slurm import comment, end_left_behind
 
 # A large plan is millions of objects, all of which stay: no use to look for garbage among them, again and again.
 # `onstart` looks again.
 gc.disable()
 
 DEFAULT_STUDY = "config/mini.yaml"
-BENCHMARKS = benchmark_rows(Path("resources/benchmarks.csv"))
+BENCHMARKS = benchmark_rows(Path("src/vlmscale/resources/benchmarks.csv"))
 
 
 # Of a study, what decides how it is carried out, or what else is measured, and nothing of its results.

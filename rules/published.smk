@@ -2,7 +2,7 @@
 import csv
 
 PUBLISHED_SERIES = {"published": Selection(("tokenpacker",))}
-with open("resources/published/readings.csv") as file:
+with open("src/vlmscale/resources/published/readings.csv") as file:
     READINGS = {
         row["name"]: tuple(map(float, row["value"].split()))
         for row in csv.DictReader(file)
@@ -30,9 +30,9 @@ rule published:
 
 rule published_errors:
     input:
-        reasoning="resources/published/reasoning_scores.csv",
-        ocr="resources/published/ocr_scores.csv",
-        architectures="resources/architectures.csv",
+        reasoning="src/vlmscale/resources/published/reasoning_scores.csv",
+        ocr="src/vlmscale/resources/published/ocr_scores.csv",
+        architectures="src/vlmscale/resources/architectures.csv",
     output:
         f"{PUBLISHED}/errors.parquet",
     log:
@@ -144,7 +144,7 @@ use rule tables as published_tables with:
 
 rule published_table1:
     input:
-        "resources/published/table1.csv",
+        "src/vlmscale/resources/published/table1.csv",
     output:
         parquet=f"{PUBLISHED}/table1.parquet",
         md=f"{PUBLISHED}/tables/table1.md",

@@ -34,7 +34,7 @@ def files_of(name):
 
 rule fetch_benchmarks:
     input:
-        table=ancient("resources/benchmarks.csv"),
+        table=ancient("src/vlmscale/resources/benchmarks.csv"),
     output:
         directory(f"{OUT}/data/test"),
     log:

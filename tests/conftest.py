@@ -33,7 +33,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def study():
-    from vlmscale.config import load_study
+    from vlmscale.study.load import load_study
 
     return load_study(ROOT / "config" / "smoke.yaml")
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 import transformers
 
-from tests import lookalikes
+from tests.support import lookalikes
 from vlmscale.models.conversation import encode
 from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.sampler import grouped_order

@@ -15,7 +15,7 @@ from .cluster import Cluster, missing
 
 HERE = Path(__file__).parent
 OUT = "results/slurm-tests"
-SNAKEMAKE = (sys.executable, "-m", "vlmscale.warm", sys.executable, "-m", "snakemake")
+SNAKEMAKE = (sys.executable, "-m", "vlmscale.jobs.import_server", sys.executable, "-m", "snakemake")
 # What tests change of the profile: a partition of the test cluster, no database, no patience.
 OVERRIDES = [
     "--default-resources",

@@ -26,9 +26,9 @@ def test_declaration_equals_class(name):
 
 def test_config_and_cells_import_no_torch():
     code = (
-        "import sys; from pathlib import Path; from vlmscale.config import load_study;"
-        "from vlmscale.cells import expand; expand(load_study(Path('config/smoke.yaml')));"
-        "from vlmscale.fingerprint import fingerprint;"
+        "import sys; from pathlib import Path; from vlmscale.study.load import load_study;"
+        "from vlmscale.study.grid import expand; expand(load_study(Path('config/smoke.yaml')));"
+        "from vlmscale.jobs.fingerprint import fingerprint;"
         "fingerprint(['vlmscale.training.stages'], packages=['torch']);"
         "assert not {'torch', 'transformers', 'pandas'} & set(sys.modules), 'heavy import'"
     )

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.config import load_study
-from vlmscale.plan import planned_trainings
-from vlmscale.tables import read_provenance
+from vlmscale.planning.trainings import planned_trainings
+from vlmscale.records.parquet import read_provenance
+from vlmscale.study.load import load_study
 
 ROOT = Path(__file__).parents[2]
-MEASURED = ROOT / "resources/measured"
+MEASURED = ROOT / "src/vlmscale/resources/measured"
 PAGE = (ROOT / "docs/performance.md").read_text()
 
 

@@ -19,7 +19,6 @@ COPIED = (
     "config",
     "envs",
     "profiles",
-    "resources",
     "requirements",
     "src",
 )
@@ -50,7 +49,15 @@ class Tree:
 
     def command(self, *arguments, config="config/smoke.yaml"):
         python = [sys.executable, "-m"]
-        command = [*python, "vlmscale.warm", *python, "snakemake", "--cores", "2", *arguments]
+        command = [
+            *python,
+            "vlmscale.jobs.import_server",
+            *python,
+            "snakemake",
+            "--cores",
+            "2",
+            *arguments,
+        ]
         return [*command, "--configfile", config] if config else command
 
     @property

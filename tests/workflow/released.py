@@ -16,10 +16,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from tests import lookalikes
-from tests.unit.benchmark_cases import CASES
-from tests.unit.benchmark_files import write
-from tests.unit.upstream import TREES, archive, image, mix, pretrain, record
+from tests.support import lookalikes
+from tests.support.benchmark_cases import CASES
+from tests.support.benchmark_files import write
+from tests.support.upstream import TREES, archive, image, mix, pretrain, record
 from vlmscale.evaluation.spec import read_benchmarks
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ PLAIN = 1010
 
 def backbones(study, folder):
     """A repository below `folder` for every backbone of a study, tiny and random; the shapes that they have, by
-    column and row of resources/architectures.csv.
+    column and row of src/vlmscale/resources/architectures.csv.
     """
     shapes = {study["tower"]["architecture"]: _tower(folder / study["tower"]["repository"])}
     for size, llm in enumerate(study["llms"].values(), 1):
@@ -87,7 +87,9 @@ def _vicuna(folder, size):
 
 
 def _published(name):
-    return json.loads((ROOT / f"resources/backbones/{name}.json").read_text())["config"]
+    return json.loads((ROOT / f"src/vlmscale/resources/backbones/{name}.json").read_text())[
+        "config"
+    ]
 
 
 def _shape(size, vocabulary):
@@ -139,7 +141,7 @@ def _let_it_speak(model, tokenizer, seed):
 
 
 def training_data(folder, url):
-    """LLaVA's files where resources/datasets.csv says that they are: those on the hub in
+    """LLaVA's files where src/vlmscale/resources/datasets.csv says that they are: those on the hub in
     `folder`/repositories, the others on a server at `url`; returns the table with what they are here.
     """
     made = folder / "made"
@@ -180,7 +182,7 @@ def training_data(folder, url):
 
 def benchmarks(names, folder):
     """A dataset below `folder` for each of the real benchmarks `names`; their numbers of questions."""
-    for asked in read_benchmarks(ROOT / "resources/benchmarks.csv", names):
+    for asked in read_benchmarks(ROOT / "src/vlmscale/resources/benchmarks.csv", names):
         if asked.folder(folder).exists():
             continue  # another reading of the same questions
         write(asked, [row for row, _, _ in CASES[asked.benchmark][0]], folder)
@@ -190,8 +192,7 @@ def benchmarks(names, folder):
 
 
 def resources(folder, *, shapes, files, questions):
-    """A copy of resources/ that knows the released things made here."""
-    shutil.copytree(ROOT / "resources", folder)
+    """Rewrite the tables in `folder` so that they know the released things made here."""
     architectures = [row | shapes.get(row["name"], {}) for row in _table("architectures.csv")]
     asked = [
         row | {"questions": questions.get(row["benchmark"], row["questions"])}
@@ -209,5 +210,5 @@ def resources(folder, *, shapes, files, questions):
 
 
 def _table(name):
-    with (ROOT / "resources" / name).open(newline="") as file:
+    with (ROOT / "src/vlmscale/resources" / name).open(newline="") as file:
         return list(csv.DictReader(file))

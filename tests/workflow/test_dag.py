@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from vlmscale.figures import LAW_FIGURES
+from vlmscale.report.figures import LAW_FIGURES
 
 from .conftest import ROOT, Tree
 

@@ -64,9 +64,9 @@ def test_checkpoint_without_a_file(copy):
 @pytest.mark.parametrize("logger", [[], ["--logger", "vlmscale"]])
 def test_the_end_of_a_failed_run_is_enough_to_go_on(empty, logger):
     """It names each failed job, shows its log, and its command runs that job."""
-    table = empty.path / "resources/published/ocr_scores.csv"
-    (empty.path / "resources").unlink()
-    shutil.copytree(ROOT / "resources", empty.path / "resources")
+    table = empty.path / "src/vlmscale/resources/published/ocr_scores.csv"
+    (empty.path / "src").unlink()
+    shutil.copytree(ROOT / "src", empty.path / "src")
     whole = table.read_text()
     table.write_text("no table\n")
     arguments = ["published", "--keep-going"]

@@ -17,10 +17,10 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from tests.unit.hub import Hub
-from tests.unit.upstream import site
-from vlmscale.figures import LAW_FIGURES
-from vlmscale.tables import read_provenance
+from tests.support.hub import Hub
+from tests.support.upstream import site
+from vlmscale.records.parquet import read_provenance
+from vlmscale.report.figures import LAW_FIGURES
 
 from .conftest import COPIED, ROOT, Tree
 from .released import PLAIN, backbones, benchmarks, resources, training_data
@@ -62,8 +62,9 @@ def tree(tmp_path_factory):
     """A checkout without results, but with these studies."""
     folder = tmp_path_factory.mktemp("paper")
     for name in COPIED:
-        if name != "resources":
+        if name != "src":
             (folder / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "src", folder / "src")
     for name in (STUDY, TABLE1):
         (folder / name).write_text(yaml.safe_dump(miniature(name)))
     return Tree(folder)
@@ -101,7 +102,7 @@ def fetched(tree, tmp_path_factory):
         shapes |= backbones(miniature(name), root / "repositories")
     with site(root, Hub) as server:
         resources(
-            tree.path / "resources",
+            tree.path / "src/vlmscale/resources",
             shapes=shapes,
             files=training_data(root, server.url),
             questions=benchmarks(

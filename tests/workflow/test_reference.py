@@ -5,7 +5,7 @@ import pytest
 
 from .conftest import ROOT
 
-REFERENCE = ROOT / "resources/reference/mini"
+REFERENCE = ROOT / "src/vlmscale/resources/reference/mini"
 CELL = "d20__tokenpacker__v1__s0__short"
 # Three standard deviations of what another seed changes in a family's mean (see the README there). The same kind
 # of processor gives the same bytes; another one rounds differently, which is as another seed.

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from transformers import set_seed
 
-from vlmscale.config import load_study
-from vlmscale.figures import LAW_FIGURES
 from vlmscale.methods import method_names
-from vlmscale.tables import read_provenance
+from vlmscale.records.parquet import read_provenance
+from vlmscale.report.figures import LAW_FIGURES
+from vlmscale.study.load import load_study
 
 from .conftest import ROOT
 

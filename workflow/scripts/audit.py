@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from vlmscale.analysis.audit import audit, audit_markdown, load_evidence
-from vlmscale.jobs import logged
-from vlmscale.provenance import atomic_path
-from vlmscale.tables import write_parquet
+from vlmscale.analysis.checks.audit import audit, audit_markdown, load_evidence
+from vlmscale.jobs.entry import logged
+from vlmscale.records.files import atomic_path
+from vlmscale.records.parquet import write_parquet
 
 with logged(snakemake.log[0]):
     studies = [Path(file).parent for file in snakemake.input.get("errors", [])]

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from vlmscale.jobs import logged
-from vlmscale.training.work import remove_leftovers
+from vlmscale.jobs.entry import logged
+from vlmscale.training.checkpoint_folder import remove_leftovers
 
 with logged(snakemake.log[0]):
     current = {Path(folder): Path(record) for folder, record in snakemake.params.current.items()}

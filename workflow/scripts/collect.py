@@ -3,9 +3,9 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.collect import Answers, collect
-from vlmscale.jobs import logged
-from vlmscale.provenance import read_json
-from vlmscale.tables import read_provenance, write_parquet
+from vlmscale.jobs.entry import logged
+from vlmscale.records.files import read_json
+from vlmscale.records.parquet import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params

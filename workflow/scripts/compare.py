@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.paired import compare_methods
-from vlmscale.analysis.suites import chance_corrected, leave_one_out
-from vlmscale.jobs import logged
-from vlmscale.series import Selection
-from vlmscale.tables import read_provenance, write_parquet
+from vlmscale.analysis.comparisons.paired import compare_methods
+from vlmscale.analysis.comparisons.suites import chance_corrected, leave_one_out
+from vlmscale.jobs.entry import logged
+from vlmscale.records.parquet import read_provenance, write_parquet
+from vlmscale.study.selection import Selection
 
 with logged(snakemake.log[0]):
     source, params, output = snakemake.input, snakemake.params, snakemake.output

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.spent import cost_table
-from vlmscale.config import validate
-from vlmscale.jobs import logged
-from vlmscale.plan import planned_trainings
-from vlmscale.tables import write_parquet
+from vlmscale.jobs.entry import logged
+from vlmscale.planning.measured import cost_table
+from vlmscale.planning.trainings import planned_trainings
+from vlmscale.records.parquet import write_parquet
+from vlmscale.study.load import validate
 
 with logged(snakemake.log[0]):
     study = validate(snakemake.params.study, "the study of this rule")

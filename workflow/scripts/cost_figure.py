@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.figures.cost import draw
-from vlmscale.figures.style import save
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
+from vlmscale.report.figures.cost import draw
+from vlmscale.report.figures.style import save
 
 with logged(snakemake.log[0]):
     figure = draw(pd.read_parquet(snakemake.input[0]), title=snakemake.params.title)

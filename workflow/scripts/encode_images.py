@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from vlmscale.jobs import logged
-from vlmscale.process import carry_out
+from vlmscale.jobs.entry import logged
+from vlmscale.jobs.process import carry_out
 from vlmscale.training.spec import FeaturesSpec
 
 with logged(snakemake.log[0]):

@@ -3,7 +3,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from vlmscale.data.hub import fetch_backbone
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
 from vlmscale.settings import Released, ReleasedTower
 
 with logged(snakemake.log[0]):

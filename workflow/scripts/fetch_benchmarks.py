@@ -2,7 +2,7 @@ from pathlib import Path
 
 from vlmscale.evaluation.fetch import fetch_all
 from vlmscale.evaluation.spec import read_benchmarks
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
 
 with logged(snakemake.log[0]):
     fetch_all(

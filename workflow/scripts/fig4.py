@@ -3,11 +3,11 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.collect import selected
-from vlmscale.analysis.fits import family_means
-from vlmscale.figures.fig4 import draw
-from vlmscale.figures.style import save
-from vlmscale.jobs import logged
-from vlmscale.series import Selection
+from vlmscale.analysis.laws.tables import family_means
+from vlmscale.jobs.entry import logged
+from vlmscale.report.figures.fig4 import draw
+from vlmscale.report.figures.style import save
+from vlmscale.study.selection import Selection
 
 with logged(snakemake.log[0]):
     params = snakemake.params

@@ -3,12 +3,12 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.collect import selected
-from vlmscale.analysis.fits import family_means, law_of
-from vlmscale.figures.catalogue import DRAW
-from vlmscale.figures.data import gather
-from vlmscale.figures.style import save
-from vlmscale.jobs import logged
-from vlmscale.series import Selection
+from vlmscale.analysis.laws.tables import family_means, law_of
+from vlmscale.jobs.entry import logged
+from vlmscale.report.figures.catalogue import DRAW
+from vlmscale.report.figures.data import gather
+from vlmscale.report.figures.style import save
+from vlmscale.study.selection import Selection
 
 with logged(snakemake.log[0]):
     params, family = snakemake.params, snakemake.wildcards.family

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis import fits
-from vlmscale.analysis.frontier import frontier_table
-from vlmscale.jobs import logged
-from vlmscale.series import Selection
-from vlmscale.tables import read_provenance, write_parquet
+from vlmscale.analysis.laws import tables as fits
+from vlmscale.analysis.laws.frontier import frontier_table
+from vlmscale.jobs.entry import logged
+from vlmscale.records.parquet import read_provenance, write_parquet
+from vlmscale.study.selection import Selection
 
 with logged(snakemake.log[0]):
     source, params = snakemake.input, snakemake.params

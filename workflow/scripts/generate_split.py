@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from vlmscale.data.world.generate import generate
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
 from vlmscale.settings import Counts, World
 
 with logged(snakemake.log[0]):

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.jobs import logged
-from vlmscale.tables import read_provenance, write_parquet
+from vlmscale.jobs.entry import logged
+from vlmscale.records.parquet import read_provenance, write_parquet
 
 with logged(snakemake.log[0]):
     files = list(map(Path, snakemake.input))

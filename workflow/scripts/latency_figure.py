@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.fits import family_means
-from vlmscale.analysis.latency import error_against_latency
-from vlmscale.figures.latency import draw
-from vlmscale.figures.style import save
-from vlmscale.jobs import logged
+from vlmscale.analysis.decisions.latency import error_against_latency
+from vlmscale.analysis.laws.tables import family_means
+from vlmscale.jobs.entry import logged
+from vlmscale.report.figures.latency import draw
+from vlmscale.report.figures.style import save
 
 with logged(snakemake.log[0]):
     errors = family_means(pd.read_parquet(snakemake.input.errors))

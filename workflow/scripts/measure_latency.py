@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
+from vlmscale.jobs.process import carry_out
 from vlmscale.latency.spec import LatencySpec
-from vlmscale.process import carry_out
 
 with logged(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params

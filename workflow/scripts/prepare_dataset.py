@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from vlmscale.data.llava.prepare import prepare
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
 
 with logged(snakemake.log[0]):
     prepare(

@@ -3,8 +3,8 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.reference import reference_tables
-from vlmscale.jobs import logged
-from vlmscale.provenance import atomic_path
+from vlmscale.jobs.entry import logged
+from vlmscale.records.files import atomic_path
 
 with logged(snakemake.log[0]):
     tables = reference_tables(

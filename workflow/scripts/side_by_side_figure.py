@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.figures.side_by_side import draw
-from vlmscale.figures.style import save
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
+from vlmscale.report.figures.side_by_side import draw
+from vlmscale.report.figures.style import save
 
 with logged(snakemake.log[0]):
     tables = {name: pd.read_parquet(file) for name, file in snakemake.input.items()}

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale import readable
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
+from vlmscale.report import tables as readable
 
 with logged(snakemake.log[0]):
     source, output = snakemake.input, snakemake.output

@@ -1,6 +1,6 @@
 from pydantic import TypeAdapter
 
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
 from vlmscale.training.launch import launch
 from vlmscale.training.spec import LlmSpec, TowerSpec
 

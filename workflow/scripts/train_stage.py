@@ -1,4 +1,4 @@
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
 from vlmscale.settings import Execution
 from vlmscale.training.launch import launch
 from vlmscale.training.spec import StageSpec

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from vlmscale.data.world.questions import vocabulary
-from vlmscale.jobs import logged
-from vlmscale.process import carry_out
+from vlmscale.jobs.entry import logged
+from vlmscale.jobs.process import carry_out
 from vlmscale.settings import World
 from vlmscale.training.spec import TokenizerSpec
 

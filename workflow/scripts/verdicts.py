@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale import readable
-from vlmscale.analysis.sanity import sanity, training_losses
-from vlmscale.analysis.verdicts import Results, verdicts
-from vlmscale.jobs import logged
-from vlmscale.series import Selection
-from vlmscale.tables import read_provenance, write_parquet
+from vlmscale.analysis.checks.hypotheses import Results, verdicts
+from vlmscale.analysis.checks.learning import sanity, training_losses
+from vlmscale.jobs.entry import logged
+from vlmscale.records.parquet import read_provenance, write_parquet
+from vlmscale.report import tables as readable
+from vlmscale.study.selection import Selection
 
 with logged(snakemake.log[0]):
     source, params, output = snakemake.input, snakemake.params, snakemake.output

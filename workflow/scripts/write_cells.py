@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from vlmscale.cells import Cell, write_cells
-from vlmscale.jobs import logged
+from vlmscale.jobs.entry import logged
+from vlmscale.study.grid import Cell, write_cells
 
 with logged(snakemake.log[0]):
     cells = [Cell(**cell) for cell in snakemake.params.cells]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from vlmscale.errors import UserError
-from vlmscale.series import Selection, SizeAxis
+from vlmscale.study.selection import Selection, SizeAxis
 
 # Of the run.json of a training.
 _RECORDED = ["run", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes"]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from vlmscale.analysis.collect import CELL_COLUMNS
-from vlmscale.architectures import Decoder
-from vlmscale.series import FULL, RELEASED_PROTOCOL
+from vlmscale.costs.shapes import Decoder
+from vlmscale.study.selection import FULL, RELEASED_PROTOCOL
 
 
 def published_errors(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vlmscale.jobs import clear_errors
+from vlmscale.jobs.entry import clear_errors
 
 app = typer.Typer(
     name="vlmscale",
@@ -285,7 +285,7 @@ def cells_command(
     """List a study's training runs with parameters, FLOPs, GPU hours and disk, and what is done."""
     from vlmscale.cli.cells import plan, show
     from vlmscale.cli.output import emit
-    from vlmscale.plan import Assumptions
+    from vlmscale.planning.trainings import Assumptions
 
     assumed = Assumptions(text_tokens, question_tokens, answer_tokens)
     emit(plan(config, results, assumed, gpu=gpu, utilisation=utilisation), json, show)

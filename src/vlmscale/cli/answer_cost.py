@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from vlmscale.analysis.costs import answer_gflops, prefill_gflops
-from vlmscale.analysis.latency import latencies_of
-from vlmscale.analysis.laws import Floats
-from vlmscale.analysis.recommend import Cost, measured_cost
-from vlmscale.architectures import Decoder, Tower, find
+from vlmscale.analysis.decisions.latency import latencies_of
+from vlmscale.analysis.decisions.recommend import Cost, measured_cost
+from vlmscale.analysis.laws.power_law import Floats
 from vlmscale.cli.points import read_table
+from vlmscale.costs.flops import answer_gflops, prefill_gflops
+from vlmscale.costs.shapes import Decoder, Tower, find
 from vlmscale.errors import UserError
 from vlmscale.methods import method as declared
-from vlmscale.series import SizeAxis
+from vlmscale.study.selection import SizeAxis
 
 Architectures = Mapping[str, Decoder | Tower]
 

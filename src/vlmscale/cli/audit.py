@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from vlmscale.analysis.audit import audit, load_evidence
+from vlmscale.analysis.checks.audit import audit, load_evidence
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.errors import UserError
 from vlmscale.resources import resource

@@ -5,10 +5,9 @@ from pathlib import Path
 from rich.console import Console
 
 from vlmscale.cli.output import Report, number, table
-from vlmscale.config import load_study
 from vlmscale.errors import UserError
-from vlmscale.needs import misfits, of_training
-from vlmscale.plan import (
+from vlmscale.planning.requests import misfits, of_training
+from vlmscale.planning.trainings import (
     Assumptions,
     Gpu,
     asked,
@@ -20,6 +19,7 @@ from vlmscale.plan import (
     run_costs,
 )
 from vlmscale.resources import resource
+from vlmscale.study.load import load_study
 
 _UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
 ASSUMED_UTILISATION = 0.4  # of a GPU's peak, where its table knows no measurement

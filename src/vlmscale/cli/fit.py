@@ -11,14 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vlmscale.analysis.asymptotic import delta_method, separately_determined
-from vlmscale.analysis.bootstrap import bootstrap, intervals
-from vlmscale.analysis.fits import law_row, schemes_for
-from vlmscale.analysis.forms import compare_forms
-from vlmscale.analysis.grid_search import APPENDIX, RELEASED, GridFit, grid_search
-from vlmscale.analysis.laws import PowerLaw, fit_power_law, law_from
-from vlmscale.analysis.optimum import flat_range, optimal_tokens
-from vlmscale.analysis.robust import fit_robust
+from vlmscale.analysis.laws.asymptotic import delta_method, separately_determined
+from vlmscale.analysis.laws.bootstrap import bootstrap, intervals
+from vlmscale.analysis.laws.forms import compare_forms
+from vlmscale.analysis.laws.grid_search import APPENDIX, RELEASED, GridFit, grid_search
+from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law, law_from
+from vlmscale.analysis.laws.robust import fit_robust
+from vlmscale.analysis.laws.tables import law_row, schemes_for
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, size_axis
 from vlmscale.errors import UserError

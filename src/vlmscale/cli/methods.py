@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlmscale.analysis.costs import compressor_gflops, compressor_parameters
-from vlmscale.architectures import Decoder, Tower, find, load_architectures
 from vlmscale.cli.output import Report, number, table
+from vlmscale.costs.flops import compressor_gflops, compressor_parameters
+from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.methods import method, method_names
 
 _TOWER, _LLM = "CLIP-ViT-L/14-336", "Vicuna-7B"

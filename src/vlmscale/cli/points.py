@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.collect import one_protocol
-from vlmscale.analysis.laws import check_points
+from vlmscale.analysis.laws.power_law import check_points
 from vlmscale.errors import UserError
-from vlmscale.series import FULL
+from vlmscale.study.selection import FULL
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from vlmscale.analysis.bootstrap import bootstrap, main_scheme
-from vlmscale.analysis.laws import Floats, PowerLaw, fit_power_law
-from vlmscale.analysis.optimum import flat_range, optimal_tokens
-from vlmscale.analysis.recommend import predictions, rank_choices
-from vlmscale.architectures import load_architectures
+from vlmscale.analysis.decisions.recommend import predictions, rank_choices
+from vlmscale.analysis.laws.bootstrap import bootstrap, main_scheme
+from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
+from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
 from vlmscale.cli.answer_cost import Question, prices, token_counts
 from vlmscale.cli.fit import FLAT, formula
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, size_axis
+from vlmscale.costs.shapes import load_architectures
 from vlmscale.errors import UserError
 from vlmscale.resources import resource
-from vlmscale.series import SizeAxis
+from vlmscale.study.selection import SizeAxis
 
 _DRAWS = 1000
 _SEED = 0

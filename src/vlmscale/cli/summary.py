@@ -11,7 +11,7 @@ from rich.text import Text
 from vlmscale.cli.output import Report, number, table
 from vlmscale.cli.points import read_table
 from vlmscale.errors import UserError
-from vlmscale.readable import main_intervals
+from vlmscale.report.tables import main_intervals
 
 _READ = ("verdicts", "sanity")
 _OF_LAWS = ("laws", "intervals")  # which a study of one LLM lacks

@@ -12,9 +12,9 @@ from typing import Literal
 
 import httpx2
 
-from vlmscale.architectures import Decoder, Tower, find, load_architectures
+from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
-from vlmscale.provenance import atomic_path, read_json, versions, write_json
+from vlmscale.records.files import atomic_path, read_json, versions, write_json
 from vlmscale.resources import resource
 from vlmscale.settings import Released, ReleasedTower
 
@@ -99,7 +99,7 @@ def _convert(work: Path, made: Path, kinds: list[str]) -> dict[str, dict[str, st
     """What convert.py says, run in a process that is given no token and no way to the hub."""
     kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
     done = subprocess.run(
-        [sys.executable, "-m", "vlmscale.convert", str(work), str(made), *kinds],
+        [sys.executable, "-m", "vlmscale.models.convert", str(work), str(made), *kinds],
         env={**{k: os.environ[k] for k in kept if k in os.environ}, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,

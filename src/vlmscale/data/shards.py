@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 
 from vlmscale.errors import UserError
-from vlmscale.provenance import atomic_path, read_json, write_json
+from vlmscale.records.files import atomic_path, read_json, write_json
 
 SAMPLE = Features(
     {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vlmscale.data.shards import cure, shard_files
 from vlmscale.errors import UserError
-from vlmscale.provenance import read_json
+from vlmscale.records.files import read_json
 from vlmscale.settings import IMAGE_TOKEN
 
 

@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter
 
 from vlmscale.evaluation.spec import EvaluationSpec
-from vlmscale.jobs import clear_errors, told
+from vlmscale.jobs.entry import clear_errors, told
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from vlmscale.data.images import image_key
 from vlmscale.errors import UserError
-from vlmscale.evaluation.seen import SeenImages
+from vlmscale.evaluation.visual_token_cache import SeenImages
 from vlmscale.models.checkpoint import load
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.vlm import VisualTokens

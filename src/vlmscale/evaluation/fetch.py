@@ -15,10 +15,11 @@ from vlmscale.data.shards import write_manifest
 from vlmscale.errors import UserError
 from vlmscale.evaluation.questions import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
-from vlmscale.jobs import clear_errors
-from vlmscale.provenance import atomic_path, read_json
+from vlmscale.jobs.entry import clear_errors
+from vlmscale.records.files import atomic_path, read_json
+from vlmscale.resources import resource
 
-TABLE = Path("resources/benchmarks.csv")
+TABLE = resource("benchmarks.csv")
 
 
 def fetch_all(benchmarks: Sequence[Benchmark], folder: Path, *, work: Path) -> None:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlmscale.provenance import atomic_path
+from vlmscale.records.files import atomic_path
 
 
 def arrow_folder(folder: Path, split: str) -> Path:

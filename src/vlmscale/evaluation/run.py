@@ -24,7 +24,7 @@ from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.questions import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark, EvaluationSpec, Protocol, Setting
 from vlmscale.models.checkpoint import set_method
-from vlmscale.tables import write_parquet
+from vlmscale.records.parquet import write_parquet
 
 TASKS = Path(__file__).parent / "tasks"
 _UPSTREAM = Path(lmms_eval.tasks.__file__).parent

@@ -2,7 +2,7 @@
 
 from pydantic import TypeAdapter
 
-from vlmscale.jobs import clear_errors, told
+from vlmscale.jobs.entry import clear_errors, told
 from vlmscale.latency.spec import LatencySpec
 
 

@@ -17,18 +17,18 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import Cache
 
-from vlmscale.analysis.costs import answer_gflops
-from vlmscale.analysis.latency import latency_row
+from vlmscale.analysis.decisions.latency import latency_row
+from vlmscale.costs.flops import answer_gflops
 from vlmscale.latency.machine import clock, machine, matmul_gflops_per_s
 from vlmscale.latency.spec import Asked, Compressor, LatencySpec, all_asked
 from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import assemble
+from vlmscale.models.meta import decoder_of, llm_parameters, tower_of
 from vlmscale.models.projectors.base import Projector
 from vlmscale.models.prompt_cache import PromptCache, cache_tokens
-from vlmscale.models.shapes import decoder_of, llm_parameters, tower_of
 from vlmscale.models.tower import tower_features
 from vlmscale.models.vlm import Vlm, build_projector
-from vlmscale.tables import write_parquet
+from vlmscale.records.parquet import write_parquet
 
 REPETITIONS = 5  # of a study's measurements, after one that warms up
 _STEPS = 2  # of decoding, timed together

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlmscale.analysis.costs import training_gflops
-from vlmscale.analysis.memory import Layout, Stage, gpu_memory
+from vlmscale.costs.flops import training_gflops
+from vlmscale.costs.memory import Layout, Stage, gpu_memory
 from vlmscale.latency.machine import clock
 from vlmscale.latency.spec import Compressor
-from vlmscale.models.shapes import decoder_of, tower_of, with_random_weights
+from vlmscale.models.meta import decoder_of, tower_of, with_random_weights
 from vlmscale.models.vlm import Vlm, VlmConfig
 
 TEXT = 64  # tokens of a sample

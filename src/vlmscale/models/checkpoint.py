@@ -18,7 +18,7 @@ from transformers import (
 from vlmscale.errors import UserError
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm, VlmConfig
-from vlmscale.provenance import read_json
+from vlmscale.records.files import read_json
 from vlmscale.settings import IMAGE_TOKEN
 
 

@@ -18,7 +18,7 @@ from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import check_folder
 from vlmscale.models.pixels import pixels
 from vlmscale.models.tower import tower_features
-from vlmscale.provenance import atomic_path, read_json, write_json
+from vlmscale.records.files import atomic_path, read_json, write_json
 
 # i images, p patches (and the CLS position), l selected layers, d tower width
 

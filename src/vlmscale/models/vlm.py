@@ -20,8 +20,8 @@ from transformers.models.llava.modeling_llava import (
 
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.learned import learned_states, next_tokens
 from vlmscale.models.projectors.base import Projector, Widths, projector_class
+from vlmscale.models.supervised_forward import learned_states, next_tokens
 from vlmscale.models.tower import last_block_attention, shrunk_patches, tower_features
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens,

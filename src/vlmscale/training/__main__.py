@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from vlmscale.jobs import clear_errors, told
+from vlmscale.jobs.entry import clear_errors, told
+from vlmscale.training.graceful_stop import heeded
 from vlmscale.training.spec import FeaturesSpec, LlmSpec, Spec, StageSpec, TokenizerSpec
-from vlmscale.training.stop import heeded
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
 
 def _train(spec: Spec) -> None:
     if isinstance(spec, StageSpec):
-        from vlmscale.training.parallel import part
+        from vlmscale.training.distributed import part
         from vlmscale.training.stages import train_stage
 
         train_stage(spec)

@@ -27,13 +27,13 @@ from vlmscale.data.images import decode
 from vlmscale.data.stored import read_columns, row
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED, TEMPLATES
-from vlmscale.models.learned import learned_states, next_tokens
-from vlmscale.provenance import atomic_path, versions, write_json
+from vlmscale.models.supervised_forward import learned_states, next_tokens
+from vlmscale.records.files import atomic_path, versions, write_json
 from vlmscale.settings import IMAGE_TOKEN
+from vlmscale.training.checkpoint_folder import discard
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import Outcome, optimise
 from vlmscale.training.spec import LlmSpec, TokenizerSpec, TowerSpec
-from vlmscale.training.work import discard
 
 # Marks in a template such as <eos> or <|im_end|>, each a token of its own.
 _MARK = r"<[^<>\s]+>"

@@ -15,8 +15,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vlmscale.errors import UserError
-from vlmscale.training.share import Share
-from vlmscale.warm import die_with_parent
+from vlmscale.jobs.import_server import die_with_parent
+from vlmscale.training.batch_split import Share
 
 # Samples to model inputs. What is drawn for a batch comes from the generator, which starts alike for
 # all its parts and whenever it is learned again.

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from vlmscale.errors import Stopped, UserError
-from vlmscale.process import run
-from vlmscale.provenance import atomic_path
-from vlmscale.training.share import share
+from vlmscale.jobs.process import run
+from vlmscale.records.files import atomic_path
+from vlmscale.training.batch_split import share
+from vlmscale.training.graceful_stop import heeded, note
 from vlmscale.training.spec import Spec, StageSpec
-from vlmscale.training.stop import heeded, note
 
 # torchrun would end its processes half a minute after a SIGTERM, saved or not. It is made deaf: they
 # hear the signal themselves, or read the note of whoever did.

@@ -25,14 +25,14 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback, WandbCallback
 
 from vlmscale.errors import Stopped, UserError
-from vlmscale.provenance import read_json, write_json
+from vlmscale.records.files import read_json, write_json
 from vlmscale.settings import Execution, Recipe
+from vlmscale.training.batch_split import share
 from vlmscale.training.batches import Collate
-from vlmscale.training.parallel import from_first, process, processes, total
-from vlmscale.training.share import share
-from vlmscale.training.stop import note
+from vlmscale.training.checkpoint_folder import locked
+from vlmscale.training.distributed import from_first, process, processes, total
+from vlmscale.training.graceful_stop import note
 from vlmscale.training.trainer import BatchTrainer, set_precision, training_arguments
-from vlmscale.training.work import locked
 
 # Written into a Trainer checkpoint when all of it is on disk, with who wrote it; one without is never
 # resumed from.

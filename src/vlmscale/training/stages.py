@@ -12,12 +12,12 @@ from vlmscale.models.checkpoint import assemble, check_safetensors
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm
-from vlmscale.provenance import atomic_path, versions, write_json
+from vlmscale.records.files import atomic_path, versions, write_json
+from vlmscale.training.checkpoint_folder import discard
 from vlmscale.training.data import Collate, Conversations
+from vlmscale.training.distributed import process
 from vlmscale.training.loop import freeze, optimise
-from vlmscale.training.parallel import process
 from vlmscale.training.spec import StageSpec
-from vlmscale.training.work import discard
 
 
 def train_stage(spec: StageSpec) -> None:

@@ -11,10 +11,10 @@ from transformers import Trainer, TrainerState, TrainingArguments
 
 from vlmscale.errors import UserError
 from vlmscale.settings import Execution, Recipe
+from vlmscale.training.batch_split import Share
 from vlmscale.training.batches import Batches, Order, taken
-from vlmscale.training.parallel import deepspeed_config, process
+from vlmscale.training.distributed import deepspeed_config, process
 from vlmscale.training.sampler import GroupedSampler, ShuffledSampler
-from vlmscale.training.share import Share
 
 _WEIGHTS = "learned.safetensors"  # of a training checkpoint
 

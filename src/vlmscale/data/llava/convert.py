@@ -25,8 +25,8 @@ from vlmscale.data.llava.pictures import picture
 from vlmscale.data.llava.records import Unfit, conversation, image_path
 from vlmscale.data.shards import SAMPLE, write_split
 from vlmscale.errors import UserError
-from vlmscale.fingerprint import fingerprint
-from vlmscale.provenance import atomic_path, read_json, write_json
+from vlmscale.jobs.fingerprint import fingerprint
+from vlmscale.records.files import atomic_path, read_json, write_json
 
 # Bounds of a shard, which is also what a process holds in memory, some three times over.
 _ROWS = 2048

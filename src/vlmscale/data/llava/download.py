@@ -25,11 +25,11 @@ from huggingface_hub.utils import build_hf_headers
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from vlmscale.data.hub import endpoint
-from vlmscale.data.llava.bars import Count, bars
+from vlmscale.data.llava.progress import Count, bars
 from vlmscale.data.llava.sources import Source
-from vlmscale.data.llava.whole import Unusable, beside, checked, is_whole, keep_record
+from vlmscale.data.llava.verify import Unusable, beside, checked, is_whole, keep_record
 from vlmscale.errors import UserError
-from vlmscale.provenance import read_json, write_json
+from vlmscale.records.files import read_json, write_json
 
 _TRIES = 5  # in a row without a single new byte, then the next address
 _PAUSE = 2.0  # seconds before the second try; doubled before each further one

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from vlmscale.data.llava.archives import Stored, find_loose, find_members
-from vlmscale.data.llava.bars import bars
 from vlmscale.data.llava.convert import convert_all, join, skipped_in, split_up
 from vlmscale.data.llava.download import bytes_to_come, fetch_all
 from vlmscale.data.llava.estimates import bytes_in, check_disk, estimate, parts_folder
+from vlmscale.data.llava.progress import bars
 from vlmscale.data.llava.records import image_path, read_records
 from vlmscale.data.llava.sources import Source, holder, own_images, read_sources
-from vlmscale.data.llava.whole import record_of
+from vlmscale.data.llava.verify import record_of
 from vlmscale.errors import UserError
-from vlmscale.provenance import read_json, versions
+from vlmscale.records.files import read_json, versions
 from vlmscale.resources import resource
 
 LARGEST_LOSS = 0.001  # share of the samples; more than that is another dataset

@@ -118,7 +118,7 @@ def benchmark_rows(world: World, counts: Counts, rng: np.random.Generator) -> di
 def generate(
     world: World, split: str, counts: Counts, folder: Path, *, sample: int, patch: int
 ) -> None:
-    """Write one split (a field of vlmscale.study.Data) as Parquet shards.
+    """Write one split (a field of vlmscale.study.schema.Data) as Parquet shards.
 
     `sample` is another draw from the same world. `patch` is the tower's patch size in pixels, for the
     tower's tags.

@@ -1,0 +1,110 @@
+"""What the claims are checked against: the released numbers, their laws, and studies of our own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+
+from vlmscale.analysis.checks.audit.study import DRAWS, PAPER_METHODS, SEED, Study, load_study
+from vlmscale.analysis.laws.bootstrap import bootstrap
+from vlmscale.analysis.laws.grid_search import RELEASED, outcome_distribution
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
+from vlmscale.analysis.laws.tables import family_means
+from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.costs.shapes import Decoder, Tower, load_architectures
+from vlmscale.study.selection import SizeAxis
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One of the two released averages."""
+
+    points: pd.DataFrame
+
+    @cached_property
+    def law(self) -> PowerLaw:
+        return fit_power_law(self.points)
+
+    @cached_property
+    def draws(self) -> pd.DataFrame:
+        """Refits with whole LLM sizes resampled, D free: the widest of the schemes."""
+        return bootstrap(self.points, self.law, "sizes", draws=DRAWS, seed=SEED)
+
+    def score(self, n_params_b: float, visual_tokens: int) -> float:
+        at = self.points[["n_params_b", "visual_tokens"]] == [n_params_b, visual_tokens]
+        return float(self.points.loc[at.all(axis=1), "score"].item())
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a claim's check may look at."""
+
+    claims: pd.DataFrame  # resources/published/claims.csv
+    reasoning: Suite
+    ocr: Suite
+    earlier: pd.DataFrame
+    unsplit: pd.DataFrame
+    table1: pd.DataFrame
+    readings: Mapping[str, tuple[float, ...]]  # read off text and figures, by name
+    architectures: Mapping[str, Decoder | Tower]
+    studies: Mapping[str, Study]  # of our own, by name
+
+    @cached_property
+    def search_outcomes(self) -> pd.DataFrame:
+        """Where the released search ends on the reasoning scores, with what probability."""
+        return outcome_distribution(self.reasoning.points, RELEASED, share=0.2)
+
+    @property
+    def decoders(self) -> dict[str, Decoder]:
+        return paper_decoders(self.architectures)
+
+    @cached_property
+    def with_own_scores(self) -> "dict[str, Evidence | None]":
+        """By study, its two suites in place of the released ones; None unless it has all their cells."""
+        return {name: self._with_scores_of(study) for name, study in self.studies.items()}
+
+    def _with_scores_of(self, study: Study) -> "Evidence | None":
+        means = family_means(study.errors)
+        mine = means[(means["role"] == "fit") & means["method"].isin(PAPER_METHODS)]
+        sizes = [f"{axis}_b" for axis in get_args(SizeAxis)]
+        if not set(sizes) <= set(mine):
+            return None
+        points = mine.groupby(["family", "llm", *sizes, "visual_tokens"])[["score", "error"]].mean()
+        points = points.reset_index().assign(n_params_b=lambda table: table["nominal_b"])
+        cell = ["family", "n_params_b", "visual_tokens"]
+        reasoning, ocr = (
+            released.points[cell].merge(points, on=cell) for released in (self.reasoning, self.ocr)
+        )
+        if len(reasoning) < len(self.reasoning.points) or len(ocr) < len(self.ocr.points):
+            return None
+        return replace(self, reasoning=Suite(reasoning), ocr=Suite(ocr))
+
+
+def load_evidence(resources: Path, studies: Sequence[Path] = ()) -> Evidence:
+    """Read the folder of resources and the folders of studies (results/{study}).
+
+    Raises UserError for a study that has not been collected.
+    """
+    published = resources / "published"
+    architectures = load_architectures(resources / "architectures.csv")
+    scores = {f: pd.read_csv(published / f"{f}_scores.csv") for f in ("reasoning", "ocr")}
+    errors = published_errors(scores, paper_decoders(architectures))
+    by_family = {str(family): Suite(table) for family, table in errors.groupby("family")}
+    readings = pd.read_csv(published / "readings.csv", dtype=str)
+    return Evidence(
+        claims=pd.read_csv(published / "claims.csv", keep_default_na=True, dtype={"id": str}),
+        reasoning=by_family["reasoning"],
+        ocr=by_family["ocr"],
+        earlier=pd.read_csv(published / "earlier_scores.csv"),
+        unsplit=pd.read_csv(published / "ocr_unsplit_scores.csv"),
+        table1=pd.read_csv(published / "table1.csv"),
+        readings={
+            name: tuple(map(float, value.split()))
+            for name, value in zip(readings["name"], readings["value"], strict=True)
+        },
+        architectures=architectures,
+        studies={folder.name: load_study(folder) for folder in studies},
+    )

@@ -1,0 +1,99 @@
+"""A study of our own as evidence: its errors, and on demand the answers to single questions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vlmscale.analysis.collect import one_protocol
+from vlmscale.analysis.laws.resampled import Scores, resampled_scores
+from vlmscale.errors import UserError
+from vlmscale.records.parquet import read_provenance
+from vlmscale.study.selection import FULL
+
+DRAWS = 2000
+SEED = 0
+PAPER_METHODS = ("tokenpacker", "mlp")  # of the paper's scaling laws
+Setting = tuple[str, str, int]  # name of a method, LLM, visual tokens
+
+
+@dataclass(frozen=True)
+class Study:
+    """The results of a study of our own, at the full budget."""
+
+    folder: Path
+    errors: pd.DataFrame  # of errors_table
+    methods: Mapping[
+        str, Mapping[str, Any]
+    ]  # method and options by the name that the study gives them
+
+    @cached_property
+    def protocol(self) -> str | None:
+        return one_protocol(self.errors)
+
+    @cached_property
+    def settings(self) -> set[Setting]:
+        columns = ["method", "llm", "visual_tokens"]
+        return set(self.errors[columns].drop_duplicates().itertuples(index=False, name=None))
+
+    def method_of(self, name: str) -> str:
+        """The method that the study calls `name`."""
+        return str(self.methods[name]["method"]) if name in self.methods else name
+
+    def options_of(self, name: str) -> Mapping[str, str]:
+        """The options of the method that the study calls `name`, as far as they are known."""
+        return self.methods[name]["options"] if name in self.methods else {}
+
+    def names_of(self, method: str) -> list[str]:
+        return [name for name in self.errors["method"].unique() if self.method_of(name) == method]
+
+    def differing(self, method: str, option: str, a: str, b: str) -> list[tuple[str, str]]:
+        """Pairs of names of `method` of which one has `option` at a, the other at b, and all else equal."""
+        names = self.names_of(method)
+        return [
+            (x, y)
+            for x in names
+            for y in names
+            if (self.options_of(x).get(option), self.options_of(y).get(option)) == (a, b)
+            and {**self.options_of(x), option: ""} == {**self.options_of(y), option: ""}
+        ]
+
+    def benchmarks(self, family: str) -> list[str]:
+        mine = self.errors[self.errors["family"] == family]
+        return [name for name in mine["benchmark"].unique() if name != "mean"]
+
+    def scores(self, settings: Sequence[Setting], benchmarks: Sequence[str]) -> Scores | None:
+        """Scores of these groups of cells; None where one is missing."""
+        single = self.errors[self.errors["benchmark"].isin(benchmarks)]
+        columns = [single["method"], single["llm"], single["visual_tokens"]]
+        keys = pd.Series(list(zip(*columns, strict=True)), index=single.index, dtype=object)
+        parts = [single[keys == setting].assign(group=i) for i, setting in enumerate(settings)]
+        if not parts or any(part.empty for part in parts):
+            return None
+        return resampled_scores(pd.concat(parts), self._answers, benchmarks, draws=DRAWS, seed=SEED)
+
+    def _answers(self, benchmark: str, cells: Sequence[str]) -> pd.DataFrame:
+        file = self.folder / "samples.parquet"
+        if not file.is_file():
+            raise UserError(
+                f"{self.folder} has no samples.parquet, the answers to single questions. Collect the "
+                "study again: snakemake --forcerun collect."
+            )
+        chosen = [("benchmark", "==", benchmark), ("cell", "in", list(cells))]
+        return pd.read_parquet(file, columns=["cell", "id", "score"], filters=chosen)
+
+
+def load_study(folder: Path) -> Study:
+    """Read the folder of a study's results. Raises UserError for one that has not been collected."""
+    file = folder / "errors.parquet"
+    if not file.is_file():
+        raise UserError(
+            f"{folder} has no errors.parquet. Give the results folder of a study that was run, such as "
+            "results/mini."
+        )
+    errors = pd.read_parquet(file)
+    methods = read_provenance(file).get("methods", {})
+    return Study(folder, errors[errors["budget"] == FULL], methods)

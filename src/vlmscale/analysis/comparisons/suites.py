@@ -1,0 +1,71 @@
+"""How much a law owes to the benchmarks that were averaged, and to answers that need no image."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws.power_law import fit_power_law
+from vlmscale.analysis.laws.tables import fitted_points, suites_of
+from vlmscale.errors import UserError
+from vlmscale.study.selection import Series
+
+_CELL = ["cell", "llm", "method", "visual_tokens", "seed", "budget", "n_params_b"]
+_LAW = ["alpha", "beta", "ratio", "floor", "floor_bound", "sse"]
+_COLUMNS = ["series", "family", "without", *_LAW, "points", "note"]
+
+
+def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+    """The law of each series and family, without each benchmark in turn.
+
+    errors: of errors_table, or of chance_corrected. One row a suite: series, family, without (the
+    benchmark, "" for the full suite), alpha, beta, ratio, floor, floor_bound, sse, points, note. The error
+    is the plain mean of the benchmarks that remain. A suite without a law has missing values, and why in
+    `note`, which is else empty.
+    """
+    rows: list[dict[str, Any]] = []
+    single = errors[errors["benchmark"] != "mean"]
+    for name, selection in series.items():
+        for family in suites_of(single):
+            mine = fitted_points(single, selection, family)
+            if mine.empty:
+                continue
+            suite = mine.pivot(index=_CELL, columns="benchmark", values="error")
+            for without in ["", *mine["benchmark"].unique()]:
+                rest = suite.drop(columns=without, errors="ignore")
+                about = {"series": name, "family": family, "without": without}
+                rows.append({**about, "points": len(rest), **_law(rest)})
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    return table.astype({"floor_bound": "str"})  # text even where no law of the table exists
+
+
+def chance_corrected(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
+    """The errors table in units in which chance is 1 and perfect is 0, with family means made anew.
+
+    chance: of chance_levels. A cell below chance has an error above 1 (and a score below 0), which is
+    kept: cutting it would bias means. The law is then not fitted, for it is about errors up to 1.
+    """
+    mean = errors["benchmark"] == "mean"
+    level = errors["benchmark"].map(chance.set_index("benchmark")["chance"])
+    for wrong, why in ((level.isna(), "is unknown"), (level >= 1, "is 1, which leaves no error")):
+        if (wrong & ~mean).any():
+            benchmark = errors.loc[wrong & ~mean, "benchmark"].iloc[0]
+            raise UserError(f"chance: that of benchmark {benchmark} {why}; leave the benchmark out")
+    error = (errors["error"] / (1 - level)).mask(mean)
+    means = error.groupby([errors["cell"], errors["family"]]).transform("mean")
+    error = error.where(~mean, means)
+    return errors.assign(score=1 - error, error=error)
+
+
+def _law(suite: pd.DataFrame) -> dict[str, Any]:
+    """The law of cells (rows) averaged over benchmarks (columns), or why there is none."""
+    try:
+        if suite.shape[1] == 0:
+            raise UserError("no benchmark is left")
+        lacking = suite.columns[suite.isna().any()]
+        if len(lacking):
+            raise UserError(f"not every cell has benchmark {lacking[0]}")
+        law = fit_power_law(suite.mean(axis=1).rename("error").reset_index())
+    except UserError as error:
+        return {**dict.fromkeys(_LAW, np.nan), "floor_bound": None, "note": str(error)}
+    return {**{column: getattr(law, column) for column in _LAW}, "note": ""}

@@ -1,0 +1,128 @@
+"""The question of a user: I can spend this much on an answer; which LLM, and how many visual tokens?"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws.power_law import Floats, PowerLaw
+from vlmscale.errors import UserError
+
+# (llm, visual tokens) -> cost in the unit of the budget; infinite where it is not known
+Cost = Callable[[str, Floats], Floats]
+
+
+def rank_choices(
+    law: PowerLaw,
+    draws: pd.DataFrame,
+    points: pd.DataFrame,
+    sizes_b: Mapping[str, float],
+    cost: Cost,
+    budget: float,
+    *,
+    token_counts: Sequence[int],
+    unit: str = "GFLOPs",
+) -> pd.DataFrame:
+    """Each LLM with the best token count that `budget` allows, lowest predicted error first.
+
+    draws: refits of the law (bootstrap), for error_low, error_high (95 %) and `share_best`, the share of
+    refits under which this choice beats the others. points: what the law was fitted on, for
+    `extrapolates`, which says how a choice lies outside of it ("" where it does not). sizes_b: LLM -> N in
+    billions, on the size axis of the law. Other columns: llm, n_params_b, visual_tokens, cost, error.
+    Raises UserError, with the smallest possible budget, when it allows nothing.
+    """
+    counts = np.sort(np.asarray(token_counts, int))
+    rows = []
+    least: list[tuple[float, str]] = []
+    for llm, n in sizes_b.items():
+        costs = cost(llm, counts)
+        errors = np.where(costs <= budget, law.predict(n, counts), np.inf)
+        least.append((float(costs.min()), llm))
+        best = int(errors.argmin())
+        if np.isfinite(errors[best]):
+            rows.append(
+                {
+                    "llm": llm,
+                    "n_params_b": float(n),
+                    "visual_tokens": int(counts[best]),
+                    "cost": float(costs[best]),
+                    "error": float(errors[best]),
+                }
+            )
+    if not rows:
+        smallest, llm = min(least)
+        if not np.isfinite(smallest):
+            raise UserError(
+                f"no cost is known for any LLM with {counts[0]} to {counts[-1]} visual tokens"
+            )
+        raise UserError(
+            f"a budget of {budget:g} {unit} allows no answer at all. The smallest possible one is "
+            f"{smallest:g} {unit}: {llm} with {counts[0]} visual token{'s' if counts[0] > 1 else ''}."
+        )
+    table = pd.DataFrame(rows)
+    sizes, tokens = table["n_params_b"].to_numpy(), table["visual_tokens"].to_numpy(float)
+    refits = predictions(draws, sizes, tokens)
+    low, high = np.quantile(refits, [0.025, 0.975], axis=0)
+    wins = np.bincount(refits.argmin(1), minlength=len(table)) / len(refits)
+    table = table.assign(error_low=low, error_high=high, share_best=wins)
+    table["extrapolates"] = [
+        _extrapolation(n, t, points) for n, t in zip(sizes, tokens, strict=True)
+    ]
+    return table.sort_values(["error", "cost"], ignore_index=True)
+
+
+def predictions(draws: pd.DataFrame, n_params_b: Floats, visual_tokens: Floats) -> Floats:
+    """Errors (draws, points) that each refitted law predicts at each (N, T)."""
+    a, alpha, beta, d = (
+        draws[name].to_numpy()[:, None] for name in ("amplitude", "alpha", "beta", "floor")
+    )
+    log_n, log_t = np.log(n_params_b), np.log(visual_tokens)
+    return np.asarray(a * np.exp(-alpha * log_n - beta * log_t) + d)
+
+
+def measured_cost(table: pd.DataFrame) -> Cost:
+    """Cost by linear interpolation between measured latencies of each LLM; never beyond them.
+
+    table: columns llm, visual_tokens, latency_ms. Raises UserError when a column is missing, a value
+    is not a positive number, or an LLM has one row twice.
+    """
+    for column in ("llm", "visual_tokens", "latency_ms"):
+        if column not in table:
+            raise UserError(
+                f"latency table: column {column!r} is missing; needed are llm, visual_tokens, latency_ms"
+            )
+    for column in ("visual_tokens", "latency_ms"):
+        numeric = pd.to_numeric(table[column], errors="coerce")
+        if not (numeric > 0).all():
+            raise UserError(f"latency table: column {column!r} must hold positive numbers")
+    if table.duplicated(["llm", "visual_tokens"]).any():
+        raise UserError(
+            "latency table: an LLM has two rows for one visual_tokens; keep one, or choose with --methods"
+        )
+    measured = {
+        str(llm): rows.sort_values("visual_tokens")[["visual_tokens", "latency_ms"]].to_numpy(float)
+        for llm, rows in table.groupby("llm")
+    }
+
+    def cost(llm: str, visual_tokens: Floats) -> Floats:
+        if llm not in measured:
+            raise UserError(
+                f"latency table: no row for {llm}. There are: {', '.join(sorted(measured))}."
+            )
+        tokens, latency = measured[llm].T
+        return np.interp(visual_tokens, tokens, latency, left=np.inf, right=np.inf)
+
+    return cost
+
+
+def _extrapolation(n_params_b: float, visual_tokens: float, points: pd.DataFrame) -> str:
+    outside = []
+    for value, column, what, unit in (
+        (n_params_b, "n_params_b", "LLM", "B"),
+        (visual_tokens, "visual_tokens", "token count", ""),
+    ):
+        low, high = points[column].min(), points[column].max()
+        if not low <= value <= high:
+            word, end = ("largest", high) if value > high else ("smallest", low)
+            outside.append(f"{what} {value:g}{unit} is beyond the {word} one fitted, {end:g}{unit}")
+    return "; ".join(outside)

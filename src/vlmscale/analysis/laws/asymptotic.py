@@ -1,0 +1,91 @@
+"""Uncertainty of a fitted law without resampling: curvature at the optimum, and single deletions.
+
+Both hold a parameter on a bound fixed, so their intervals are those of the law with D at that bound:
+narrower than a bootstrap's, which lets D move.
+"""
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_many, logs, ratios
+
+_TWO_SIDED = 1.959964  # standard errors to either side of a 95 % interval
+
+
+def covariance(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
+    """Covariance of the free ones of amplitude, alpha, beta, floor: s^2 (J'J)^-1, s^2 = SSE / (n - k).
+
+    Raises LinAlgError for a design that does not determine them.
+    """
+    jacobian = _jacobian(points, law)
+    if law.floor_bound != "interior":
+        jacobian = jacobian.drop(columns="floor")
+    n, k = jacobian.shape
+    residual = points["error"].to_numpy(float) - law.predict(
+        points["n_params_b"].to_numpy(float), points["visual_tokens"].to_numpy(float)
+    )
+    spread = (residual**2).sum() / (n - k)
+    inverse = np.linalg.inv(jacobian.to_numpy().T @ jacobian.to_numpy())
+    return pd.DataFrame(spread * inverse, index=jacobian.columns, columns=jacobian.columns)
+
+
+def delta_method(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
+    """Columns quantity, estimate, standard_error, low, high (95 %); the ratio's by the delta method."""
+    matrix = covariance(points, law)
+    variances = dict(zip(matrix.columns, np.diag(matrix), strict=True))
+    rows = [(str(name), getattr(law, name), float(v)) for name, v in variances.items()]
+    slope = np.array([1 / law.beta, -law.alpha / law.beta**2])
+    exponents = matrix.loc[["alpha", "beta"], ["alpha", "beta"]].to_numpy()
+    rows.append(("ratio", law.ratio, float(slope @ exponents @ slope)))
+    return _table(rows)
+
+
+def deletions(points: pd.DataFrame, *, floor: float | None = None) -> pd.DataFrame:
+    """The law without each point in turn: columns amplitude, alpha, beta, floor, ratio, one row a point."""
+    log_n, log_t, y = logs(points)
+    n = len(y)
+    theta, _ = fit_many(log_n, log_t, np.tile(y, (n, 1)), 1 - np.eye(n), floor=floor)
+    table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
+    return table.assign(ratio=ratios(table["alpha"], table["beta"]))
+
+
+def jackknife(points: pd.DataFrame, law: PowerLaw, *, floor: float | None = None) -> pd.DataFrame:
+    """As delta_method, from the laws without each point in turn."""
+    without = deletions(points, floor=floor)
+    n = len(without)
+    variance = (n - 1) / n * ((without - without.mean()) ** 2).sum()
+    return _table([(name, getattr(law, name), variance[name]) for name in without.columns])
+
+
+def separately_determined(points: pd.DataFrame, law: PowerLaw) -> int:
+    """Rank of the Jacobian of A N^-alpha B T^-beta + D in its five parameters, at A = B.
+
+    4 of 5: A and B act only as a product, whatever the points are.
+    """
+    four = _jacobian(points, law)
+    each = np.sqrt(law.amplitude)  # A = B = the root of their product
+    a_and_b = np.column_stack([four["amplitude"] * each, four["amplitude"] * each])
+    return int(np.linalg.matrix_rank(np.column_stack([a_and_b, four.drop(columns="amplitude")])))
+
+
+def _jacobian(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
+    log_n, log_t, _ = logs(points)
+    x = np.exp(-law.alpha * log_n - law.beta * log_t)
+    return pd.DataFrame(
+        {
+            "amplitude": x,
+            "alpha": -law.amplitude * x * log_n,
+            "beta": -law.amplitude * x * log_t,
+            "floor": np.ones_like(x),
+        }
+    )
+
+
+def _table(rows: list[tuple[str, float, float]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["quantity", "estimate", "variance"])
+    error = np.sqrt(table.pop("variance").astype(float))
+    return table.assign(
+        standard_error=error,
+        low=table["estimate"] - _TWO_SIDED * error,
+        high=table["estimate"] + _TWO_SIDED * error,
+    )

@@ -1,0 +1,176 @@
+"""Uncertainty of a fitted law, by refitting resampled points.
+
+| scheme   | resamples                                                                          |
+|----------|------------------------------------------------------------------------------------|
+| cases    | points                                                                             |
+| residual | residuals, which are added to the fitted law                                       |
+| wild     | signs of residuals                                                                 |
+| sizes    | whole LLM sizes: points of a size share one LLM. The honest one, coarse for few    |
+| seeds    | training seeds within each (LLM, method, count, budget); needs repeats             |
+
+From answers to single questions, kept by an evaluation:
+
+| scheme     | resamples                                                                        |
+|------------|----------------------------------------------------------------------------------|
+| questions  | questions within each benchmark, the same ones for every cell                    |
+| benchmarks | whole benchmarks of the family's average                                         |
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws.optimum import optimal_tokens
+from vlmscale.analysis.laws.power_law import Floats, PowerLaw, check_points, fit_many, logs, ratios
+from vlmscale.analysis.laws.resampled import by_question, resampled_means
+from vlmscale.errors import UserError
+
+Scheme = Literal["cases", "residual", "wild", "sizes", "seeds"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+SampleScheme = Literal["questions", "benchmarks"]
+SAMPLE_SCHEMES: tuple[SampleScheme, ...] = get_args(SampleScheme)
+PARAMETERS = 4  # of the law, for the inflation of residuals; 3 with a fixed D
+_QUANTILES = {"low": 0.025, "median": 0.5, "high": 0.975}
+
+
+def main_scheme(points: pd.DataFrame) -> Scheme:
+    """The scheme whose intervals stand for a law: sizes, or points where two sizes leave no choice."""
+    return "sizes" if points["n_params_b"].nunique() > 2 else "cases"
+
+
+def bootstrap(
+    points: pd.DataFrame,
+    law: PowerLaw,
+    scheme: Scheme,
+    *,
+    draws: int,
+    seed: int,
+    floor: float | None = None,
+) -> pd.DataFrame:
+    """Refit `draws` resamples of `points`, on which `law` was fitted.
+
+    Columns amplitude, alpha, beta, floor, ratio (infinite where beta is 0); one row a draw. `floor` as
+    in fit_power_law.
+    """
+    rng = np.random.default_rng(seed)
+    log_n, log_t, y = logs(points)
+    n = len(y)
+    errors, weights = np.tile(y, (draws, 1)), np.ones((draws, n))
+    if scheme == "cases":
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+    elif scheme == "sizes":
+        weights = _size_weights(points["n_params_b"].to_numpy(), draws, rng)
+    elif scheme == "seeds":
+        weights = _seed_weights(points, draws, rng)
+    else:
+        fitted = law.predict(np.exp(log_n), np.exp(log_t))
+        free = PARAMETERS - (floor is not None or law.floor_bound != "interior")
+        if n <= free:
+            raise UserError(
+                f"{n} points have no residuals to resample: the law has {free} parameters"
+            )
+        residual = (y - fitted) * np.sqrt(n / (n - free))
+        if scheme == "residual":
+            residual = residual - residual.mean()
+            errors = fitted + residual[rng.integers(n, size=(draws, n))]
+        else:
+            errors = fitted + residual * rng.choice([-1.0, 1.0], size=(draws, n))
+    return _refit(log_n, log_t, errors, weights, floor)
+
+
+def bootstrap_samples(
+    points: pd.DataFrame,
+    samples: pd.DataFrame,
+    scheme: SampleScheme,
+    *,
+    draws: int,
+    seed: int,
+    floor: float | None = None,
+) -> pd.DataFrame:
+    """Refit errors averaged anew over resampled questions or benchmarks; result as of bootstrap().
+
+    points: one row a cell, columns cell, n_params_b, visual_tokens, error. samples: columns cell,
+    benchmark, id, score, of one family. Every cell sees the same resample, which keeps what cells have
+    in common. A resample moves a cell's error by as much as the mean of its answers' scores, so draws lie
+    around the error also where a benchmark's metric is no such mean (F1, points of pairs of questions).
+    Raises UserError when a cell lacks a question that another has.
+    """
+    check_points(points)
+    rng = np.random.default_rng(seed)
+    means = []  # per benchmark the average score of each cell in each draw, (draws, cells)
+    whole = []  # the same without resampling, (cells,)
+    for benchmark, answers in samples.groupby("benchmark", sort=True):
+        scores = by_question(answers, str(benchmark), points["cell"].to_list())
+        whole.append(scores.mean(1))
+        if scheme == "benchmarks":
+            means.append(np.tile(whole[-1], (draws, 1)))
+            continue
+        means.append(resampled_means(scores, draws, rng))
+    if scheme == "benchmarks":
+        chosen = rng.multinomial(len(means), np.full(len(means), 1 / len(means)), size=draws)
+        average = np.einsum("db,bdc->dc", chosen / len(means), np.stack(means))
+    else:
+        average = np.mean(means, axis=0)
+    log_n, log_t, errors = logs(points)
+    drawn = errors + np.mean(whole, axis=0) - average
+    return _refit(log_n, log_t, drawn, np.ones_like(drawn), floor)
+
+
+def _refit(
+    log_n: Floats, log_t: Floats, errors: Floats, weights: Floats, floor: float | None
+) -> pd.DataFrame:
+    theta, _ = fit_many(log_n, log_t, errors, weights, floor=floor)
+    table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
+    return table.assign(ratio=ratios(table["alpha"], table["beta"]))
+
+
+def _seed_weights(points: pd.DataFrame, draws: int, rng: np.random.Generator) -> Floats:
+    """How often each point is drawn when the seeds of each (LLM, method, count, budget) are."""
+    weights = np.zeros((draws, len(points)))
+    named = (c for c in ("llm", "method", "budget") if c in points)
+    repeated = ["n_params_b", "visual_tokens", *named]
+    for rows in points.groupby(repeated).indices.values():
+        k = len(rows)
+        weights[:, rows] = rng.multinomial(k, np.full(k, 1 / k), size=draws)
+    return weights
+
+
+def _size_weights(sizes: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """How often each point is drawn when whole sizes are; draws of a single size are repeated."""
+    different, which = np.unique(sizes, return_inverse=True)
+    k = len(different)
+    counts = rng.multinomial(k, np.full(k, 1 / k), size=draws)
+    while (single := (counts > 0).sum(1) < 2).any():
+        counts[single] = rng.multinomial(k, np.full(k, 1 / k), size=int(single.sum()))
+    return counts[:, which].astype(float)
+
+
+def intervals(draws: pd.DataFrame, text_tokens: Sequence[int], max_tokens: int) -> pd.DataFrame:
+    """95 % percentile intervals: columns quantity, low, median, high.
+
+    Quantities: alpha, beta, floor, ratio, and for each Q > 0 of `text_tokens` the optimal number of
+    visual tokens `tokens_at_{Q}` between 1 and max_tokens; and `share_ratio_above_1`, the same number
+    three times: the share of draws in which the LLM's size matters more than the tokens.
+    """
+    quantities = {name: draws[name].to_numpy() for name in ("alpha", "beta", "floor", "ratio")}
+    for q in text_tokens:
+        if q > 0:
+            quantities[f"tokens_at_{q}"] = optimal_tokens(
+                quantities["ratio"], q, low=1, high=max_tokens
+            )
+    # A draw, never a mean of two: infinite ratios stay infinite instead of becoming undefined.
+    rows = [
+        {
+            "quantity": name,
+            **{
+                key: float(np.quantile(values, level, method="closest_observation"))
+                for key, level in _QUANTILES.items()
+            },
+        }
+        for name, values in quantities.items()
+    ]
+    share = float((quantities["ratio"] > 1).mean())
+    rows.append({"quantity": "share_ratio_above_1", "low": share, "median": share, "high": share})
+    return pd.DataFrame(rows)

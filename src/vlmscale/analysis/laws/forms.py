@@ -1,0 +1,232 @@
+"""The paper's law beside its rivals: which form do the points prefer, and which predicts best?
+
+All are fitted by least squares on the error itself, except `product, logs`, whose residuals are those of
+ln(error), and are compared on the error. N in billions, T visual tokens.
+
+| form                   | error                                      |
+|------------------------|--------------------------------------------|
+| product                | A N^-a T^-b                                |
+| product, D             | A N^-a T^-b + D, 0 <= D <= smallest error  |
+| product, logs          | A N^-a T^-b, fitted on ln(error)           |
+| product, interaction   | A N^-a T^-(b + g ln N)                     |
+| log-linear             | c - a ln N - b ln T                        |
+| log-linear, interaction| c - a ln N - b ln T - g ln N ln T          |
+| logit-linear           | 1 / (1 + exp(-(c - a ln N - b ln T)))      |
+| additive               | A N^-a + B T^-b, A and B not negative      |
+| additive, D            | A N^-a + B T^-b + D, D not negative        |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import least_squares, nnls
+from scipy.special import expit, logit
+
+from vlmscale.analysis.laws.power_law import Floats, check_points, fit_many, logs
+
+_ADDITIVE_STARTS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45, 0.7, 1.2)
+
+# (parameters of the form, ln N, ln T) -> error
+Predict = Callable[[Floats, Floats, Floats], Floats]
+Fit = Callable[[Floats, Floats, Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Form:
+    name: str
+    parameters: tuple[str, ...]
+    fit: Fit  # (ln N, ln T, error) -> parameters
+    predict: Predict
+
+
+def _product(floor: float | None) -> Fit:
+    def fit(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
+        theta, _ = fit_many(log_n, log_t, y[None], np.ones((1, len(y))), floor=floor)
+        return theta[0] if floor is None else theta[0, :3]
+
+    return fit
+
+
+def _predict_product(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
+    return np.asarray(p[0] * np.exp(-p[1] * log_n - p[2] * log_t) + (p[3] if len(p) > 3 else 0.0))
+
+
+def _fit_logs(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
+    c, a, b = _linear(log_n, log_t, np.log(np.maximum(y, 1e-6)))  # an error of 0 has no logarithm
+    return np.array([np.exp(c), a, b])
+
+
+def _linear(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
+    design = np.column_stack([np.ones_like(y), -log_n, -log_t])
+    return np.asarray(np.linalg.lstsq(design, y, rcond=None)[0])
+
+
+def _predict_linear(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
+    return np.asarray(p[0] - p[1] * log_n - p[2] * log_t)
+
+
+def _fit_linear_interaction(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
+    design = np.column_stack([np.ones_like(y), -log_n, -log_t, -log_n * log_t])
+    return np.asarray(np.linalg.lstsq(design, y, rcond=None)[0])
+
+
+def _predict_linear_interaction(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
+    return np.asarray(_predict_linear(p, log_n, log_t) - p[3] * log_n * log_t)
+
+
+def _fit_logit(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
+    start = _linear(log_n, log_t, logit(np.clip(y, 1e-6, 1 - 1e-6)))
+    return _least_squares(_predict_logit, [start], log_n, log_t, y)
+
+
+def _predict_logit(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
+    return np.asarray(expit(_predict_linear(p, log_n, log_t)))
+
+
+def _fit_product_interaction(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
+    start = np.append(_product(0.0)(log_n, log_t, y), 0.0)
+    return _least_squares(_predict_product_interaction, [start], log_n, log_t, y)
+
+
+def _predict_product_interaction(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
+    return np.asarray(p[0] * np.exp(-p[1] * log_n - (p[2] + p[3] * log_n) * log_t))
+
+
+def _additive(*, floor: bool) -> Fit:
+    """Variable projection: for given exponents A, B and D by non-negative least squares."""
+
+    def linear(exponents: Floats, log_n: Floats, log_t: Floats, y: Floats) -> tuple[Floats, Floats]:
+        columns = [np.exp(-exponents[0] * log_n), np.exp(-exponents[1] * log_t)]
+        design = np.column_stack([*columns, np.ones_like(y)] if floor else columns)
+        solution = nnls(design, y)[0]
+        return solution, design @ solution - y
+
+    def fit(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
+        # The sum of squares has more than one valley: the best of a grid leads into the deepest.
+        starts = [(a, b) for a in _ADDITIVE_STARTS for b in _ADDITIVE_STARTS]
+        residuals = np.stack([linear(np.array(start), log_n, log_t, y)[1] for start in starts])
+        exponents = least_squares(
+            lambda e: linear(e, log_n, log_t, y)[1],
+            starts[int((residuals**2).sum(1).argmin())],
+            bounds=([1e-6, 1e-6], [3, 3]),
+            x_scale=0.05,
+            xtol=1e-14,
+            ftol=1e-14,
+            gtol=1e-14,
+        ).x
+        a, b, *d = linear(exponents, log_n, log_t, y)[0]
+        return np.array([a, exponents[0], b, exponents[1], *d])
+
+    return fit
+
+
+def _predict_additive(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
+    size, tokens = p[0] * np.exp(-p[1] * log_n), p[2] * np.exp(-p[3] * log_t)
+    return np.asarray(size + tokens + (p[4] if len(p) > 4 else 0.0))
+
+
+def _least_squares(
+    predict: Predict, starts: list[Floats], log_n: Floats, log_t: Floats, y: Floats
+) -> Floats:
+    found = [
+        least_squares(
+            lambda p: predict(p, log_n, log_t) - y, start, xtol=1e-14, ftol=1e-14, gtol=1e-14
+        )
+        for start in starts
+    ]
+    return np.asarray(min(found, key=lambda result: float(result.cost)).x)
+
+
+FORMS = (
+    Form("product", ("A", "alpha", "beta"), _product(0.0), _predict_product),
+    Form("product, D", ("A", "alpha", "beta", "D"), _product(None), _predict_product),
+    Form("product, logs", ("A", "alpha", "beta"), _fit_logs, _predict_product),
+    Form(
+        "product, interaction",
+        ("A", "alpha", "beta", "gamma"),
+        _fit_product_interaction,
+        _predict_product_interaction,
+    ),
+    Form("log-linear", ("c", "a", "b"), _linear, _predict_linear),
+    Form(
+        "log-linear, interaction",
+        ("c", "a", "b", "g"),
+        _fit_linear_interaction,
+        _predict_linear_interaction,
+    ),
+    Form("logit-linear", ("c", "a", "b"), _fit_logit, _predict_logit),
+    Form("additive", ("A", "alpha", "B", "beta"), _additive(floor=False), _predict_additive),
+    Form("additive, D", ("A", "alpha", "B", "beta", "D"), _additive(floor=True), _predict_additive),
+)
+
+
+def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
+    """One row a form, best AICc first.
+
+    points: columns n_params_b, visual_tokens, error. Columns: form, parameters (their number), sse, aicc,
+    bic; rmse_left_out over single points, sizes and token counts left out in turn; and for the largest
+    size predicted from the others its rmse and its mean and greatest error in percent of the error
+    itself. A prediction that needs a size or count alone in the rest is missing, never 0.
+    """
+    check_points(points)
+    log_n, log_t, y = logs(points)
+    n = len(y)
+    groups = {"point": np.arange(n), "size": log_n, "count": log_t}
+    rows = []
+    for form in FORMS:
+        k = len(form.parameters)
+        sse = float(((form.predict(form.fit(log_n, log_t, y), log_n, log_t) - y) ** 2).sum())
+        largest = log_n == log_n.max()
+        missed = _left_out(form, log_n, log_t, y, [largest])[largest]
+        relative = 100 * np.abs(missed) / y[largest]
+        rows.append(
+            {
+                "form": form.name,
+                "parameters": k,
+                "sse": sse,
+                "aicc": _aicc(sse, n, k + 1),
+                "bic": n * _log_mean(sse, n) + (k + 1) * np.log(n),
+                **{
+                    f"rmse_left_out_{what}": _rmse(
+                        _left_out(form, log_n, log_t, y, [values == v for v in np.unique(values)])
+                    )
+                    for what, values in groups.items()
+                },
+                "rmse_largest_size": _rmse(missed),
+                "mean_percent_largest_size": float(relative.mean()),
+                "max_percent_largest_size": float(relative.max()),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("aicc", ignore_index=True)
+
+
+def _left_out(
+    form: Form, log_n: Floats, log_t: Floats, y: Floats, groups: list[np.ndarray]
+) -> Floats:
+    """Prediction minus error of each point, from a fit without its group; NaN where none is left."""
+    missed = np.full_like(y, np.nan)
+    for out in groups:
+        rest = ~out
+        if min(np.unique(v[rest]).size for v in (log_n, log_t)) < 2 or rest.sum() < 5:
+            continue
+        fitted = form.fit(log_n[rest], log_t[rest], y[rest])
+        missed[out] = form.predict(fitted, log_n[out], log_t[out]) - y[out]
+    return missed
+
+
+def _rmse(missed: Floats) -> float:
+    return float(np.sqrt(np.mean(missed**2)))
+
+
+def _log_mean(sse: float, n: int) -> float:
+    """ln(SSE / n); minus infinity for a form that misses nothing."""
+    return float(np.log(sse / n)) if sse > 0 else -np.inf
+
+
+def _aicc(sse: float, n: int, k: int) -> float:
+    """Corrected Akaike criterion; k counts the variance. Infinite where n leaves no correction."""
+    if n - k - 1 <= 0:
+        return float("inf")
+    return float(n * _log_mean(sse, n) + 2 * k + 2 * k * (k + 1) / (n - k - 1))

@@ -1,0 +1,181 @@
+"""The paper's own fit (appendix A.2): least sum of squares over a grid, beside the least squares of `laws`.
+
+The released search visits a random fifth of its grid, without a seed, so its result is a draw. Here the
+sum of squares of every node is known at once: whether the whole grid or a seeded share of it is searched
+is a choice, and how probable each outcome of the random search is follows without simulation.
+
+Exponents of a grid depend on its range of D as much as on the points; read `edges` with every result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from math import prod
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws.power_law import Bound, Floats, check_points, logs
+from vlmscale.errors import UserError
+
+Axis = tuple[float, float, int]
+
+_MAX_NODES = 100_000_000  # 8 bytes each
+_LEFT_OUT = 1e-6  # probability of the outcomes that outcome_distribution does not list
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """A grid: (lowest, highest, number of nodes) of each parameter, evenly spaced."""
+
+    amplitude: Axis  # A times B, of which the paper's law is a product
+    alpha: Axis
+    beta: Axis
+    floor: Axis  # D
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            low, high, nodes = getattr(self, field.name)
+            if nodes < 1 or not low <= high:
+                raise UserError(
+                    f"grid ranges: {field.name} is {low} to {high} with {nodes} nodes; "
+                    "give (lowest, highest, number of nodes >= 1)"
+                )
+        if prod(self.shape) > _MAX_NODES:
+            raise UserError(
+                f"grid ranges: {prod(self.shape):,} nodes are more than the {_MAX_NODES:,} that are "
+                "enumerated at once; use fewer nodes, or fit_power_law, which needs no grid"
+            )
+
+    @property
+    def axes(self) -> tuple[Floats, ...]:
+        """Values of amplitude, alpha, beta and floor."""
+        return tuple(np.linspace(*axis) for axis in astuple(self))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(nodes for _, _, nodes in astuple(self))
+
+
+# The code released with the paper; it stops after a share of 0.2.
+RELEASED = Ranges((0.2, 0.7, 50), (0.0, 0.2, 100), (0.0, 0.05, 100), (0.0, 0.3, 10))
+# The text of the appendix. It names no numbers of nodes; these are the released ones.
+APPENDIX = Ranges((0.0, 1.0, 50), (0.0, 0.1, 100), (0.0, 0.1, 100), (0.0, 1.0, 10))
+
+
+@dataclass(frozen=True)
+class GridFit:
+    """The best visited node; units as in PowerLaw."""
+
+    amplitude: float
+    alpha: float
+    beta: float
+    floor: float
+    sse: float
+    nodes: int  # visited
+    edges: dict[str, Bound]  # of the grid, by parameter
+
+
+def enumerate_grid(points: pd.DataFrame, ranges: Ranges) -> Floats:
+    """Sum of squares of every node, (amplitude, alpha, beta, floor).
+
+    points: columns n_params_b, visual_tokens, error.
+    """
+    check_points(points)
+    log_n, log_t, y = logs(points)
+    amplitude, alpha, beta, floor = ranges.axes
+    y_mean = y.mean()
+    y_rest = y - y_mean
+    sse = np.empty(ranges.shape)
+    scaled = amplitude[:, None]  # against beta
+    for i, exponent in enumerate(alpha):  # one at a time bounds the memory
+        x = np.exp(-exponent * log_n - np.outer(beta, log_t))
+        x_mean = x.mean(1)
+        x_rest = x - x_mean[:, None]
+        # The sum of squares about the means, and the means' own: a square expanded about zero would
+        # lose digits of a small sum.
+        about = scaled**2 * (x_rest**2).sum(1) - 2 * scaled * (x_rest @ y_rest) + y_rest @ y_rest
+        shift = (scaled * x_mean - y_mean)[..., None] + floor
+        sse[:, i] = about[..., None] + len(y) * shift**2
+    return np.maximum(sse, 0.0, out=sse)  # rounding, where a node meets all points
+
+
+def grid_search(
+    points: pd.DataFrame, ranges: Ranges, *, share: float = 1.0, seed: int | None = None
+) -> GridFit:
+    """The node of the least sum of squares, of equal ones the first in C order.
+
+    share: of the nodes to visit, drawn with `seed` without replacement; 1 is the whole grid and needs no
+    seed. points: as in enumerate_grid.
+    """
+    visited = _visited(share, ranges)
+    if share < 1 and seed is None:
+        raise UserError(
+            f"grid search: share {share} draws nodes at random; give a seed, or share 1 for all nodes"
+        )
+    sse = enumerate_grid(points, ranges).ravel()
+    if share < 1:
+        drawn = np.random.default_rng(seed).choice(sse.size, visited, replace=False, shuffle=False)
+        drawn.sort()
+        best = drawn[sse[drawn].argmin()]
+    else:
+        best = sse.argmin()
+    where = [int(i) for i in np.unravel_index(best, ranges.shape)]
+    amplitude, alpha, beta, floor = (
+        float(axis[i]) for axis, i in zip(ranges.axes, where, strict=True)
+    )
+    edges = zip(fields(ranges), where, ranges.shape, strict=True)
+    return GridFit(
+        amplitude=amplitude,
+        alpha=alpha,
+        beta=beta,
+        floor=floor,
+        sse=float(sse[best]),
+        nodes=visited,
+        edges={field.name: _edge(i, nodes) for field, i, nodes in edges},
+    )
+
+
+def outcome_distribution(points: pd.DataFrame, ranges: Ranges, *, share: float) -> pd.DataFrame:
+    """How probable each outcome of grid_search with a random seed is, exactly.
+
+    Columns amplitude, alpha, beta, floor, sse, probability; best node first, until the nodes left out
+    have a probability below 1e-6 together. points, share: as in grid_search.
+    """
+    visited, total = _visited(share, ranges), prod(ranges.shape)
+    sse = enumerate_grid(points, ranges).ravel()
+    # The node of rank r (from 0) wins when no better one is drawn, and it is.
+    rank = np.arange(total - visited + 1)
+    missed = np.cumprod((total - visited - rank) / (total - rank))  # ranks 0 to r
+    before = np.concatenate([[1.0], missed[:-1]])
+    listed = int((before >= _LEFT_OUT).sum())
+    order = sse.argsort(kind="stable")[:listed]
+    nodes = zip(fields(ranges), ranges.axes, np.unravel_index(order, ranges.shape), strict=True)
+    table = pd.DataFrame({field.name: axis[i] for field, axis, i in nodes})
+    return table.assign(sse=sse[order], probability=(before - missed)[:listed])
+
+
+def node_rank(
+    points: pd.DataFrame, ranges: Ranges, parameters: Sequence[float]
+) -> tuple[int, float]:
+    """Rank (1 is the best, equal nodes share one) and sum of squares of the node nearest to `parameters`.
+
+    parameters: amplitude, alpha, beta, floor; values outside a range belong to its outermost node.
+    """
+    where = tuple(
+        int(np.abs(axis - value).argmin())
+        for axis, value in zip(ranges.axes, parameters, strict=True)
+    )
+    sse = enumerate_grid(points, ranges)
+    return int((sse < sse[where]).sum()) + 1, float(sse[where])
+
+
+def _visited(share: float, ranges: Ranges) -> int:
+    if not 0 < share <= 1:
+        raise UserError(f"grid search: share is {share}; give a number above 0, at most 1")
+    return max(1, round(share * prod(ranges.shape)))
+
+
+def _edge(index: int, nodes: int) -> Bound:
+    if index == 0:
+        return "lower"
+    return "upper" if index == nodes - 1 else "interior"

@@ -1,0 +1,91 @@
+"""Scores of groups of cells, as measured and over resampled questions and training seeds.
+
+A group is what one number is about: an LLM with a method at a number of visual tokens. Every draw takes
+the same questions and the same seeds for all groups, so that a difference between two of them is paired.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws.power_law import Floats
+from vlmscale.errors import UserError
+
+# (benchmark, cells) -> columns cell, id, score: the answers of these cells to its questions
+Answers = Callable[[str, Sequence[str]], pd.DataFrame]
+_CHUNK = 100  # draws at once, which bounds the memory
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores in [0, 1] of g groups on b benchmarks, averaged over the seeds that all groups have."""
+
+    measured: Floats  # (g, b)
+    drawn: Floats  # (draws, g, b)
+    seeds: int
+    questions: int  # of all benchmarks
+
+
+def resampled_scores(
+    cells: pd.DataFrame,
+    answers: Answers,
+    benchmarks: Sequence[str],
+    *,
+    draws: int,
+    seed: int,
+) -> Scores | None:
+    """Scores of the groups of `cells`; None unless all have these benchmarks at a seed in common.
+
+    cells: one row a cell and benchmark, columns group (0 to g - 1), seed, cell, benchmark, score. A draw
+    moves a score by as much as the mean of its answers, so draws lie around the score also where a metric
+    is no such mean. Raises UserError when a cell lacks a question that another has.
+    """
+    table = cells.pivot(index=["group", "seed"], columns="benchmark", values="score")
+    table = table.reindex(columns=list(benchmarks)).dropna()
+    groups = cells["group"].nunique()
+    shared = table.groupby("seed").size()
+    seeds = shared.index[shared == groups]
+    if not len(seeds) or not len(benchmarks):
+        return None
+    order = pd.MultiIndex.from_product([range(groups), seeds], names=["group", "seed"])
+    names = cells.drop_duplicates(["group", "seed"]).set_index(["group", "seed"])["cell"][order]
+    rng = np.random.default_rng(seed)
+    k = len(seeds)
+    of_seeds = rng.multinomial(k, np.full(k, 1 / k), size=draws) / k
+    measured, drawn, questions = [], [], 0
+    for benchmark in benchmarks:
+        found = answers(benchmark, names.unique().tolist())
+        right = by_question(found, benchmark, names.to_list())
+        score = table.loc[order, benchmark].to_numpy(float)
+        means = score - right.mean(1) + resampled_means(right, draws, rng)
+        drawn.append(np.einsum("dgs,ds->dg", means.reshape(draws, groups, k), of_seeds))
+        measured.append(score.reshape(groups, k).mean(1))
+        questions += right.shape[1]
+    return Scores(np.stack(measured, -1), np.stack(drawn, -1), k, questions)
+
+
+def by_question(answers: pd.DataFrame, benchmark: str, cells: Sequence[str]) -> Floats:
+    """How right each cell answers each question of a benchmark, (cells, questions).
+
+    answers: columns cell, id, score. Raises UserError when a cell lacks a question that another has.
+    """
+    table = answers.pivot(index="cell", columns="id", values="score").reindex(list(cells))
+    lacking = table.isna().any(axis=1) if len(table.columns) else table.index.notna()
+    if lacking.any():
+        raise UserError(
+            f"samples of {benchmark}: cell {table.index[lacking][0]} lacks questions that others have; "
+            "evaluate it again"
+        )
+    return table.to_numpy(float)
+
+
+def resampled_means(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Means over resampled questions, the same ones for all cells: (cells, questions) -> (draws, cells)."""
+    n = right.shape[1]
+    parts = [
+        rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start)) @ right.T / n
+        for start in range(0, draws, _CHUNK)
+    ]
+    return np.concatenate(parts)

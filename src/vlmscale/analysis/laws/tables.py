@@ -1,0 +1,229 @@
+"""The laws of a study, as tables: one row or more for each series (a named choice of cells) and family."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.collect import one_protocol, selected
+from vlmscale.analysis.laws.asymptotic import delta_method, jackknife
+from vlmscale.analysis.laws.bootstrap import (
+    PARAMETERS,
+    SAMPLE_SCHEMES,
+    Scheme,
+    bootstrap,
+    bootstrap_samples,
+    intervals,
+    main_scheme,
+)
+from vlmscale.analysis.laws.forms import compare_forms
+from vlmscale.analysis.laws.frontier import envelope
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law, numbers, profile_floor
+from vlmscale.analysis.laws.variants import variants
+from vlmscale.errors import UserError
+from vlmscale.study.selection import SUITES, Selection, Series
+
+Key = tuple[str, str]  # series, family
+Make = Callable[[pd.DataFrame, Key], pd.DataFrame]
+
+
+def family_means(errors: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an errors table that average a family's benchmarks: what the laws are about."""
+    return errors[errors["benchmark"] == "mean"]
+
+
+def fitted_points(errors: pd.DataFrame, selection: Selection, family: str) -> pd.DataFrame:
+    """The cells that one law is fitted on: its methods and budget, its family, role "fit".
+
+    Raises UserError where cells of two protocols are among them.
+    """
+    mine = selected(errors, selection)
+    mine = mine[(mine["family"] == family) & (mine["role"] == "fit")]
+    one_protocol(mine)
+    return mine
+
+
+def suites_of(errors: pd.DataFrame) -> list[str]:
+    """The families of an errors table that have laws."""
+    return [family for family in errors["family"].unique() if family in SUITES]
+
+
+def fit_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+    """The law of each series and family, fitted on the cells of role "fit".
+
+    errors: the family means of errors_table, or published numbers in the same columns.
+    """
+
+    def fit(points: pd.DataFrame, _: Key) -> pd.DataFrame:
+        (axis,) = points["size_axis"].unique()
+        about = {"size_axis": axis, "protocol": one_protocol(points)}
+        return pd.DataFrame([{**about, **law_row(fit_power_law(points), points)}])
+
+    return _for_each(errors, series, fit)
+
+
+def draws_table(
+    errors: pd.DataFrame,
+    series: Series,
+    *,
+    draws: int,
+    seed: int,
+    samples: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Bootstrap refits of every law by every scheme that applies to it (see schemes_for).
+
+    Columns series, family, scheme, amplitude, alpha, beta, floor, ratio. samples: of samples_table,
+    where questions were kept.
+    """
+
+    def resample(points: pd.DataFrame, key: Key) -> pd.DataFrame:
+        law = fit_power_law(points)
+        tables: dict[str, pd.DataFrame] = {
+            scheme: bootstrap(points, law, scheme, draws=draws, seed=seed)
+            for scheme in schemes_for(points)
+        }
+        if samples is not None:
+            mine = samples[samples["family"] == key[1]]
+            several = mine["benchmark"].nunique() > 1
+            for kind in SAMPLE_SCHEMES if several else SAMPLE_SCHEMES[:1]:
+                tables[kind] = bootstrap_samples(points, mine, kind, draws=draws, seed=seed)
+        frames = [table.assign(scheme=scheme) for scheme, table in tables.items()]
+        merged = pd.concat(frames, ignore_index=True)
+        return merged[["scheme", *(c for c in merged if c != "scheme")]]
+
+    return _for_each(errors, series, resample)
+
+
+def schemes_for(points: pd.DataFrame) -> list[Scheme]:
+    """The schemes of bootstrap() that have something to resample in `points`."""
+    schemes: list[Scheme] = ["cases"]
+    if len(points) > PARAMETERS:
+        schemes += ["residual", "wild"]
+    if main_scheme(points) == "sizes":
+        schemes.append("sizes")
+    if "seed" in points and points["seed"].nunique() > 1:
+        schemes.append("seeds")
+    return schemes
+
+
+def interval_table(
+    errors: pd.DataFrame, draws: pd.DataFrame, series: Series, text_tokens: Sequence[int]
+) -> pd.DataFrame:
+    """95 % intervals of every law: by each scheme of `draws`, the delta method and the jackknife.
+
+    Columns series, family, scheme, quantity, low, median, high; the middle of the last two is the
+    estimate, and they hold D fixed where it is on its bound.
+    """
+    by_law = dict(iter(draws.groupby(["series", "family"])))
+
+    def summarise(points: pd.DataFrame, key: Key) -> pd.DataFrame:
+        most = int(points["visual_tokens"].max())
+        tables = {
+            str(scheme): intervals(table, text_tokens, most)
+            for scheme, table in by_law[key].groupby("scheme", sort=False)
+        }
+        law = fit_power_law(points)
+        free = all(bound == "interior" for bound in law.exponent_bounds)
+        if free and len(points) > PARAMETERS:
+            for scheme, table in (
+                ("delta method", delta_method(points, law)),
+                ("jackknife", jackknife(points, law)),
+            ):
+                table = table[table["quantity"] != "amplitude"]
+                tables[scheme] = table.rename(columns={"estimate": "median"})
+        columns = ["scheme", "quantity", "low", "median", "high"]
+        frames = [table.assign(scheme=scheme)[columns] for scheme, table in tables.items()]
+        return pd.concat(frames, ignore_index=True)
+
+    return _for_each(errors, series, summarise)
+
+
+def profile_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+    """The law at each fixed D, from -1 to nearly the smallest error, where it ceases to exist."""
+
+    def profile(points: pd.DataFrame, _: Key) -> pd.DataFrame:
+        highest = 0.98 * float(points["error"].min())
+        floors = np.concatenate(
+            [np.linspace(-1, 0, 40, endpoint=False), np.linspace(0, highest, 41)]
+        )
+        return profile_floor(points, floors)
+
+    return _for_each(errors, series, profile)
+
+
+def forms_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+    """The law beside its rivals (forms.py) for each series and family; seeds are points of their own."""
+    return _for_each(errors, series, lambda points, _: compare_forms(points))
+
+
+def envelope_table(
+    errors: pd.DataFrame, series: Series, text_tokens: Sequence[int]
+) -> pd.DataFrame:
+    """The Pareto front of every law over its fitted sizes, V being any number up to the largest count.
+
+    Columns series, family, text_tokens, and those of frontier.envelope.
+    """
+
+    def fronts(points: pd.DataFrame, _: Key) -> pd.DataFrame:
+        law = fit_power_law(points)
+        sizes = points["n_params_b"].unique().tolist()
+        most = float(points["visual_tokens"].max())
+        tables = [
+            envelope(law.predict, sizes, q, high=most).assign(text_tokens=q) for q in text_tokens
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    return _for_each(errors, series, fronts)
+
+
+def variants_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+    """The law under other choices (variants.py) for each series and family."""
+    return _for_each(errors, series, lambda points, _: variants(points))
+
+
+def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
+    """make(points, (series, family)) of every law, stacked."""
+    tables = []
+    for name, selection in series.items():
+        for family in suites_of(errors):
+            points = fitted_points(errors, selection, family)
+            if points.empty:
+                continue
+            try:
+                table = make(points, (name, family))
+            except UserError as error:
+                raise UserError(f"law {name}, {family}: {error}") from None
+            about = {"series": name, "family": family}
+            tables.append(table.assign(**about)[[*about, *table]])
+    return pd.concat(tables, ignore_index=True)
+
+
+def law_row(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
+    predicted = law.predict(
+        points["n_params_b"].to_numpy(float), points["visual_tokens"].to_numpy(float)
+    )
+    residual = points["error"].to_numpy(float) - predicted
+    return {
+        **numbers(law),
+        "alpha_bound": law.exponent_bounds[0],
+        "beta_bound": law.exponent_bounds[1],
+        "rmse": float(np.sqrt(np.mean(residual**2))),
+        "most_visual_tokens": int(points["visual_tokens"].max()),
+        "converged": law.converged,
+    }
+
+
+def law_of(row: Mapping[str, Any]) -> PowerLaw:
+    """The law in a row of fit_laws."""
+    return PowerLaw(
+        amplitude=row["amplitude"],
+        alpha=row["alpha"],
+        beta=row["beta"],
+        floor=row["floor"],
+        floor_bound=row["floor_bound"],
+        exponent_bounds=(row["alpha_bound"], row["beta_bound"]),
+        sse=row["sse"],
+        points=row["points"],
+        converged=row["converged"],
+    )

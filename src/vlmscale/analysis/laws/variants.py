@@ -1,0 +1,79 @@
+"""The same law under other choices of loss, weights, size axis and points: what moves, and what does not?
+
+Each variant changes one thing of the fit that the study reports: least squares on the error with
+0 <= D <= smallest error.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws.forms import FORMS
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law, law_from, logs, numbers
+from vlmscale.analysis.laws.robust import fit_robust
+
+AXES = {
+    "nominal_b": "nominal size",
+    "total_b": "all parameters",
+    "non_embedding_b": "parameters without embeddings",
+}
+
+Fit = Callable[[pd.DataFrame], PowerLaw]
+
+
+def variants(points: pd.DataFrame) -> pd.DataFrame:
+    """One row a variant: variant, amplitude, alpha, beta, floor, ratio, floor_bound, sse, points.
+
+    points: as in fit_power_law; size axes beside n_params_b are tried where their column (AXES) exists,
+    the law without V = 1 where enough other counts remain. sse is that of the errors, unweighted.
+    """
+    rows: dict[str, tuple[Fit, pd.DataFrame]] = {name: (fit, points) for name, fit in _FITS.items()}
+    for column, axis in AXES.items():
+        if column in points and not points[column].equals(points["n_params_b"]):
+            rows[f"N: {axis}"] = (fit_power_law, points.assign(n_params_b=points[column]))
+    for n in sorted(points["n_params_b"].unique()):
+        rows[f"without {_size(n)}"] = (fit_power_law, points[points["n_params_b"] != n])
+    several = points[points["visual_tokens"] > 1]
+    if len(several) < len(points):
+        rows["without V = 1"] = (fit_power_law, several)
+    table = []
+    for name, (fit, used) in rows.items():
+        if min(used[column].nunique() for column in ("n_params_b", "visual_tokens")) < 2:
+            continue  # a small study: nothing is left to fit
+        if len(used) >= 4:
+            table.append({"variant": name, **numbers(fit(used))})
+    return pd.DataFrame(table)
+
+
+def _size(n_params_b: float) -> str:
+    """A number of parameters for people, three digits."""
+    for unit, name in ((1.0, "B"), (1e-3, "M"), (1e-6, "K")):
+        if n_params_b >= 0.1 * unit:
+            return f"{n_params_b / unit:.3g}{name}"
+    return f"{n_params_b * 1e9:.0f}"
+
+
+def _logs(points: pd.DataFrame) -> PowerLaw:
+    (form,) = (form for form in FORMS if form.name == "product, logs")
+    amplitude, alpha, beta = form.fit(*logs(points))
+    theta = np.array([amplitude, alpha, beta, 0.0])
+    return law_from(theta, points, floor=0.0, converged=True)
+
+
+def _relative(points: pd.DataFrame) -> PowerLaw:
+    law = fit_power_law(points, weights=points["error"].to_numpy(float).clip(1e-6) ** -2)
+    theta = np.array([law.amplitude, law.alpha, law.beta, law.floor])
+    return law_from(theta, points, floor=None, converged=law.converged)
+
+
+_FITS: dict[str, Fit] = {
+    "least squares": fit_power_law,
+    "D = 0": lambda points: fit_power_law(points, floor=0.0),
+    "least squares on ln(error), D = 0": _logs,
+    "relative errors (weights 1/error^2)": _relative,
+    "Huber on ln(error), 1e-3": lambda points: fit_robust(points, delta=1e-3),
+    "Huber on ln(error), 5e-3": lambda points: fit_robust(points, delta=5e-3),
+    "Huber on ln(error), 1e-2": lambda points: fit_robust(points, delta=1e-2),
+    "absolute ln(error)": lambda points: fit_robust(points, loss="absolute"),
+}

@@ -1,0 +1,205 @@
+"""What a training step needs of a GPU's memory, in bytes, from shapes alone; no torch, no data frame.
+
+Mixed precision of DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1): weights and
+gradients in bf16, and in fp32 a copy of the weights and Adam's two moments, K = 12 bytes for each trained
+weight. Activations are what Llama and Qwen2 keep in a pass of training (models/learned.py) with fused
+attention, if all is learned, counted tensor by tensor, after Korthikanti et al. 2022 (arXiv 2205.05198,
+section 4.1), whose count is of another block. It is an estimate for planning: what a real run needed
+stands in its run.json.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Literal
+
+from vlmscale.costs.flops import compressor_parameters
+from vlmscale.costs.shapes import Decoder, Tower
+from vlmscale.errors import UserError
+
+Stage = Literal["stage1", "stage2"]
+
+HALF, FULL = 2, 4  # bytes of bf16 and fp32
+_ADAM = 3 * FULL  # a copy of the weight, two moments
+# DeepSpeed's stage3_max_live_parameters, its default: so many gathered weights may wait to be used again.
+_GATHERED = 1_000_000_000
+# With overlap_comm DeepSpeed holds 4.5 times its two buckets (transformers' page on DeepSpeed), each the
+# square of the LLM's width where a config says "auto".
+_BUCKETS = 2 * 4.5
+
+_ZERO: tuple[Literal[2, 3], ...] = (2, 3)
+# Our assumption until runs were measured: a tenth goes to CUDA, NCCL and gaps between tensors.
+USABLE = 0.9
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a step is spread over GPUs."""
+
+    gpus: int
+    zero: Literal[0, 2, 3]  # what they share by ZeRO; with 0 each has all
+    micro_batch: int  # sequences a GPU takes at once
+    max_length: int = 2048  # positions of a sequence, visual tokens included
+    checkpointing: bool = True  # blocks of the LLM keep their input only, and run again
+
+
+@dataclass(frozen=True)
+class GpuMemory:
+    """Bytes on each GPU."""
+
+    parameters: float  # with what ZeRO-3 has gathered
+    gradients: float
+    optimizer: float
+    communication: float
+    activations: float  # kept for the backward pass, and the most that is made beside them
+    update: float  # while the optimizer runs, when activations are gone: gradients in fp32
+
+    @property
+    def total(self) -> float:
+        kept = self.parameters + self.gradients + self.optimizer + self.communication
+        return kept + max(self.activations, self.update)
+
+
+def gpu_memory(
+    decoder: Decoder,
+    tower: Tower,
+    method: str,
+    visual_tokens: int,
+    stage: Stage,
+    layout: Layout,
+    *,
+    copies: int,
+) -> GpuMemory:
+    """The most that a GPU holds during a step of one cell's training.
+
+    copies: how often a sample stands in a batch: for an elastic method as many times as its
+    `training_counts` has counts in this stage (M3 in stage 2: one a scale), else 1. All sequences are
+    taken as long as the layout allows; most real batches are shorter. Raises UserError for a count the
+    method cannot give.
+    """
+    compressor = compressor_parameters(
+        method, visual_tokens, tower=tower, llm_width=decoder.hidden_size
+    )
+    llm = decoder.total_b * 1e9
+    everything = compressor + llm + round(tower.total_b * 1e9)
+    trained = compressor + (llm if stage == "stage2" else 0)
+    share = 1 / layout.gpus if layout.zero else 1
+    if layout.zero < 3 or layout.gpus == 1:
+        parameters = HALF * everything
+    else:
+        parameters = HALF * (everything * share + min(everything, _GATHERED))
+    sequences = layout.micro_batch * copies
+    kept = sequences * compressor_activations(tower, decoder.hidden_size)
+    kept += decoder_activations(
+        decoder,
+        sequences,
+        layout.max_length,
+        trained=stage == "stage2",
+        checkpointing=layout.checkpointing,
+    )
+    return GpuMemory(
+        parameters=parameters,
+        gradients=HALF * trained * share,
+        optimizer=_ADAM * trained * share,
+        communication=0 if layout.gpus == 1 else HALF * _BUCKETS * decoder.hidden_size**2,
+        activations=kept,
+        update=FULL * trained * share,
+    )
+
+
+def decoder_activations(
+    decoder: Decoder, sequences: int, length: int, *, trained: bool, checkpointing: bool
+) -> float:
+    """Bytes at the peak of a pass through the LLM, forward and backward, over padded sequences.
+
+    trained: whether its weights learn; a frozen one keeps less, since no weight asks for its input.
+    Gradients of weights are not included.
+    """
+    h, f = decoder.hidden_size, decoder.intermediate_size
+    kv = h // decoder.heads * decoder.key_value_heads
+    # A norm keeps its input in fp32; to learn, also what its weight scales, and its output.
+    norm = (FULL + 2 * HALF if trained else FULL) * h
+    # Queries, keys, values and output, and each head's log-sum in fp32; to learn, the output without
+    # padding.
+    attention = HALF * ((3 if trained else 2) * h + 2 * kv) + FULL * decoder.heads
+    # Gate before and after its activation, up; to learn, their product.
+    mlp = HALF * (4 if trained else 3) * f
+    block = 2 * norm + attention + mlp
+    # Made beside it: the gradients of three wide tensors of the MLP and of the stream, and in the last
+    # block what is learned of the stream and its norm; in the head, in fp32, the log-softmax, its gradient
+    # and that of the logits.
+    made = HALF * (3 * f + 2 * h) + FULL * h
+    head = norm + 3 * FULL * decoder.vocabulary
+    if checkpointing:
+        kept, most = HALF * h * decoder.layers, max(head, block + made)
+    else:
+        kept, most = block * decoder.layers, max(head, made)
+    mask = HALF * sequences * length**2  # one for all blocks
+    return sequences * length * (kept + most) + mask
+
+
+def compressor_activations(tower: Tower, llm_width: int, feature_layers: int = 4) -> float:
+    """Bytes that a compressor keeps for one image, at most, whichever method.
+
+    What reads most of the tower is a key and a value for each patch from all selected layers, each by a
+    two-layer MLP, their attention, and a query as fine as the patches; what writes most is an MLP on each
+    patch at the LLM's width.
+    """
+    d = tower.hidden_size
+    return HALF * tower.patches * ((2 * feature_layers + 20) * d + 3 * llm_width)
+
+
+def check_fits(
+    cell: str,
+    memory_gb: float,
+    decoder: Decoder,
+    tower: Tower,
+    method: str,
+    visual_tokens: int,
+    stage: Stage,
+    layout: Layout,
+    *,
+    copies: int,
+) -> GpuMemory:
+    """The memory of a step, as gpu_memory, if a GPU of `memory_gb` can hold it.
+
+    Raises UserError when it cannot, with what would fit, in the words of a study's config.
+    """
+
+    def fits(other: Layout) -> bool:
+        memory = gpu_memory(decoder, tower, method, visual_tokens, stage, other, copies=copies)
+        return memory.total <= USABLE * memory_gb * 1e9
+
+    memory = gpu_memory(decoder, tower, method, visual_tokens, stage, layout, copies=copies)
+    if fits(layout):
+        return memory
+    ways = [*_ways(layout, fits), f"GPUs of {ceil(memory.total / USABLE / 1e9)} GB"]
+    raise UserError(
+        f"{cell}, {stage}: needs {memory.total / 1e9:.0f} GB on each of {layout.gpus} GPUs, "
+        f"{memory.activations / 1e9:.0f} GB of it activations of {layout.micro_batch * copies} sequences; "
+        f"of {memory_gb:g} GB, {USABLE * memory_gb:.0f} can be used. What would fit: {'; or '.join(ways)}."
+    )
+
+
+def _ways(layout: Layout, fits: Callable[[Layout], bool]) -> list[str]:
+    """Other layouts that fit and give the same result: one change of each kind, the smallest; if none
+    does, all at once.
+    """
+    halves = [layout.micro_batch // 2**i for i in range(1, layout.micro_batch.bit_length())]
+    kinds: list[list[tuple[str, Layout]]] = [
+        [("activation_checkpointing: true", replace(layout, checkpointing=True))],
+        [(f"zero: {n}", replace(layout, zero=n)) for n in _ZERO if n > layout.zero],
+        [(f"micro_batch_size: {n}", replace(layout, micro_batch=n)) for n in halves],
+        [(f"{n} GPUs", replace(layout, gpus=n)) for n in _more(layout)],
+    ]
+    found = [[said for said, other in kind if fits(other)] for kind in kinds]
+    if not any(found):
+        least = replace(layout, zero=3, micro_batch=1, checkpointing=True)
+        all_of_it = "with zero: 3, activation_checkpointing: true, micro_batch_size: 1"
+        counts = [n for n in (layout.gpus, *_more(layout)) if fits(replace(least, gpus=n))]
+        found = [[f"{n} GPUs {all_of_it}" for n in counts]]
+    return [said[0] for said in found if said]
+
+
+def _more(layout: Layout) -> list[int]:
+    return [layout.gpus * 2**i for i in range(1, 5)]

@@ -1,0 +1,106 @@
+"""A hash of the code a job runs, so that editing a method reruns that method's cells and nothing else.
+
+Snakemake sees neither edits in imported modules nor changed package versions. Every expensive rule
+therefore carries `fingerprint(...)` of its entry modules as a param.
+"""
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+LOCK = PACKAGE.parents[1] / "requirements" / "lock.txt"
+
+
+def fingerprint(
+    modules: Iterable[str] = (),
+    *,
+    scripts: Iterable[Path] = (),
+    files: Iterable[Path] = (),
+    packages: Iterable[str] = (),
+) -> str:
+    """Hash of `modules`, of `scripts`, of all they import within vlmscale, of the bytes of `files`,
+    and of the locked versions of `packages`.
+
+    Comments, docstrings and formatting do not count. Imports inside functions do; imports by a name
+    made at run time cannot be seen, so name those modules yourself.
+    """
+    digest = hashlib.sha256()
+    scripts = sorted(scripts)
+    imported = [module for script in scripts for module in _imports_of(script)]
+    for script in scripts:
+        digest.update(f"{script.name}\n{_syntax(script)}\n".encode())
+    for name in sorted(closure([*modules, *imported])):
+        digest.update(f"{name}\n{_syntax(_path(name))}\n".encode())
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\n" + file.read_bytes())
+    locked = _locked_versions()
+    for package in sorted(packages):
+        digest.update(f"{package}=={locked[package]}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def closure(modules: Iterable[str]) -> frozenset[str]:
+    """Every module of vlmscale that `modules` import, directly or not, themselves and their
+    parent packages included.
+    """
+    seen: set[str] = set()
+    todo = list(modules)
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += _imports(name)
+    return frozenset(seen)
+
+
+def _path(name: str) -> Path:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imports(name: str) -> tuple[str, ...]:
+    parent = name.rpartition(".")[0]
+    return (*((parent,) if parent and _path(parent).exists() else ()), *_imports_of(_path(name)))
+
+
+def _imports_of(path: Path) -> tuple[str, ...]:
+    return _read(path)[0]
+
+
+def _syntax(path: Path) -> str:
+    return _read(path)[1]
+
+
+@cache
+def _read(path: Path) -> tuple[tuple[str, ...], str]:
+    """The modules of vlmscale that a file imports, and its syntax without docstrings."""
+    tree = ast.parse(path.read_text())
+    found = []
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            node.body = body[1:]
+    modules = (name for name in found if name.partition(".")[0] == PACKAGE.name)
+    return tuple(name for name in modules if _path(name).exists()), ast.dump(tree)
+
+
+@cache
+def _locked_versions() -> dict[str, str]:
+    versions = dict(re.findall(r"^([\w.-]+)==(\S+)$", LOCK.read_text(), re.M))
+    versions["torch"] = re.findall(r"torch==([\w.]+)", LOCK.read_text())[0]
+    return versions

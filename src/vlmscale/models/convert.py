@@ -1,0 +1,151 @@
+"""What a released backbone lacks, made from what it has: safetensors from pickled weights, tokenizer.json
+from a sentencepiece model.
+
+The one place where a pickle is opened: by torch's reader, which knows tensors and nothing else, in a
+process of its own: `python -m vlmscale.models.convert FETCHED MADE weights tokenizer` (or one of both).
+"""
+
+import hashlib
+import json
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from vlmscale.errors import UserError
+from vlmscale.jobs.entry import clear_errors
+from vlmscale.records.files import read_json
+
+_INDEX = "pytorch_model.bin.index.json"
+_SHARD = "2GB"  # of safetensors; so much is in memory at once
+
+
+def convert(fetched: Path, made: Path, *kinds: str) -> dict[str, dict[str, str]]:
+    """Make in the folder `made`, of what `fetched` has, these kinds: "weights", "tokenizer".
+
+    Gives the SHA-256 of the files "read" and "written", by name. Raises UserError for a file that holds
+    anything but tensors, that is damaged or missing, and for a tokenizer that is not Llama's.
+    """
+    made.mkdir(exist_ok=True)
+    read: list[Path] = []
+    for kind in kinds:
+        read += {"weights": _convert_weights, "tokenizer": _convert_tokenizer}[kind](fetched, made)
+    return {"read": _digests(read), "written": _digests(sorted(made.iterdir()))}
+
+
+def _convert_weights(fetched: Path, made: Path) -> list[Path]:
+    files = _pickled_files(fetched)
+    tensors = {name: tensor for file in files for name, tensor in _tensors(file)}
+    if (fetched / _INDEX).exists():
+        absent = read_json(fetched / _INDEX)["weight_map"].keys() - tensors.keys()
+        if absent:
+            raise UserError(f"{_INDEX} names {min(absent)}, which none of its files has")
+    # None may share memory with another: safetensors would keep one of both.
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        if place in seen:
+            tensors[name] = tensor.clone()
+        seen.add(place)
+    huggingface_hub.save_torch_state_dict(tensors, made, max_shard_size=_SHARD)
+    _compare(tensors, made)
+    return files
+
+
+def _pickled_files(fetched: Path) -> list[Path]:
+    """Those that the index names, or the only one. Raises UserError when one is missing."""
+    names = ["pytorch_model.bin"]
+    if (fetched / _INDEX).exists():
+        names = sorted(set(read_json(fetched / _INDEX)["weight_map"].values()))
+    for name in names:
+        if Path(name).name != name or not (fetched / name).is_file():
+            raise UserError(f"{name} is missing beside {_INDEX}")
+    return [fetched / name for name in names]
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a pickled file, mapped, not read. Raises UserError when it holds anything else."""
+    try:
+        found: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = _forbidden(file) or str(error).strip().partition("\n")[0]
+        raise UserError(f"{file.name} is not opened: {reason}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file.name} holds a {type(found).__name__}, not tensors by name")
+    for name, value in found.items():
+        if not (isinstance(name, str) and isinstance(value, torch.Tensor)):
+            raise UserError(f"{file.name}: {name!r} is a {type(value).__name__}, not a tensor")
+        yield name, value
+
+
+def _forbidden(file: Path) -> str:
+    """What code a pickled file would call when opened, for people; "" when that is not what is wrong."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError):
+        return ""
+    return f"it would run {', '.join(sorted(names))}; weights need no code" if names else ""
+
+
+def _compare(tensors: dict[str, Tensor], made: Path) -> None:
+    """Raise RuntimeError unless what was written is what was read, to the bit."""
+    left = dict(tensors)
+    for file in made.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (no dictionary)
+                written, read = opened.get_tensor(name), left.pop(name)
+                same = written.dtype == read.dtype and written.shape == read.shape
+                bits = [
+                    value.contiguous().reshape(-1).view(torch.uint8) for value in (written, read)
+                ]
+                if not (same and torch.equal(*bits)):
+                    raise RuntimeError(f"{file.name}: {name} differs from what was read")
+    if left:
+        raise RuntimeError(f"{min(left)} was not written")
+
+
+def _convert_tokenizer(fetched: Path, made: Path) -> list[Path]:
+    """Llama's tokenizer.json, as its tokenizer_config.json wants it read.
+
+    transformers' own conversion needs a protobuf newer than the locked one.
+    """
+    from sentencepiece import SentencePieceProcessor
+    from transformers import LlamaTokenizer
+    from transformers.tokenization_utils_base import generate_merges
+
+    kind = read_json(fetched / "config.json").get("model_type")
+    if kind != "llama":
+        raise UserError(f"a tokenizer.json can be made for models of type llama, not {kind}")
+    file, settings = fetched / "tokenizer.model", fetched / "tokenizer_config.json"
+    chosen = read_json(settings) if settings.exists() else {}
+    try:
+        model = SentencePieceProcessor(model_file=str(file))
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{file.name} is no sentencepiece model: {error}") from None
+    pieces = {model.id_to_piece(i): i for i in range(model.get_piece_size())}
+    LlamaTokenizer(
+        vocab=pieces,
+        merges=generate_merges(pieces),
+        legacy=chosen.get("legacy", True),
+        add_bos_token=chosen.get("add_bos_token", True),
+    ).backend_tokenizer.save(str(made / "tokenizer.json"))
+    return [file]
+
+
+def _digests(files: list[Path]) -> dict[str, str]:
+    found = {}
+    for path in files:
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+if __name__ == "__main__":
+    with clear_errors():
+        sys.stdout.write(json.dumps(convert(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])))

@@ -1,0 +1,94 @@
+"""Models of published shapes: without a weight, on the meta device, in seconds whatever their size; or with
+random ones. And the shape that a model has.
+"""
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedConfig
+
+from vlmscale.costs.shapes import Decoder, Tower
+from vlmscale.models.checkpoint import frame
+from vlmscale.models.vlm import Vlm, VlmConfig
+from vlmscale.records.files import read_json
+from vlmscale.resources import resource
+
+
+def backbone(name: str) -> PreTrainedConfig:
+    """The published config of an LLM or vision tower, from resources/backbones/`name`.json.
+
+    Raises UserError when there is none.
+    """
+    values: dict[str, Any] = read_json(resource(f"backbones/{name}.json"))["config"]
+    return AutoConfig.for_model(**values)
+
+
+def from_shapes(
+    llm: str,
+    tower: str,
+    *,
+    method: str,
+    visual_tokens: int,
+    options: dict[str, str],
+    feature_layers: list[int],
+) -> Vlm:
+    """The VLM that `assemble` makes from the folders of these backbones, on the meta device.
+
+    llm, tower: names in resources/backbones. No tokenizer is read, so `<image>` is the last row of the
+    embedding; assemble adds a row where the tokenizer has a name for each of them (Vicuna). Raises
+    UserError for an unknown name, ValueError for a token count that the method cannot give.
+    """
+    text = backbone(llm)
+    return frame(
+        text,
+        backbone(tower),
+        image_token=text.vocab_size - 1,
+        method=method,
+        visual_tokens=visual_tokens,
+        options=options,
+        feature_layers=feature_layers,
+        template="plain",
+    )
+
+
+def with_random_weights(config: VlmConfig, device: torch.device, dtype: torch.dtype) -> Vlm:
+    """A model of that config whose weights are made on `device`, by each part's own rule."""
+    with torch.device(device):
+        model: Vlm = Vlm._from_config(config, dtype=dtype)
+    return model
+
+
+def llm_parameters(model: Vlm) -> int:
+    """Parameters of the LLM, embeddings included, as run.json counts them."""
+    llm = sum(p.numel() for p in model.model.language_model.parameters())
+    return llm + (0 if model.config.tie_word_embeddings else model.lm_head.weight.numel())
+
+
+def decoder_of(config: VlmConfig) -> Decoder:
+    """The shape of a model's LLM (Llama or Qwen2)."""
+    text = config.text_config
+    return Decoder(
+        nominal_b=0.0,
+        layers=text.num_hidden_layers,
+        hidden_size=text.hidden_size,
+        intermediate_size=text.intermediate_size,
+        heads=text.num_attention_heads,
+        key_value_heads=text.num_key_value_heads,
+        vocabulary=text.vocab_size,
+        tied_head=text.tie_word_embeddings,
+        gated_mlp=True,
+        qkv_bias=text.model_type == "qwen2",
+    )
+
+
+def tower_of(config: VlmConfig) -> Tower:
+    """The shape of a model's vision tower (CLIP)."""
+    vision = config.vision_config
+    return Tower(
+        layers=vision.num_hidden_layers,
+        hidden_size=vision.hidden_size,
+        intermediate_size=vision.intermediate_size,
+        gated_mlp=False,
+        image_size=vision.image_size,
+        patch_size=vision.patch_size,
+    )

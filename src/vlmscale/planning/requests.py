@@ -1,0 +1,159 @@
+"""What the jobs of a study ask a cluster for, and whether its GPUs can hold them; before anything starts.
+
+Asked by the workflow for every job each time it is parsed: needs neither torch nor pandas.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from vlmscale.costs import cluster
+from vlmscale.costs.memory import Layout, check_fits
+from vlmscale.costs.shapes import Decoder, Tower
+from vlmscale.errors import UserError
+from vlmscale.methods import Method
+from vlmscale.settings import Counts, Dataset, StageRecipe, Transformer
+from vlmscale.study.grid import Cell, Run
+from vlmscale.study.schema import Data, Study
+from vlmscale.training.batch_split import share
+
+Stage = Literal["stage1", "stage2"]
+_SHOWN = 3  # trainings that are named; the rest is counted
+_TOO_LARGE = (
+    "trainings do not fit the GPUs of `cluster`; change it, or the stage's `execution`, neither of which "
+    "reruns anything:"
+)
+
+
+def recipe_of(study: Study, stage: Stage, run: Run) -> StageRecipe:
+    """What a stage of a run is trained by."""
+    return study.stage1 if stage == "stage1" else study.stage2_at(run.budget)
+
+
+def parameters_of(shape: Decoder | Tower) -> float:
+    """Of a model; the vocabulary of an LLM that the study makes is not known yet, and left out."""
+    return 1e9 * shape.total_b
+
+
+def of_training(study: Study, stage: Stage, run: Run) -> cluster.Request:
+    """What a stage of a run asks for."""
+    return cluster.training(
+        study.cluster,
+        parameters_of(study.decoders[run.llm]),
+        recipe_of(study, stage, run),
+        getattr(study.data, stage),
+        visual_tokens=run.visual_tokens,
+        frozen=stage == "stage1",
+    )
+
+
+def of_backbones(study: Study) -> dict[str, cluster.Request]:
+    """What the training of each backbone that the study makes asks for, by the backbone's name."""
+    if not isinstance(study.data, Data):
+        return {}
+    shapes: dict[str, Decoder | Tower] = {"tower": study.tower_shape, **study.decoders}
+    found = {}
+    for name, made in {"tower": study.tower, **study.llms}.items():
+        assert isinstance(made, Transformer)  # or it would be released, as the data would be
+        found[name] = cluster.backbone(
+            study.cluster,
+            parameters_of(shapes[name]),
+            made.recipe,
+            study.data.tower if name == "tower" else study.data.corpus,
+            visual_tokens=study.grid_side**2 if name == "tower" else 0,
+        )
+    return found
+
+
+def of_evaluation(study: Study, cell: Cell, questions: int) -> cluster.Request:
+    """What a cell's answers to all questions ask for."""
+    return cluster.inference(
+        study.cluster,
+        parameters_of(study.decoders[cell.llm]),
+        questions,
+        cell.visual_tokens + cluster.TEXT_TOKENS,
+    )
+
+
+def of_encoding(study: Study, split: str, questions: int) -> cluster.Request:
+    """What the tower's features of a split ask for; of released questions, each has an image at most."""
+    tower, data = study.tower_shape, getattr(study.data, split, None)
+    match data:
+        case Counts():
+            images = data.scenes + data.pages
+        case Dataset():
+            images = data.samples - data.text_only
+        case _:
+            images = questions
+    return cluster.inference(study.cluster, parameters_of(tower), images, tower.patches)
+
+
+def of_inference(study: Study, shape: Decoder | Tower) -> cluster.Request:
+    """What a few passes ask for."""
+    return cluster.inference(study.cluster, parameters_of(shape))
+
+
+def check_memory(study: Study, runs: Mapping[str, Run]) -> None:
+    """Raise UserError when a GPU of `study.cluster` cannot hold a step of one of the runs, by name."""
+    found = list(misfits(study, runs))
+    more = [f"and {len(found) - _SHOWN} more."] if len(found) > _SHOWN else []
+    if found:
+        raise UserError("\n  ".join([_TOO_LARGE, *found[:_SHOWN], *more]))
+
+
+def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
+    """Of the trainings that do not fit, what they need and what would do; of all seeds the first."""
+    stages: tuple[Stage, ...] = ("stage1", "stage2")
+    for stage in stages:
+        for run in _unlike(stage, runs.values()):
+            request = of_training(study, stage, run)
+            recipe = recipe_of(study, stage, run)
+            asked = recipe.execution
+            samples = share(recipe.batch_size, request.gpus, asked.micro_batch_size).samples
+            method = study.variant(run.method).method
+            try:
+                check_fits(
+                    run.stage1 if stage == "stage1" else run.run,
+                    study.cluster.gpu_memory_gb,
+                    study.decoders[run.llm],
+                    study.tower_shape,
+                    method.name,
+                    run.visual_tokens,
+                    stage,
+                    Layout(
+                        gpus=request.gpus,
+                        zero=asked.zero,
+                        micro_batch=samples,
+                        max_length=recipe.max_length,
+                        checkpointing=asked.activation_checkpointing,
+                    ),
+                    copies=scales(method, study.grid_side, stage),
+                )
+            except UserError as error:
+                yield str(error)
+
+
+def _unlike(stage: Stage, runs: Iterable[Run]) -> Iterable[Run]:
+    first: dict[tuple[str, str, int, str], Run] = {}
+    for run in runs:
+        budget = run.budget if stage == "stage2" else ""
+        first.setdefault((run.llm, run.method, run.visual_tokens, budget), run)
+    return first.values()
+
+
+def scales(method: Method, side: int, stage: Stage) -> int:
+    """How often a sample stands in a batch, once for each token count that is learned at once.
+
+    Of the elastic methods that is M3's way in stage 2: the side of its grid, divided by one prime after the
+    other. (Its `training_counts` says so; a test holds both equal for every method.)
+    """
+    if stage == "stage1" or "elastic" not in method.options.get("training", ()):
+        return 1
+    if method.counts != "square":
+        return 1
+    found, rest, divisor = 1, side, 2
+    while rest > 1:
+        if rest % divisor:
+            divisor += 1
+        else:
+            found, rest = found + 1, rest // divisor
+    return found

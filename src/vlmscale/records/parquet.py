@@ -1,0 +1,32 @@
+"""Result tables: Parquet files that say where they come from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlmscale.records.files import atomic_path, versions
+
+_KEY = b"vlmscale"
+
+
+def write_parquet(path: Path, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
+    """Write `frame` with `provenance` and the package versions in the file's metadata.
+
+    Nothing in it depends on the time or the machine, so equal results are equal bytes.
+    """
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    record = json.dumps({"versions": versions(), **provenance}, sort_keys=True).encode()
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: record})
+    with atomic_path(path) as scratch:
+        pq.write_table(table, scratch)
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The record that write_parquet left in the file; empty for a file of another origin."""
+    metadata = pq.read_schema(path).metadata or {}
+    return dict(json.loads(metadata.get(_KEY, b"{}")))

@@ -1,0 +1,110 @@
+"""What the figures of a law are drawn from. N in billions of parameters, V visual, Q text tokens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.collect import one_protocol
+from vlmscale.analysis.decisions.recommend import predictions
+from vlmscale.analysis.laws.bootstrap import intervals, main_scheme
+from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
+
+LEVELS = (0.025, 0.975)  # of every interval and band
+
+
+@dataclass(frozen=True)
+class LawData:
+    """What the figures of one law are drawn from."""
+
+    title: str
+    # llm, n_params_b, method, visual_tokens, seed, role ("fit" or "holdout"), error; one row a cell
+    points: pd.DataFrame
+    law: PowerLaw  # fitted on role "fit"
+    draws: pd.DataFrame  # scheme, amplitude, alpha, beta, floor, ratio: refits of the bootstrap
+    profile: pd.DataFrame  # floor, amplitude, alpha, beta, ratio, sse: the best law at each D
+    text_tokens: tuple[int, ...]  # Q of the panels of Figures 1 and 2
+    predicted: Mapping[str, float]  # LLMs to predict that were not measured: name -> n_params_b
+    printed: tuple[float, float] | None  # alpha and beta as the paper prints them
+    without_one: PowerLaw | None  # fitted without V = 1
+    size_axis: str  # what n_params_b counts: "nominal", "total", ...
+
+    @property
+    def means(self) -> pd.DataFrame:
+        """Points averaged over seeds, small LLMs and few tokens first."""
+        cell = ["n_params_b", "llm", "visual_tokens", "method", "role"]
+        return self.points.groupby(cell)["error"].mean().reset_index()
+
+    @property
+    def fitted(self) -> pd.DataFrame:
+        return self.means.query("role == 'fit'")
+
+    @property
+    def held_out(self) -> pd.DataFrame:
+        return self.means.query("role == 'holdout'")
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """N of every LLM, measured or not, smallest first."""
+        rows = self.points.drop_duplicates("llm")
+        measured = dict(zip(rows["llm"], rows["n_params_b"].astype(float), strict=True))
+        return dict(sorted({**measured, **self.predicted}.items(), key=lambda size: size[1]))
+
+    @property
+    def counts(self) -> list[int]:
+        return sorted(self.points["visual_tokens"].unique().tolist())
+
+    @property
+    def scheme(self) -> str:
+        """The bootstrap that stands for uncertainty."""
+        return main_scheme(self.fitted)
+
+    def draws_of(self, scheme: str) -> pd.DataFrame:
+        return self.draws[self.draws["scheme"] == scheme]
+
+    def interval(self, quantity: str) -> tuple[float, float]:
+        """95 % interval of alpha, beta, floor or ratio."""
+        table = intervals(self.draws_of(self.scheme), (), self.counts[-1]).set_index("quantity")
+        low, high = table.loc[quantity, ["low", "high"]].to_numpy(float)
+        return float(low), float(high)
+
+    def band(self, n_params_b: float, visual_tokens: Floats) -> Floats:
+        """Low and high end of the law's error at each token count, (2, counts)."""
+        sizes = np.full(np.shape(visual_tokens), n_params_b)
+        errors = predictions(self.draws_of(self.scheme), sizes, visual_tokens)
+        return np.asarray(np.quantile(errors, LEVELS, axis=0))
+
+
+def gather(
+    errors: pd.DataFrame,
+    law: PowerLaw,
+    draws: pd.DataFrame,
+    profile: pd.DataFrame,
+    *,
+    title: str,
+    text_tokens: Sequence[int],
+    predicted: Mapping[str, float],
+    printed: Mapping[str, float] | None,
+) -> LawData:
+    """LawData of one series and family, to which the rows of all four tables belong.
+
+    errors: family means, with the column size_axis. printed: alpha and beta. The law without V = 1 is
+    fitted when more than two other counts are left. Raises UserError where scores of two protocols meet.
+    """
+    one_protocol(errors)
+    fitted = errors[errors["role"] == "fit"]
+    counts = set(fitted["visual_tokens"])
+    several = 1 in counts and len(counts) > 3
+    return LawData(
+        title=title,
+        points=errors,
+        law=law,
+        draws=draws,
+        profile=profile,
+        text_tokens=tuple(text_tokens),
+        predicted=dict(predicted),
+        printed=(printed["alpha"], printed["beta"]) if printed else None,
+        without_one=fit_power_law(fitted[fitted["visual_tokens"] > 1]) if several else None,
+        size_axis=str(errors["size_axis"].iloc[0]),
+    )

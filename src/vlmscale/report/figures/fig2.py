@@ -1,0 +1,65 @@
+"""Figures 2 and 6 of the paper: the law of the fitted sizes, and what it says of others."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from vlmscale.costs.flops import prefill_gflops
+from vlmscale.report.figures.data import LawData
+from vlmscale.report.figures.panels import (
+    Looks,
+    cost_panels,
+    draw_points,
+    entry,
+    law_lines,
+    look_lines,
+    note,
+    token_range,
+)
+from vlmscale.report.figures.style import GREY
+
+
+def draw(data: LawData) -> Figure:
+    """Every LLM's curve with its 95 % band, dashed where it took no part in the fit.
+
+    Points of a held-out LLM are drawn where it was measured, its curve over all token counts.
+    """
+    points, fitted, looks = data.means, data.fitted, Looks.of(data)
+    figure, axes = cost_panels(data)
+    used = set(fitted["llm"])
+    tokens = token_range(points)
+    for llm, n in data.sizes.items():
+        colour, style = looks.colours[llm], "-" if llm in used else "--"
+        error, (low, high) = data.law.predict(n, tokens), data.band(n, tokens)
+        for ax, q in zip(axes, data.text_tokens, strict=True):
+            cost = prefill_gflops(n, tokens, q)
+            ax.fill_between(cost, low, high, color=colour, alpha=0.2, lw=0)
+            ax.plot(cost, error, style, color=colour, lw=1)
+    for ax, q in zip(axes, data.text_tokens, strict=True):
+        cost = prefill_gflops(points["n_params_b"], points["visual_tokens"], q)
+        draw_points(ax, points, cost, points["error"].to_numpy(float), looks)
+    handles = [*look_lines(fitted, looks), *_outside_lines(data, looks)]
+    handles += [
+        entry("95 % band of the law", color=GREY, lw=6, alpha=0.3, solid_capstyle="butt"),
+        *law_lines(data),
+    ]
+    figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+def _outside_lines(data: LawData, looks: Looks) -> list[Line2D]:
+    """Legend: the LLMs outside the fit, and how far the law is off where they were measured."""
+    lines = []
+    for llm, rows in data.held_out.groupby("llm", sort=False):
+        predicted = data.law.predict(
+            rows["n_params_b"].to_numpy(float), rows["visual_tokens"].to_numpy(float)
+        )
+        percent = 100 * np.abs(predicted / rows["error"].to_numpy(float) - 1)
+        lines += [
+            entry(f"{llm}, held out", color=looks.colours[str(llm)], ls="--"),
+            note(f"off {percent.mean():.2f} % on average,"),
+            note(f"{percent.max():.2f} % at most"),
+        ]
+    return lines + [
+        entry(f"{llm}, predicted", color=looks.colours[llm], ls="--") for llm in data.predicted
+    ]

@@ -1,0 +1,49 @@
+"""How many visual tokens are best, by the length of the text: T* = Q / (alpha / beta - 1)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from vlmscale.analysis.laws.optimum import optimal_tokens
+from vlmscale.analysis.laws.power_law import ratios
+from vlmscale.report.figures.data import LEVELS, LawData
+from vlmscale.report.figures.style import DARK, use_house_style
+
+_TEXT_TOKENS = np.linspace(0, 200, 201)
+
+
+def draw(data: LawData) -> Figure:
+    """The optimum of the law with the 95 % band of its refits, between 1 and the most tokens tested."""
+    use_house_style()
+    most = data.counts[-1]
+    draws = data.draws_of(data.scheme)["ratio"].to_numpy()
+    # A draw, never a mean of two: every law of the bootstrap has an optimum within the range.
+    low, median, high = np.quantile(
+        optimal_tokens(draws[:, None], _TEXT_TOKENS, low=1, high=most),
+        (LEVELS[0], 0.5, LEVELS[1]),
+        axis=0,
+        method="closest_observation",
+    )
+    figure, ax = plt.subplots(figsize=(6.6, 3.7))
+    band = f"95 % of refits over {data.scheme}"
+    ax.fill_between(_TEXT_TOKENS, low, high, color="C0", alpha=0.2, lw=0, label=band)
+    ax.plot(_TEXT_TOKENS, median, color="C0", lw=1, label="their median")
+    fitted = optimal_tokens(data.law.ratio, _TEXT_TOKENS, low=1, high=most)
+    label = f"fitted law, α / β = {data.law.ratio:.3f}"
+    ax.plot(_TEXT_TOKENS, fitted, color=DARK, lw=1.6, label=label)
+    if data.printed:
+        ratio = float(ratios(*data.printed))
+        label = f"printed exponents, α / β = {ratio:.3f}"
+        printed = optimal_tokens(ratio, _TEXT_TOKENS, low=1, high=most)
+        ax.plot(_TEXT_TOKENS, printed, "--", color="C1", lw=1.4, label=label)
+    ax.plot([], [], ls="", label=f"α / β > 1 in {100 * (draws > 1).mean():.1f} % of refits")
+    ax.set_yscale("log")
+    ax.set_yticks(data.counts, [str(count) for count in data.counts])
+    ax.minorticks_off()
+    ax.margins(x=0)
+    ax.set_ylim(0.9, 1.15 * most)
+    ax.set_xlabel("text tokens Q")
+    ax.set_ylabel("best number of visual tokens\n(ticks: tested counts)")
+    figure.legend(loc="outside right upper")
+    figure.suptitle(data.title, x=0.01, ha="left")
+    return figure

@@ -1,0 +1,140 @@
+"""Pieces that several figures share: looks, error against cost, lines of a legend."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from vlmscale.analysis.laws.power_law import Floats, PowerLaw
+from vlmscale.costs.flops import prefill_gflops
+from vlmscale.report.figures.data import LawData
+from vlmscale.report.figures.style import DARK, MARKERS, use_house_style
+
+ERROR_LABEL = "average downstream error"
+
+
+@dataclass(frozen=True)
+class Looks:
+    """One colour for each LLM, small to large; one marker for each token count."""
+
+    colours: dict[str, tuple[float, float, float]]
+    markers: dict[int, str]
+
+    @classmethod
+    def of(cls, data: LawData) -> "Looks":
+        """The same for every figure of `data`, whichever LLMs it draws."""
+        llms, counts = list(data.sizes), data.counts
+        return cls(
+            dict(zip(llms, sns.color_palette("colorblind", len(llms)), strict=True)),
+            {count: MARKERS[i % len(MARKERS)] for i, count in enumerate(counts)},
+        )
+
+
+def cost_panels(data: LawData) -> tuple[Figure, list[Axes]]:
+    """Empty panels of error against cost, one for each Q."""
+    use_house_style()
+    panels = len(data.text_tokens)
+    figure, axes = plt.subplots(
+        1, panels, figsize=(3.9 * panels + 1.9, 3.9), sharey=True, squeeze=False
+    )
+    for letter, ax, q in zip("abcdefgh", axes[0], data.text_tokens, strict=False):
+        cached = ", text cached" if q == 0 else ""
+        ax.set_title(f"({letter}) Q = {q} text tokens{cached}", loc="left")
+        cost_axis(ax, data)
+    axes[0][0].set_ylabel(ERROR_LABEL)
+    figure.suptitle(data.title, x=0.01, ha="left")
+    return figure, list(axes[0])
+
+
+def cost_axis(ax: Axes, data: LawData) -> None:
+    ax.set_xscale("log")
+    ax.set_xlabel(f"GFLOPs per question, 2N(Q + V), {data.size_axis} N")
+
+    def label(cost: float, _: float) -> str:
+        """Of a minor tick: 2 and 5 alone, where powers of ten are too few."""
+        low, high = ax.get_xlim()
+        digit, exponent = f"{cost:.0e}".split("e")
+        if high > 100 * low or digit not in "25":
+            return ""
+        return rf"${digit}\times10^{{{int(exponent)}}}$"
+
+    ax.xaxis.set_minor_formatter(label)
+
+
+def draw_points(ax: Axes, points: pd.DataFrame, x: Floats, y: Floats, looks: Looks) -> None:
+    """One collection for each token count, whose label it carries; x and y as the rows of `points`."""
+    colours = points["llm"].map(looks.colours)
+    for count, marker in looks.markers.items():
+        rows = (points["visual_tokens"] == count).to_numpy()
+        if rows.any():
+            ax.scatter(
+                x[rows],
+                y[rows],
+                s=32,
+                c=colours[rows].tolist(),
+                marker=marker,
+                edgecolors="white",
+                linewidths=0.5,
+                label=f"V = {count}",
+                zorder=3,
+            )
+
+
+def draw_measured(
+    ax: Axes, points: pd.DataFrame, law: PowerLaw, looks: Looks, *, text_tokens: int
+) -> None:
+    """Measured points, and the law of each of their LLMs over its token counts."""
+    for llm, row in points.groupby("llm", sort=False):
+        n, tokens = float(row["n_params_b"].iloc[0]), token_range(row)
+        cost = prefill_gflops(n, tokens, text_tokens)
+        ax.plot(cost, law.predict(n, tokens), color=looks.colours[str(llm)], lw=1)
+    cost = prefill_gflops(points["n_params_b"], points["visual_tokens"], text_tokens)
+    draw_points(ax, points, cost, points["error"].to_numpy(float), looks)
+
+
+def token_range(points: pd.DataFrame) -> Floats:
+    """From the fewest to the most tokens, for a smooth curve."""
+    return np.geomspace(points["visual_tokens"].min(), points["visual_tokens"].max(), 80)
+
+
+def look_lines(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
+    """Legend: the LLMs and token counts among `points`."""
+    lines = [entry(str(llm), color=looks.colours[str(llm)]) for llm in points["llm"].unique()]
+    return lines + count_lines(points, looks)
+
+
+def count_lines(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
+    """Legend: the token counts among `points`."""
+    counts = sorted(points["visual_tokens"].unique())
+    return [
+        entry(f"V = {count}", color="0.4", marker=looks.markers[count], ls="") for count in counts
+    ]
+
+
+def law_lines(data: LawData) -> list[Line2D]:
+    """Legend: the exponents of `data.law` with their intervals, and D."""
+    texts = []
+    for symbol, name in (("α", "alpha"), ("β", "beta")):
+        low, high = data.interval(name)
+        texts.append(f"{symbol} = {getattr(data.law, name):.4f} [{low:.4f}, {high:.4f}]")
+    return [note(t) for t in (*texts, floor_text(data.law), f"95 % intervals over {data.scheme}")]
+
+
+def floor_text(law: PowerLaw) -> str:
+    return f"D = {law.floor:.3g}" + ("" if law.floor_bound == "interior" else " (bound)")
+
+
+def entry(label: str, **look: Any) -> Line2D:
+    """A line of a legend that stands for nothing drawn under its own label."""
+    return Line2D([], [], label=label, **{"color": DARK, "lw": 1.2, **look})
+
+
+def note(text: str) -> Line2D:
+    """A line of a legend with text alone."""
+    return entry(text, ls="")

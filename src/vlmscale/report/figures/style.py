@@ -1,0 +1,57 @@
+"""The look of every figure, and how it is saved: vector and bitmap, the same bytes for the same data."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vlmscale.records.files import atomic_path
+
+mpl.use("Agg")
+# One marker for each token count, one colour for each LLM.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+DARK, GREY = "0.15", "0.5"  # what belongs to no LLM
+ROW = 0.24  # inches a row takes, in a figure of rows
+_DPI = 150  # of bitmaps, and of clouds of points within the vector file
+
+
+def use_house_style() -> None:
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        palette="colorblind",
+        rc={
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "legend.frameon": False,
+            "legend.fontsize": "small",
+            "figure.constrained_layout.use": True,
+            "pdf.fonttype": 42,
+            "svg.hashsalt": "vlmscale",
+        },
+    )
+
+
+def draw_filled_or_open(
+    ax: Axes,
+    x: "pd.Series[float]",
+    y: "pd.Series[int]",
+    filled: "pd.Series[bool]",
+    colour: str | tuple[float, float, float],
+) -> None:
+    """Points of one colour, of which those not `filled` are white within."""
+    for which, face in ((filled, colour), (~filled, "white")):
+        ax.plot(x[which], y[which], "o", mfc=face, mec=colour, ms=5)
+
+
+def save(figure: Figure, pdf: Path, png: Path) -> None:
+    # The layout is slow and the same for both files, so it is made once.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    with atomic_path(pdf) as scratch:
+        figure.savefig(scratch, dpi=_DPI, metadata={"CreationDate": None, "Producer": None})
+    with atomic_path(png) as scratch:
+        figure.savefig(scratch, dpi=_DPI, metadata={"Software": None})

@@ -1,0 +1,140 @@
+"""The grid of a study: cells, the points of the law, and the training runs that serve them.
+
+A training run is (LLM, method, visual tokens, seed, budget) as trained. A cell is the same five, as
+evaluated. Several cells can be served by one run: a method says so in its own file (Variant.trained_as).
+Runs that differ in their budget alone share stage 1. Methods go by the names that the study gives them.
+"""
+
+import csv
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+from vlmscale.errors import UserError
+from vlmscale.records.files import atomic_path
+from vlmscale.study.schema import Exclude, Study
+from vlmscale.study.selection import FULL, Selection, with_budget
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run; `run` is its id."""
+
+    run: str
+    llm: str
+    method: str
+    visual_tokens: int
+    seed: int
+    budget: str
+
+    @property
+    def stage1(self) -> str:
+        """The id of its stage 1, which no budget changes: that of the run with the full budget."""
+        return slug(self.llm, self.method, self.visual_tokens, self.seed, FULL)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A point of the study: the training run `run`, evaluated with `method` at `visual_tokens`."""
+
+    cell: str
+    run: str
+    llm: str
+    method: str
+    visual_tokens: int
+    seed: int
+    budget: str
+    role: Literal["fit", "holdout"]
+
+
+def slug(llm: str, method_name: str, visual_tokens: int, seed: int, budget: str) -> str:
+    """The id of a run or a cell, for people and paths; nothing ever parses it."""
+    return with_budget(f"{llm}__{method_name}__v{visual_tokens}__s{seed}", budget, "__")
+
+
+def expand(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
+    """Cells and runs of a study, by id. Raises UserError for a duplicate cell or an empty grid."""
+    cells: dict[str, Cell] = {}
+    runs: dict[str, Run] = {}
+    for block in study.grid:
+        for llm, name, tokens, seed, budget in product(
+            block.llms, block.methods, block.visual_tokens, block.seeds, block.budgets
+        ):
+            if any(_matches(rule, llm, name, tokens, seed, budget) for rule in study.exclude):
+                continue
+            trained = (llm, *study.variant(name).trained_as(tokens, study.grid_side), seed, budget)
+            run = Run(slug(*trained), *trained)
+            evaluated = (llm, name, tokens, seed, budget)
+            role: Literal["fit", "holdout"] = "holdout" if llm in study.laws.holdout else "fit"
+            cell = Cell(slug(*evaluated), run.run, *evaluated, role)
+            if cell.cell in cells:
+                raise UserError(
+                    f"grid: cell {cell.cell} is listed twice. Take it out of one block."
+                )
+            cells[cell.cell] = cell
+            runs[run.run] = run
+    if not cells:
+        raise UserError("grid: every cell is excluded. Loosen `exclude`.")
+    return cells, runs
+
+
+def stage1_trainings(runs: Iterable[Run]) -> dict[str, Run]:
+    """Every stage 1 once, by its id: the first of the runs that start from it."""
+    trainings: dict[str, Run] = {}
+    for run in runs:
+        trainings.setdefault(run.stage1, run)
+    return trainings
+
+
+def law_series(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
+    """The laws of a study by name: each of laws.series, once for each budget whose cells determine it.
+
+    That takes four fitted cells, of two LLMs and two token counts. Raises UserError for a series without
+    a fitted cell or such a budget, and for two laws of one name.
+    """
+    laws: dict[str, Selection] = {}
+    for series, methods in study.laws.series.items():
+        fitted: dict[str, list[Cell]] = {}
+        for cell in cells:
+            if cell.role == "fit" and cell.method in methods:
+                fitted.setdefault(cell.budget, []).append(cell)
+        if not fitted:
+            raise UserError(
+                f"laws.series.{series}: `exclude` leaves none of its cells to be fitted."
+            )
+        determined = [budget for budget, mine in fitted.items() if _determine_a_law(mine)]
+        if not determined:
+            raise UserError(
+                f"laws.series.{series}: no law can be fitted on its cells. That takes four that are not "
+                "held out, of two LLMs and two token counts. A study that compares methods needs no series."
+            )
+        for budget in determined:
+            name = with_budget(series, budget, "_")
+            if name in laws:
+                raise UserError(
+                    f"laws.series.{series}: its law at budget {budget} and another are both called "
+                    f"{name}. Rename the budget or a series."
+                )
+            laws[name] = Selection(methods, budget)
+    return laws
+
+
+def _determine_a_law(cells: Collection[Cell]) -> bool:
+    llms, counts = {cell.llm for cell in cells}, {cell.visual_tokens for cell in cells}
+    return len(cells) >= 4 and len(llms) >= 2 and len(counts) >= 2
+
+
+def _matches(rule: Exclude, llm: str, name: str, tokens: int, seed: int, budget: str) -> bool:
+    values = {"llm": llm, "method": name, "visual_tokens": tokens, "seed": seed, "budget": budget}
+    return all(values[axis] == value for axis, value in rule.model_dump(exclude_none=True).items())
+
+
+def write_cells(path: Path, study: str, cells: Iterable[Cell]) -> None:
+    """Write the table of cells for people to read: one row a cell."""
+    columns = ["study", *(f.name for f in fields(Cell))]
+    with atomic_path(path) as scratch, scratch.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"study": study, **asdict(cell)} for cell in cells)

@@ -1,0 +1,132 @@
+"""Fetching released backbones: what is asked of the hub, and what is made of its answers. No network."""
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from vlmscale.data.hub import fetch_backbone
+from vlmscale.errors import UserError
+from vlmscale.study.load import load_study
+
+STUDY = load_study(Path(__file__).parents[3] / "config/paper.yaml")
+QWEN = STUDY.llms["Qwen1.5-0.5B"]
+QWEN_CONFIG = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "intermediate_size": 2816,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "vocab_size": 151936,
+}
+VISION = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "intermediate_size": 4096,
+    "image_size": 336,
+    "patch_size": 14,
+}
+FILES = {
+    "config.json": json.dumps(QWEN_CONFIG),
+    "model.safetensors": "weights",
+    "merges.txt": "a b",
+    "tokenizer.json": "{}",
+}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub with these files, which remembers what it was asked for."""
+
+    def snapshot_download(repository, *, repo_type, revision, allow_patterns, local_dir, endpoint):
+        hub.asked.append((repository, revision))
+        hub.patterns = allow_patterns
+        (local_dir / ".cache/huggingface").mkdir(parents=True, exist_ok=True)
+        for name, content in hub.files.items():
+            if content is None:
+                raise LocalEntryNotFoundError("cannot reach the hub, and it is not cached")
+            if any(Path(name).match(pattern) for pattern in allow_patterns):
+                (local_dir / name).write_text(content)
+
+    hub = type("Hub", (), {"asked": [], "files": dict(FILES)})
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return hub
+
+
+@pytest.fixture
+def places(tmp_path):
+    return {
+        "folder": tmp_path / "backbones/llm",
+        "record": tmp_path / "backbones/llm.json",
+        "work": tmp_path / "work",
+    }
+
+
+def test_a_pinned_revision_without_anything_that_runs(hub, places):
+    hub.files |= {"pytorch_model.bin": "pickle", "modeling.py": "import os", "README.md": ""}
+    fetch_backbone(QWEN, **places)
+    assert hub.asked == [("Qwen/Qwen1.5-0.5B-Chat", "4d14e384a4b037942bb3f3016665157c8bcb70ea")]
+    assert {file.name for file in places["folder"].iterdir()} == set(FILES)
+    record = json.loads(places["record"].read_text())
+    assert record["revision"] == QWEN.revision
+    assert record["files"]["merges.txt"] == 3
+    assert not places["work"].exists()
+
+
+def test_without_the_hub_what_has_arrived_waits(hub, places):
+    hub.files = {"merges.txt": "a b", "model.safetensors": None}
+    with pytest.raises(
+        UserError, match=r"(?s)Qwen1.5-0.5B-Chat at 4d14.*Fetching needs the network"
+    ):
+        fetch_backbone(QWEN, **places)
+    assert not places["folder"].exists()
+    assert not places["record"].exists()
+    assert (places["work"] / "merges.txt").exists()
+    hub.files = FILES
+    fetch_backbone(QWEN, **places)
+    assert places["record"].exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("model.safetensors", "has no weights as safetensors, and pickled ones are not opened"),
+        ("config.json", "has no config.json"),
+        ("tokenizer.json", "has neither of tokenizer.json and tokenizer.model"),
+    ],
+)
+def test_a_repository_that_lacks_something_is_refused(hub, places, missing, words):
+    del hub.files[missing]
+    hub.files["pytorch_model.bin"] = "pickle"
+    with pytest.raises(UserError, match=words):
+        fetch_backbone(QWEN, **places)
+    assert not places["folder"].exists()
+
+
+def test_another_shape_than_planned_is_refused(hub, places):
+    hub.files["config.json"] = json.dumps({**QWEN_CONFIG, "num_hidden_layers": 12})
+    with pytest.raises(UserError, match=r"num_hidden_layers is 12 .* but 24 in row Qwen1.5-0.5B"):
+        fetch_backbone(QWEN, **places)
+    assert not places["folder"].exists()
+
+
+def test_a_tower_is_known_by_its_vision_half(hub, places):
+    text = {"hidden_size": 768, "num_hidden_layers": 12, "vocab_size": 49408}
+    for changed, fits in (({}, True), ({"image_size": 224}, False)):
+        vision = {**VISION, **changed}
+        hub.files["config.json"] = json.dumps({"text_config": text, "vision_config": vision})
+        if fits:
+            fetch_backbone(STUDY.tower, **places)
+        else:
+            with pytest.raises(UserError, match="image_size is 224"):
+                fetch_backbone(STUDY.tower, **places)
+
+
+def test_the_hub_itself_out_of_reach(places, monkeypatch):
+    """The real client, told that there is no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="could not be fetched"):
+        fetch_backbone(QWEN, **places)
+    assert not places["folder"].exists()

@@ -1,0 +1,89 @@
+"""The fingerprint follows code that matters, and nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vlmscale.jobs import fingerprint as module
+from vlmscale.jobs.fingerprint import closure, fingerprint
+
+ROOTS = ["vlmscale.training.stages", "vlmscale.models.projectors.quecc"]
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A copy of the package that may be edited."""
+    shutil.copytree(module.PACKAGE, tmp_path / "src" / "vlmscale")
+    monkeypatch.setattr(module, "PACKAGE", tmp_path / "src" / "vlmscale")
+
+    def edit(file, old, new):
+        path = tmp_path / "src" / "vlmscale" / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        module._read.cache_clear()
+
+    module._read.cache_clear()
+    yield edit
+    module._read.cache_clear()
+
+
+def test_closure_reaches_imports_and_no_other_method():
+    found = closure(ROOTS)
+    assert "vlmscale.models.attention" in found
+    assert "vlmscale.models.vlm" in found
+    assert "vlmscale.models.projectors.tokenpacker" not in found
+    assert "vlmscale.analysis.laws.power_law" not in found
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changes"),
+    [
+        ("models/projectors/quecc.py", "groups=d", "groups=1", True),
+        ("models/attention.py", "HEADS = 8", "HEADS = 4", True),
+        ("training/trainer.py", "max_grad_norm=1.0", "max_grad_norm=2.0", True),
+        ("models/projectors/quecc.py", "The paper, section 4", "The paper, sec. 4", False),
+        (
+            "models/projectors/quecc.py",
+            "import Tensor, nn\n",
+            "import Tensor, nn  # why\n\n",
+            False,
+        ),
+        ("models/projectors/tokenpacker.py", "std=0.02", "std=0.03", False),
+        ("study/schema.py", "class Evaluation(", "class Evaluate(", False),
+        ("analysis/laws/power_law.py", "_NODES = 15", "_NODES = 11", False),
+    ],
+)
+def test_what_changes_it(copied, file, old, new, changes):
+    before = fingerprint(ROOTS)
+    copied(file, old, new)
+    assert (fingerprint(ROOTS) != before) is changes
+
+
+def test_a_script_counts_with_what_it_imports(tmp_path, copied):
+    script = tmp_path / "fit.py"
+    script.write_text("from vlmscale.analysis.laws.power_law import fit_power_law\n")
+    before = fingerprint(scripts=[script])
+    copied("analysis/laws/power_law.py", "_NODES = 15", "_NODES = 11")
+    assert fingerprint(scripts=[script]) != before
+    copied("analysis/laws/power_law.py", "_NODES = 11", "_NODES = 15")
+    assert fingerprint(scripts=[script]) == before
+    script.write_text("from vlmscale.analysis.laws.power_law import PowerLaw\n")
+    module._read.cache_clear()
+    assert fingerprint(scripts=[script]) != before
+
+
+def test_files_and_locked_versions_count(tmp_path, monkeypatch):
+    extra = tmp_path / "task.yaml"
+    extra.write_text("a: 1\n")
+    before = fingerprint(ROOTS, files=[extra], packages=["transformers", "torch"])
+    extra.write_text("a: 2\n")
+    assert fingerprint(ROOTS, files=[extra], packages=["transformers", "torch"]) != before
+    lock = tmp_path / "lock.txt"
+    lock.write_text(module.LOCK.read_text().replace("transformers==", "transformers==99."))
+    with_old_lock = fingerprint(ROOTS, packages=["transformers"])
+    monkeypatch.setattr(module, "LOCK", Path(lock))
+    module._locked_versions.cache_clear()
+    assert fingerprint(ROOTS, packages=["transformers"]) != with_old_lock
+    module._locked_versions.cache_clear()

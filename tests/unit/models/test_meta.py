@@ -1,0 +1,287 @@
+"""Every real model without its weights: published shapes and sizes, a step of both stages, FLOPs.
+
+Parameters and FLOPs are of whole models on the meta device, for each LLM, method and token count. A step of
+training runs on fake tensors (shapes and gradients without data), with two of the LLM's equal blocks and from
+stored features of the tower; with all blocks and from pixels once for each LLM.
+"""
+
+import csv
+import json
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from vlmscale.costs.flops import compressor_gflops
+from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
+from vlmscale.errors import UserError
+from vlmscale.methods import method as declared
+from vlmscale.models.checkpoint import frame
+from vlmscale.models.conversation import IGNORED
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.meta import backbone, from_shapes
+from vlmscale.resources import resource
+from vlmscale.training.loop import freeze
+
+SHAPES = load_architectures(resource("architectures.csv"))
+BACKBONES = resource("backbones")
+TOWER = "clip-vit-large-patch14-336"
+CLIP = find(SHAPES, "CLIP-ViT-L/14-336", Tower)
+LAYERS = [12, 16, 22, 23]
+# The row of src/vlmscale/resources/architectures.csv; parameters of the released checkpoint in all, and of its embedding.
+LLMS = {
+    "Qwen1.5-0.5B-Chat": ("Qwen1.5-0.5B", 463_987_712, 155_582_464),
+    "Qwen1.5-1.8B-Chat": ("Qwen1.5-1.8B", 1_836_828_672, 311_164_928),
+    "Qwen1.5-4B-Chat": ("Qwen1.5-4B", 3_950_369_280, 388_956_160),
+    "Qwen1.5-7B-Chat": ("Qwen1.5-7B", 7_721_324_544, 622_329_856),
+    "Qwen1.5-14B-Chat": ("Qwen1.5-14B", 14_167_290_880, 778_567_680),
+    "vicuna-7b-v1.5": ("Vicuna-7B", 6_738_415_616, 131_072_000),
+}
+# CLIPVisionModel of the released checkpoint, with the final norm that LLaVA does not use.
+TOWER_PARAMETERS = 303_507_456
+# By width of the LLM. mlp, also of m3: LLaVA-1.5's two layers, 1024 n + n + n n + n. The released modules
+# have 15,742,976 parameters (TokenPacker) beside that MLP, and MQT 4,466,688 beside its matrix, 1024 n.
+MLP = {1024: 2_099_200, 2048: 6_295_552, 2560: 9_180_160, 4096: 20_979_712, 5120: 31_467_520}
+TOKENPACKER = {1024: 17_842_176, 2048: 22_038_528, 2560: 24_923_136, 4096: 36_722_688, 5120: 47_210_496}  # fmt: skip
+MQT = {1024: 5_515_264, 2048: 6_563_840, 2560: 7_088_128, 4096: 8_660_992, 5120: 9_709_568}
+# QueCC beside that MLP, by token count, as the released module has it for an LLM of width 4096 (its
+# projection of the question is 1024 n); 144 and 576 follow from the convolution, 1024 s s + 1024.
+QUECC_AT_4096 = {
+    1: 21_581_824,
+    4: 21_139_456,
+    16: 21_028_864,
+    36: 21_008_384,
+    64: 21_001_216,
+    144: 20_996_096,
+    576: 20_993_024,
+}
+SQUARES = (1, 4, 16, 36, 64, 144, 576)
+COUNTS = {
+    "mlp": (576,),
+    "tokenpacker": SQUARES,
+    "quecc": SQUARES,
+    "m3": SQUARES,
+    "mqt": (1, 2, 4, 16, 36, 64, 144, 256),
+}
+TEXT, ANSWER = 50, 20  # tokens, and how many of them are learned
+# What LLaVA-1.5 trains; a head that is the embedding has that one's name.
+LEARNS = {
+    "stage1": ("model.multi_modal_projector",),
+    "stage2": ("model.multi_modal_projector", "model.language_model", "lm_head"),
+}
+
+
+def projector_parameters(method, tokens, width):
+    if method == "quecc":
+        return QUECC_AT_4096[tokens] + 1024 * (width - 4096) + MLP[width]
+    return {"mlp": MLP, "m3": MLP, "tokenpacker": TOKENPACKER, "mqt": MQT}[method][width]
+
+
+def built(llm, method, tokens):
+    return from_shapes(
+        llm,
+        TOWER,
+        method=method,
+        visual_tokens=tokens,
+        options=declared(method).complete_options({}),
+        feature_layers=LAYERS,
+    )
+
+
+def size(*modules):
+    """Parameters of the modules; shared ones once."""
+    return sum(p.numel() for p in {p for module in modules for p in module.parameters()})
+
+
+@pytest.mark.parametrize("file", sorted(BACKBONES.glob("*.json")), ids=lambda f: f.stem)
+def test_the_configs_and_the_table_of_shapes_agree(file):
+    """One idea: architectures.csv is what these configs say, for those who need no torch."""
+    stored = json.loads(file.read_text())
+    config = backbone(file.stem)
+    # Every value reaches the model: transformers has a name for each.
+    assert {key: value for key, value in config.to_dict().items() if key in stored["config"]} == (
+        stored["config"]
+    )
+    with resource("architectures.csv").open() as table:
+        rows = {row["source"]: row for row in csv.DictReader(table)}
+    shape = SHAPES[rows[stored["source"]]["name"]]
+    common = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
+    assert (shape.layers, shape.hidden_size, shape.intermediate_size) == common
+    if isinstance(shape, Tower):
+        assert not shape.gated_mlp
+        assert (shape.image_size, shape.patch_size) == (config.image_size, config.patch_size)
+        return
+    assert shape.heads == config.num_attention_heads
+    assert shape.key_value_heads == config.num_key_value_heads
+    assert shape.vocabulary == config.vocab_size
+    assert shape.tied_head == config.tie_word_embeddings
+    assert shape.qkv_bias == (config.model_type == "qwen2")
+    assert shape.gated_mlp
+
+
+def test_every_backbone_has_its_config():
+    assert {file.stem for file in BACKBONES.glob("*.json")} == {*LLMS, TOWER}
+
+
+def test_a_model_from_folders_has_the_frame_of_their_configs(build):
+    model, _ = build("quecc", 4)
+    config = model.config
+    framed = frame(
+        config.text_config,
+        config.vision_config,
+        image_token=config.image_token_index,
+        method="quecc",
+        visual_tokens=4,
+        options=config.method_options,
+        feature_layers=config.layers,
+        template=config.template,
+    )
+    assert framed.config.to_dict() == {
+        **config.to_dict(),
+        "dtype": framed.config.to_dict()["dtype"],
+    }
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    assert {name: value.shape for name, value in framed.state_dict().items()} == shapes
+    assert {value.device.type for value in framed.state_dict().values()} == {"meta"}
+
+
+def test_an_unknown_backbone_is_refused():
+    with pytest.raises(UserError, match=r"backbones/Qwen1.5-3B.json is not found"):
+        backbone("Qwen1.5-3B")
+
+
+@pytest.mark.parametrize("llm", LLMS)
+@pytest.mark.parametrize("method", COUNTS)
+def test_a_model_of_published_size_learns_what_its_stage_says(llm, method):
+    """Parameters exactly; the compressor's FLOPs; shapes and gradients of both stages."""
+    _, total, embedding = LLMS[llm]
+    for tokens in COUNTS[method]:
+        model = built(llm, method, tokens)
+        assert {p.device.type for p in model.parameters()} == {"meta"}
+        inner, width = model.model, model.config.text_config.hidden_size
+        assert size(inner.language_model, model.lm_head) == total
+        assert size(inner.get_input_embeddings()) == embedding
+        assert size(inner.vision_tower) == TOWER_PARAMETERS
+        expected = projector_parameters(method, tokens, width)
+        assert size(inner.multi_modal_projector) == expected, tokens
+        assert size(model) == total + TOWER_PARAMETERS + expected
+        flops = compressor_gflops(method, tokens, tower=CLIP, llm_width=width)
+        features = VisionFeatures(
+            patches=torch.zeros(1, 576, 1024, device="meta"),
+            grid_side=24,
+            multilayer=torch.zeros(1, 576, 4096, device="meta"),
+            question=torch.zeros(1, width, device="meta"),
+        )
+        assert sum(counted(inner.multi_modal_projector, features)) == pytest.approx(flops, rel=0.02)
+        mode = on_fake_memory(with_two_blocks(model))
+        # One training serves all counts of an elastic method: its stage 1 is at the largest.
+        elastic = inner.multi_modal_projector.elastic and tokens < COUNTS[method][-1]
+        for stage in ("stage2",) if elastic else LEARNS:
+            step(model, stage, batch(model, [tokens], stage, stored=True, mode=mode))
+
+
+@pytest.mark.parametrize("llm", LLMS)
+def test_m3_learns_at_all_its_scales_at_once(llm):
+    model = built(llm, "m3", 576)
+    scales = model.model.multi_modal_projector.training_counts("stage2", None)
+    assert scales == [1, 9, 36, 144, 576]
+    mode = on_fake_memory(with_two_blocks(model))
+    inputs = batch(model, scales, "stage2", stored=True, mode=mode)
+    step(model, "stage2", inputs, visual_token_counts=torch.tensor(scales))
+
+
+def test_flops_of_the_tower():
+    tower = built("Qwen1.5-0.5B-Chat", "mlp", 576).model.vision_tower
+    pixels = torch.zeros(1, 3, 336, 336, device="meta")
+    assert sum(counted(tower, pixels)) == pytest.approx(CLIP.gflops(), rel=0.02)
+
+
+@pytest.mark.parametrize("llm", LLMS)
+def test_a_whole_model_from_pixels(llm):
+    """All blocks, the tower included: FLOPs of a prefill, and a step of stage 2.
+
+    The count has all pairs of positions, the cost model the half that a causal kernel looks at.
+    """
+    shape = find(SHAPES, LLMS[llm][0], Decoder)
+    model = built(llm, "tokenpacker", 16)
+    for tokens in (1, 576):
+        ids = torch.zeros(1, tokens + TEXT, dtype=torch.long, device="meta")
+        linear, attention = counted(model, ids, logits_to_keep=1)
+        cost = shape.prefill(tokens, TEXT)
+        assert linear == pytest.approx(cost.projections + cost.head, rel=0.02)
+        assert attention / 2 == pytest.approx(cost.attention, rel=0.02)
+    mode = on_fake_memory(model)
+    step(model, "stage2", batch(model, [16], "stage2", stored=False, mode=mode))
+
+
+def counted(module, *args, **kwargs):
+    """GFLOPs of a forward pass by torch's count: (linear maps and convolutions, attention)."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module(*args, **kwargs)
+    flops = {str(op): count for op, count in counter.get_flop_counts()["Global"].items()}
+    attention = flops.pop("aten.bmm", 0) / 1e9
+    return sum(flops.values()) / 1e9, attention
+
+
+def with_two_blocks(model):
+    """`model` with two of the LLM's equal blocks: for a step from stored features."""
+    del model.model.language_model.layers[2:]
+    del model.model.vision_tower.encoder.layers[1:]
+    model.config.text_config.num_hidden_layers = 2
+    return model
+
+
+def on_fake_memory(model):
+    """A mode in which there are shapes and no data, and `model` within it, as if on the CPU."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
+    with mode:
+        model.to_empty(device="cpu")
+        if isinstance(model, PreTrainedModel):
+            model.tie_weights()
+    return mode
+
+
+def batch(model, counts, stage, *, stored, mode):
+    """Stage 1: a caption. Stage 2: a question about an image and one about none, padded; at each of `counts`
+    visual tokens. Ids are data, for what is learned decides shapes; images are shapes and no data.
+    """
+    rows = {"stage1": 1, "stage2": 2}[stage]
+    length = max(counts) + TEXT
+    ids = torch.ones(rows * len(counts), length, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for number, count in enumerate(counts):
+        ids[number * rows, :count] = model.config.image_token_index
+        mask[number * rows, : count + TEXT] = 1
+        mask[number * rows + 1 : (number + 1) * rows, :TEXT] = 1
+    place = mask.cumsum(1)
+    labels = ids.where((place > place[:, -1:] - ANSWER) & (mask == 1), torch.tensor(IGNORED))
+    inputs = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    if model.config.method == "quecc":
+        inputs |= dict.fromkeys(
+            ("question_input_ids", "question_attention_mask"), torch.ones(1, 9, dtype=torch.long)
+        )
+    with mode:
+        if stored:
+            inputs["vision_features"] = torch.ones(1, 577, 4096)
+        else:
+            inputs["pixel_values"] = torch.ones(1, 3, 336, 336)
+    return inputs
+
+
+def step(model, stage, inputs, **more):
+    """One forward and backward pass: what comes out, and that what learns, and it alone, gets gradients."""
+    model.zero_grad(set_to_none=True)
+    freeze(model, trainable=[model.get_submodule(name) for name in LEARNS[stage]])
+    out = model.train()(**inputs, **more)
+    out.loss.backward()
+    assert out.loss.shape == ()
+    learned = len(inputs["labels"]) * ANSWER
+    assert out.logits.shape == (learned, model.config.text_config.vocab_size)
+    for name, parameter in model.named_parameters():
+        learns = name.startswith(tuple(f"{part}." for part in LEARNS[stage]))
+        assert (parameter.grad is not None) == learns, name
+        assert not learns or parameter.grad.shape == parameter.shape

@@ -1,0 +1,36 @@
+"""Outputs appear whole or not at all, and equal results are equal bytes."""
+
+import pandas as pd
+import pytest
+
+from vlmscale.records.files import atomic_path, write_json
+from vlmscale.records.parquet import read_provenance, write_parquet
+
+
+def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path):
+    target = tmp_path / "out.json"
+    write_json(target, {"a": 1})
+    with pytest.raises(RuntimeError), atomic_path(target) as scratch:  # noqa: PT012
+        scratch.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == '{\n  "a": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_folders_are_replaced_whole(tmp_path):
+    for name in ("old", "new"):
+        with atomic_path(tmp_path / "folder") as scratch:
+            scratch.mkdir()
+            (scratch / name).touch()
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["new"]
+
+
+def test_parquet_is_deterministic_and_says_where_it_comes_from(tmp_path):
+    frame = pd.DataFrame({"x": [1.5, 2.5]})
+    for name in ("a", "b"):
+        write_parquet(tmp_path / name, frame, {"fingerprint": "f00"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    record = read_provenance(tmp_path / "a")
+    assert record["fingerprint"] == "f00"
+    assert "pandas" in record["versions"]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a"), frame)

@@ -1,0 +1,255 @@
+"""The figures: they draw whatever design comes, and what they print is what they were given."""
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from vlmscale.analysis.laws.bootstrap import bootstrap
+from vlmscale.analysis.laws.power_law import fit_power_law, profile_floor
+from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.costs.flops import prefill_gflops
+from vlmscale.costs.shapes import load_architectures
+from vlmscale.errors import UserError
+from vlmscale.report.figures import LAW_FIGURES, fig4
+from vlmscale.report.figures.catalogue import DRAW
+from vlmscale.report.figures.data import gather
+from vlmscale.report.figures.style import save
+
+RESOURCES = Path(__file__).parents[4] / "src/vlmscale/resources"
+SCORES = {
+    family: pd.read_csv(RESOURCES / "published" / f"{family}_scores.csv")
+    for family in ("reasoning", "ocr")
+}
+PUBLISHED = published_errors(
+    SCORES, paper_decoders(load_architectures(RESOURCES / "architectures.csv"))
+)
+CONFIGURATIONS = [("Qwen1.5-1.8B", 144), ("Qwen1.5-4B", 64), ("Qwen1.5-7B", 36)]
+REFERENCE = ("Qwen1.5-0.5B", 576)
+
+
+def law_data(points, *, text_tokens=(0, 50), predicted=None, printed=None):
+    fitted = points[points["role"] == "fit"]
+    law = fit_power_law(fitted)
+    draws = [
+        bootstrap(fitted, law, scheme, draws=200, seed=0).assign(scheme=scheme)
+        for scheme in ("cases", "sizes")
+    ]
+    floors = np.linspace(-0.5, 0.95 * fitted["error"].min(), 15)
+    return gather(
+        points,
+        law,
+        pd.concat(draws, ignore_index=True),
+        profile_floor(fitted, floors),
+        title="a law",
+        text_tokens=text_tokens,
+        predicted=predicted or {},
+        printed=printed,
+    )
+
+
+def small_design():
+    """Two sizes, three counts without V = 1, two seeds, one count of another method."""
+    rng = np.random.default_rng(1)
+    cells = [
+        (llm, n, tokens, seed)
+        for llm, n in (("d24", 2.4e-5), ("d48", 1.1e-4))
+        for tokens in (4, 9, 36)
+        for seed in (0, 1)
+    ]
+    points = pd.DataFrame(cells, columns=["llm", "n_params_b", "visual_tokens", "seed"])
+    law = 0.6 * points["n_params_b"] ** -0.03 * points["visual_tokens"] ** -0.05
+    return points.assign(
+        method=np.where(points["visual_tokens"] == 36, "mlp", "quecc"),
+        role="fit",
+        size_axis="total",
+        error=law * (1 + 0.02 * rng.standard_normal(len(points))),
+    )
+
+
+def held_out_design():
+    """The released reasoning scores with 7B held out, measured at two counts alone."""
+    points = PUBLISHED[PUBLISHED["family"] == "reasoning"]
+    largest = points["llm"] == "Qwen1.5-7B"
+    points = points.assign(role=np.where(largest, "holdout", "fit"))
+    return points[~largest | points["visual_tokens"].isin([16, 144])]
+
+
+def design_without_effect(column):
+    """Error rises with `column`, whose exponent is therefore 0 on its bound."""
+    rows = [
+        (llm, n, tokens)
+        for llm, n in (("a", 0.1), ("b", 0.2), ("c", 0.4))
+        for tokens in (1, 4, 9, 16)
+    ]
+    points = pd.DataFrame(rows, columns=["llm", "n_params_b", "visual_tokens"])
+    other = ({"n_params_b", "visual_tokens"} - {column}).pop()
+    error = 0.5 + 0.01 * np.log(points[column]) - 0.02 * np.log(points[other])
+    return points.assign(method="mlp", seed=0, role="fit", size_axis="total", error=error)
+
+
+@pytest.fixture(scope="module")
+def designs():
+    by_family = dict(iter(PUBLISHED.groupby("family")))
+    return {
+        "reasoning": law_data(
+            by_family["reasoning"],
+            predicted={"Qwen1.5-14B": 14.0},
+            printed={"alpha": 0.077, "beta": 0.015},
+        ),
+        "ocr": law_data(by_family["ocr"], printed={"alpha": 0.029, "beta": 0.048}),
+        "small": law_data(small_design(), text_tokens=(0, 10)),
+        "held out": law_data(held_out_design()),
+        "alpha is 0": law_data(design_without_effect("n_params_b")),
+        "beta is 0": law_data(design_without_effect("visual_tokens")),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def drawn_points(ax):
+    """(x, y) of the measured points of a cost panel, with the count in their label."""
+    return {
+        (collection.get_label(), *map(float, xy))
+        for collection in ax.collections
+        if collection.get_label().startswith("V = ")
+        for xy in collection.get_offsets()
+    }
+
+
+def test_the_workflow_plans_the_figures_that_are_drawn():
+    assert tuple(DRAW) == LAW_FIGURES
+
+
+@pytest.mark.parametrize("name", DRAW)
+@pytest.mark.parametrize(
+    "design", ["reasoning", "ocr", "small", "held out", "alpha is 0", "beta is 0"]
+)
+def test_every_figure_of_every_design(designs, design, name):
+    figure = DRAW[name](designs[design])
+    figure.draw_without_rendering()  # warnings are errors
+    assert all(ax.has_data() for ax in figure.axes)
+
+
+@pytest.mark.parametrize("design", ["reasoning", "ocr", "small"])
+def test_the_legend_shows_the_law(designs, design):
+    data = designs[design]
+    texts = "\n".join(legend(DRAW["fig1"](data)))
+    for symbol, name in (("α", "alpha"), ("β", "beta")):
+        found = re.search(rf"{symbol} = (\S+) \[(\S+), (\S+)\]", texts)
+        draws = data.draws[data.draws["scheme"] == data.scheme][name]
+        low, high = draws.quantile([0.025, 0.975])
+        assert float(found[1]) == pytest.approx(getattr(data.law, name), abs=5e-5)
+        # one draw more or less
+        assert float(found[2]) == pytest.approx(low, rel=0.05)
+        assert float(found[3]) == pytest.approx(high, rel=0.05)
+    assert float(re.search(r"D = (\S+)", texts)[1]) == pytest.approx(data.law.floor, rel=5e-3)
+    assert data.scheme == ("cases" if design == "small" else "sizes")
+
+
+@pytest.mark.parametrize("design", ["reasoning", "small"])
+def test_figure_1_plots_the_seed_means(designs, design):
+    data = designs[design]
+    figure = DRAW["fig1"](data)
+    means = data.points.groupby(["n_params_b", "visual_tokens"], as_index=False)["error"].mean()
+    for ax, q in zip(figure.axes, data.text_tokens, strict=True):
+        cost = prefill_gflops(means["n_params_b"], means["visual_tokens"], q)
+        counts = [f"V = {count}" for count in means["visual_tokens"]]
+        expected = set(zip(counts, cost.tolist(), means["error"], strict=True))
+        assert drawn_points(ax) == expected
+
+
+def test_figure_2_shows_a_held_out_llm_where_it_was_measured(designs):
+    data = designs["held out"]
+    figure = DRAW["fig2"](data)
+    ax = figure.axes[0]
+    assert len(drawn_points(ax)) == 21 + 2
+    # its curve is dashed and spans all counts, also those where it was not measured
+    (curve,) = [line for line in ax.get_lines() if line.get_linestyle() == "--"]
+    assert (curve.get_xdata()[0], curve.get_xdata()[-1]) == pytest.approx((14, 14 * 576))
+    rows = data.points[data.points["role"] == "holdout"]
+    predicted = data.law.predict(7.0, rows["visual_tokens"].to_numpy(float))
+    percent = 100 * np.abs(predicted / rows["error"].to_numpy() - 1)
+    texts = " ".join(legend(figure))
+    found = re.search(r"Qwen1.5-7B, held out off (\S+) % on average, (\S+) % at most", texts)
+    assert (float(found[1]), float(found[2])) == pytest.approx(
+        (percent.mean(), percent.max()), abs=5e-3
+    )
+
+
+def test_figure_2_predicts_a_size_that_was_not_measured(designs):
+    figure = DRAW["fig2"](designs["reasoning"])
+    assert "Qwen1.5-14B, predicted" in legend(figure)
+    assert len(drawn_points(figure.axes[0])) == 28
+    (curve,) = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == "--"]
+    # printed with four digits
+    assert curve.get_ydata()[[0, -1]] == pytest.approx([0.4899, 0.4451], abs=5e-5)
+
+
+def test_figure_3a_marks_the_crossovers(designs):
+    figure = DRAW["fig3a"](designs["reasoning"])
+    circles = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    assert len(circles) == 7  # Q = 40, 50, ..., 100
+    assert float(circles[-1].get_xdata()[0]) == pytest.approx(824.2, abs=0.1)
+    assert "crossover, from Q = 33 on:" in legend(figure)
+    assert "no crossover up to Q = 100" in legend(DRAW["fig3a"](designs["ocr"]))
+
+
+def test_figure_3b_leaves_out_one_token(designs):
+    data = designs["ocr"]
+    figure = DRAW["fig3b"](data)
+    assert "V = 1" not in legend(figure)
+    assert len(drawn_points(figure.axes[0])) == 24
+    law = data.without_one
+    assert f"α = {law.alpha:.4f}, β = {law.beta:.4f}" in legend(figure)
+    assert (law.alpha, law.beta) == pytest.approx((0.03047, 0.04472), rel=1e-3)
+    assert designs["small"].without_one is None
+    assert len(drawn_points(DRAW["fig3b"](designs["small"]).axes[0])) == 6
+
+
+def test_the_optimum_is_drawn_between_one_and_the_most_tokens(designs):
+    fitted = DRAW["optimum"](designs["reasoning"]).axes[0].get_lines()[1]
+    at = dict(zip(fitted.get_xdata().tolist(), fitted.get_ydata().tolist(), strict=True))
+    assert at[0] == 1
+    assert at[50] == pytest.approx(13.52, abs=0.01)
+    infinite = DRAW["optimum"](designs["ocr"]).axes[0].get_lines()[1]
+    assert set(infinite.get_ydata()) == {576}
+
+
+def test_figure_4_of_the_released_scores():
+    families = dict(iter(PUBLISHED.groupby("family")))
+    expected = {"reasoning": [10.14, 16.27, 19.00], "ocr": [-0.89, -0.17, -8.31]}
+    for family, percent in expected.items():
+        found = [fig4.change(families[family], c, REFERENCE, family) for c in CONFIGURATIONS]
+        assert found == pytest.approx(percent, abs=0.005)
+    figure = fig4.draw(families, CONFIGURATIONS, REFERENCE, title="scores")
+    figure.draw_without_rendering()
+    shown = {text.get_text() for text in figure.axes[0].texts}
+    assert shown == {f"{value:+.2f}" for values in expected.values() for value in values}
+    assert legend(figure)[0] == "Qwen1.5-1.8B, V = 144: 518.4"
+
+
+def test_figure_4_names_a_missing_cell():
+    families = {"reasoning": PUBLISHED[PUBLISHED["family"] == "reasoning"]}
+    with pytest.raises(UserError, match=r"reasoning: no score of Qwen1.5-7B with 9 visual tokens"):
+        fig4.draw(families, [("Qwen1.5-7B", 9)], REFERENCE, title="scores")
+
+
+def test_the_same_data_give_the_same_bytes(designs, tmp_path):
+    files = []
+    for turn in ("first", "second"):
+        pdf, png = tmp_path / f"{turn}.pdf", tmp_path / f"{turn}.png"
+        save(DRAW["exponents"](designs["reasoning"]), pdf, png)
+        files.append((pdf.read_bytes(), png.read_bytes()))
+    assert files[0] == files[1]

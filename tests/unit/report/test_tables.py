@@ -1,0 +1,117 @@
+"""Tables for people hold the numbers of the tables for machines."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vlmscale.analysis.laws import tables as fits
+from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.costs.shapes import load_architectures
+from vlmscale.report.tables import (
+    forms_for_people,
+    laws_for_people,
+    methods_for_people,
+    table1_for_people,
+    variants_for_people,
+    write_readable,
+)
+from vlmscale.study.selection import Selection
+
+RESOURCES = Path(__file__).parents[3] / "src/vlmscale/resources"
+SERIES = {"published": Selection(("tokenpacker",))}
+
+
+def released_errors():
+    decoders = paper_decoders(load_architectures(RESOURCES / "architectures.csv"))
+    scores = {
+        family: pd.read_csv(RESOURCES / f"published/{family}_scores.csv")
+        for family in ("reasoning", "ocr")
+    }
+    return published_errors(scores, decoders)
+
+
+def test_tables_of_laws(tmp_path):
+    errors = released_errors()
+    laws = fits.fit_laws(errors, SERIES)
+    draws = fits.draws_table(errors, SERIES, draws=100, seed=0)
+    assert set(draws["scheme"]) == {"cases", "residual", "wild", "sizes"}
+    spread = fits.interval_table(errors, draws, SERIES, [0, 50])
+    assert {"delta method", "jackknife"} <= set(spread["scheme"])
+    people = laws_for_people(laws, spread).set_index("family")
+    assert people.loc["reasoning", "α"].startswith("0.0709 [")
+    assert people.loc["reasoning", "D"] == "0 (bound)"
+    assert people.loc["reasoning", "T*(50)"].startswith("13.5 [")  # of the law, not of its refits
+    assert people.loc["ocr", "T*(50)"] == "576.0 [576.0, 576.0]"
+    forms = forms_for_people(fits.forms_table(errors, SERIES))
+    best = forms[forms["ΔAICc"] == "0.0"]
+    assert best["form"].tolist() == ["logit-linear", "logit-linear"]
+    variants = variants_for_people(fits.variants_table(errors, SERIES))
+    assert "N: parameters without embeddings" in set(variants["variant"])
+    for name, table in {"laws": people.reset_index(), "forms": forms, "variants": variants}.items():
+        write_readable(table, tmp_path / f"{name}.md", tmp_path / f"{name}.tex")
+        assert len((tmp_path / f"{name}.md").read_text().splitlines()) == len(table) + 2
+        latex = (tmp_path / f"{name}.tex").read_text()
+        assert not set("αβΔ") & set(latex)
+        assert "^" not in latex.replace(r"\^{}", "")
+        assert latex.count(r"\\") == len(table) + 1
+
+
+CHANCE = pd.DataFrame({"benchmark": ["mmmu", "pope", "chartqa"], "chance": [0.25, 0.65, 0.01]})
+
+
+def test_chance_and_unread_answers_stand_beside_the_scores():
+    """Two seeds; MMMU's answers cannot all be read, POPE's can, ChartQA has no such rule."""
+    rows = [
+        (seed, family, benchmark, score, unparsed)
+        for seed, shift in ((0, 0.0), (1, 0.02))
+        for family, benchmark, score, unparsed in (
+            ("reasoning", "mmmu", 0.3 + shift, 0.11 + shift),
+            ("reasoning", "pope", 0.7, 0.001),
+            ("ocr", "chartqa", 0.4, np.nan),
+            ("reasoning", "mean", 0.5 + shift / 2, np.nan),
+            ("ocr", "mean", 0.4, np.nan),
+        )
+    ]
+    errors = pd.DataFrame(rows, columns=["seed", "family", "benchmark", "score", "unparsed"])
+    about = {"n_params_b": 7.0, "llm": "L", "visual_tokens": 4, "method": "mlp", "budget": "full"}
+    first, second = methods_for_people(errors.assign(**about), CHANCE).to_dict("records")
+    assert first == {
+        **{"LLM": "", "method": "chance", "visual tokens": ""},
+        **{"mmmu": "25.0", "pope": "65.0", "chartqa": "1.0"},
+        **{"reasoning, mean": "45.0", "ocr, mean": "1.0"},
+    }
+    assert second["mmmu"] == "31.0 (12 % unread)"
+    assert (second["pope"], second["chartqa"]) == ("70.0", "40.0")
+    assert second["reasoning, mean"] == "50.5"
+
+
+def test_scores_of_two_budgets_stand_in_rows_of_their_own():
+    errors = released_errors().assign(unparsed=np.nan)
+    one = methods_for_people(errors, CHANCE).iloc[1:].reset_index(drop=True)
+    assert list(one) == ["LLM", "method", "visual tokens", "reasoning, mean", "ocr, mean"]
+    worse = errors.assign(budget="short", score=errors["score"] / 2)
+    both = methods_for_people(pd.concat([errors, worse]), CHANCE).iloc[1:]
+    assert both["budget"].tolist() == ["full", "short"] * len(one)
+    pd.testing.assert_frame_equal(
+        both[both["budget"] == "full"].drop(columns="budget").reset_index(drop=True), one
+    )
+
+
+def test_table1_with_closed_gaps():
+    table = pd.read_csv(RESOURCES / "published/table1.csv")
+    people = table1_for_people(table, "QueCC")
+    gaps = people[people["method"] == "gap QueCC closes, %"]
+    assert gaps["MME"].tolist() == ["1.6", "-0.5", "26.2", "2.7"]
+    assert gaps["MMB"].tolist()[2:] == ["21.4", "-2.1"]
+    assert (people["method"] == "LLaVA-1.5").sum() == 1
+
+
+def test_profile_reaches_from_below_zero_to_the_smallest_error():
+    errors = released_errors()
+    profile = fits.profile_table(errors, SERIES)
+    for family, rows in profile.groupby("family"):
+        smallest = errors[errors["family"] == family]["error"].min()
+        assert rows["floor"].min() == -1
+        assert 0.97 * smallest < rows["floor"].max() < smallest
+        assert rows["floor"].is_monotonic_increasing
