@@ -50,11 +50,14 @@ format: setup ## format and sort imports
 schema: setup ## write config/schema.json from the config models
 	$(BIN)/python -m vlmscale.study.load > config/schema.json
 
-lock: setup ## resolve requirements/direct.in anew
+lock: setup ## resolve requirements/direct.in anew: every version may change
 	$(BIN)/python requirements/lock.py
+
+lock-new: setup ## add to the lock what requirements/direct.in has and the lock lacks
+	$(BIN)/python requirements/lock.py --keep
 
 clean: ## remove results and work of all studies, not the environment
 	find results -mindepth 1 ! -name README.md -delete
 	rm -rf work .snakemake
 
-.PHONY: help setup run smoke published report check test format schema lock clean
+.PHONY: help setup run smoke published report check test format schema lock lock-new clean

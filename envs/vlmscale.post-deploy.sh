@@ -1,6 +1,6 @@
 #!/bin/bash
 # Written by requirements/lock.py for the lock with SHA-256
-# bc35b553b21334fb5e1ae472aab4cccadf34d02d3ab7ce6a4e0962c9e465b2f0
+# f646c347c114fc1f12c2d206ca18162d1a2dc52a8507b599ba7f46ea266a3777
 # As `make setup` does. TORCH chooses another build of torch, for example one for your CUDA.
 set -euo pipefail
 pip install --no-deps "${TORCH:-torch==2.13.0}"

@@ -6,7 +6,8 @@ torch is left out, because the right build (CPU or CUDA) depends on the machine:
 TORCH first. torchvision is left out on purpose: it has no CPU build on the package index, and beside a
 CPU torch it breaks the import of transformers.
 
-    python requirements/lock.py          (make lock)
+    python requirements/lock.py          (make lock)     every package at its newest version
+    python requirements/lock.py --keep   (make lock-new) only what the lock lacks is resolved
 """
 
 from __future__ import annotations
@@ -25,14 +26,19 @@ POST_DEPLOY = HERE.parent / "envs" / "vlmscale.post-deploy.sh"
 LEFT_OUT = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*)$")
 
 
-def resolve(direct: Path) -> dict[str, str]:
-    """Name -> version of everything pip would install for `direct`, with nothing installed yet."""
+def resolve(direct: Path, pinned: Path | None) -> dict[str, str]:
+    """Return name -> version of everything pip would install for `direct`, with nothing installed yet.
+
+    pinned: a lock whose versions are kept.
+    """
+    constraints = ["-c", str(pinned)] if pinned else []
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"),
                 *("--quiet", "--report", str(report), "-r", str(direct), TORCH),
+                *constraints,
             ],
             check=True,
         )
@@ -60,13 +66,14 @@ pip install --no-deps --no-build-isolation --editable .
 
 
 def main() -> None:
-    pins = resolve(HERE / "direct.in")
+    lock_file = HERE / "lock.txt"
+    pins = resolve(HERE / "direct.in", lock_file if "--keep" in sys.argv[1:] else None)
     lines = [f"{name}=={pins[name]}" for name in sorted(pins) if not LEFT_OUT.match(name)]
     header = (
         f"# Written by requirements/lock.py. Install {TORCH} first, then this with --no-deps.\n"
     )
     lock = header + "\n".join(lines) + "\n"
-    (HERE / "lock.txt").write_text(lock)
+    lock_file.write_text(lock)
     POST_DEPLOY.write_text(post_deploy(lock))
 
 
