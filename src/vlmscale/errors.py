@@ -1,11 +1,11 @@
-"""The exceptions that speak to the user: what was wrong, where, and what to do."""
+"""Exceptions whose message tells the user what is wrong, where, and what to do."""
 
 
-class UserError(Exception):
-    """Bad config, data or checkpoint. Entry points print its message alone, without a traceback."""
+class UserError(ValueError):
+    """Bad config, data or checkpoint. Entry points print its message without a traceback."""
 
 
 class Stopped(UserError):
-    """A training that was asked to end early and did; the next attempt goes on from there."""
+    """A training that ended early because it was asked to; the next attempt resumes it."""
 
-    status = 75  # the exit status of a process that it ends, EX_TEMPFAIL of sysexits.h: try again
+    status = 75  # exit status EX_TEMPFAIL of sysexits.h: try again

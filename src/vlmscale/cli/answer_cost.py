@@ -118,13 +118,12 @@ def _sizes(
             continue
         try:
             n = float(text.upper().removesuffix("B"))
-            if not 0 < n < np.inf:
-                raise UserError(
-                    f"an LLM of {text} billion parameters cannot be; give a size above 0"
-                )
-            sizes[f"{n:g}B"] = n
         except ValueError:
             sizes[text] = getattr(find(architectures, text, Decoder), f"{axis}_b")
+            continue
+        if not 0 < n < np.inf:
+            raise UserError(f"an LLM of {text} billion parameters cannot be; give a size above 0")
+        sizes[f"{n:g}B"] = n
     return sizes
 
 
