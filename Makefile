@@ -47,6 +47,10 @@ format: setup ## format and sort imports
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
+docs: setup ## the documentation site in site/: no dead link, no missing reference
+	$(BIN)/python -m mkdocs build --quiet --strict
+	@echo "Open site/index.html"
+
 schema: setup ## write config/schema.json from the config models
 	$(BIN)/python -m vlmscale.study.load > config/schema.json
 
@@ -60,4 +64,4 @@ clean: ## remove results and work of all studies, not the environment
 	find results -mindepth 1 ! -name README.md -delete
 	rm -rf work .snakemake
 
-.PHONY: help setup run smoke published report check test format schema lock lock-new clean
+.PHONY: help setup run smoke published report check test docs format schema lock lock-new clean
