@@ -75,7 +75,7 @@ def write_cli_reference() -> str:
     main = _vlmscale("--help")
     commands = re.findall(r"^[│ ] +([a-z][\w-]*) {2,}", main.partition("Commands")[2], re.M)
     parts = [f"# Command line\n\n```text\n{main}\n```\n"]
-    parts += [f"## vlmscale {name}\n\n```text\n{_vlmscale(name, "--help")}\n```\n" for name in commands]
+    parts += [f"## vlmscale {name}\n\n```text\n{_vlmscale(name, '--help')}\n```\n" for name in commands]
     return "\n".join(parts)
 
 
