@@ -1,26 +1,22 @@
 """The folder in which a training keeps its checkpoints until it has ended. Needs no torch."""
 
-import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from vlmscale.errors import UserError
+from vlmscale.records.locks import acquire_lock
 
 
-@contextmanager
-def locked(work: Path) -> Iterator[None]:
-    """Keep other processes from training in `work`; ends with this one, however it ends."""
+def lock_folder(work: Path) -> AbstractContextManager[Any]:
+    """Keep other processes from training in `work` until the context is left or this process ends."""
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is training in {work}, left by an earlier attempt. End it first."
-            ) from None
-        yield
+    return acquire_lock(
+        work / "lock",
+        f"another process is training in {work}, left by an earlier attempt. End it first.",
+    )
 
 
 def discard(work: Path) -> None:
@@ -47,7 +43,7 @@ def remove_leftovers(root: Path, current: Mapping[Path, Path]) -> list[Path]:
         if folder in current and not current[folder].exists():
             continue
         try:
-            with locked(folder):
+            with lock_folder(folder):
                 discard(folder)
         except UserError:
             continue  # somebody is training there

@@ -29,7 +29,7 @@ from vlmscale.records.files import read_json, write_json
 from vlmscale.settings import Execution, Recipe
 from vlmscale.training.batch_split import share
 from vlmscale.training.batches import Collate
-from vlmscale.training.checkpoint_folder import locked
+from vlmscale.training.checkpoint_folder import lock_folder
 from vlmscale.training.distributed import from_first, process, processes, total
 from vlmscale.training.graceful_stop import note
 from vlmscale.training.trainer import BatchTrainer, set_precision, training_arguments
@@ -135,7 +135,7 @@ def optimise(
         recipe, execution, mine, zero=zero, width=width, seed=seed, work=work
     )
     layout = {"zero": zero, "processes": processes()}
-    with locked(work) if process() == 0 else nullcontext():
+    with lock_folder(work) if process() == 0 else nullcontext():
         found = from_first(last_checkpoint(work) if process() == 0 else None)
         bookkeeping = _Bookkeeping(work, layout)
         trainer = BatchTrainer(

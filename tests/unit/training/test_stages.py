@@ -17,7 +17,7 @@ from vlmscale.methods import method
 from vlmscale.models.checkpoint import load
 from vlmscale.settings import Recipe
 from vlmscale.training.backbones import train_llm
-from vlmscale.training.checkpoint_folder import locked, remove_leftovers
+from vlmscale.training.checkpoint_folder import lock_folder, remove_leftovers
 from vlmscale.training.launch import launch, prepare
 from vlmscale.training.loop import last_checkpoint, optimise
 from vlmscale.training.spec import LlmSpec, StageSpec
@@ -136,7 +136,7 @@ def test_checkpoints_that_nobody_goes_on_from_are_removed(tmp_path):
         (folder / "checkpoint-4").mkdir()
     records = {going: tmp_path / "a.json", finished: tmp_path / "b.json"}
     records[finished].touch()
-    with locked(busy):
+    with lock_folder(busy):
         assert remove_leftovers(root, records) == [finished, other]
     assert (going / "checkpoint-4").exists()
     assert (busy / "checkpoint-4").exists()
@@ -162,10 +162,9 @@ def _killed(*_):
 
 
 def test_two_processes_cannot_train_in_one_place(tmp_path):
-    second = locked(tmp_path)
-    with locked(tmp_path), pytest.raises(UserError, match="another process is training"):
-        second.__enter__()
-    with locked(tmp_path):
+    with lock_folder(tmp_path), pytest.raises(UserError, match="another process is training"):
+        lock_folder(tmp_path)
+    with lock_folder(tmp_path):
         pass
 
 

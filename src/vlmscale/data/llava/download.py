@@ -7,14 +7,12 @@ file anew after a killed process, so the bytes come by the same way as all other
 """
 
 import errno
-import fcntl
 import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from vlmscale.data.llava.sources import Source
 from vlmscale.data.llava.verify import Unusable, beside, checked, is_whole, keep_record
 from vlmscale.errors import UserError
 from vlmscale.records.files import read_json, write_json
+from vlmscale.records.locks import acquire_lock
 
 _TRIES = 5  # in a row without a single new byte, then the next address
 _PAUSE = 2.0  # seconds before the second try; doubled before each further one
@@ -119,7 +118,8 @@ def fetch(
     if file.exists():
         return _accept_own(source, file)
     part, reasons = beside(file, ".part"), []
-    with _alone(part):
+    busy = f"{part} is being written by another process. Wait for it."
+    with acquire_lock(beside(part, ".lock"), busy):
         if is_whole(source, folder):
             return file  # another process has just brought it
         for url in (*(f"{base.rstrip('/')}/{source.file}" for base in mirrors), *source.urls):
@@ -251,20 +251,6 @@ def _accept_own(source: Source, file: Path) -> Path:
         raise UserError(f"{file} cannot be used: {reason}. Remove or replace it.") from None
     keep_record(file, found, None, None)
     return file
-
-
-@contextmanager
-def _alone(part: Path) -> Iterator[None]:
-    """Keep a second process from writing the same file."""
-    lock = beside(part, ".lock")
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{part} is being written by another process. Wait for it.") from None
-        except OSError:
-            pass  # some cluster file systems have no locks: then nobody is kept off
-        yield
 
 
 def _full(part: Path) -> str:
