@@ -113,7 +113,7 @@ def ours(
             vision_feature_layer=[layers - 1, layers],
             method=method,
             visual_tokens=tokens,
-            method_options=declared(method).complete_options({}),
+            method_options=declared(method).make_setting(tokens).options,
             template=template,
         )
     ).to(DEVICE)

@@ -73,10 +73,8 @@ def config_of(name: str) -> VlmConfig:
     model = frame(
         text,
         vision,
+        declared("mlp").make_setting(side**2),
         image_token=text.vocab_size - 1,
-        method="mlp",
-        visual_tokens=side**2,
-        options={},
         feature_layers=layers,
         template="plain",
     )
@@ -86,9 +84,7 @@ def config_of(name: str) -> VlmConfig:
 def compressors(names: list[str], counts: list[int], side: int) -> list[Compressor]:
     """Every method at each count it can give; all patches are the mlp's, where that is among them."""
     return [
-        Compressor(
-            name=name, method=name, visual_tokens=v, options=declared(name).complete_options({})
-        )
+        Compressor(name=name, **declared(name).make_setting(v).model_dump())
         for name in names
         for v in counts
         if v in declared(name).supported(side)

@@ -132,12 +132,7 @@ def backbone_fingerprint():
 
 def setting(served):
     """What the projector of a run or a cell is built for."""
-    chosen = STUDY.variant(served.method)
-    return {
-        "method": chosen.method.name,
-        "visual_tokens": served.visual_tokens,
-        "options": chosen.options,
-    }
+    return STUDY.variant(served.method).make_setting(served.visual_tokens).model_dump()
 
 
 def features_of(sample, name):

@@ -130,9 +130,7 @@ def build(backbones):
         model, processor = assemble(
             backbones["llm"],
             backbones["tower"],
-            method=name,
-            visual_tokens=visual_tokens,
-            options=declared(name).complete_options(options),
+            declared(name).make_setting(visual_tokens, **options),
             feature_layers=[1, 2, 3],
             template="qa",
             seed=0,

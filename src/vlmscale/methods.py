@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vlmscale.errors import UserError
+from vlmscale.settings import Setting
 
 PROJECTORS = Path(__file__).parent / "models" / "projectors"
 METHOD_KEY = "method"  # of a variant's options in a config
@@ -79,6 +80,16 @@ class Method:
                 )
         return {name: chosen.get(name, allowed[0]) for name, allowed in self.options.items()}
 
+    def make_setting(self, visual_tokens: int, **options: str) -> Setting:
+        """Return the setting of this method at `visual_tokens`; options not given have their defaults."""
+        return Setting(
+            method=self.name, visual_tokens=visual_tokens, options=self.complete_options(options)
+        )
+
+    @property
+    def reads_question(self) -> bool:
+        return any(need.startswith("question") for need in self.needs)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -87,6 +98,10 @@ class Variant:
     name: str
     method: Method
     options: dict[str, str]
+
+    def make_setting(self, visual_tokens: int) -> Setting:
+        """Return the setting of this variant at `visual_tokens`."""
+        return self.method.make_setting(visual_tokens, **self.options)
 
     def trained_as(self, visual_tokens: int, side: int) -> tuple[str, int]:
         """(variant, visual tokens) of the training run that serves this one at `visual_tokens`."""

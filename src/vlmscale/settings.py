@@ -25,6 +25,20 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Setting(Frozen):
+    """What a projector is built from. Specs and saved models store it under these three keys."""
+
+    method: str
+    visual_tokens: int
+    options: dict[str, str]
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{key}: {value}" for key, value in self.options.items())
+        return f"{self.method} at {self.visual_tokens} visual tokens" + (
+            options and f" ({options})"
+        )
+
+
 class World(Frozen):
     """The generated world: what exists in it. How much of it is drawn stands under `data`."""
 

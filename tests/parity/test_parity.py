@@ -13,7 +13,7 @@ from torch import nn
 
 from vlmscale.methods import method
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Widths, projector_class
+from vlmscale.models.projectors.base import Widths, build_projector
 from vlmscale.models.projectors.mqt import sine_positions
 
 SIDE, TOWER, LAYERS, LLM = 24, 1024, 4, 64  # released code has the first three written into it
@@ -24,7 +24,7 @@ NO_EFFECT = ("key.3.bias", "key_norm.bias")
 
 def ours(name, tokens, tower=TOWER, **options):
     widths = Widths(tower=tower, layers=LAYERS, llm=LLM, grid_side=SIDE)
-    return projector_class(name)(widths, tokens, method(name).complete_options(options))
+    return build_projector(widths, method(name).make_setting(tokens, **options))
 
 
 def inputs(tower=TOWER, b=2):

@@ -153,7 +153,7 @@ def answer_gflops(
         # The hidden state is read, nothing is scored.
         text_pass=(
             decoder.forward(text_tokens, cached=0, scored=0).total
-            if _reads_question(method) and text == "new"
+            if declared(method).reads_question and text == "new"
             else 0.0
         ),
         prefill=decoder.prefill(positions, text_tokens, text_cached=text == "cached"),
@@ -213,7 +213,7 @@ def training_gflops(
         compressor=3 * compressor,
         text_pass=(
             decoder.forward(text_tokens, cached=0, scored=0).total
-            if _reads_question(method)
+            if declared(method).reads_question
             else 0.0
         ),
         llm=llm,
@@ -226,7 +226,3 @@ def _tower_gflops(
     # A method that sees the image itself shrinks it to as many patches as it gives visual tokens.
     shrunk = visual_tokens if "pixels" in declared(method).needs else None
     return tower.gflops(layers, shrunk)
-
-
-def _reads_question(method: str) -> bool:
-    return bool({"question", "question_tokens"} & set(declared(method).needs))

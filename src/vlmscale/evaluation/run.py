@@ -22,8 +22,8 @@ from vlmscale.data.shards import shard_files
 from vlmscale.errors import UserError
 from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.questions import arrow_folder, write_arrow
-from vlmscale.evaluation.spec import Benchmark, EvaluationSpec, Protocol, Setting
-from vlmscale.models.checkpoint import set_method
+from vlmscale.evaluation.spec import Benchmark, EvaluationSpec, Protocol
+from vlmscale.models.checkpoint import use_setting
 from vlmscale.records.parquet import write_parquet
 
 TASKS = Path(__file__).parent / "tasks"
@@ -109,24 +109,13 @@ def ask(
 def _load(spec: EvaluationSpec) -> VlmScale:
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     model = VlmScale(spec.model, batch_size=spec.batch_size, features=spec.features)
-    config = model.model.config
-    found = Setting(
-        method=config.method,
-        visual_tokens=config.visual_tokens,
-        options=dict(config.method_options or {}),
-    )
+    found = model.model.config.setting
     if found != spec.trained:
         raise UserError(
             f"{spec.model} was trained with {found}, not with {spec.trained}. Train it again."
         )
     if spec.evaluated != spec.trained:
-        set_method(
-            model.model,
-            model.processor,
-            spec.evaluated.method,
-            spec.evaluated.visual_tokens,
-            spec.evaluated.options,
-        )
+        use_setting(model.model, model.processor, spec.evaluated)
     return model
 
 

@@ -5,24 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from vlmscale.settings import Frozen
+from vlmscale.settings import Frozen, Setting
 
 # How questions are put: as lmms-eval does by default, or as LLaVA-1.5 was evaluated (docs/benchmarks.md).
 Protocol = Literal["lmms", "llava15"]
-
-
-class Setting(Frozen):
-    """What a projector is built for."""
-
-    method: str
-    visual_tokens: int
-    options: dict[str, str]
-
-    def __str__(self) -> str:
-        chosen = ", ".join(f"{key}: {value}" for key, value in self.options.items())
-        return f"{self.method} at {self.visual_tokens} visual tokens" + f" ({chosen})" * bool(
-            chosen
-        )
 
 
 class Benchmark(Frozen):

@@ -24,10 +24,10 @@ from vlmscale.latency.spec import Asked, Compressor, LatencySpec, all_asked
 from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import assemble
 from vlmscale.models.meta import decoder_of, llm_parameters, tower_of
-from vlmscale.models.projectors.base import Projector
+from vlmscale.models.projectors.base import Projector, build_projector
 from vlmscale.models.prompt_cache import PromptCache, cache_tokens
 from vlmscale.models.tower import tower_features
-from vlmscale.models.vlm import Vlm, build_projector
+from vlmscale.models.vlm import Vlm
 from vlmscale.records.parquet import write_parquet
 
 REPETITIONS = 5  # of a study's measurements, after one that warms up
@@ -40,13 +40,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 def measure_backbones(spec: LatencySpec) -> None:
     """Time an LLM of a study with its compressors, and write the table."""
-    first = spec.compressors[0]
     model, _ = assemble(
         spec.llm,
         spec.tower,
-        method=first.method,
-        visual_tokens=first.visual_tokens,
-        options=first.options,
+        spec.compressors[0],
         feature_layers=list(spec.feature_layers),
         template=spec.template,
         seed=0,
@@ -145,13 +142,11 @@ class _Bench:
 
     def install(self, compressor: Compressor) -> None:
         """Put the compressor in, made at its first use."""
-        self.config.method = compressor.method
-        self.config.visual_tokens = compressor.visual_tokens
-        self.config.method_options = compressor.options
+        self.config.setting = compressor
         key = compressor.model_dump_json()
         if key not in self.projectors:
-            projector = build_projector(self.config).to(self.model.device, self.model.dtype)
-            self.projectors[key] = projector.eval()
+            projector = build_projector(self.config.widths, compressor).eval()
+            self.projectors[key] = projector.to(self.model.device, self.model.dtype)
         self.model.model.multi_modal_projector = self.projectors[key]
         self.model.model.language_model.set_attn_implementation(self.attention)
         self.model.fit_attention()
@@ -239,10 +234,6 @@ class _Bench:
         result = call()
         return 1e3 * (self.now() - started), result
 
-    @property
-    def _reads_question(self) -> bool:
-        return bool({"question", "question_tokens"} & set(self.projector.needs))
-
     def _inputs(self, asked: Asked) -> tuple[Tensor, Tensor]:
         """Pixels of a batch, and the tokens of its pass: the image's, and before an answer new text."""
         vision = self.config.vision_config
@@ -265,7 +256,7 @@ class _Bench:
     def _prompt(self, asked: Asked) -> PromptCache | None:
         """The text that was computed before, if anything of it is used."""
         tokens = asked.text_tokens
-        if not asked.cached_text or not (tokens or self._reads_question):
+        if not asked.cached_text or not (tokens or self.projector.reads_question):
             return None
         if tokens not in self.prompts:
             words = self._words(1, max(tokens, 1))  # a question has a word
@@ -274,7 +265,7 @@ class _Bench:
 
     def _question(self, asked: Asked, prompt: PromptCache | None) -> dict[str, Tensor]:
         """What the compressor needs of it: as it was read before, or as it comes."""
-        if not self._reads_question:
+        if not self.projector.reads_question:
             return {}
         if prompt is not None:
             return prompt.question(asked.batch)

@@ -6,16 +6,13 @@ from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from vlmscale.settings import Frozen
+from vlmscale.settings import Frozen, Setting
 
 
-class Compressor(Frozen):
-    """What a projector is built for; `name` is what the study calls the method."""
+class Compressor(Setting):
+    """A setting; `name` is what the study calls its method."""
 
     name: str
-    method: str
-    visual_tokens: int
-    options: dict[str, str]
 
 
 class Asked(Frozen):

@@ -98,9 +98,7 @@ def _steps(
 ) -> list[float]:
     """Milliseconds of steps: forward, back, AdamW. What learns is kept in 32 bits, the rest in `dtype`."""
     device = model.device
-    model.config.method = compressor.method
-    model.config.visual_tokens = compressor.visual_tokens
-    model.config.method_options = compressor.options
+    model.config.setting = compressor
     model.initialise_projector(0)
     model.model.multi_modal_projector.to(device)
     learning = _let_learn(model, stage)
@@ -144,7 +142,7 @@ def _batch(model: Vlm, batch: int) -> dict[str, Tensor]:
     labels[:, : -TEXT // 2] = -100
     size = (batch, vision.num_channels, vision.image_size, vision.image_size)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-    if {"question", "question_tokens"} & set(projector.needs):
+    if projector.reads_question:
         inputs |= {"question_input_ids": words, "question_attention_mask": torch.ones_like(words)}
     inputs["pixel_values"] = torch.randn(size, generator=random)
     return {name: value.to(model.device) for name, value in inputs.items()}

@@ -19,7 +19,7 @@ from vlmscale.errors import UserError
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm, VlmConfig
 from vlmscale.records.files import read_json
-from vlmscale.settings import IMAGE_TOKEN
+from vlmscale.settings import IMAGE_TOKEN, Setting
 
 
 def check_folder(folder: Path, *extra: str) -> None:
@@ -61,11 +61,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 def frame(
     text: PreTrainedConfig,
     vision: PreTrainedConfig,
+    setting: Setting,
     *,
     image_token: int,
-    method: str,
-    visual_tokens: int,
-    options: dict[str, str],
     feature_layers: list[int],
     template: str,
 ) -> Vlm:
@@ -78,11 +76,9 @@ def frame(
         text_config=text,
         image_token_index=image_token,
         vision_feature_layer=list(feature_layers),
-        method=method,
-        visual_tokens=visual_tokens,
-        method_options=options,
         template=template,
     )
+    config.setting = setting
     with torch.device("meta"):
         return Vlm(config)
 
@@ -90,10 +86,8 @@ def frame(
 def assemble(
     llm: Path,
     tower: Path,
+    setting: Setting,
     *,
-    method: str,
-    visual_tokens: int,
-    options: dict[str, str],
     feature_layers: list[int],
     template: str,
     seed: int,
@@ -116,10 +110,8 @@ def assemble(
     model = frame(
         language.config,
         vision.config,
+        setting,
         image_token=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
-        method=method,
-        visual_tokens=visual_tokens,
-        options=options,
         feature_layers=feature_layers,
         template=template,
     )
@@ -146,19 +138,17 @@ def load(folder: Path) -> tuple[Vlm, VlmProcessor]:
     return model, AutoProcessor.from_pretrained(folder)
 
 
-def set_method(
-    model: Vlm, processor: VlmProcessor, method: str, visual_tokens: int, options: dict[str, str]
-) -> None:
+def use_setting(model: Vlm, processor: VlmProcessor, setting: Setting) -> None:
     """Evaluate a trained checkpoint as another method, or at another token count.
 
     Raises UserError when the method cannot use the checkpoint's projector.
     """
     trained = model.config.method
     try:
-        model.use_projector(method, visual_tokens, options)
+        model.use_setting(setting)
     except ValueError as error:
         raise UserError(
-            f"a checkpoint trained with {trained} cannot serve {method}: {error}"
+            f"a checkpoint trained with {trained} cannot serve {setting.method}: {error}"
         ) from None
     _fit(processor, model)
 
@@ -166,4 +156,4 @@ def set_method(
 def _fit(processor: VlmProcessor, model: Vlm) -> None:
     projector = model.model.multi_modal_projector
     processor.visual_tokens = projector.placeholders
-    processor.reads_question = bool({"question", "question_tokens"} & set(projector.needs))
+    processor.reads_question = projector.reads_question

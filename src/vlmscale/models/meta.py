@@ -12,6 +12,7 @@ from vlmscale.models.checkpoint import frame
 from vlmscale.models.vlm import Vlm, VlmConfig
 from vlmscale.records.files import read_json
 from vlmscale.resources import resource
+from vlmscale.settings import Setting
 
 
 def backbone(name: str) -> PreTrainedConfig:
@@ -26,10 +27,8 @@ def backbone(name: str) -> PreTrainedConfig:
 def from_shapes(
     llm: str,
     tower: str,
+    setting: Setting,
     *,
-    method: str,
-    visual_tokens: int,
-    options: dict[str, str],
     feature_layers: list[int],
 ) -> Vlm:
     """The VLM that `assemble` makes from the folders of these backbones, on the meta device.
@@ -42,10 +41,8 @@ def from_shapes(
     return frame(
         text,
         backbone(tower),
+        setting,
         image_token=text.vocab_size - 1,
-        method=method,
-        visual_tokens=visual_tokens,
-        options=options,
         feature_layers=feature_layers,
         template="plain",
     )

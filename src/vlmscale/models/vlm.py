@@ -20,9 +20,10 @@ from transformers.models.llava.modeling_llava import (
 
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, projector_class
+from vlmscale.models.projectors.base import Widths, build_projector
 from vlmscale.models.supervised_forward import learned_states, next_tokens
 from vlmscale.models.tower import last_block_attention, shrunk_patches, tower_features
+from vlmscale.settings import Setting
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens,
 # p patches, v visual tokens, l selected tower layers, d tower width, n LLM width
@@ -65,16 +66,27 @@ class VlmConfig(LlavaConfig):
         chosen = self.vision_feature_layer
         return [chosen] if isinstance(chosen, int) else list(chosen)
 
+    @property
+    def widths(self) -> Widths:
+        return Widths(
+            tower=self.vision_config.hidden_size,
+            layers=len(self.layers),
+            llm=self.text_config.hidden_size,
+            grid_side=self.grid_side,
+        )
 
-def build_projector(config: VlmConfig) -> Projector:
-    widths = Widths(
-        tower=config.vision_config.hidden_size,
-        layers=len(config.layers),
-        llm=config.text_config.hidden_size,
-        grid_side=config.grid_side,
-    )
-    cls = projector_class(config.method)
-    return cls(widths, config.visual_tokens, config.method_options or {})
+    @property
+    def setting(self) -> Setting:
+        return Setting(
+            method=self.method,
+            visual_tokens=self.visual_tokens,
+            options=dict(self.method_options or {}),
+        )
+
+    @setting.setter
+    def setting(self, setting: Setting) -> None:
+        self.method, self.visual_tokens = setting.method, setting.visual_tokens
+        self.method_options = dict(setting.options)
 
 
 class VlmModel(LlavaModel):
@@ -85,7 +97,7 @@ class VlmModel(LlavaModel):
         # Not LlavaModel's own: it would build a second tower and LLM only to be replaced.
         super(LlavaModel, self).__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)
-        self.multi_modal_projector = build_projector(config)
+        self.multi_modal_projector = build_projector(config.widths, config.setting)
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
@@ -399,20 +411,21 @@ class Vlm(LlavaForConditionalGeneration):
             *args, is_first_iteration=is_first_iteration, **kwargs
         )
 
-    def use_projector(self, method: str, visual_tokens: int, options: dict[str, str]) -> None:
+    def use_setting(self, setting: Setting) -> None:
         """Give the present projector's weights to another method, or another token count.
 
         Raises ValueError when the weights do not fit.
         """
         trained = self.model.multi_modal_projector
-        self.config.method, self.config.visual_tokens = method, visual_tokens
-        self.config.method_options = dict(options)
+        self.config.setting = setting
         weight = next(trained.parameters())
-        projector = build_projector(self.config).to(weight.device, weight.dtype)
+        projector = build_projector(self.config.widths, setting).to(weight.device, weight.dtype)
         try:
             projector.load_state_dict(trained.state_dict())
         except RuntimeError as error:
-            raise ValueError(f"{method} cannot use these projector weights: {error}") from None
+            raise ValueError(
+                f"{setting.method} cannot use these projector weights: {error}"
+            ) from None
         self.model.multi_modal_projector = projector.train(trained.training)
         self.fit_attention()
 
@@ -425,5 +438,6 @@ class Vlm(LlavaForConditionalGeneration):
         """Fresh projector weights by the method's own rule, the same for the same seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model.multi_modal_projector = build_projector(self.config).to(self.dtype)
+            projector = build_projector(self.config.widths, self.config.setting)
+        self.model.multi_modal_projector = projector.to(self.dtype)
         self.fit_attention()

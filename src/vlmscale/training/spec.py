@@ -6,7 +6,7 @@ Needs no torch.
 from pathlib import Path
 from typing import Literal
 
-from vlmscale.settings import Execution, Frozen, Recipe, Tower, Transformer
+from vlmscale.settings import Execution, Frozen, Recipe, Setting, Tower, Transformer
 
 
 class Paths(Frozen):
@@ -16,14 +16,11 @@ class Paths(Frozen):
     tensorboard: Path
 
 
-class StageSpec(Frozen):
+class StageSpec(Setting):
     """Stage 1 (projector only, captions) or stage 2 (projector and LLM, instructions) of one run."""
 
     kind: Literal["stage1", "stage2"]
     run: str
-    method: str
-    visual_tokens: int
-    options: dict[str, str]
     seed: int
     template: str
     feature_layers: tuple[int, ...]

@@ -13,6 +13,7 @@ from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm
 from vlmscale.records.files import atomic_path, versions, write_json
+from vlmscale.settings import Setting
 from vlmscale.training.checkpoint_folder import discard
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.distributed import process
@@ -29,9 +30,7 @@ def train_stage(spec: StageSpec) -> None:
     model, processor = assemble(
         spec.llm,
         spec.tower,
-        method=spec.method,
-        visual_tokens=spec.visual_tokens,
-        options=spec.options,
+        spec,
         feature_layers=list(spec.feature_layers),
         template=spec.template,
         seed=spec.seed,
@@ -95,11 +94,9 @@ def train_stage(spec: StageSpec) -> None:
 
 _PROJECTOR = "model.multi_modal_projector."
 _RECORDED = {
+    *Setting.model_fields,
     "kind",
     "run",
-    "method",
-    "visual_tokens",
-    "options",
     "seed",
     "template",
     "feature_layers",

@@ -14,8 +14,9 @@ from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.costs.flops import answer_gflops, compressor_gflops, prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
+from vlmscale.methods import method as find_method
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Widths, projector_class
+from vlmscale.models.projectors.base import Widths, build_projector
 
 TABLE = Path(__file__).parents[3] / "src/vlmscale/resources" / "architectures.csv"
 SHAPES = load_architectures(TABLE)
@@ -248,9 +249,8 @@ def test_tower_agrees_with_torch():
 def test_compressor_agrees_with_torch(method, side):
     tokens = 36 if method == "mlp" else side**2
     shape, layers, llm_width = Tower(3, 16, 32, False, 48, 8), 3, 40
-    cls = projector_class(method)
-    options = {key: allowed[0] for key, allowed in cls.options.items()}
-    model = cls(Widths(16, layers, llm_width, shape.grid_side), tokens, options)
+    widths = Widths(16, layers, llm_width, shape.grid_side)
+    model = build_projector(widths, find_method(method).make_setting(tokens))
     features = VisionFeatures(
         patches=torch.zeros(1, 36, 16),
         grid_side=6,

@@ -15,7 +15,7 @@ from tests.support.benchmark_files import mme, picture, rotations, write
 from vlmscale.analysis.collect import chance_levels, errors_table
 from vlmscale.errors import UserError
 from vlmscale.evaluation.run import ask, benchmark_files, evaluate
-from vlmscale.evaluation.spec import EvaluationSpec, Setting, read_benchmarks
+from vlmscale.evaluation.spec import EvaluationSpec, read_benchmarks
 from vlmscale.evaluation.tasks import mathvista
 
 ROOT = Path(__file__).parents[3]
@@ -148,9 +148,6 @@ def evaluated(build, tmp_path):
         model, processor = build("quecc", 4)
         model.save_pretrained(tmp_path / "model")
         processor.save_pretrained(tmp_path / "model")
-        setting = Setting(
-            method="quecc", visual_tokens=4, options=dict(model.config.method_options)
-        )
         spec = EvaluationSpec(
             model=tmp_path / "model",
             data=data,
@@ -159,8 +156,8 @@ def evaluated(build, tmp_path):
             protocol="llava15",
             batch_size=8,
             cell={"cell": "tiny"},
-            trained=setting,
-            evaluated=setting,
+            trained=model.config.setting,
+            evaluated=model.config.setting,
             fingerprint="f",
             samples=tmp_path / "samples.parquet",
             scores=tmp_path / "scores.parquet",

@@ -34,13 +34,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def compressor(name, tokens, **options):
-    method = declared(name)
-    return Compressor(
-        name=name,
-        method=name,
-        visual_tokens=tokens,
-        options=method.complete_options(options),
-    )
+    return Compressor(name=name, **declared(name).make_setting(tokens, **options).model_dump())
 
 
 CHOSEN = [

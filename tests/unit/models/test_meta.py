@@ -85,9 +85,7 @@ def built(llm, method, tokens):
     return from_shapes(
         llm,
         TOWER,
-        method=method,
-        visual_tokens=tokens,
-        options=declared(method).complete_options({}),
+        declared(method).make_setting(tokens),
         feature_layers=LAYERS,
     )
 
@@ -133,10 +131,8 @@ def test_a_model_from_folders_has_the_frame_of_their_configs(build):
     framed = frame(
         config.text_config,
         config.vision_config,
+        config.setting,
         image_token=config.image_token_index,
-        method="quecc",
-        visual_tokens=4,
-        options=config.method_options,
         feature_layers=config.layers,
         template=config.template,
     )
@@ -150,7 +146,7 @@ def test_a_model_from_folders_has_the_frame_of_their_configs(build):
 
 
 def test_an_unknown_backbone_is_refused():
-    with pytest.raises(UserError, match=r"backbones/Qwen1.5-3B.json is not found"):
+    with pytest.raises(UserError, match="no resource 'backbones/Qwen1.5-3B.json'"):
         backbone("Qwen1.5-3B")
 
 

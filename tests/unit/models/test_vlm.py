@@ -251,9 +251,7 @@ def test_the_row_of_an_image_mark_that_an_llm_lacks_is_seeded(backbones, tmp_pat
         model, processor = assemble(
             folder,
             backbones["tower"],
-            method="mlp",
-            visual_tokens=36,
-            options={},
+            method("mlp").make_setting(36),
             feature_layers=[1, 2, 3],
             template="vicuna_v1",
             seed=seed,

@@ -8,7 +8,7 @@ import torch
 
 from vlmscale.errors import UserError
 from vlmscale.methods import method, method_names
-from vlmscale.models.projectors.base import Widths, projector_class
+from vlmscale.models.projectors.base import Widths, build_projector
 from vlmscale.planning.requests import (
     check_memory,
     misfits,
@@ -109,10 +109,10 @@ def test_processes_of_a_node_share_weights_that_have_the_type_computed_in(
 @pytest.mark.parametrize("side", [24, 12, 10])
 @pytest.mark.parametrize("name", method_names())
 def test_scales_are_the_token_counts_that_a_batch_is_learned_at(name, side):
-    declared, kind = method(name), projector_class(name)
+    declared = method(name)
     most = declared.supported(side)[-1]
     with torch.device("meta"):
-        projector = kind(Widths(16, 4, 24, side), most, declared.complete_options({}))
+        projector = build_projector(Widths(16, 4, 24, side), declared.make_setting(most))
     for stage in ("stage1", "stage2"):
         counts = projector.training_counts(stage, np.random.default_rng(0))
         assert scales(declared, side, stage) == len(counts)

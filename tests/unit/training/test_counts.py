@@ -14,7 +14,8 @@ from tests.support.samples import conversations
 from tests.unit.models.test_vlm import model_inputs
 from tests.unit.training.test_stages import spec, weights  # noqa: F401 (spec is a fixture)
 from vlmscale.errors import UserError
-from vlmscale.models.checkpoint import set_method
+from vlmscale.methods import method
+from vlmscale.models.checkpoint import use_setting
 from vlmscale.models.conversation import Encoded, with_visual_tokens
 from vlmscale.training.data import Collate
 from vlmscale.training.launch import launch
@@ -121,7 +122,7 @@ def test_an_elastic_checkpoint_at_another_count(build, images, name, trained, ev
     model, processor = build(name, trained)
     before = model.model.multi_modal_projector.state_dict()
     full = model.model.encode_images(processor.ask(images, QUESTIONS)["pixel_values"]).tokens
-    set_method(model, processor, name, evaluated, model.config.method_options)
+    use_setting(model, processor, method(name).make_setting(evaluated))
     inputs = processor.ask(images, QUESTIONS)
     assert (inputs["input_ids"] == model.config.image_token_index).sum() == 3 * evaluated
     fewer = model.model.encode_images(inputs["pixel_values"]).tokens
@@ -137,10 +138,7 @@ def test_an_elastic_checkpoint_at_another_count(build, images, name, trained, ev
 def test_a_training_free_method_answers_with_the_weights_of_mlp(build, images, name):
     model, processor = build("mlp", 36)
     expected = {k: v.clone() for k, v in model.model.multi_modal_projector.state_dict().items()}
-    options = {"training": "free"}
-    if name.startswith("prumerge"):
-        options["count"] = "fixed"
-    set_method(model, processor, name, 9, options)
+    use_setting(model, processor, method(name).make_setting(9, training="free"))
     found = model.model.multi_modal_projector.state_dict()
     assert set(found) == set(expected)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
@@ -151,8 +149,7 @@ def test_a_training_free_method_answers_with_the_weights_of_mlp(build, images, n
 def test_repeat_takes_the_weights_of_tokenpacker(build, images):
     model, processor = build("tokenpacker", 4)
     four = model.model.encode_images(processor.ask(images, QUESTIONS)["pixel_values"]).tokens
-    options = {"training": "free", "order": "block", "query_resize": "bilinear"}
-    set_method(model, processor, "repeat", 16, options)
+    use_setting(model, processor, method("repeat").make_setting(16))
     many = model.model.encode_images(processor.ask(images, QUESTIONS)["pixel_values"]).tokens
     torch.testing.assert_close(many.view(3, 4, 4, -1), four.view(3, 1, 4, -1).expand(3, 4, 4, -1))
 
@@ -160,7 +157,7 @@ def test_repeat_takes_the_weights_of_tokenpacker(build, images):
 def test_weights_that_do_not_fit_are_refused(build):
     model, processor = build("tokenpacker", 4)
     with pytest.raises(UserError, match="trained with tokenpacker cannot serve random"):
-        set_method(model, processor, "random", 4, {"training": "free"})
+        use_setting(model, processor, method("random").make_setting(4))
 
 
 def test_tokens_an_image_lacks_are_as_good_as_never_there(build, images):

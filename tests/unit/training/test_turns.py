@@ -210,9 +210,7 @@ def test_the_first_loss_of_a_training_is_that_of_single_questions(
     model, processor = assemble(
         run.llm,
         run.tower,
-        method=run.method,
-        visual_tokens=run.visual_tokens,
-        options=method(run.method).complete_options({}),
+        method(run.method).make_setting(run.visual_tokens),
         feature_layers=list(run.feature_layers),
         template="qa",
         seed=run.seed,

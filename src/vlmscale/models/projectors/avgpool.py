@@ -12,6 +12,7 @@ from vlmscale.models.projectors.base import (
     region_side,
     two_layer_mlp,
 )
+from vlmscale.settings import Setting
 
 
 class AvgPool(Projector):
@@ -26,9 +27,9 @@ class AvgPool(Projector):
     weights = "d*n + n + n*n + n"
     multiply_adds = "v*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
-        self.side, _ = region_side(visual_tokens, widths.grid_side)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
+        self.side, _ = region_side(setting.visual_tokens, widths.grid_side)
         self.mlp = two_layer_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vlmscale.models.features import VisionFeatures
+from vlmscale.settings import Setting
 
 # b images, p patches, v visual tokens, l tower layers, d width of the tower
 
@@ -56,10 +57,14 @@ class Projector(nn.Module, ABC):
     # Formula: positions of the LLM that an image takes up, averaged over its layers.
     positions: ClassVar[str] = "v"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
+    def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__()
         # Elastic methods read it at every call, so that training can vary it.
-        self.visual_tokens = visual_tokens
+        self.visual_tokens = setting.visual_tokens
+
+    @property
+    def reads_question(self) -> bool:
+        return any(need.startswith("question") for need in self.needs)
 
     @property
     def placeholders(self) -> int:
@@ -102,6 +107,11 @@ def projector_class(name: str) -> type[Projector]:
         if isinstance(value, type) and issubclass(value, Projector) and value is not Projector
     ]
     return found
+
+
+def build_projector(widths: Widths, setting: Setting) -> Projector:
+    """Build the projector of a setting, with fresh weights by the method's own rule."""
+    return projector_class(setting.method)(widths, setting)
 
 
 def region_side(visual_tokens: int, grid_side: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths
+from vlmscale.settings import Setting
 
 
 class Blind(Projector):
@@ -19,9 +20,9 @@ class Blind(Projector):
     weights = "v*n"
     multiply_adds = "0"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
-        self.tokens = nn.Parameter(torch.empty(visual_tokens, widths.llm))
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
+        self.tokens = nn.Parameter(torch.empty(setting.visual_tokens, widths.llm))
         nn.init.normal_(self.tokens, std=0.02)
 
     def forward(self, features: VisionFeatures) -> Tensor:

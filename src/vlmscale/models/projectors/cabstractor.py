@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, region_side
+from vlmscale.settings import Setting
 
 DEPTH = 3
 
@@ -25,10 +26,10 @@ class CAbstractor(Projector):
     weights = "p*d + 6*(2*d*d + 9*d + 6*d + d*d/2 + d/4 + d) + d*n + n + n*n + n"
     multiply_adds = "3*(p + v)*(2*d*d + 9*d) + 6*(d*d/2) + v*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         d, n = widths.tower, widths.llm
-        self.side, _ = region_side(visual_tokens, widths.grid_side)
+        self.side, _ = region_side(setting.visual_tokens, widths.grid_side)
         self.position = nn.Parameter(torch.empty(widths.grid_side**2, d))
         nn.init.trunc_normal_(self.position, std=0.02)
         self.fine = nn.Sequential(*(_Bottleneck(d) for _ in range(DEPTH)))

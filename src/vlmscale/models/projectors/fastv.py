@@ -13,6 +13,7 @@ from torch.nn import functional
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.settings import Setting
 
 # b sequences, t positions of a pass, k keys (with what is cached), s positions of the prompt, h heads
 
@@ -38,8 +39,8 @@ class FastV(Projector):
     multiply_adds = "p*(d*n + n*n)"
     positions = "((2 - 2//m)*p + (m - 2 + 2//m)*v)/m"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         self.patches = widths.grid_side**2
         self.mlp = two_layer_mlp(widths.tower, widths.llm)
         # Of each generation, by its cache: the hidden positions of its prompts, (b, s) bool.

@@ -11,6 +11,7 @@ from vlmscale.models.projectors.base import (
     region_side,
     two_layer_mlp,
 )
+from vlmscale.settings import Setting
 
 
 class Ldpv2(Projector):
@@ -24,9 +25,9 @@ class Ldpv2(Projector):
     weights = "d*n + n + n*n + n + 9*n + n"
     multiply_adds = "p*(d*n + n*n) + 9*v*n"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
-        self.side, _ = region_side(visual_tokens, widths.grid_side)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
+        self.side, _ = region_side(setting.visual_tokens, widths.grid_side)
         n = widths.llm
         self.mlp = two_layer_mlp(widths.tower, n)
         self.position = nn.Conv2d(n, n, kernel_size=3, padding=1, groups=n)

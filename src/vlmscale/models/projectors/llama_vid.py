@@ -12,6 +12,7 @@ from vlmscale.models.projectors.base import (
     region_side,
     two_layer_mlp,
 )
+from vlmscale.settings import Setting
 
 
 class LlamaVid(Projector):
@@ -32,10 +33,10 @@ class LlamaVid(Projector):
     # weighted patches, the context token; the MLP on the content.
     multiply_adds = "32*n*d + p*d*d + 32*p*d + p*d + d*n + (v - 1)*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         d, n = widths.tower, widths.llm
-        self.side, _ = region_side(visual_tokens - 1, widths.grid_side)
+        self.side, _ = region_side(setting.visual_tokens - 1, widths.grid_side)
         self.query = nn.Linear(n, d)
         self.key = nn.Linear(d, d, bias=False)
         self.context = nn.Linear(d, n)

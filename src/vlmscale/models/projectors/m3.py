@@ -13,6 +13,7 @@ from vlmscale.models.projectors.base import (
     region_side,
     two_layer_mlp,
 )
+from vlmscale.settings import Setting
 
 
 class M3(Projector):
@@ -29,8 +30,8 @@ class M3(Projector):
     weights = "d*n + n + n*n + n"
     multiply_adds = "p*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         self.grid_side = widths.grid_side
         self.mlp = two_layer_mlp(widths.tower, widths.llm)
 

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.settings import Setting
 
 
 class Mlp(Projector):
@@ -18,8 +19,8 @@ class Mlp(Projector):
     weights = "d*n + n + n*n + n"
     multiply_adds = "p*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         self.mlp = two_layer_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:

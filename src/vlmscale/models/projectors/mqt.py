@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vlmscale.models.attention import projected
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths
+from vlmscale.settings import Setting
 
 HEAD_WIDTH = 64  # as released
 TEMPERATURE = 10_000
@@ -36,11 +37,11 @@ class Mqt(Projector):
     # the attention's projections of queries, keys and values, and output; its products; the matrix
     multiply_adds = "v*d*d + 2*p*d*d + v*d*d + 2*v*p*d + v*d*n"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         d = widths.tower
         self.side = 2 * widths.grid_side // 3
-        self.patches_in_keys = options["keys"] == "pos_plus_x"
+        self.patches_in_keys = setting.options["keys"] == "pos_plus_x"
         self.query = nn.Parameter(torch.empty(self.side**2, d))
         self.query_norm = nn.LayerNorm(d, eps=1e-6)
         self.key_norm = nn.LayerNorm(d, eps=1e-6)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.settings import Setting
 
 DEPTH, HEADS, HEAD_WIDTH = 6, 8, 64
 INNER = HEADS * HEAD_WIDTH
@@ -27,10 +28,10 @@ class Perceiver(Projector):
     # of a layer: queries and output, keys and values, attention, feed-forward; then the MLP
     multiply_adds = "6*(2*v*d*512 + 2*(p + v)*d*512 + 2*v*(p + v)*512 + 8*v*d*d) + v*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         d = widths.tower
-        self.latents = nn.Parameter(torch.randn(visual_tokens, d))
+        self.latents = nn.Parameter(torch.randn(setting.visual_tokens, d))
         self.layers = nn.ModuleList(_Layer(d) for _ in range(DEPTH))
         self.norm = nn.LayerNorm(d)
         self.mlp = two_layer_mlp(d, widths.llm)

@@ -8,6 +8,7 @@ from torch import Tensor
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
 from vlmscale.models.token_merging import by_attention, merge, outliers, slots
+from vlmscale.settings import Setting
 
 
 class PruMergePlus(Projector):
@@ -31,9 +32,9 @@ class PruMergePlus(Projector):
     # similarity of keys; the merging itself; the MLP
     multiply_adds = "(v - 1)*p*d + v*p*d + v*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
-        self.adaptive = options["count"] == "adaptive"
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
+        self.adaptive = setting.options["count"] == "adaptive"
         self.mlp = two_layer_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vlmscale.models.attention import RegionAttention, normed_mlp
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.settings import Setting
 
 
 class QueCC(Projector):
@@ -47,16 +48,16 @@ class QueCC(Projector):
         "downsampling": ("convolution", "bilinear"),
     }
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         d, d_multi = widths.tower, widths.tower * widths.layers
-        self.side, window = region_side(visual_tokens, widths.grid_side)
-        self.knows_question = options["question"] == "asked"
+        self.side, window = region_side(setting.visual_tokens, widths.grid_side)
+        self.knows_question = setting.options["question"] == "asked"
         self.question = nn.Sequential(nn.Linear(widths.llm, d), nn.LayerNorm(d, eps=1e-6))
         self.query = normed_mlp(d, d)
         self.downsample = (
             nn.Conv2d(d, d, kernel_size=window, stride=window, groups=d)
-            if options["downsampling"] == "convolution"
+            if setting.options["downsampling"] == "convolution"
             else _Bilinear(self.side)
         )
         self.key = normed_mlp(d_multi, d)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.settings import Setting
 
 CHANNELS = 8  # that an image's choice depends on
 STEPS = 64  # their rounding, per standard deviation
@@ -29,8 +30,8 @@ class RandomPatches(Projector):
     weights = "d*n + n + n*n + n"
     multiply_adds = "v*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         self.mlp = two_layer_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:

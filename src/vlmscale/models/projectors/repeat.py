@@ -8,6 +8,7 @@ from torch import Tensor
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors import tokenpacker
 from vlmscale.models.projectors.base import Projector, Widths
+from vlmscale.settings import Setting
 
 PACKED = 4  # tokens before they are repeated, as in the paper
 
@@ -34,10 +35,12 @@ class Repeat(tokenpacker.TokenPacker, Projector):
     # TokenPacker's at 4 tokens
     multiply_adds = "4*d*d + 2*p*(l*d*d + d*d) + 2*4*d*d + 2*p*d*d + 2*p*d + 4*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, PACKED, options)
-        self.visual_tokens = visual_tokens
-        self.pattern = "b v n -> b (r v) n" if options["order"] == "block" else "b v n -> b (v r) n"
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting.model_copy(update={"visual_tokens": PACKED}))
+        self.visual_tokens = setting.visual_tokens
+        self.pattern = (
+            "b v n -> b (r v) n" if setting.options["order"] == "block" else "b v n -> b (v r) n"
+        )
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d), multilayer (b, p, l d) -> (b, v, d_llm)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vlmscale.models.attention import RegionAttention, normed_mlp
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.settings import Setting
 
 
 class TokenPacker(Projector):
@@ -28,11 +29,11 @@ class TokenPacker(Projector):
     # region of even side, the single central patch of a region of side 3.
     options: ClassVar = {"query_resize": ("bilinear", "antialias", "avgpool")}
 
-    def __init__(self, widths: Widths, visual_tokens: int, options: dict[str, str]) -> None:
-        super().__init__(widths, visual_tokens, options)
+    def __init__(self, widths: Widths, setting: Setting) -> None:
+        super().__init__(widths, setting)
         d, d_multi = widths.tower, widths.tower * widths.layers
-        self.side, self.window = region_side(visual_tokens, widths.grid_side)
-        self.query_resize = options["query_resize"]
+        self.side, self.window = region_side(setting.visual_tokens, widths.grid_side)
+        self.query_resize = setting.options["query_resize"]
         self.query = nn.Sequential(nn.Linear(d, d, bias=False), nn.LayerNorm(d, eps=1e-6))
         self.key = normed_mlp(d_multi, d)
         self.value = normed_mlp(d_multi, d)

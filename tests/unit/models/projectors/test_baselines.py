@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vlmscale.methods import evaluate, formula_names, method
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Widths, projector_class
+from vlmscale.models.projectors.base import Widths, build_projector
 
 NAMES = ("perceiver", "ldpv2", "cabstractor", "llama_vid", "downsample", "random")
 SMALL = Widths(tower=32, layers=3, llm=24, grid_side=6)
@@ -19,7 +19,7 @@ QUESTION = 32  # tokens that llama_vid's declared cost is for
 
 def make(name, tokens, widths=SMALL, **options):
     torch.manual_seed(0)
-    return projector_class(name)(widths, tokens, method(name).complete_options(options)).eval()
+    return build_projector(widths, method(name).make_setting(tokens, **options)).eval()
 
 
 def features(widths=SMALL, b=2, seed=1, dtype=torch.float32, question=QUESTION):

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vlmscale.methods import evaluate, formula_names, method, method_names, variant
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors import tokenpacker
-from vlmscale.models.projectors.base import Widths, projector_class, region_side
+from vlmscale.models.projectors.base import Widths, build_projector, region_side
 
 LAYERS, TOWER = 3, 16
 
@@ -18,7 +18,7 @@ LAYERS, TOWER = 3, 16
 def make(name, side, tokens, llm=24, **options):
     torch.manual_seed(0)
     widths = Widths(tower=TOWER, layers=LAYERS, llm=llm, grid_side=side)
-    return projector_class(name)(widths, tokens, method(name).complete_options(options))
+    return build_projector(widths, method(name).make_setting(tokens, **options))
 
 
 def features(side, b=2, llm=24, seed=1, dtype=torch.float32, q=5):
@@ -257,7 +257,7 @@ def test_tokenpacker_parameters_do_not_depend_on_the_token_count():
 def test_parameters_at_clip_and_vicuna_widths_are_the_published_ones(name, tokens, published):
     widths = Widths(tower=1024, layers=4, llm=4096, grid_side=24)
     with torch.device("meta"):
-        projector = projector_class(name)(widths, tokens, method(name).complete_options({}))
+        projector = build_projector(widths, method(name).make_setting(tokens))
     assert sum(p.numel() for p in projector.parameters()) == published
 
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vlmscale.methods import evaluate, formula_names, method
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Widths, projector_class
+from vlmscale.models.projectors.base import Widths, build_projector
 from vlmscale.models.projectors.mqt import sine_positions
 
 METHODS = ("m3", "mqt", "prumerge", "prumerge_plus", "repeat")
@@ -23,7 +23,7 @@ SIZES = [
 
 def make(name, tokens, widths=SIZES[0], **options):
     torch.manual_seed(0)
-    return projector_class(name)(widths, tokens, method(name).complete_options(options))
+    return build_projector(widths, method(name).make_setting(tokens, **options))
 
 
 def features(widths=SIZES[0], b=2, seed=1, dtype=torch.float32):

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 from vlmscale.errors import UserError
 from vlmscale.methods import evaluate, formula_names, method
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Widths, projector_class
+from vlmscale.models.projectors.base import Widths, build_projector
 
 SIDE, PATCHES, WIDTH, VOCABULARY = 3, 9, 32, 50
 LLMS = {"qwen2": (Qwen2Config, Qwen2Model), "llama": (LlamaConfig, LlamaModel)}
@@ -35,7 +35,7 @@ def make_llm(kind="qwen2", layers=4, attention="eager"):
 def make(tokens, side=SIDE, tower=8, llm=WIDTH, name="fastv"):
     torch.manual_seed(0)
     widths = Widths(tower=tower, layers=1, llm=llm, grid_side=side)
-    return projector_class(name)(widths, tokens, method(name).complete_options({}))
+    return build_projector(widths, method(name).make_setting(tokens))
 
 
 def prompt(seed, before, after, image=True):
