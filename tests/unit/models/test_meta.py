@@ -146,7 +146,7 @@ def test_a_model_from_folders_has_the_frame_of_their_configs(build):
 
 
 def test_an_unknown_backbone_is_refused():
-    with pytest.raises(UserError, match="no resource 'backbones/Qwen1.5-3B.json'"):
+    with pytest.raises(UserError, match=r"no resource 'backbones/Qwen1.5-3B.json'"):
         backbone("Qwen1.5-3B")
 
 
