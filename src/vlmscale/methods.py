@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vlmscale.errors import UserError
 from vlmscale.settings import Setting
@@ -38,6 +38,7 @@ class Method:
     weights: str
     multiply_adds: str
     positions: str
+    stage2_copies: str
 
     def supported(self, side: int) -> list[int]:
         """Every number of visual tokens this method can give on a grid of side x side patches."""
@@ -60,6 +61,12 @@ class Method:
         raise UserError(
             f"{PROJECTORS / self.name}.py: counts={self.counts!r} is none of those in base.py"
         )
+
+    def copies(self, side: int, stage: Literal["stage1", "stage2"]) -> int:
+        """Return how often a sample stands in a batch: once for each token count trained at once."""
+        if stage == "stage1":
+            return 1
+        return int(evaluate(self.stage2_copies, {"w": side, "f": _count_prime_factors(side)}))
 
     def complete_options(self, chosen: Mapping[str, str], variant: str = "") -> dict[str, str]:
         """Every option of the method: the chosen value, else the default, which stands first.
@@ -150,6 +157,7 @@ def method(name: str) -> Method:
         weights=fields["weights"],
         multiply_adds=fields["multiply_adds"],
         positions=fields["positions"],
+        stage2_copies=fields["stage2_copies"],
     )
 
 
@@ -192,6 +200,17 @@ def formula_names(
         "n": llm,
         "m": llm_layers,
     }
+
+
+def _count_prime_factors(number: int) -> int:
+    """Count with multiplicity: 24 = 2 * 2 * 2 * 3 has four."""
+    found, divisor = 0, 2
+    while number > 1:
+        if number % divisor:
+            divisor += 1
+        else:
+            found, number = found + 1, number // divisor
+    return found
 
 
 def _projector_class(stem: str) -> ast.ClassDef:

@@ -18,10 +18,28 @@ def test_declaration_equals_class(name):
     assert (declared.served_by, declared.options) == (cls.served_by, cls.options)
     assert (declared.weights, declared.multiply_adds) == (cls.weights, cls.multiply_adds)
     assert (declared.source, declared.positions) == (cls.source, cls.positions)
+    assert declared.stage2_copies == cls.stage2_copies
     assert declared.summary
     assert declared.source
     assert declared.weights
     assert declared.multiply_adds
+
+
+@pytest.mark.parametrize("side", [24, 12, 10])
+@pytest.mark.parametrize("name", method_names())
+def test_declared_copies_are_the_counts_that_a_batch_is_trained_at(name, side):
+    import numpy as np
+    import torch
+
+    from vlmscale.models.projectors.base import Widths, build_projector
+
+    declared = method(name)
+    most = declared.supported(side)[-1]
+    with torch.device("meta"):
+        projector = build_projector(Widths(16, 4, 24, side), declared.make_setting(most))
+    for stage in ("stage1", "stage2"):
+        counts = projector.training_counts(stage, np.random.default_rng(0))
+        assert declared.copies(side, stage) == len(counts)
 
 
 def test_config_and_cells_import_no_torch():
@@ -47,6 +65,7 @@ def declare(counts="square", served_by=None, options=None):
         weights="0",
         multiply_adds="0",
         positions="v",
+        stage2_copies="1",
     )
 
 

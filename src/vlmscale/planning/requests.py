@@ -10,7 +10,6 @@ from vlmscale.costs import cluster
 from vlmscale.costs.memory import Layout, check_fits
 from vlmscale.costs.shapes import Decoder, Tower
 from vlmscale.errors import UserError
-from vlmscale.methods import Method
 from vlmscale.settings import Counts, Dataset, StageRecipe, Transformer
 from vlmscale.study.grid import Cell, Run
 from vlmscale.study.schema import Data, Study
@@ -126,7 +125,7 @@ def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
                         max_length=recipe.max_length,
                         checkpointing=asked.activation_checkpointing,
                     ),
-                    copies=scales(method, study.grid_side, stage),
+                    copies=method.copies(study.grid_side, stage),
                 )
             except UserError as error:
                 yield str(error)
@@ -138,22 +137,3 @@ def _unlike(stage: Stage, runs: Iterable[Run]) -> Iterable[Run]:
         budget = run.budget if stage == "stage2" else ""
         first.setdefault((run.llm, run.method, run.visual_tokens, budget), run)
     return first.values()
-
-
-def scales(method: Method, side: int, stage: Stage) -> int:
-    """How often a sample stands in a batch, once for each token count that is learned at once.
-
-    Of the elastic methods that is M3's way in stage 2: the side of its grid, divided by one prime after the
-    other. (Its `training_counts` says so; a test holds both equal for every method.)
-    """
-    if stage == "stage1" or "elastic" not in method.options.get("training", ()):
-        return 1
-    if method.counts != "square":
-        return 1
-    found, rest, divisor = 1, side, 2
-    while rest > 1:
-        if rest % divisor:
-            divisor += 1
-        else:
-            found, rest = found + 1, rest // divisor
-    return found

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from vlmscale.errors import UserError
-from vlmscale.methods import method, method_names
-from vlmscale.models.projectors.base import Widths, build_projector
 from vlmscale.planning.requests import (
     check_memory,
     misfits,
@@ -16,7 +13,6 @@ from vlmscale.planning.requests import (
     of_encoding,
     of_evaluation,
     of_training,
-    scales,
 )
 from vlmscale.planning.trainings import asked, benchmark_rows
 from vlmscale.study.grid import expand
@@ -104,18 +100,6 @@ def test_processes_of_a_node_share_weights_that_have_the_type_computed_in(
     blocks = list(model.model.language_model.layers.parameters())
     within = [any(low <= p.data_ptr() < high for low, high in places) for p in blocks]
     assert within == [mapped] * len(blocks)
-
-
-@pytest.mark.parametrize("side", [24, 12, 10])
-@pytest.mark.parametrize("name", method_names())
-def test_scales_are_the_token_counts_that_a_batch_is_learned_at(name, side):
-    declared = method(name)
-    most = declared.supported(side)[-1]
-    with torch.device("meta"):
-        projector = build_projector(Widths(16, 4, 24, side), declared.make_setting(most))
-    for stage in ("stage1", "stage2"):
-        counts = projector.training_counts(stage, np.random.default_rng(0))
-        assert scales(declared, side, stage) == len(counts)
 
 
 def test_evaluations_ask_for_the_time_of_their_questions():

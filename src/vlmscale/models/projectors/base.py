@@ -56,6 +56,9 @@ class Projector(nn.Module, ABC):
     multiply_adds: ClassVar[str] = ""
     # Formula: positions of the LLM that an image takes up, averaged over its layers.
     positions: ClassVar[str] = "v"
+    # Formula in w and f, the number of prime factors of w: how often a sample stands in a stage-2 batch,
+    # once for each of its `training_counts`.
+    stage2_copies: ClassVar[str] = "1"
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__()

@@ -29,6 +29,7 @@ class M3(Projector):
     served_by: ClassVar = {"elastic": ("self", "most")}
     weights = "d*n + n + n*n + n"
     multiply_adds = "p*(d*n + n*n)"
+    stage2_copies = "f + 1"
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
