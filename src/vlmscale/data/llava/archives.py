@@ -1,12 +1,6 @@
-"""Images inside zip archives, read where they lie.
-
-Nothing is ever unpacked: 80 GB and half a million small files are spared, and no name, link or device in
-an archive can touch the disk. An archive that holds such things is refused all the same: it is not
-the one it should be.
-"""
+"""Images read in place: from zip archives, which are never unpacked to disk, and from your own files."""
 
 import stat
-import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable
@@ -15,156 +9,147 @@ from pathlib import Path, PurePosixPath
 
 from vlmscale.errors import UserError
 
-MOST_FILES = 2_000_000  # in one archive; the largest of ours has 558,128
-MOST_BYTES = 64 * 2**20  # of one image
-_MOST_GROWTH = 20  # times an archive's own size; images are compressed already
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # mark, ..., lengths of name and of what follows it
+MAX_FILES = 2_000_000  # in one archive; the largest of ours has 558,128
+MAX_IMAGE_BYTES = 64 * 2**20
+_MAX_EXPANSION = 20  # times an archive's own size; images are compressed already
 
 
-class Unreadable(Exception):
-    """The bytes of an image cannot be had; the message says why."""
+class UnreadableImage(Exception):
+    """The bytes of an image cannot be read; the message says why."""
+
+
+class _Archive(zipfile.ZipFile):
+    """Reads single members without the index, which has half a million entries for every image read."""
+
+    def _RealGetContents(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
-class Member:
-    """An image in an archive: where, how long (bytes), and its checksum."""
+class ArchivedImage:
+    """An image in a zip archive."""
 
     archive: Path
-    offset: int
-    packed: int
-    size: int
-    crc: int
-    method: int  # of zipfile's
+    info: zipfile.ZipInfo
+
+    @property
+    def size(self) -> int:
+        return self.info.file_size
 
     @property
     def identity(self) -> tuple[int, int]:
-        return self.size, self.crc
+        return self.size, self.info.CRC
 
     def read(self) -> bytes:
-        """Its content. Raises Unreadable if that is not what the archive's table announces."""
-        if self.size > MOST_BYTES:
-            raise Unreadable(f"too large ({self.size:,} bytes)")
-        with self.archive.open("rb") as file:
-            file.seek(self.offset)
-            header = file.read(_LOCAL_HEADER.size)
-            if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
-                raise Unreadable("damaged in its archive")
-            _, name, extra = _LOCAL_HEADER.unpack(header)
-            file.seek(name + extra, 1)
-            content = file.read(self.packed)
-        if self.method == zipfile.ZIP_DEFLATED:
-            try:
-                # One byte more than announced is enough to see that there is more.
-                content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, self.size + 1)
-            except zlib.error:
-                raise Unreadable("damaged in its archive") from None
-        if len(content) != self.size or zlib.crc32(content) != self.crc:
-            raise Unreadable("damaged in its archive")
+        """Return the file's content. Raises UnreadableImage if it differs from the archive's index."""
+        _check_size(self.size)
+        try:
+            with _Archive(self.archive) as archive, archive.open(self.info) as file:
+                content = file.read(self.size + 1)  # zipfile compares the checksum at the end
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):
+            raise UnreadableImage("damaged in its archive") from None
+        if len(content) != self.size:
+            raise UnreadableImage("damaged in its archive")
         return content
 
 
 @dataclass(frozen=True)
-class Loose:
-    """An image that lies as a file in the folder of one's own images."""
+class OwnImage:
+    """An image file that the user put into the folder of own images."""
 
     file: Path
     size: int
-    changed: int  # nanoseconds
+    modified: int  # nanoseconds
 
     @property
     def identity(self) -> tuple[int, int]:
-        return self.size, self.changed
+        return self.size, self.modified
 
     def read(self) -> bytes:
-        if self.size > MOST_BYTES:
-            raise Unreadable(f"too large ({self.size:,} bytes)")
+        """Return the file's content. Raises UnreadableImage."""
+        _check_size(self.size)
         try:
             return self.file.read_bytes()
         except OSError as error:
-            raise Unreadable(f"not readable ({error.strerror})") from None
+            raise UnreadableImage(f"not readable ({error.strerror})") from None
 
 
-Stored = Member | Loose
+StoredImage = ArchivedImage | OwnImage
 
 
-def find_loose(folder: Path, paths: Iterable[str]) -> dict[str, Stored]:
-    """Those of `paths` that are files below `folder`."""
-    found: dict[str, Stored] = {}
+def find_own_images(folder: Path, paths: Iterable[str]) -> dict[str, StoredImage]:
+    """Return those of `paths` that are files below `folder`."""
+    images: dict[str, StoredImage] = {}
     for path in paths if folder.exists() else ():
         file = folder / path
         if is_inside(path) and file.is_file():
             status = file.stat()
-            found[path] = Loose(file, status.st_size, status.st_mtime_ns)
-    return found
+            images[path] = OwnImage(file, status.st_size, status.st_mtime_ns)
+    return images
 
 
-def find_members(archive: Path, folder: str, paths: Collection[str]) -> dict[str, Stored]:
-    """Those of `paths`, all in `folder`, that the archive holds.
+def find_archived_images(
+    archive: Path, folder: str, paths: Collection[str]
+) -> dict[str, StoredImage]:
+    """Return those of `paths`, all in `folder`, that the archive holds.
 
-    An image is found by its name without the extension, whatever folders the archive has: mirrors pack
-    them differently, and the records call a GIF .jpg. Raises UserError for an archive that
-    is damaged or holds what no archive of images holds.
+    Matches file names without extension, in any folder of the archive: mirrors pack images differently,
+    and the records call a GIF .jpg. Raises UserError for an archive that is damaged or holds what no
+    archive of images holds.
     """
-    start = 0 if folder == "." else len(folder) + 1
+    prefix = "" if folder == "." else f"{folder}/"
     wanted = {PurePosixPath(path).stem for path in paths}
     members: dict[str, list[zipfile.ZipInfo]] = {}
-    for info in _contents(archive):
+    for info in _read_index(archive):
         stem = PurePosixPath(info.filename).stem
         if stem in wanted and not info.is_dir():
             members.setdefault(stem, []).append(info)
-    found: dict[str, Stored] = {}
+    images: dict[str, StoredImage] = {}
     for path in paths:
-        candidates = members.get(PurePosixPath(path).stem, [])
-        if candidates:
-            # Of several, the one whose folders and extension are the record's.
-            tail = path[start:]
-            info = min(
-                candidates, key=lambda i: (not f"/{i.filename}".endswith(f"/{tail}"), i.filename)
-            )
-            found[path] = Member(
-                archive=archive,
-                offset=info.header_offset,
-                packed=info.compress_size,
-                size=info.file_size,
-                crc=info.CRC,
-                method=info.compress_type,
-            )
-    return found
+        if candidates := members.get(PurePosixPath(path).stem):
+            # Of several, prefer the one with the record's folders and extension.
+            tail = f"/{path.removeprefix(prefix)}"
+            info = min(candidates, key=lambda i: (not f"/{i.filename}".endswith(tail), i.filename))
+            images[path] = ArchivedImage(archive, info)
+    return images
 
 
 def is_inside(path: str) -> bool:
-    """Whether a path stays below the folder it is taken from."""
+    """Return whether a relative path stays below the folder it starts from."""
     parts = PurePosixPath(path).parts
     return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path
 
 
-def _contents(archive: Path) -> list[zipfile.ZipInfo]:
+def _check_size(size: int) -> None:
+    if size > MAX_IMAGE_BYTES:
+        raise UnreadableImage(f"too large ({size:,} bytes)")
+
+
+def _read_index(archive: Path) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(archive) as file:
-            contents = file.infolist()
+            index = file.infolist()
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise UserError(
-            f"{archive} is damaged ({error}). Delete it and run again: it is downloaded anew."
+            f"{archive} is damaged ({error}). Delete it and run again to download it anew."
         ) from None
-    if len(contents) > MOST_FILES:
-        objections = [f"{len(contents):,} files, more than {MOST_FILES:,}"]
-    elif sum(info.file_size for info in contents) > _MOST_GROWTH * archive.stat().st_size:
-        objections = [f"files that unpack to more than {_MOST_GROWTH} times its own size"]
-    else:
-        objections = [objection for info in contents if (objection := _objection(info))]
-    if objections:
+    if objection := _find_objection(index, archive.stat().st_size):
         raise UserError(
-            f"{archive} holds {objections[0]}: it is not the archive it should be. "
-            "Delete it and run again, from another mirror if it comes back."
+            f"{archive} holds {objection}: it is not the archive it should be. "
+            "Delete it and run again; use another mirror if the error comes back."
         )
-    return contents
+    return index
 
 
-def _objection(info: zipfile.ZipInfo) -> str | None:
-    """What speaks against an entry of an archive of images."""
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if not is_inside(info.filename):
-        return f"a path that leads outside, {info.filename!r}"
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return f"a link or device, {info.filename!r}"
+def _find_objection(index: list[zipfile.ZipInfo], archive_bytes: int) -> str | None:
+    """Return what an archive of images must not hold, or None."""
+    if len(index) > MAX_FILES:
+        return f"{len(index):,} files, more than {MAX_FILES:,}"
+    if sum(info.file_size for info in index) > _MAX_EXPANSION * archive_bytes:
+        return f"files that unpack to more than {_MAX_EXPANSION} times its own size"
+    for info in index:
+        if not is_inside(info.filename):
+            return f"a path that leads outside, {info.filename!r}"
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            return f"a link or device, {info.filename!r}"
     return None

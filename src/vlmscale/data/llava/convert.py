@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlmscale.data.llava.archives import Stored, Unreadable
+from vlmscale.data.llava.archives import StoredImage, UnreadableImage
 from vlmscale.data.llava.pictures import picture
 from vlmscale.data.llava.records import Unfit, conversation, image_path
 from vlmscale.data.shards import SAMPLE, write_split
@@ -51,7 +51,7 @@ class Part:
     number: int
     first: int
     records: list[dict[str, Any]]
-    images: list[Stored | None]  # None: text only, or found nowhere
+    images: list[StoredImage | None]  # None: text only, or found nowhere
 
     @property
     def shard(self) -> str:
@@ -64,7 +64,9 @@ class Part:
         return f"{self.shard}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-def split_up(records: Iterable[Mapping[str, Any]], found: Mapping[str, Stored]) -> Iterator[Part]:
+def split_up(
+    records: Iterable[Mapping[str, Any]], found: Mapping[str, StoredImage]
+) -> Iterator[Part]:
     """The parts that `records` make, in order; `found` has the images by path."""
     part, size = Part(0, 0, [], []), 0
     for position, record in enumerate(records):
@@ -145,7 +147,7 @@ def convert_part(part: Part, folder: Path) -> Path:
             }
             if path is not None:
                 if stored is None:
-                    raise Unreadable("missing")
+                    raise UnreadableImage("missing")
                 original = stored.read()
                 image = picture(original)
                 row |= {"image": {"bytes": image.content, "path": None}, "image_key": image.key}
@@ -157,7 +159,7 @@ def convert_part(part: Part, folder: Path) -> Path:
                     "mode": image.mode,
                     "repair": image.repair,
                 }
-        except (Unfit, Unreadable) as reason:
+        except (Unfit, UnreadableImage) as reason:
             lost = {"position": part.first + offset, "id": name, "image": path}
             skipped.append({**lost, "reason": str(reason)})
             continue

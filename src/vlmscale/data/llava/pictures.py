@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from vlmscale.data.images import image_key, png
-from vlmscale.data.llava.archives import Unreadable
+from vlmscale.data.llava.archives import UnreadableImage
 
 _FORMATS = ("JPEG", "MPO", "PNG")  # MPO is a JPEG with further ones behind it
 _MODES = ("RGB", "L")
@@ -31,21 +31,21 @@ def picture(content: bytes) -> Picture:
     """Decode every pixel of an image file; keep its bytes where they are fine.
 
     A GIF gives its first frame; an image with a palette, with transparency, for print or of 16 bits a
-    channel becomes RGB, losing nothing else. Raises Unreadable if it does not decode.
+    channel becomes RGB, losing nothing else. Raises UnreadableImage if it does not decode.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata; the size is checked here
             image = Image.open(io.BytesIO(content))
             if image.width * image.height > _MOST_PIXELS:
-                raise Unreadable(f"too large ({image.width} x {image.height} pixels)")
+                raise UnreadableImage(f"too large ({image.width} x {image.height} pixels)")
             mode, form = image.mode, image.format
             # Some libraries let half of a picture pass, for the whole process. It is none.
             ImageFile.LOAD_TRUNCATED_IMAGES = False
             image.load()
             rgb = _rgb(image)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise Unreadable(f"does not decode ({_reason(error)})") from None
+        raise UnreadableImage(f"does not decode ({_reason(error)})") from None
     repair = ""
     if form not in _FORMATS:
         repair = f"{form} stored as PNG"

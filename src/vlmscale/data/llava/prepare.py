@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vlmscale.data.llava.archives import Stored, find_loose, find_members
+from vlmscale.data.llava.archives import StoredImage, find_archived_images, find_own_images
 from vlmscale.data.llava.convert import convert_all, join, skipped_in, split_up
 from vlmscale.data.llava.download import bytes_to_come, fetch_all
 from vlmscale.data.llava.estimates import bytes_in, check_disk, estimate, parts_folder
@@ -132,7 +132,7 @@ def _survey(records: Source, archives: Sequence[Source], raw: Path, limit: int |
     return survey
 
 
-def _size_of_images(survey: Survey, found: Mapping[str, Stored]) -> int:
+def _size_of_images(survey: Survey, found: Mapping[str, StoredImage]) -> int:
     """Bytes, an image that several samples show counted for each of them."""
     uses = [use for paths in survey.images.values() for use in paths.items()]
     return sum(found[path].size * samples for path, samples in uses if path in found)
@@ -144,14 +144,14 @@ def _kind(path: str | None, folders: Sequence[str]) -> str:
 
 def _find_images(
     survey: Survey, archives: Sequence[Source], raw: Path, have: Have
-) -> tuple[dict[str, Stored], list[Source], dict[Source, str]]:
+) -> tuple[dict[str, StoredImage], list[Source], dict[Source, str]]:
     """Where each image is, the files used for that, and those that could not be had with the reasons.
 
     One's own images come first, then the first archive of each folder, then the next for what is lacking.
     """
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredImage] = {}
     for paths in survey.images.values():
-        found |= find_loose(own_images(raw, archives[0]), paths)
+        found |= find_own_images(own_images(raw, archives[0]), paths)
     used: list[Source] = []
     failed: dict[Source, str] = {}
     untried = list(archives)
@@ -168,7 +168,7 @@ def _find_images(
             untried.remove(source)
             if source not in failed:
                 used.append(source)
-                found |= find_members(raw / source.file, folder, lacking[folder])
+                found |= find_archived_images(raw / source.file, folder, lacking[folder])
 
 
 def _check_loss(

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import pickle
 import stat
 import zipfile
 
@@ -13,7 +14,12 @@ from PIL import Image, ImageFile
 from tests.support.upstream import archive, image, record
 from vlmscale.data.images import decode, image_key
 from vlmscale.data.llava import archives, records
-from vlmscale.data.llava.archives import Unreadable, find_loose, find_members, is_inside
+from vlmscale.data.llava.archives import (
+    UnreadableImage,
+    find_archived_images,
+    find_own_images,
+    is_inside,
+)
 from vlmscale.data.llava.pictures import picture
 from vlmscale.data.llava.records import Unfit, conversation, read_records
 from vlmscale.errors import UserError
@@ -27,7 +33,7 @@ def test_members_are_found_by_name_whatever_the_folders_and_extension(tmp_path):
         "__MACOSX/._2.jpg": b"x",
     }
     file = archive(tmp_path / "images.zip", content)
-    found = find_members(file, "ocr/images", [f"ocr/images/{i}.jpg" for i in (1, 2, 3)])
+    found = find_archived_images(file, "ocr/images", [f"ocr/images/{i}.jpg" for i in (1, 2, 3)])
     assert {path: member.read() for path, member in found.items()} == {
         "ocr/images/1.jpg": b"one",
         "ocr/images/2.jpg": b"two",
@@ -36,7 +42,7 @@ def test_members_are_found_by_name_whatever_the_folders_and_extension(tmp_path):
 
 def test_equal_names_in_different_folders_are_told_apart(tmp_path):
     file = archive(tmp_path / "images.zip", {"00000/1.jpg": b"a", "00001/1.jpg": b"b"})
-    found = find_members(file, ".", ["00000/1.jpg", "00001/1.jpg"])
+    found = find_archived_images(file, ".", ["00000/1.jpg", "00001/1.jpg"])
     assert [found[path].read() for path in sorted(found)] == [b"a", b"b"]
 
 
@@ -64,22 +70,22 @@ def test_an_archive_that_reaches_outside_is_refused(tmp_path, name, attributes, 
     file = zip_with(tmp_path / "evil.zip", name, **attributes)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=words):
-        find_members(file, "x", ["x/1.jpg"])
+        find_archived_images(file, "x", ["x/1.jpg"])
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_bomb_is_refused(tmp_path, monkeypatch):
     file = archive(tmp_path / "bomb.zip", {f"{i}.jpg": bytes(2**20) for i in range(20)})
     with pytest.raises(UserError, match="unpack to more than 20 times"):
-        find_members(file, "x", ["x/1.jpg"])
+        find_archived_images(file, "x", ["x/1.jpg"])
     usual = zip_with(tmp_path / "usual.zip", "2.jpg", image())
-    member = find_members(usual, "x", ["x/1.jpg"])["x/1.jpg"]
-    monkeypatch.setattr(archives, "MOST_BYTES", 100)
-    with pytest.raises(Unreadable, match="too large"):
+    member = find_archived_images(usual, "x", ["x/1.jpg"])["x/1.jpg"]
+    monkeypatch.setattr(archives, "MAX_IMAGE_BYTES", 100)
+    with pytest.raises(UnreadableImage, match="too large"):
         member.read()
-    monkeypatch.setattr(archives, "MOST_FILES", 1)
+    monkeypatch.setattr(archives, "MAX_FILES", 1)
     with pytest.raises(UserError, match="2 files, more than 1"):
-        find_members(usual, "x", ["x/1.jpg"])
+        find_archived_images(usual, "x", ["x/1.jpg"])
 
 
 def test_a_member_that_lies_about_its_size_is_not_unpacked_further(tmp_path):
@@ -89,8 +95,8 @@ def test_a_member_that_lies_about_its_size_is_not_unpacked_further(tmp_path):
     # The table at the end says 1,000 bytes, the packed data are ten million.
     end = content.rindex(b"PK\x01\x02")
     file.write_bytes(content[: end + 24] + (1000).to_bytes(4, "little") + content[end + 28 :])
-    member = find_members(file, "x", ["x/1.jpg"])["x/1.jpg"]
-    with pytest.raises(Unreadable, match="damaged"):
+    member = find_archived_images(file, "x", ["x/1.jpg"])["x/1.jpg"]
+    with pytest.raises(UnreadableImage, match="damaged"):
         member.read()
 
 
@@ -99,12 +105,39 @@ def test_damage_inside_an_archive_is_seen(tmp_path):
     content = bytearray(file.read_bytes())
     content[200] ^= 255
     file.write_bytes(content)
-    with pytest.raises(Unreadable, match="damaged"):
-        find_members(file, "x", ["x/1.jpg"])["x/1.jpg"].read()
-    assert find_members(file, "x", ["x/2.jpg"])["x/2.jpg"].read() == image(2)
+    with pytest.raises(UnreadableImage, match="damaged"):
+        find_archived_images(file, "x", ["x/1.jpg"])["x/1.jpg"].read()
+    assert find_archived_images(file, "x", ["x/2.jpg"])["x/2.jpg"].read() == image(2)
     file.write_bytes(content[:-30])
     with pytest.raises(UserError, match=r"images\.zip is damaged.*Delete it"):
-        find_members(file, "x", ["x/1.jpg"])
+        find_archived_images(file, "x", ["x/1.jpg"])
+
+
+def test_a_member_that_promises_more_than_it_has(tmp_path):
+    file = archive(tmp_path / "liar.zip", {"1.jpg": bytes(1000)})
+    content = file.read_bytes()
+    index = content.rindex(b"PK\x01\x02")
+    file.write_bytes(content[: index + 24] + (1100).to_bytes(4, "little") + content[index + 28 :])
+    with pytest.raises(UnreadableImage, match="damaged"):
+        find_archived_images(file, "x", ["x/1.jpg"])["x/1.jpg"].read()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2])
+def test_other_compressions_are_read(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", method) as out:
+        out.writestr("1.jpg", image())
+    (found,) = find_archived_images(tmp_path / "images.zip", ".", ["1.jpg"]).values()
+    assert pickle.loads(pickle.dumps(found)).read() == image()
+
+
+def test_an_encrypted_member_counts_as_damaged(tmp_path):
+    file = archive(tmp_path / "images.zip", {"1.jpg": image()})
+    content = bytearray(file.read_bytes())
+    for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(header) + flags] |= 1
+    file.write_bytes(content)
+    with pytest.raises(UnreadableImage, match="damaged"):
+        find_archived_images(file, ".", ["1.jpg"])["1.jpg"].read()
 
 
 def test_own_images_lie_under_the_paths_of_the_records(tmp_path):
@@ -112,7 +145,7 @@ def test_own_images_lie_under_the_paths_of_the_records(tmp_path):
     (tmp_path / "own/coco/1.jpg").write_bytes(b"mine")
     (tmp_path / "secret.jpg").write_bytes(b"not yours")
     paths = ["coco/1.jpg", "coco/2.jpg", "../secret.jpg", str(tmp_path / "secret.jpg")]
-    found = find_loose(tmp_path / "own", paths)
+    found = find_own_images(tmp_path / "own", paths)
     assert {path: loose.read() for path, loose in found.items()} == {"coco/1.jpg": b"mine"}
     assert not any(map(is_inside, [*paths[2:], "", "."]))
 
@@ -174,14 +207,14 @@ def test_the_first_frame_of_a_moving_gif():
 )
 def test_what_is_no_image(content, words, monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as other libraries leave it
-    with pytest.raises(Unreadable, match=words):
+    with pytest.raises(UnreadableImage, match=words):
         picture(content)
 
 
 def test_an_image_that_would_fill_the_memory():
     content = io.BytesIO()
     Image.new("1", (12_000, 9_000)).save(content, "PNG")
-    with pytest.raises(Unreadable, match="too large"):
+    with pytest.raises(UnreadableImage, match="too large"):
         picture(content.getvalue())
 
 
@@ -242,5 +275,5 @@ def test_what_cannot_be_learned_from(turns):
 def test_nothing_is_lost_between_archive_and_split(tmp_path):
     content = image(5)
     file = archive(tmp_path / "i.zip", {"1.jpg": content})
-    read = find_members(file, ".", ["1.jpg"])["1.jpg"].read()
+    read = find_archived_images(file, ".", ["1.jpg"])["1.jpg"].read()
     assert hashlib.sha256(read).digest() == hashlib.sha256(content).digest()
