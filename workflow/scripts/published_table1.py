@@ -5,7 +5,8 @@ import pandas as pd
 from vlmscale.analysis.comparisons.table1 import gap_closed
 from vlmscale.jobs.entry import logged
 from vlmscale.records.parquet import write_parquet
-from vlmscale.report.tables import table1_for_people, write_readable
+from vlmscale.report.format import write_table
+from vlmscale.report.tables import format_table1
 
 with logged(snakemake.log[0]):
     output, method = snakemake.output, snakemake.params.method
@@ -14,4 +15,4 @@ with logged(snakemake.log[0]):
         "source": "arXiv 2411.03312, Table 1; see src/vlmscale/resources/published/README.md"
     }
     write_parquet(Path(output.parquet), gap_closed(scores, method=method), provenance)
-    write_readable(table1_for_people(scores, method), Path(output.md), Path(output.tex))
+    write_table(format_table1(scores, method), Path(output.md), Path(output.tex))

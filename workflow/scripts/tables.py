@@ -3,20 +3,21 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.jobs.entry import logged
-from vlmscale.report import tables as readable
+from vlmscale.report import tables as report
+from vlmscale.report.format import write_table
 
 with logged(snakemake.log[0]):
     source, output = snakemake.input, snakemake.output
     given = {name: pd.read_parquet(file) for name, file in source.items()}
     tables = {}
     if "laws" in given:
-        tables["laws"] = readable.laws_for_people(given["laws"], given["intervals"])
-        tables["forms"] = readable.forms_for_people(given["forms"])
-        tables["variants"] = readable.variants_for_people(given["variants"])
+        tables["laws"] = report.format_laws(given["laws"], given["intervals"])
+        tables["forms"] = report.format_forms(given["forms"])
+        tables["variants"] = report.format_variants(given["variants"])
     if "errors" in given:  # of a study, which has single benchmarks and questions
-        tables["methods"] = readable.methods_for_people(given["errors"], given["chance"])
-        tables["paired"] = readable.paired_for_people(given["paired"])
+        tables["methods"] = report.format_methods(given["errors"], given["chance"])
+        tables["paired"] = report.format_paired(given["paired"])
     if "suites" in given:
-        tables["suites"] = readable.suites_for_people(given["suites"])
+        tables["suites"] = report.format_suites(given["suites"])
     for name, table in tables.items():
-        readable.write_readable(table, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))
+        write_table(table, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))

@@ -6,7 +6,8 @@ from vlmscale.analysis.checks.hypotheses import Results, verdicts
 from vlmscale.analysis.checks.learning import sanity, training_losses
 from vlmscale.jobs.entry import logged
 from vlmscale.records.parquet import read_provenance, write_parquet
-from vlmscale.report import tables as readable
+from vlmscale.report.format import write_table
+from vlmscale.report.tables import format_sanity, format_verdicts
 from vlmscale.study.selection import Selection
 
 with logged(snakemake.log[0]):
@@ -22,9 +23,9 @@ with logged(snakemake.log[0]):
     losses = training_losses(given["trainings"])
     checked = sanity(results.errors, given["chance"], losses, methods)
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
-    for name, table, people in (
-        ("verdicts", found, readable.verdicts_for_people(found)),
-        ("sanity", checked, readable.sanity_for_people(checked)),
+    for name, table, text in (
+        ("verdicts", found, format_verdicts(found)),
+        ("sanity", checked, format_sanity(checked)),
     ):
         write_parquet(Path(output[name]), table, provenance)
-        readable.write_readable(people, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))
+        write_table(text, Path(output[f"{name}_md"]), Path(output[f"{name}_tex"]))

@@ -28,7 +28,7 @@ from vlmscale.methods import method as declared
 from vlmscale.models.meta import decoder_of, tower_of, with_random_weights
 from vlmscale.models.prompt_cache import cache_tokens
 from vlmscale.report.figures.latency import draw
-from vlmscale.report.tables import cached_text_for_people, fewer_tokens_for_people
+from vlmscale.report.tables import format_cached_text, format_fewer_tokens
 
 ROOT = Path(__file__).parents[3]
 
@@ -334,9 +334,9 @@ def at_one_token(table):
 def test_the_page_tells_what_was_measured(committed, wide):
     page = (ROOT / "docs/latency.md").read_text()
     tables = (
-        cached_text_for_people(at_one_token(committed)),
-        cached_text_for_people(at_one_token(wide)),
-        fewer_tokens_for_people(fewer_tokens_save(committed, text_tokens=50)),
+        format_cached_text(at_one_token(committed)),
+        format_cached_text(at_one_token(wide)),
+        format_fewer_tokens(fewer_tokens_save(committed, text_tokens=50)),
     )
     for table in tables:
         assert table.to_markdown(index=False, disable_numparse=True) in page

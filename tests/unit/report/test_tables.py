@@ -1,24 +1,22 @@
 """Tables for people hold the numbers of the tables for machines."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
+from tests.support.paths import RESOURCES
 from vlmscale.analysis.laws import tables as fits
 from vlmscale.analysis.published import paper_decoders, published_errors
 from vlmscale.costs.shapes import load_architectures
+from vlmscale.report.format import write_table
 from vlmscale.report.tables import (
-    forms_for_people,
-    laws_for_people,
-    methods_for_people,
-    table1_for_people,
-    variants_for_people,
-    write_readable,
+    format_forms,
+    format_laws,
+    format_methods,
+    format_table1,
+    format_variants,
 )
 from vlmscale.study.selection import Selection
 
-RESOURCES = Path(__file__).parents[3] / "src/vlmscale/resources"
 SERIES = {"published": Selection(("tokenpacker",))}
 
 
@@ -38,18 +36,18 @@ def test_tables_of_laws(tmp_path):
     assert set(draws["scheme"]) == {"cases", "residual", "wild", "sizes"}
     spread = fits.interval_table(errors, draws, SERIES, [0, 50])
     assert {"delta method", "jackknife"} <= set(spread["scheme"])
-    people = laws_for_people(laws, spread).set_index("family")
+    people = format_laws(laws, spread).set_index("family")
     assert people.loc["reasoning", "α"].startswith("0.0709 [")
     assert people.loc["reasoning", "D"] == "0 (bound)"
-    assert people.loc["reasoning", "T*(50)"].startswith("13.5 [")  # of the law, not of its refits
-    assert people.loc["ocr", "T*(50)"] == "576.0 [576.0, 576.0]"
-    forms = forms_for_people(fits.forms_table(errors, SERIES))
+    assert people.loc["reasoning", "V*(50)"].startswith("13.5 [")  # of the law, not of its refits
+    assert people.loc["ocr", "V*(50)"] == "576.0 [576.0, 576.0]"
+    forms = format_forms(fits.forms_table(errors, SERIES))
     best = forms[forms["ΔAICc"] == "0.0"]
     assert best["form"].tolist() == ["logit-linear", "logit-linear"]
-    variants = variants_for_people(fits.variants_table(errors, SERIES))
+    variants = format_variants(fits.variants_table(errors, SERIES))
     assert "N: parameters without embeddings" in set(variants["variant"])
     for name, table in {"laws": people.reset_index(), "forms": forms, "variants": variants}.items():
-        write_readable(table, tmp_path / f"{name}.md", tmp_path / f"{name}.tex")
+        write_table(table, tmp_path / f"{name}.md", tmp_path / f"{name}.tex")
         assert len((tmp_path / f"{name}.md").read_text().splitlines()) == len(table) + 2
         latex = (tmp_path / f"{name}.tex").read_text()
         assert not set("αβΔ") & set(latex)
@@ -75,7 +73,7 @@ def test_chance_and_unread_answers_stand_beside_the_scores():
     ]
     errors = pd.DataFrame(rows, columns=["seed", "family", "benchmark", "score", "unparsed"])
     about = {"n_params_b": 7.0, "llm": "L", "visual_tokens": 4, "method": "mlp", "budget": "full"}
-    first, second = methods_for_people(errors.assign(**about), CHANCE).to_dict("records")
+    first, second = format_methods(errors.assign(**about), CHANCE).to_dict("records")
     assert first == {
         **{"LLM": "", "method": "chance", "visual tokens": ""},
         **{"mmmu": "25.0", "pope": "65.0", "chartqa": "1.0"},
@@ -88,10 +86,10 @@ def test_chance_and_unread_answers_stand_beside_the_scores():
 
 def test_scores_of_two_budgets_stand_in_rows_of_their_own():
     errors = released_errors().assign(unparsed=np.nan)
-    one = methods_for_people(errors, CHANCE).iloc[1:].reset_index(drop=True)
+    one = format_methods(errors, CHANCE).iloc[1:].reset_index(drop=True)
     assert list(one) == ["LLM", "method", "visual tokens", "reasoning, mean", "ocr, mean"]
     worse = errors.assign(budget="short", score=errors["score"] / 2)
-    both = methods_for_people(pd.concat([errors, worse]), CHANCE).iloc[1:]
+    both = format_methods(pd.concat([errors, worse]), CHANCE).iloc[1:]
     assert both["budget"].tolist() == ["full", "short"] * len(one)
     pd.testing.assert_frame_equal(
         both[both["budget"] == "full"].drop(columns="budget").reset_index(drop=True), one
@@ -100,7 +98,7 @@ def test_scores_of_two_budgets_stand_in_rows_of_their_own():
 
 def test_table1_with_closed_gaps():
     table = pd.read_csv(RESOURCES / "published/table1.csv")
-    people = table1_for_people(table, "QueCC")
+    people = format_table1(table, "QueCC")
     gaps = people[people["method"] == "gap QueCC closes, %"]
     assert gaps["MME"].tolist() == ["1.6", "-0.5", "26.2", "2.7"]
     assert gaps["MMB"].tolist()[2:] == ["21.4", "-2.1"]

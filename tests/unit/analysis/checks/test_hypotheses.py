@@ -12,7 +12,8 @@ from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.analysis.laws.tables import law_row
 from vlmscale.errors import UserError
-from vlmscale.report.tables import verdicts_for_people, write_readable
+from vlmscale.report.format import write_table
+from vlmscale.report.tables import format_verdicts
 from vlmscale.study.selection import Selection
 
 SIZES, COUNTS = {"s": 0.5, "m": 1.8, "l": 4.0, "xl": 7.0}, (1, 4, 16, 64, 256)
@@ -361,9 +362,9 @@ def test_tables_that_do_not_belong_together():
 
 def test_verdicts_for_people(tmp_path):
     table = ask(results(cells(LAW)))
-    people = verdicts_for_people(table)
+    people = format_verdicts(table)
     value = people.set_index("id").loc["H1", "value"]
     assert value.startswith("0.160 [")
-    write_readable(people, tmp_path / "v.md", tmp_path / "v.tex")
+    write_table(people, tmp_path / "v.md", tmp_path / "v.tex")
     assert len((tmp_path / "v.md").read_text().splitlines()) == len(table) + 2
     assert (tmp_path / "v.tex").read_text().count(r"\\") == len(table) + 1

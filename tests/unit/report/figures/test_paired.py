@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from vlmscale.report.figures.paired import draw
-from vlmscale.report.tables import paired_for_people
+from vlmscale.report.tables import format_paired
 
 COLUMNS = [
     "method",
@@ -56,7 +56,7 @@ def test_points_are_the_family_means():
 
 
 def test_people_read_percent_points():
-    people = paired_for_people(table(ROWS))
+    people = format_paired(table(ROWS))
     assert people["difference"].tolist()[0] == "+10.0 [+2.0, +20.0]"
     assert len(people) == 3
 
@@ -65,12 +65,12 @@ def test_budgets_are_told_where_there_are_several():
     both = pd.concat([table(ROWS), table(ROWS[:1]).assign(budget="short")])
     labels = [t.get_text() for t in draw(both, title="x").axes[0].get_yticklabels()]
     assert labels == ["m3, V = 4, d32, full", "quecc, V = 4, d32, full", "quecc, V = 4, d32, short"]
-    assert paired_for_people(both)["budget"].tolist() == ["full"] * 3 + ["short"]
-    assert "budget" not in paired_for_people(table(ROWS))
+    assert format_paired(both)["budget"].tolist() == ["full"] * 3 + ["short"]
+    assert "budget" not in format_paired(table(ROWS))
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_study_of_one_method():
     empty = table([])
     draw(empty, title="x")
-    assert paired_for_people(empty).empty
+    assert format_paired(empty).empty
