@@ -31,8 +31,8 @@ from vlmscale.latency.measure import PRECISIONS, measure
 from vlmscale.latency.spec import Compressor, all_asked
 from vlmscale.latency.steps import training_steps
 from vlmscale.methods import method as declared
-from vlmscale.models.checkpoint import frame
-from vlmscale.models.meta import backbone, with_random_weights
+from vlmscale.models.checkpoint import build_frame
+from vlmscale.models.meta import build_with_random_weights, load_backbone_config
 from vlmscale.models.vlm import VlmConfig
 from vlmscale.planning.trainings import load_gpus
 from vlmscale.records.parquet import write_parquet
@@ -67,10 +67,10 @@ def config_of(name: str) -> VlmConfig:
         layers = [1, 2, 3, 4]
     else:
         known = {file.stem for file in resource("backbones").glob("*.json")}
-        text = backbone(name if name in known else f"{name}-Chat")
-        vision, layers = backbone("clip-vit-large-patch14-336"), [12, 16, 22, 23]
+        text = load_backbone_config(name if name in known else f"{name}-Chat")
+        vision, layers = load_backbone_config("clip-vit-large-patch14-336"), [12, 16, 22, 23]
     side = vision.image_size // vision.patch_size
-    model = frame(
+    model = build_frame(
         text,
         vision,
         declared("mlp").make_setting(side**2),
@@ -198,7 +198,7 @@ def main(
     for name in names:
         config = config_of(name)
         chosen = compressors(methods.split(","), counts, config.grid_side)
-        model = with_random_weights(config, device, precision).eval()
+        model = build_with_random_weights(config, device, precision).eval()
         tables.append(
             measure(
                 model,

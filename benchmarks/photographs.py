@@ -29,7 +29,7 @@ from vlmscale.cli.output import number
 from vlmscale.data.shards import SAMPLE, write_split
 from vlmscale.latency import machine
 from vlmscale.models.checkpoint import load_tokenizer
-from vlmscale.models.pixels import pixels
+from vlmscale.models.pixels import to_pixels
 from vlmscale.planning.trainings import load_gpus, planned_trainings
 from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import resource
@@ -102,7 +102,7 @@ def batches(folder: Path, workers: int) -> Batches:
         max_length=2048,
         apart=False,
         seed=0,
-        pixels=lambda images: pixels(images, processor, "pad"),
+        pixels=lambda images: to_pixels(images, processor, "pad"),
     )
     dataset.kept = Forgotten()
     return Batches(

@@ -38,7 +38,7 @@ from torch import nn
 from vlmscale.cli.output import number
 from vlmscale.costs.flops import training_gflops
 from vlmscale.models.conversation import IGNORED
-from vlmscale.models.meta import decoder_of, tower_of
+from vlmscale.models.meta import read_decoder_shape, read_tower_shape
 from vlmscale.records.parquet import write_parquet
 from vlmscale.training.loop import freeze
 
@@ -101,8 +101,8 @@ def measured(
         v = int(name) if name.isdigit() else PATCHES
         method = "mlp" if v == PATCHES else "tokenpacker"
         cost = training_gflops(
-            decoder_of(mlp.config),
-            tower_of(mlp.config),
+            read_decoder_shape(mlp.config),
+            read_tower_shape(mlp.config),
             method,
             v,
             QUESTION + ANSWER,

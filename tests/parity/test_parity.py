@@ -14,7 +14,7 @@ from torch import nn
 from vlmscale.methods import method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
-from vlmscale.models.projectors.mqt import sine_positions
+from vlmscale.models.projectors.mqt import make_sine_positions
 
 SIDE, TOWER, LAYERS, LLM = 24, 1024, 4, 64  # released code has the first three written into it
 OUTPUTS, GRADIENTS = 1e-5, 1e-4  # largest difference; of gradients, as a share of the largest
@@ -126,7 +126,7 @@ def test_mqt(released, tokens):
     builder = released("MQT-LLaVA", "llava/model/multimodal_projector/builder.py", stubs)
     theirs = builder.Resampler(grid_size=16, embed_dim=LLM, num_heads=16, kv_dim=TOWER)
     table = torch.from_numpy(builder.get_2d_sincos_pos_embed(TOWER, 16))
-    assert (table - sine_positions(16, TOWER, table.device)).abs().max() <= 1e-5
+    assert (table - make_sine_positions(16, TOWER, table.device)).abs().max() <= 1e-5
     # It is stored in half precision, and the norm in float32 does not take it so.
     theirs.pos_embed.data = table
     mine, f = ours("mqt", tokens), inputs()

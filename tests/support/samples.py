@@ -10,6 +10,6 @@ def conversations(split, processor, **settings):
         split,
         processor.tokenizer,
         visual_tokens=processor.visual_tokens,
-        pixels=processor.pixels,
+        pixels=processor.to_pixels,
         **{**values, **settings},
     )

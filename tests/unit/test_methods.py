@@ -11,9 +11,9 @@ from vlmscale.methods import Method, Variant, evaluate, method, method_names, va
 
 @pytest.mark.parametrize("name", method_names())
 def test_declaration_equals_class(name):
-    from vlmscale.models.projectors.base import projector_class
+    from vlmscale.models.projectors.base import find_projector_class
 
-    declared, cls = method(name), projector_class(name)
+    declared, cls = method(name), find_projector_class(name)
     assert (declared.needs, declared.counts) == (cls.needs, cls.counts)
     assert (declared.served_by, declared.options) == (cls.served_by, cls.options)
     assert (declared.weights, declared.multiply_adds) == (cls.weights, cls.multiply_adds)
@@ -38,7 +38,7 @@ def test_declared_copies_are_the_counts_that_a_batch_is_trained_at(name, side):
     with torch.device("meta"):
         projector = build_projector(Widths(16, 4, 24, side), declared.make_setting(most))
     for stage in ("stage1", "stage2"):
-        counts = projector.training_counts(stage, np.random.default_rng(0))
+        counts = projector.draw_training_counts(stage, np.random.default_rng(0))
         assert declared.copies(side, stage) == len(counts)
 
 

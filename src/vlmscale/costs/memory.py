@@ -73,7 +73,7 @@ def gpu_memory(
     """The most that a GPU holds during a step of one cell's training.
 
     copies: how often a sample stands in a batch: for an elastic method as many times as its
-    `training_counts` has counts in this stage (M3 in stage 2: one a scale), else 1. All sequences are
+    `draw_training_counts` has counts in this stage (M3 in stage 2: one a scale), else 1. All sequences are
     taken as long as the layout allows; most real batches are shorter. Raises UserError for a count the
     method cannot give.
     """

@@ -125,7 +125,7 @@ class VlmScale(lmms):
     def _vision_inputs(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
         """What the model takes for `images`."""
         if self.features is None:
-            return {"pixel_values": self.processor.pixels(images).to(self._device)}
+            return {"pixel_values": self.processor.to_pixels(images).to(self._device)}
         stored = [self.features.get(image_key(image)) for image in images]
         return {"vision_features": torch.stack(stored).to(self._device)}
 

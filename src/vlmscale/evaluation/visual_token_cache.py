@@ -27,8 +27,8 @@ class SeenImages:
         if new:
             visual = encode(list(new.values()))
             self._tokens |= zip(new, visual.tokens.chunk(len(new)), strict=True)
-            if visual.kept is not None:
-                self._kept |= zip(new, visual.kept.chunk(len(new)), strict=True)
+            if visual.present is not None:
+                self._kept |= zip(new, visual.present.chunk(len(new)), strict=True)
         tokens = torch.cat([self._tokens[key] for key in keys])
         kept = torch.cat([self._kept[key] for key in keys]) if self._kept else None
         self._forget()

@@ -23,10 +23,10 @@ from vlmscale.latency.machine import clock, machine, matmul_gflops_per_s
 from vlmscale.latency.spec import Asked, Compressor, LatencySpec, all_asked
 from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import assemble
-from vlmscale.models.meta import decoder_of, llm_parameters, tower_of
+from vlmscale.models.meta import count_llm_parameters, read_decoder_shape, read_tower_shape
 from vlmscale.models.projectors.base import Projector, build_projector
 from vlmscale.models.prompt_cache import PromptCache, cache_tokens
-from vlmscale.models.tower import tower_features
+from vlmscale.models.tower import compute_tower_features
 from vlmscale.models.vlm import Vlm
 from vlmscale.records.parquet import write_parquet
 
@@ -89,7 +89,7 @@ def measure(
             for case in cases:
                 _measure_once(case, bench, positions)
                 bar.update()
-    of_all = {"llm": llm, "n_params_b": llm_parameters(model) / 1e9}
+    of_all = {"llm": llm, "n_params_b": count_llm_parameters(model) / 1e9}
     return pd.DataFrame(
         [
             {
@@ -149,7 +149,7 @@ class _Bench:
             self.projectors[key] = projector.to(self.model.device, self.model.dtype)
         self.model.model.multi_modal_projector = self.projectors[key]
         self.model.model.language_model.set_attn_implementation(self.attention)
-        self.model.fit_attention()
+        self.model.select_attention_kernels()
 
     @property
     def projector(self) -> Projector:
@@ -167,8 +167,8 @@ class _Bench:
     def gflops(self, compressor: Compressor, asked: Asked) -> dict[str, float]:
         """Of each part, for the whole batch."""
         cost = answer_gflops(
-            decoder_of(self.config),
-            tower_of(self.config),
+            read_decoder_shape(self.config),
+            read_tower_shape(self.config),
             compressor.method,
             compressor.visual_tokens,
             asked.text_tokens,
@@ -199,13 +199,13 @@ class _Bench:
         )
         if (unread := question.pop("question_input_ids", None)) is not None:
             found["text"], question["question_states"] = self._timed(
-                lambda: inner.question_states(unread, question["question_attention_mask"])
+                lambda: inner.encode_questions(unread, question["question_attention_mask"])
             )
         if "pixels" in self.projector.needs:  # it has the tower look again: one part
             found["tower"], visual = self._timed(lambda: inner.encode_images(pixels, **question))
         else:
             found["tower"], features = self._timed(
-                lambda: tower_features(inner.vision_tower, pixels, self.config.layers)
+                lambda: compute_tower_features(inner.vision_tower, pixels, self.config.layers)
             )
             found["compressor"], visual = self._timed(
                 lambda: inner.encode_images(vision_features=features, **question)
@@ -215,7 +215,7 @@ class _Bench:
         return {**found, "decode": steps / _STEPS}
 
     def _prefill(self, ids: Tensor, visual: Tensor, prompt: PromptCache | None) -> Any:
-        cache = None if prompt is None else prompt.cache(len(ids))
+        cache = None if prompt is None else prompt.build_cache(len(ids))
         return self.model(
             input_ids=ids,
             visual_embeds=visual,
@@ -268,6 +268,6 @@ class _Bench:
         if not self.projector.reads_question:
             return {}
         if prompt is not None:
-            return prompt.question(asked.batch)
+            return prompt.build_question_inputs(asked.batch)
         words = self._words(asked.batch, asked.text_tokens)
         return {"question_input_ids": words, "question_attention_mask": torch.ones_like(words)}

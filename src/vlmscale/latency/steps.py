@@ -11,7 +11,7 @@ from vlmscale.costs.flops import training_gflops
 from vlmscale.costs.memory import Layout, Stage, gpu_memory
 from vlmscale.latency.machine import clock
 from vlmscale.latency.spec import Compressor
-from vlmscale.models.meta import decoder_of, tower_of, with_random_weights
+from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.vlm import Vlm, VlmConfig
 
 TEXT = 64  # tokens of a sample
@@ -43,7 +43,7 @@ def training_steps(
             )
             if rows[-1]["skipped"]:
                 continue
-            model = model or with_random_weights(config, device, dtype).train()
+            model = model or build_with_random_weights(config, device, dtype).train()
             try:
                 times = _steps(model, compressor, stage, batch, dtype)
             except torch.OutOfMemoryError:
@@ -60,8 +60,8 @@ def training_steps(
 
 def _planned(config: VlmConfig, compressor: Compressor, stage: Stage, batch: int) -> dict[str, Any]:
     cost = training_gflops(
-        decoder_of(config),
-        tower_of(config),
+        read_decoder_shape(config),
+        read_tower_shape(config),
         compressor.method,
         compressor.visual_tokens,
         TEXT,
@@ -86,7 +86,7 @@ def _obstacle(
         return ""
     v = compressor.visual_tokens
     layout = Layout(1, 2, batch, max_length=v + TEXT, checkpointing=False)
-    decoder, tower = decoder_of(config), tower_of(config)
+    decoder, tower = read_decoder_shape(config), read_tower_shape(config)
     needed = gpu_memory(decoder, tower, compressor.method, v, stage, layout, copies=1).total
     if needed <= _ROOM * torch.cuda.mem_get_info()[1]:
         return ""

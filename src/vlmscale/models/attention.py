@@ -9,7 +9,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 HEADS = 8  # as released, for any width divisible by 8
 
 
-def normed_mlp(d_in: int, d_out: int) -> nn.Sequential:
+def build_normed_mlp(d_in: int, d_out: int) -> nn.Sequential:
     """Linear, GELU, Linear, LayerNorm: how both papers make queries, keys or values."""
     return nn.Sequential(
         nn.Linear(d_in, d_out),
@@ -19,7 +19,7 @@ def normed_mlp(d_in: int, d_out: int) -> nn.Sequential:
     )
 
 
-def projected(
+def project(
     attention: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor
 ) -> list[Tensor]:
     """Queries, keys and values by the attention's own matrices, (..., d) each.
@@ -40,7 +40,7 @@ class RegionAttention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *, side: int) -> Tensor:
         """Query (b v d), keys and values (b p d) on a grid of side x side regions -> (b v d)."""
-        asked, *seen = projected(self.attention, query, key, value)
+        asked, *seen = project(self.attention, query, key, value)
         window = int(key.shape[1] ** 0.5) // side
         keys, values = (
             rearrange(

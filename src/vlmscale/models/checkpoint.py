@@ -58,7 +58,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def frame(
+def build_frame(
     text: PreTrainedConfig,
     vision: PreTrainedConfig,
     setting: Setting,
@@ -107,7 +107,7 @@ def assemble(
             language.resize_token_embeddings(len(tokenizer))
     vision = CLIPVisionModel.from_pretrained(tower)
     # Only the frame: every part is put in below.
-    model = frame(
+    model = build_frame(
         language.config,
         vision.config,
         setting,

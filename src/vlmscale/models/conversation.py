@@ -99,7 +99,7 @@ class Encoded:
     question_ids: list[int]
     turns: list[int] | None = None
 
-    def cut(self, length: int) -> "Encoded":
+    def truncate(self, length: int) -> "Encoded":
         """The first `length` tokens."""
         if len(self.input_ids) <= length:
             return self
@@ -181,7 +181,7 @@ def encode_all(
     ]
 
 
-def with_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) -> Encoded:
+def truncate_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) -> Encoded:
     """The sample with the first `visual_tokens` of its image tokens; it must have as many, or none."""
     seen, kept = 0, []
     for position, token in enumerate(encoded.input_ids):

@@ -16,8 +16,8 @@ from transformers import AutoImageProcessor, CLIPVisionModel
 
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import check_folder
-from vlmscale.models.pixels import pixels
-from vlmscale.models.tower import tower_features
+from vlmscale.models.pixels import to_pixels
+from vlmscale.models.tower import compute_tower_features
 from vlmscale.records.files import atomic_path, read_json, write_json
 
 # i images, p patches (and the CLS position), l selected layers, d tower width
@@ -72,8 +72,8 @@ def write_store(
         )
         with tqdm(total=total, desc="tower", unit="image") as bar:
             for batch in _batches(images, batch_size):
-                seen = pixels([image for _, image in batch], processor, "pad")
-                features = tower_features(model, seen, list(feature_layers))
+                seen = to_pixels([image for _, image in batch], processor, "pad")
+                features = compute_tower_features(model, seen, list(feature_layers))
                 store[len(rows) : len(rows) + len(batch)] = features.numpy()
                 rows.update({key: len(rows) + i for i, (key, _) in enumerate(batch)})
                 bar.update(len(batch))

@@ -8,14 +8,14 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 
 from vlmscale.costs.shapes import Decoder, Tower
-from vlmscale.models.checkpoint import frame
+from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.vlm import Vlm, VlmConfig
 from vlmscale.records.files import read_json
 from vlmscale.resources import resource
 from vlmscale.settings import Setting
 
 
-def backbone(name: str) -> PreTrainedConfig:
+def load_backbone_config(name: str) -> PreTrainedConfig:
     """The published config of an LLM or vision tower, from resources/backbones/`name`.json.
 
     Raises UserError when there is none.
@@ -24,7 +24,7 @@ def backbone(name: str) -> PreTrainedConfig:
     return AutoConfig.for_model(**values)
 
 
-def from_shapes(
+def build_from_shapes(
     llm: str,
     tower: str,
     setting: Setting,
@@ -37,10 +37,10 @@ def from_shapes(
     embedding; assemble adds a row where the tokenizer has a name for each of them (Vicuna). Raises
     UserError for an unknown name, ValueError for a token count that the method cannot give.
     """
-    text = backbone(llm)
-    return frame(
+    text = load_backbone_config(llm)
+    return build_frame(
         text,
-        backbone(tower),
+        load_backbone_config(tower),
         setting,
         image_token=text.vocab_size - 1,
         feature_layers=feature_layers,
@@ -48,20 +48,20 @@ def from_shapes(
     )
 
 
-def with_random_weights(config: VlmConfig, device: torch.device, dtype: torch.dtype) -> Vlm:
+def build_with_random_weights(config: VlmConfig, device: torch.device, dtype: torch.dtype) -> Vlm:
     """A model of that config whose weights are made on `device`, by each part's own rule."""
     with torch.device(device):
         model: Vlm = Vlm._from_config(config, dtype=dtype)
     return model
 
 
-def llm_parameters(model: Vlm) -> int:
+def count_llm_parameters(model: Vlm) -> int:
     """Parameters of the LLM, embeddings included, as run.json counts them."""
     llm = sum(p.numel() for p in model.model.language_model.parameters())
     return llm + (0 if model.config.tie_word_embeddings else model.lm_head.weight.numel())
 
 
-def decoder_of(config: VlmConfig) -> Decoder:
+def read_decoder_shape(config: VlmConfig) -> Decoder:
     """The shape of a model's LLM (Llama or Qwen2)."""
     text = config.text_config
     return Decoder(
@@ -78,7 +78,7 @@ def decoder_of(config: VlmConfig) -> Decoder:
     )
 
 
-def tower_of(config: VlmConfig) -> Tower:
+def read_tower_shape(config: VlmConfig) -> Tower:
     """The shape of a model's vision tower (CLIP)."""
     vision = config.vision_config
     return Tower(

@@ -11,7 +11,7 @@ from vlmscale.settings import Aspect
 # i images, all h by w once they are pixels
 
 
-def pixels(images: Sequence[Image.Image], image_processor: Any, aspect: Aspect) -> Tensor:
+def to_pixels(images: Sequence[Image.Image], image_processor: Any, aspect: Aspect) -> Tensor:
     """Pixels (i, 3, h, w) of images.
 
     aspect: "pad" puts an image on a square of its longer side first; with "crop" the processor's own

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import BatchFeature, LlavaProcessor, PreTrainedTokenizerBase
 
 from vlmscale.models.conversation import IGNORED, Encoded, Layout, encode_all
-from vlmscale.models.pixels import pixels
+from vlmscale.models.pixels import to_pixels
 from vlmscale.settings import Aspect
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens
@@ -37,9 +37,9 @@ class VlmProcessor(LlavaProcessor):
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         return str(self.image_token) * self.visual_tokens
 
-    def pixels(self, images: Sequence[Any]) -> Tensor:
+    def to_pixels(self, images: Sequence[Any]) -> Tensor:
         """Pixels (i, 3, h, w) of PIL images."""
-        return pixels(images, self.image_processor, self.aspect)
+        return to_pixels(images, self.image_processor, self.aspect)
 
     def ask(
         self,
@@ -67,10 +67,10 @@ class VlmProcessor(LlavaProcessor):
         )
         inputs.pop("labels")
         if given and pixels:
-            inputs["pixel_values"] = self.pixels(given)
+            inputs["pixel_values"] = self.to_pixels(given)
         return BatchFeature(inputs)
 
-    def prompt(
+    def encode_prompt(
         self, question: str, *, shows_image: bool = True, layout: Layout = "image_first"
     ) -> Encoded:
         """One question as the tokens before its answer, with the placeholders of an image if it has one."""

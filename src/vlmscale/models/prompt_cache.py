@@ -1,7 +1,7 @@
 """Text that is asked of every image: computed once, before any image is there.
 
     prompt = cache_prompt(model, processor, "how many red circles ?")
-    ids = model.generate(pixel_values=processor.pixels(images), prompt_cache=prompt, max_new_tokens=8)
+    ids = model.generate(pixel_values=processor.to_pixels(images), prompt_cache=prompt, max_new_tokens=8)
     answers = processor.tokenizer.batch_decode(ids[:, prompt.length :], skip_special_tokens=True)
 
 The text stands before the image (`layout="text_first"` of the processor), so its keys and values do not
@@ -40,7 +40,7 @@ class PromptCache:
         """Tokens of the prompt: where the answer begins in what generate() gives."""
         return self.before.shape[1] + self.rest.shape[1]
 
-    def cache(self, batch: int) -> DynamicCache:
+    def build_cache(self, batch: int) -> DynamicCache:
         """Keys and values (batch, h, c, w) that a pass may add its own to.
 
         They are views of the ones kept here: a pass makes new tensors of them and its own, never writes.
@@ -52,7 +52,7 @@ class PromptCache:
             layer.values = values.expand(batch, -1, -1, -1)
         return cache
 
-    def question(self, batch: int) -> dict[str, Tensor]:
+    def build_question_inputs(self, batch: int) -> dict[str, Tensor]:
         """For `batch` images, what their encoding needs of the question."""
         if self.question_states is None:
             return {}
@@ -64,7 +64,7 @@ class PromptCache:
             ),
         }
 
-    def into(self, inputs: Tensor | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def fill_arguments(self, inputs: Tensor | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of generate() with this prompt for each of their images.
 
         Raises ValueError when they hold no image, or a prompt of their own.
@@ -76,7 +76,7 @@ class PromptCache:
         ]
         if len(images) != 1:
             raise ValueError(
-                "prompt_cache: pass pixel_values (`processor.pixels(images)`) or vision_features"
+                "prompt_cache: pass pixel_values (`processor.to_pixels(images)`) or vision_features"
             )
         taken = ("input_ids", "attention_mask", "question_input_ids", "past_key_values")
         if inputs is not None or any(arguments.get(name) is not None for name in taken):
@@ -85,10 +85,10 @@ class PromptCache:
         ids = torch.cat([self.before, self.rest], dim=1).expand(batch, -1)
         return {
             **arguments,
-            **self.question(batch),
+            **self.build_question_inputs(batch),
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
-            "past_key_values": self.cache(batch),
+            "past_key_values": self.build_cache(batch),
         }
 
 
@@ -98,7 +98,7 @@ def cache_prompt(model: Vlm, processor: VlmProcessor, text: str) -> PromptCache:
     What the template puts after the image (the opening of the answer) is computed with each image.
     Raises UserError for a method that acts inside the LLM.
     """
-    encoded = processor.prompt(text, layout="text_first")
+    encoded = processor.encode_prompt(text, layout="text_first")
     ids = torch.tensor([encoded.input_ids], device=model.device)
     begins = encoded.input_ids.index(model.config.image_token_index)
     question = torch.tensor([encoded.question_ids], device=model.device)
@@ -129,5 +129,5 @@ def cache_tokens(model: Vlm, before: Tensor, rest: Tensor, question: Tensor | No
         keys_values = tuple((layer.keys, layer.values) for layer in cache.layers)
     states = None
     if question is not None:
-        states = inner.question_states(question, torch.ones_like(question))
+        states = inner.encode_questions(question, torch.ones_like(question))
     return PromptCache(before, rest, keys_values, states, model.config.text_config)

@@ -20,12 +20,12 @@ from vlmscale.models.conversation import IGNORED
 # are learned), h heads, d the width of a head, n of the LLM
 
 
-def next_tokens(labels: Tensor) -> Tensor:
+def shift_labels(labels: Tensor) -> Tensor:
     """What each position has to predict, IGNORED where nothing is learned: (b, t) -> (b, t)."""
     return functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
 
 
-def learned_states(
+def compute_supervised_states(
     llm: Any,
     embeds: Tensor,
     learned: Tensor,

@@ -11,13 +11,13 @@ from vlmscale.models.features import VisionFeatures
 NEIGHBOURS = 32  # merged into a kept patch, as released; all others on a smaller grid
 
 
-def by_attention(features: VisionFeatures) -> Tensor:
+def rank_by_attention(features: VisionFeatures) -> Tensor:
     """Patches of each image by falling attention of the CLS position, (b, p) numbers of patches."""
     assert features.cls_attention is not None
     return features.cls_attention.argsort(dim=1, descending=True, stable=True)
 
 
-def outliers(features: VisionFeatures) -> Tensor:
+def count_outliers(features: VisionFeatures) -> Tensor:
     """How many patches of each image get unusual attention, above Q3 + 1.5 IQR: (b,), at least 1."""
     assert features.cls_attention is not None
     attention = features.cls_attention.float()
@@ -26,7 +26,7 @@ def outliers(features: VisionFeatures) -> Tensor:
     return (attention > bound[:, None]).sum(dim=1).clamp(min=1)
 
 
-def merge(features: VisionFeatures, ranking: Tensor, counts: Tensor, most: int) -> Tensor:
+def merge_patches(features: VisionFeatures, ranking: Tensor, counts: Tensor, most: int) -> Tensor:
     """The first `counts` patches of `ranking`, with what is merged into them, and what is left over.
 
     ranking (b, p) holds every patch once; counts (b,) <= most -> (b, most + 1, d): slot i has the i-th
@@ -55,7 +55,7 @@ def merge(features: VisionFeatures, ranking: Tensor, counts: Tensor, most: int) 
     return mixing.to(patches.dtype) @ patches
 
 
-def slots(counts: Tensor, most: int) -> Tensor:
-    """Which of the tokens of `merge` are there, (b, most + 1) bool."""
+def mark_filled_slots(counts: Tensor, most: int) -> Tensor:
+    """Which of the tokens of `merge_patches` are there, (b, most + 1) bool."""
     kept = torch.arange(most, device=counts.device) < counts[:, None]
     return F.pad(kept, (0, 1), value=True)

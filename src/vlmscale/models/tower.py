@@ -7,7 +7,7 @@ from torch.nn import functional
 # i images, p patches, l selected layers, d tower width
 
 
-def tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[int]) -> Tensor:
+def compute_tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[int]) -> Tensor:
     """Selected hidden states, the CLS position first, joined on channels: (i, 1 + p, l d).
 
     Index 0 is the embedding, index k the output of block k; no final norm (LLaVA's convention). Images
@@ -20,7 +20,7 @@ def tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[int]) ->
     return torch.cat([hidden[layer] for layer in layers], dim=-1)
 
 
-def last_block_attention(tower: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def compute_last_attention(tower: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Of the tower's last block: attention of CLS to each patch (i, p), as one head of full width, and
     the patches' keys (i, p, d). hidden (i, 1 + p, d): what that block gets.
     """
@@ -32,9 +32,11 @@ def last_block_attention(tower: nn.Module, hidden: Tensor) -> tuple[Tensor, Tens
     return scores.softmax(-1)[:, 0, 1:], keys[:, 1:]
 
 
-def shrunk_patches(tower: nn.Module, pixel_values: Tensor, *, pixels: int, layer: int) -> Tensor:
+def compute_shrunk_patches(
+    tower: nn.Module, pixel_values: Tensor, *, pixels: int, layer: int
+) -> Tensor:
     """Patches of the images made smaller, to pixels x pixels, (i, p, d), p of the smaller grid."""
     small = functional.interpolate(
         pixel_values.float(), size=(pixels, pixels), mode="bicubic", antialias=True
     ).to(pixel_values.dtype)
-    return tower_features(tower, small, [layer])[:, 1:]
+    return compute_tower_features(tower, small, [layer])[:, 1:]

@@ -21,8 +21,12 @@ from transformers.models.llava.modeling_llava import (
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
-from vlmscale.models.supervised_forward import learned_states, next_tokens
-from vlmscale.models.tower import last_block_attention, shrunk_patches, tower_features
+from vlmscale.models.supervised_forward import compute_supervised_states, shift_labels
+from vlmscale.models.tower import (
+    compute_last_attention,
+    compute_shrunk_patches,
+    compute_tower_features,
+)
 from vlmscale.settings import Setting
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens,
@@ -44,7 +48,7 @@ class VisualTokens:
     """The compressor's output for a batch, images in order; if there are several counts, count by count."""
 
     tokens: Tensor  # (sum of counts times i, n)
-    kept: Tensor | None = None  # as many bools; False: the LLM must not see it
+    present: Tensor | None = None  # as many bools; False: the LLM must not see it
 
 
 class VlmConfig(LlavaConfig):
@@ -154,7 +158,9 @@ class VlmModel(LlavaModel):
             vision_features = pixel_values.new_zeros(empty)
         elif vision_features is None:
             assert pixel_values is not None
-            vision_features = tower_features(self.vision_tower, pixel_values, self.config.layers)
+            vision_features = compute_tower_features(
+                self.vision_tower, pixel_values, self.config.layers
+            )
         weight = next(projector.parameters())
         all_layers = vision_features.to(weight.device, weight.dtype)
         multilayer = all_layers[:, 1:]
@@ -162,12 +168,12 @@ class VlmModel(LlavaModel):
         if "tower_attention" in needs:
             last = self.config.layers.index(self.config.vision_config.num_hidden_layers - 1)
             hidden = all_layers[..., last * width : (last + 1) * width]
-            attention, keys = last_block_attention(self.vision_tower, hidden)
+            attention, keys = compute_last_attention(self.vision_tower, hidden)
         states, mask = None, None
         if "question" in needs or "question_tokens" in needs:
             states, mask = question_states, question_attention_mask
             if states is None and question_input_ids is not None and mask is not None:
-                states = self.question_states(question_input_ids, mask)
+                states = self.encode_questions(question_input_ids, mask)
             if states is None or mask is None:
                 raise ValueError(
                     f"{self.config.method} reads the question: pass question_input_ids and "
@@ -194,14 +200,14 @@ class VlmModel(LlavaModel):
         layer, patch = self.config.layers[-1], self.config.vision_config.patch_size
 
         def patches_at(side: int) -> Tensor:
-            small = shrunk_patches(
+            small = compute_shrunk_patches(
                 self.vision_tower, pixel_values, pixels=side * patch, layer=layer
             )
             return small.to(weight.dtype)
 
         return patches_at
 
-    def question_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The LLM's last hidden state on each token of each question, (i, q, n), without gradient.
 
         input_ids, attention_mask (i, q), padded on the right.
@@ -212,7 +218,7 @@ class VlmModel(LlavaModel):
             ).last_hidden_state
         return hidden
 
-    def visible(
+    def mask_absent_tokens(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, kept: Tensor
     ) -> Tensor:
         """`attention_mask` (b, t) without the visual tokens that an image does not have."""
@@ -250,8 +256,8 @@ class VlmModel(LlavaModel):
                 visual_token_counts,
             )
             visual_embeds = visual.tokens
-            if visual.kept is not None:
-                attention_mask = self.visible(input_ids, attention_mask, visual.kept)
+            if visual.present is not None:
+                attention_mask = self.mask_absent_tokens(input_ids, attention_mask, visual.present)
                 kwargs["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
         places = None
         if visual_embeds is not None:
@@ -267,7 +273,7 @@ class VlmModel(LlavaModel):
             )
         # What acts inside the LLM has to be there in training, too.
         if learned is not None and "llm_attention" not in self.multi_modal_projector.needs:
-            states = learned_states(
+            states = compute_supervised_states(
                 self.language_model,
                 inputs_embeds,
                 learned,
@@ -277,7 +283,7 @@ class VlmModel(LlavaModel):
             return LlavaModelOutputWithPast(last_hidden_state=states)
         length = inputs_embeds.shape[1] if attention_mask is None else attention_mask.shape[-1]
         prompt = places if places is None else places[:, :prompt_length]
-        with self.multi_modal_projector.inside(self.language_model, prompt, length):
+        with self.multi_modal_projector.hook_llm(self.language_model, prompt, length):
             outputs = self.language_model(
                 attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
             )
@@ -310,7 +316,7 @@ class Vlm(LlavaForConditionalGeneration):
             config.text_config.hidden_size, config.text_config.vocab_size, bias=False
         )
         self.post_init()
-        self.fit_attention()
+        self.select_attention_kernels()
 
     def forward(
         self,
@@ -339,7 +345,7 @@ class Vlm(LlavaForConditionalGeneration):
         loss_kwargs = {key: kwargs.pop(key) for key in ("num_items_in_batch",) if key in kwargs}
         learned = None
         if labels is not None and self.training:
-            following = next_tokens(labels)
+            following = shift_labels(labels)
             learned = following != IGNORED
             loss_kwargs["shift_labels"] = following[learned]
         outputs = self.model(
@@ -388,7 +394,7 @@ class Vlm(LlavaForConditionalGeneration):
                 raise ValueError(f"{setting} {kwargs[setting]}: one answer a sequence is generated")
         prompt = kwargs.pop("prompt_cache", None)
         if prompt is not None:
-            kwargs = prompt.into(inputs, kwargs)
+            kwargs = prompt.fill_arguments(inputs, kwargs)
         vision = {name: kwargs.pop(name, None) for name in _VISION_INPUTS}
         visual: VisualTokens | None = kwargs.pop("visual", None)
         if vision["pixel_values"] is not None or vision["vision_features"] is not None:
@@ -396,9 +402,9 @@ class Vlm(LlavaForConditionalGeneration):
         if visual is not None:
             ids = kwargs["input_ids"] if inputs is None else inputs
             kwargs["visual_embeds"], kwargs["prompt_length"] = visual.tokens, ids.shape[1]
-            if visual.kept is not None:
+            if visual.present is not None:
                 mask = kwargs.get("attention_mask")
-                kwargs["attention_mask"] = self.model.visible(ids, mask, visual.kept)
+                kwargs["attention_mask"] = self.model.mask_absent_tokens(ids, mask, visual.present)
         return super().generate(inputs, **kwargs)
 
     def prepare_inputs_for_generation(
@@ -427,9 +433,9 @@ class Vlm(LlavaForConditionalGeneration):
                 f"{setting.method} cannot use these projector weights: {error}"
             ) from None
         self.model.multi_modal_projector = projector.train(trained.training)
-        self.fit_attention()
+        self.select_attention_kernels()
 
-    def fit_attention(self) -> None:
+    def select_attention_kernels(self) -> None:
         """Let the LLM report its attention to methods that act inside it; others keep the fast kernels."""
         if "llm_attention" in self.model.multi_modal_projector.needs:
             self.model.language_model.set_attn_implementation("eager")
@@ -440,4 +446,4 @@ class Vlm(LlavaForConditionalGeneration):
             torch.manual_seed(seed)
             projector = build_projector(self.config.widths, self.config.setting)
         self.model.multi_modal_projector = projector.to(self.dtype)
-        self.fit_attention()
+        self.select_attention_kernels()

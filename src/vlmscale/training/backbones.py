@@ -27,7 +27,7 @@ from vlmscale.data.images import decode
 from vlmscale.data.stored import read_columns, row
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED, TEMPLATES
-from vlmscale.models.supervised_forward import learned_states, next_tokens
+from vlmscale.models.supervised_forward import compute_supervised_states, shift_labels
 from vlmscale.records.files import atomic_path, versions, write_json
 from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.checkpoint_folder import discard
@@ -79,10 +79,12 @@ class TextLlm(nn.Module):
         position_ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Shapes as in `pad_batch`."""
-        following = next_tokens(labels)
+        following = shift_labels(labels)
         learned = following != IGNORED
         embeds = self.llm.get_input_embeddings()(input_ids)
-        states = learned_states(self.llm.model, embeds, learned, attention_mask, position_ids)
+        states = compute_supervised_states(
+            self.llm.model, embeds, learned, attention_mask, position_ids
+        )
         return {"loss": F.cross_entropy(self.llm.lm_head(states), following[learned])}
 
 

@@ -20,7 +20,7 @@ from vlmscale.models.conversation import (
     Encoded,
     Turns,
     encode_all,
-    with_visual_tokens,
+    truncate_visual_tokens,
 )
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import pad_batch
@@ -126,7 +126,7 @@ class Conversations(Dataset[Sample]):
             rngs=(np.random.default_rng([self.seed, index]) for index in unseen),
         )
         new = {
-            index: (sample["id"], one.cut(self.max_length), sample["image_key"])
+            index: (sample["id"], one.truncate(self.max_length), sample["image_key"])
             for index, sample, one in zip(unseen, samples, encoded, strict=True)
         }
         found = [self.kept[index] if index in self.kept else new[index] for index in indices]
@@ -178,7 +178,7 @@ class Collate:
         if self.counts is not None and images:
             counts = self.counts(rng)
             image_id = int(self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
-            encoded = [with_visual_tokens(e, image_id, v) for v in counts for e in encoded]
+            encoded = [truncate_visual_tokens(e, image_id, v) for v in counts for e in encoded]
             shown = shown * len(counts)
             batch["visual_token_counts"] = torch.tensor(counts)
         batch |= pad_batch(

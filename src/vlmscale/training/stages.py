@@ -62,7 +62,7 @@ def train_stage(spec: StageSpec) -> None:
             processor.tokenizer,
             processor.reads_question,
             "pixel_values" if spec.features is None else "vision_features",
-            partial(projector.training_counts, spec.kind) if projector.elastic else None,
+            partial(projector.draw_training_counts, spec.kind) if projector.elastic else None,
             dataset.filler(),
         ),
         spec.recipe,
@@ -153,5 +153,5 @@ def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
         apart=spec.recipe.turns == "apart",
         seed=spec.seed,
         features=FeatureStore(spec.features) if spec.features is not None else None,
-        pixels=processor.pixels,
+        pixels=processor.to_pixels,
     )

@@ -32,8 +32,7 @@ from vlmscale.costs.memory import (
 from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.meta import backbone
-from vlmscale.models.supervised_forward import learned_states
+from vlmscale.models.supervised_forward import compute_supervised_states
 from vlmscale.resources import resource
 from vlmscale.training.loop import freeze
 
@@ -139,7 +138,7 @@ class Peak(TorchDispatchMode):
 )
 def test_activations_of_a_step_of_real_width(name, vocabulary, tolerance, stage, checkpointing):
     sequences, length = 2, 640
-    config = backbone(name)
+    config = load_backbone_config(name)
     config.num_hidden_layers, config.vocab_size, config.use_cache = 4, vocabulary, False
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).train()
@@ -158,7 +157,9 @@ def test_activations_of_a_step_of_real_width(name, vocabulary, tolerance, stage,
         known = set(storages([*model.parameters(), *model.buffers(), *gradients]))
     with Peak(known) as peak:
         model.loss_function(
-            model.lm_head(learned_states(model.model, embeds.requires_grad_(), labels == 1)),
+            model.lm_head(
+                compute_supervised_states(model.model, embeds.requires_grad_(), labels == 1)
+            ),
             labels,
             vocabulary,
             shift_labels=labels.flatten(),

@@ -35,7 +35,7 @@ def test_each_image_is_encoded_once_and_comes_where_it_is_asked_for():
     visual, encoded = looked("cb", seen)
     assert encoded == ["c"]
     assert visual.tokens[:, 0].tolist() == [99, 99, 98, 98]
-    assert visual.kept is None
+    assert visual.present is None
 
 
 def test_what_an_image_lacks_is_kept_with_it():
@@ -44,7 +44,7 @@ def test_what_an_image_lacks_is_kept_with_it():
     looked("ab", seen, kept)
     visual, encoded = looked("ba", seen, kept)
     assert encoded == []
-    assert visual.kept.tolist() == [True, True, True, False]
+    assert visual.present.tolist() == [True, True, True, False]
 
 
 def test_beyond_the_limit_the_oldest_are_forgotten():

@@ -25,7 +25,7 @@ from vlmscale.latency.measure import measure
 from vlmscale.latency.spec import Asked, Compressor, all_asked
 from vlmscale.latency.steps import training_steps
 from vlmscale.methods import method as declared
-from vlmscale.models.meta import decoder_of, tower_of, with_random_weights
+from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.prompt_cache import cache_tokens
 from vlmscale.report.figures.latency import draw
 from vlmscale.report.tables import format_cached_text, format_fewer_tokens
@@ -104,7 +104,7 @@ def test_the_passes_are_those_that_the_costs_are_of(measured):
 
 def test_gflops_are_those_of_the_cost_model(measured):
     table, _, model = measured
-    decoder, tower = decoder_of(model.config), tower_of(model.config)
+    decoder, tower = read_decoder_shape(model.config), read_tower_shape(model.config)
     for row in table.to_dict("records"):
         cost = answer_gflops(
             decoder,
@@ -134,9 +134,9 @@ def test_torch_counts_as_few_flops_with_cached_text_as_the_cost_model(build):
             model(visual_embeds=visual, use_cache=True, logits_to_keep=1, **inputs)
         return count.get_total_flops() / 1e9
 
-    decoder = decoder_of(model.config)
+    decoder = read_decoder_shape(model.config)
     new = gflops(input_ids=torch.cat([image, text], dim=1))
-    cached = gflops(input_ids=image, past_key_values=prompt.cache(1))
+    cached = gflops(input_ids=image, past_key_values=prompt.build_cache(1))
     foreseen = decoder.prefill(1, 50, text_cached=True).total / decoder.prefill(1, 50).total
     assert cached / new == pytest.approx(foreseen, rel=0.2)
     assert cached / new < 0.1
@@ -267,7 +267,7 @@ def test_a_step_of_training_is_timed_at_both_stages(build):
 
 def test_random_weights_have_the_type_and_shapes_asked_for(build):
     model, _ = build("quecc", 4)
-    made = with_random_weights(model.config, torch.device("cpu"), torch.bfloat16)
+    made = build_with_random_weights(model.config, torch.device("cpu"), torch.bfloat16)
     shapes = {name: value.shape for name, value in made.state_dict().items()}
     assert shapes == {name: value.shape for name, value in model.state_dict().items()}
     assert {p.dtype for p in made.parameters()} == {torch.bfloat16}
@@ -300,7 +300,7 @@ def test_the_benchmark_knows_every_published_llm_and_small_ones(benchmark):
     for name in ("Qwen1.5-0.5B", "Qwen1.5-14B", "vicuna-7b-v1.5", "w128"):
         config = benchmark.config_of(name)
         assert config.grid_side == (12 if name == "w128" else 24)
-    assert decoder_of(config).hidden_size == 128
+    assert read_decoder_shape(config).hidden_size == 128
     with pytest.raises(UserError, match=r"Qwen1\.5-3B"):
         benchmark.config_of("Qwen1.5-3B")
 

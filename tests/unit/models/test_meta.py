@@ -20,10 +20,10 @@ from vlmscale.costs.flops import compressor_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.methods import method as declared
-from vlmscale.models.checkpoint import frame
+from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.meta import backbone, from_shapes
+from vlmscale.models.meta import build_from_shapes, load_backbone_config
 from vlmscale.resources import resource
 from vlmscale.training.loop import freeze
 
@@ -82,7 +82,7 @@ def projector_parameters(method, tokens, width):
 
 
 def built(llm, method, tokens):
-    return from_shapes(
+    return build_from_shapes(
         llm,
         TOWER,
         declared(method).make_setting(tokens),
@@ -99,7 +99,7 @@ def size(*modules):
 def test_the_configs_and_the_table_of_shapes_agree(file):
     """One idea: architectures.csv is what these configs say, for those who need no torch."""
     stored = json.loads(file.read_text())
-    config = backbone(file.stem)
+    config = load_backbone_config(file.stem)
     # Every value reaches the model: transformers has a name for each.
     assert {key: value for key, value in config.to_dict().items() if key in stored["config"]} == (
         stored["config"]
@@ -128,7 +128,7 @@ def test_every_backbone_has_its_config():
 def test_a_model_from_folders_has_the_frame_of_their_configs(build):
     model, _ = build("quecc", 4)
     config = model.config
-    framed = frame(
+    framed = build_frame(
         config.text_config,
         config.vision_config,
         config.setting,
@@ -147,7 +147,7 @@ def test_a_model_from_folders_has_the_frame_of_their_configs(build):
 
 def test_an_unknown_backbone_is_refused():
     with pytest.raises(UserError, match=r"no resource 'backbones/Qwen1.5-3B.json'"):
-        backbone("Qwen1.5-3B")
+        load_backbone_config("Qwen1.5-3B")
 
 
 @pytest.mark.parametrize("llm", LLMS)
@@ -183,7 +183,7 @@ def test_a_model_of_published_size_learns_what_its_stage_says(llm, method):
 @pytest.mark.parametrize("llm", LLMS)
 def test_m3_learns_at_all_its_scales_at_once(llm):
     model = built(llm, "m3", 576)
-    scales = model.model.multi_modal_projector.training_counts("stage2", None)
+    scales = model.model.multi_modal_projector.draw_training_counts("stage2", None)
     assert scales == [1, 9, 36, 144, 576]
     mode = on_fake_memory(with_two_blocks(model))
     inputs = batch(model, scales, "stage2", stored=True, mode=mode)

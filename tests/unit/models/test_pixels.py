@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 from tests.unit.training.test_stages import spec  # noqa: F401 (a fixture)
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import load
-from vlmscale.models.pixels import pixels
+from vlmscale.models.pixels import to_pixels
 from vlmscale.study.load import validate
 from vlmscale.training.stages import train_stage
 
@@ -50,7 +50,7 @@ def test_pad_keeps_the_whole_image_between_two_bars(clip, size):
     left, top = (side - size[0]) // 2, (side - size[1]) // 2
     square[top : top + size[1], left : left + size[0]] = np.asarray(image)
     expected = Image.fromarray(square).resize((336, 336), Image.Resampling.BICUBIC)
-    (found,) = pixels([image], clip, "pad")
+    (found,) = to_pixels([image], clip, "pad")
     torch.testing.assert_close(found.double(), normalised(expected), atol=1e-5, rtol=0)
     # A bar is the mean colour: nothing, up to its rounding to a byte.
     corner = found[:, :4, :4]
@@ -66,20 +66,22 @@ def test_crop_loses_both_ends_of_the_longer_side(clip, size):
     )
     left, top = (small.width - 336) // 2, (small.height - 336) // 2
     expected = small.crop((left, top, left + 336, top + 336))
-    (found,) = pixels([image], clip, "crop")
+    (found,) = to_pixels([image], clip, "crop")
     torch.testing.assert_close(found.double(), normalised(expected), atol=1e-5, rtol=0)
 
 
 def test_square_images_are_the_same_with_both(clip):
     images = [photograph(400, 400), photograph(336, 336)]
-    assert torch.equal(pixels(images, clip, "pad"), pixels(images, clip, "crop"))
+    assert torch.equal(to_pixels(images, clip, "pad"), to_pixels(images, clip, "crop"))
     raw = clip(images, return_tensors="pt")["pixel_values"]
-    assert torch.equal(pixels(images, clip, "pad"), raw)
+    assert torch.equal(to_pixels(images, clip, "pad"), raw)
 
 
 def test_an_image_without_three_channels_is_padded_too(clip):
     grey = photograph(672, 400).convert("L")
-    assert torch.equal(pixels([grey], clip, "pad"), pixels([grey.convert("RGB")], clip, "pad"))
+    assert torch.equal(
+        to_pixels([grey], clip, "pad"), to_pixels([grey.convert("RGB")], clip, "pad")
+    )
 
 
 def test_a_checkpoint_is_asked_about_images_as_its_stage_2_saw_them(spec):  # noqa: F811
@@ -91,7 +93,7 @@ def test_a_checkpoint_is_asked_about_images_as_its_stage_2_saw_them(spec):  # no
         assert processor.aspect == aspect
         image = photograph(96, 48)
         asked = processor.ask([image], ["how many ?"])["pixel_values"]
-        assert torch.equal(asked, pixels([image], processor.image_processor, aspect))
+        assert torch.equal(asked, to_pixels([image], processor.image_processor, aspect))
 
 
 def test_stored_features_are_of_padded_images():

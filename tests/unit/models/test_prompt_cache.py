@@ -44,7 +44,7 @@ def uncached(model, processor, images, text=TEXT):
 
 
 def cached(model, processor, images, prompt):
-    out = model.generate(pixel_values=processor.pixels(images), prompt_cache=prompt, **GREEDY)
+    out = model.generate(pixel_values=processor.to_pixels(images), prompt_cache=prompt, **GREEDY)
     return out.sequences, torch.stack(out.logits)
 
 
@@ -74,7 +74,7 @@ def logits_of(model, processor, images):
 
 def test_tokens_that_an_image_lacks_stay_hidden(build, images):
     model, processor = build("prumerge", 9, count="adaptive", training="trained")
-    kept = model.model.encode_images(processor.pixels(images)).kept
+    kept = model.model.encode_images(processor.to_pixels(images)).present
     assert not kept.all(), "no image has fewer tokens than the most"
     prompt = cache_prompt(model, processor, TEXT)
     expected, logits = uncached(model, processor, images)
@@ -153,7 +153,7 @@ def test_a_question_read_before_serves_an_ordinary_prompt(build, images):
     model, processor = build("quecc", 4)
     inputs = processor.ask(images, [TEXT] * 3)
     expected = model.generate(**inputs, **GREEDY).sequences
-    states = model.model.question_states(
+    states = model.model.encode_questions(
         inputs.pop("question_input_ids")[:1], inputs["question_attention_mask"][:1]
     )
     found = model.generate(**inputs, question_states=states.expand(3, -1, -1), **GREEDY).sequences

@@ -9,7 +9,7 @@ from tests.support.samples import conversations
 from vlmscale.methods import method
 from vlmscale.models import supervised_forward as learned
 from vlmscale.models.conversation import IGNORED
-from vlmscale.models.supervised_forward import learned_states
+from vlmscale.models.supervised_forward import compute_supervised_states
 from vlmscale.training.backbones import TextLlm
 from vlmscale.training.data import Collate
 
@@ -86,7 +86,7 @@ def test_states_and_gradients_are_those_of_the_whole_pass(kind, mask):
     whole = llm(inputs_embeds=embeds, attention_mask=seen, position_ids=positions)
     expected = whole.last_hidden_state[which]
     wanted = gradients(llm, embeds, expected)
-    states = learned_states(llm, embeds, which, seen, positions)
+    states = compute_supervised_states(llm, embeds, which, seen, positions)
     assert states.shape == (which.sum(), 24)
     torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
     found = gradients(llm, embeds, states)
@@ -104,7 +104,7 @@ def test_nothing_to_learn_gives_gradients_of_zero(mask, again):
         llm.activation_checkpointing_enable({"use_reentrant": False})
     embeds, which, seen, positions = padded(mask)
     embeds.requires_grad_()
-    states = learned_states(llm, embeds, torch.zeros_like(which), seen, positions)
+    states = compute_supervised_states(llm, embeds, torch.zeros_like(which), seen, positions)
     assert states.shape == (0, 24)
     (states.sum() * 2).backward()
     learns = [embeds, *(p for name, p in llm.named_parameters() if name != "embed_tokens.weight")]
@@ -119,9 +119,9 @@ def test_sixteen_bits_are_those_of_the_whole_pass(mask):
     """Within what they can tell, and no farther from 32 bits than transformers' own pass."""
     llm = llm_of("qwen2")
     embeds, which, seen, positions = padded(mask)
-    exact = learned_states(llm, embeds, which, seen, positions)
+    exact = compute_supervised_states(llm, embeds, which, seen, positions)
     with torch.autocast("cpu", torch.bfloat16):
-        states = learned_states(llm, embeds, which, seen, positions)
+        states = compute_supervised_states(llm, embeds, which, seen, positions)
         whole = llm(inputs_embeds=embeds, attention_mask=seen, position_ids=positions)
     expected = whole.last_hidden_state[which]
     assert states.dtype == expected.dtype
@@ -133,13 +133,13 @@ def test_activations_computed_again_change_nothing():
     llm = llm_of("llama")
     embeds, which, seen, _ = padded("gaps")
     embeds.requires_grad_()
-    kept = gradients(llm, embeds, learned_states(llm, embeds, which, seen))
+    kept = gradients(llm, embeds, compute_supervised_states(llm, embeds, which, seen))
     kept = [grad.clone() for grad in kept]
     llm.activation_checkpointing_enable({"use_reentrant": False})
     calls = []
     for layer in llm.layers:
         layer.mlp.register_forward_pre_hook(lambda module, *_: calls.append(module))
-    again = gradients(llm, embeds, learned_states(llm, embeds, which, seen))
+    again = gradients(llm, embeds, compute_supervised_states(llm, embeds, which, seen))
     assert len(calls) == 4, "each of two layers, forwards and again"
     for mine, theirs in zip(again, kept, strict=True):
         assert torch.equal(mine, theirs)
@@ -157,7 +157,7 @@ def test_no_layer_computes_what_is_not_needed(kind, mask, needed):
     rows = []
     for layer in llm.layers:
         layer.mlp.register_forward_hook(lambda module, args, out: rows.append(args[0].shape[0]))
-    learned_states(llm, embeds, which, seen, positions)
+    compute_supervised_states(llm, embeds, which, seen, positions)
     assert rows == [needed] * (len(rows) - 1) + [int(which.sum())]
 
 
@@ -212,4 +212,4 @@ def test_an_llm_of_text_learns_as_transformers_own(build, splits, backbones):
 
 def test_what_stands_behind_a_label_is_predicted():
     labels = torch.tensor([[IGNORED, 5, 6], [7, IGNORED, 8]])
-    assert learned.next_tokens(labels).tolist() == [[5, 6, IGNORED], [IGNORED, 8, IGNORED]]
+    assert learned.shift_labels(labels).tolist() == [[5, 6, IGNORED], [IGNORED, 8, IGNORED]]

@@ -148,7 +148,7 @@ def test_a_cut_sample_learns_what_is_left_of_its_answer(tokenizers, template):
     length = next(
         i for i, t in enumerate(shown(tokenizer, whole)) if t in ("[Ġcircle]", "[▁circle]")
     )
-    cut = whole.cut(length)
+    cut = whole.truncate(length)
     assert shown(tokenizer, cut) == shown(tokenizer, whole)[:length]
     assert re.fullmatch(r"\[.red\]", shown(tokenizer, cut)[-1])
 

@@ -123,7 +123,7 @@ def test_question_embedding_is_the_last_real_token_after_the_final_norm(build):
     mask = torch.cat([torch.ones_like(ids), torch.zeros(1, 5, dtype=torch.long)], dim=1)
     with torch.no_grad():
         alone = model.model.language_model(input_ids=ids).last_hidden_state[:, -1]
-    embedded = last_state(model.model.question_states(padded, mask), mask)
+    embedded = last_state(model.model.encode_questions(padded, mask), mask)
     torch.testing.assert_close(embedded, alone, atol=1e-5, rtol=1e-4)
 
 
@@ -178,7 +178,7 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
             apart=False,
             seed=0,
             features=store,
-            pixels=processor.pixels,
+            pixels=processor.to_pixels,
         )
         field = "pixel_values" if store is None else "vision_features"
         batch = Collate(processor.tokenizer, processor.reads_question, field)(

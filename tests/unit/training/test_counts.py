@@ -16,7 +16,7 @@ from tests.unit.training.test_stages import spec, weights  # noqa: F401 (spec is
 from vlmscale.errors import UserError
 from vlmscale.methods import method
 from vlmscale.models.checkpoint import use_setting
-from vlmscale.models.conversation import Encoded, with_visual_tokens
+from vlmscale.models.conversation import Encoded, truncate_visual_tokens
 from vlmscale.training.data import Collate
 from vlmscale.training.launch import launch
 from vlmscale.training.stages import train_stage
@@ -42,7 +42,7 @@ def batch_of(splits, processor, counts, *, seed=0, apart=False):
 
 def test_a_sample_keeps_the_first_of_its_image_tokens():
     encoded = Encoded([7, 9, 9, 9, 5], [-100, -100, -100, -100, 5], [1])
-    shorter = with_visual_tokens(encoded, 9, 1)
+    shorter = truncate_visual_tokens(encoded, 9, 1)
     assert (shorter.input_ids, shorter.labels) == ([7, 9, 5], [-100, -100, 5])
 
 
@@ -50,7 +50,7 @@ def test_a_sample_keeps_the_first_of_its_image_tokens():
 def test_a_batch_at_several_counts_has_the_mean_of_their_losses(build, splits, apart):
     """M3: one batch at all scales is the same as one batch for each scale."""
     model, processor = build("m3", 36)
-    assert model.model.multi_modal_projector.training_counts("stage2", None) == [1, 9, 36]
+    assert model.model.multi_modal_projector.draw_training_counts("stage2", None) == [1, 9, 36]
     together, _ = batch_of(splits, processor, lambda rng: [1, 9, 36], apart=apart)
     together = model_inputs(together)
     assert together["visual_token_counts"].tolist() == [1, 9, 36]
@@ -91,7 +91,7 @@ def test_a_part_without_an_image_uses_all_weights(build, splits, name, tokens, a
     nothing = replace(image.encoded, labels=[-100] * len(image.encoded.labels))
     filler = replace(image, encoded=nothing)
     projector = model.model.multi_modal_projector
-    counts = partial(projector.training_counts, "stage2") if projector.elastic else None
+    counts = partial(projector.draw_training_counts, "stage2") if projector.elastic else None
     plain = Collate(processor.tokenizer, processor.reads_question, "pixel_values", counts)
     filled = replace(plain, filler=filler)
     losses = []
@@ -165,7 +165,7 @@ def test_tokens_an_image_lacks_are_as_good_as_never_there(build, images):
     model, processor = build("prumerge", 20, count="adaptive")
     inputs = processor.ask(images, QUESTIONS)
     visual = model.model.encode_images(inputs["pixel_values"])
-    kept = visual.kept.view(3, 20)
+    kept = visual.present.view(3, 20)
     assert kept.sum(1).min() < 20
     settings = {"max_new_tokens": 4, "eos_token_id": None, "do_sample": False}
     answers = model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :]

@@ -15,7 +15,7 @@ from vlmscale.data.shards import shard_files
 from vlmscale.data.world.questions import vocabulary
 from vlmscale.methods import method
 from vlmscale.models.checkpoint import assemble, load_tokenizer
-from vlmscale.models.conversation import IGNORED, Encoded, encode, with_visual_tokens
+from vlmscale.models.conversation import IGNORED, Encoded, encode, truncate_visual_tokens
 from vlmscale.models.processor import pad_batch
 from vlmscale.training import data as module
 from vlmscale.training.backbones import train_tokenizer
@@ -129,22 +129,22 @@ def test_a_cut_sample_keeps_the_turns_of_its_tokens(reader):
     assert len(encoded.turns) == len(encoded.input_ids)
     assert encoded.turns == sorted(encoded.turns)
     assert set(encoded.turns) == {0, 1, 2, 3}
-    short = encoded.cut(len(encoded.input_ids) - 4)
+    short = encoded.truncate(len(encoded.input_ids) - 4)
     assert len(short.input_ids) == len(short.labels) == len(short.turns)
     assert short.turns == encoded.turns[:-4]
     assert short.labels == encoded.labels[:-4]
     joined = encode(said(ASKED["image"], "<image>\n"), tokenizer, template, visual_tokens=3)
     assert joined.turns is None
-    assert joined.cut(4).turns is None
+    assert joined.truncate(4).turns is None
 
 
 def test_fewer_visual_tokens_are_those_of_a_shorter_sample(reader):
     template, tokenizer, _ = reader
     turns, image = said(ASKED["image"], "<image>\n"), tokenizer.convert_tokens_to_ids("<image>")
     long, short = (encode(turns, tokenizer, template, apart=True, visual_tokens=v) for v in (5, 2))
-    assert with_visual_tokens(long, image, 2) == short
+    assert truncate_visual_tokens(long, image, 2) == short
     plain = Encoded([image, image, 7], [IGNORED, IGNORED, 7], [1])
-    assert with_visual_tokens(plain, image, 1).turns is None
+    assert truncate_visual_tokens(plain, image, 1).turns is None
 
 
 def single_questions(splits, processor, dataset, indices):

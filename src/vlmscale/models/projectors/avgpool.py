@@ -8,9 +8,9 @@ from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import (
     Projector,
     Widths,
-    mean_of_regions,
-    region_side,
-    two_layer_mlp,
+    average_regions,
+    build_mlp,
+    find_region_side,
 )
 from vlmscale.settings import Setting
 
@@ -29,11 +29,11 @@ class AvgPool(Projector):
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
-        self.side, _ = region_side(setting.visual_tokens, widths.grid_side)
-        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+        self.side, _ = find_region_side(setting.visual_tokens, widths.grid_side)
+        self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, d_llm), regions row by row."""
-        pooled = mean_of_regions(features.patches, self.side)
+        pooled = average_regions(features.patches, self.side)
         out: Tensor = self.mlp(pooled)
         return out

@@ -39,7 +39,7 @@ class Projector(nn.Module, ABC):
     # Where the method comes from, in a few words.
     source: ClassVar[str] = ""
     # What forward() uses beside the patches: of "multilayer", "question", "question_tokens",
-    # "tower_attention" (cls_attention and keys), "pixels" (patches_at), "llm_attention" (see `inside`).
+    # "tower_attention" (cls_attention and keys), "pixels" (patches_at), "llm_attention" (see `hook_llm`).
     needs: ClassVar[tuple[str, ...]] = ()
     # Which numbers of visual tokens there are: "full", all patches; "square", one for each of g x g
     # equal regions; "square + 1"; "any", up to all patches; "any to <formula>"; "multiples of <number>".
@@ -57,7 +57,7 @@ class Projector(nn.Module, ABC):
     # Formula: positions of the LLM that an image takes up, averaged over its layers.
     positions: ClassVar[str] = "v"
     # Formula in w and f, the number of prime factors of w: how often a sample stands in a stage-2 batch,
-    # once for each of its `training_counts`.
+    # once for each of its `draw_training_counts`.
     stage2_copies: ClassVar[str] = "1"
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
@@ -83,13 +83,13 @@ class Projector(nn.Module, ABC):
     @property
     def elastic(self) -> bool:
         """Whether one training serves many token counts."""
-        return type(self).training_counts is not Projector.training_counts
+        return type(self).draw_training_counts is not Projector.draw_training_counts
 
-    def training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
+    def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
         """Visual tokens of a training batch of stage `kind`; with several it is learned at each."""
         return [self.visual_tokens]
 
-    def inside(
+    def hook_llm(
         self, llm: nn.Module, places: Tensor | None, length: int
     ) -> AbstractContextManager[None]:
         """Wraps each pass of the LLM, for methods that act inside it.
@@ -101,7 +101,7 @@ class Projector(nn.Module, ABC):
         return nullcontext()
 
 
-def projector_class(name: str) -> type[Projector]:
+def find_projector_class(name: str) -> type[Projector]:
     """The compressor of method `name`; imports its module and no other method's."""
     module = import_module(f"{__package__}.{name}")
     (found,) = [
@@ -114,10 +114,10 @@ def projector_class(name: str) -> type[Projector]:
 
 def build_projector(widths: Widths, setting: Setting) -> Projector:
     """Build the projector of a setting, with fresh weights by the method's own rule."""
-    return projector_class(setting.method)(widths, setting)
+    return find_projector_class(setting.method)(widths, setting)
 
 
-def region_side(visual_tokens: int, grid_side: int) -> tuple[int, int]:
+def find_region_side(visual_tokens: int, grid_side: int) -> tuple[int, int]:
     """(g, s): visual tokens g x g, each for a region of s x s patches.
 
     Raises ValueError unless `visual_tokens` is a square whose side divides the grid's.
@@ -130,13 +130,13 @@ def region_side(visual_tokens: int, grid_side: int) -> tuple[int, int]:
     return g, grid_side // g
 
 
-def mean_of_regions(patches: Tensor, side: int) -> Tensor:
+def average_regions(patches: Tensor, side: int) -> Tensor:
     """(b, p, d) -> (b, v, d): the mean over each of side x side regions of a square grid, row by row."""
     grid_side = math.isqrt(patches.shape[1])
     grid = rearrange(patches, "b (h w) d -> b d h w", h=grid_side)
     return rearrange(functional.avg_pool2d(grid, grid_side // side), "b d h w -> b (h w) d")
 
 
-def two_layer_mlp(d_in: int, d_out: int) -> nn.Sequential:
+def build_mlp(d_in: int, d_out: int) -> nn.Sequential:
     """Linear, exact GELU, Linear: the projector of LLaVA-1.5 ("mlp2x_gelu")."""
     return nn.Sequential(nn.Linear(d_in, d_out), nn.GELU(), nn.Linear(d_out, d_out))

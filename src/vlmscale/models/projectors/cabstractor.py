@@ -5,7 +5,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, region_side
+from vlmscale.models.projectors.base import Projector, Widths, find_region_side
 from vlmscale.settings import Setting
 
 DEPTH = 3
@@ -29,7 +29,7 @@ class CAbstractor(Projector):
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
         d, n = widths.tower, widths.llm
-        self.side, _ = region_side(setting.visual_tokens, widths.grid_side)
+        self.side, _ = find_region_side(setting.visual_tokens, widths.grid_side)
         self.position = nn.Parameter(torch.empty(widths.grid_side**2, d))
         nn.init.trunc_normal_(self.position, std=0.02)
         self.fine = nn.Sequential(*(_Bottleneck(d) for _ in range(DEPTH)))

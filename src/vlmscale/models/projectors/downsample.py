@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp, find_region_side
 from vlmscale.settings import Setting
 
 
@@ -25,8 +25,8 @@ class Downsample(Projector):
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
-        self.side, _ = region_side(setting.visual_tokens, widths.grid_side)
-        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+        self.side, _ = find_region_side(setting.visual_tokens, widths.grid_side)
+        self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches_at(g) (b, g g, d) -> (b, v, n)."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp
 from vlmscale.settings import Setting
 
 # b sequences, t positions of a pass, k keys (with what is cached), s positions of the prompt, h heads
@@ -42,7 +42,7 @@ class FastV(Projector):
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
         self.patches = widths.grid_side**2
-        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+        self.mlp = build_mlp(widths.tower, widths.llm)
         # Of each generation, by its cache: the hidden positions of its prompts, (b, s) bool.
         self._hidden: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
 
@@ -57,7 +57,7 @@ class FastV(Projector):
         return out
 
     @contextmanager
-    def inside(self, llm: nn.Module, places: Tensor | None, length: int) -> Iterator[None]:
+    def hook_llm(self, llm: nn.Module, places: Tensor | None, length: int) -> Iterator[None]:
         """Hides all but v visual tokens of each image from layer 2 of `llm` on, counted from 0.
 
         The last attended position within `places` (b, s) chooses: s less than the positions of the

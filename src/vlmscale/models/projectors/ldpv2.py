@@ -7,9 +7,9 @@ from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import (
     Projector,
     Widths,
-    mean_of_regions,
-    region_side,
-    two_layer_mlp,
+    average_regions,
+    build_mlp,
+    find_region_side,
 )
 from vlmscale.settings import Setting
 
@@ -27,13 +27,13 @@ class Ldpv2(Projector):
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
-        self.side, _ = region_side(setting.visual_tokens, widths.grid_side)
+        self.side, _ = find_region_side(setting.visual_tokens, widths.grid_side)
         n = widths.llm
-        self.mlp = two_layer_mlp(widths.tower, n)
+        self.mlp = build_mlp(widths.tower, n)
         self.position = nn.Conv2d(n, n, kernel_size=3, padding=1, groups=n)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, n), regions row by row."""
-        pooled = mean_of_regions(self.mlp(features.patches), self.side)
+        pooled = average_regions(self.mlp(features.patches), self.side)
         grid = rearrange(pooled, "b (h w) n -> b n h w", h=self.side)
         return pooled + rearrange(self.position(grid), "b n h w -> b (h w) n")

@@ -8,9 +8,9 @@ from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import (
     Projector,
     Widths,
-    mean_of_regions,
-    region_side,
-    two_layer_mlp,
+    average_regions,
+    build_mlp,
+    find_region_side,
 )
 from vlmscale.settings import Setting
 
@@ -36,18 +36,18 @@ class LlamaVid(Projector):
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
         d, n = widths.tower, widths.llm
-        self.side, _ = region_side(setting.visual_tokens - 1, widths.grid_side)
+        self.side, _ = find_region_side(setting.visual_tokens - 1, widths.grid_side)
         self.query = nn.Linear(n, d)
         self.key = nn.Linear(d, d, bias=False)
         self.context = nn.Linear(d, n)
-        self.mlp = two_layer_mlp(d, n)
+        self.mlp = build_mlp(d, n)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d), question_tokens (b, q, n), question_mask (b, q) -> (b, v, n).
 
         The context token comes first.
         """
-        content = mean_of_regions(features.patches, self.side)
+        content = average_regions(features.patches, self.side)
         context = rearrange(self._context(features), "b d -> b 1 d")
         return torch.cat([self.context(context), self.mlp(content)], dim=1)
 

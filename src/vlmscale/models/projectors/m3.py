@@ -9,9 +9,9 @@ from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import (
     Projector,
     Widths,
-    mean_of_regions,
-    region_side,
-    two_layer_mlp,
+    average_regions,
+    build_mlp,
+    find_region_side,
 )
 from vlmscale.settings import Setting
 
@@ -34,14 +34,14 @@ class M3(Projector):
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
         self.grid_side = widths.grid_side
-        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+        self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, d_llm), regions row by row."""
-        side, _ = region_side(self.visual_tokens, features.grid_side)
-        return mean_of_regions(self.mlp(features.patches), side)
+        side, _ = find_region_side(self.visual_tokens, features.grid_side)
+        return average_regions(self.mlp(features.patches), side)
 
-    def training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
+    def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
         """Stage 1: all patches. Stage 2: 1, 9, 36, 144 and 576 of 24 x 24, as released; in general
         each scale joins the regions of the one before by the least number that divides its side.
         """

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp
 from vlmscale.settings import Setting
 
 
@@ -21,7 +21,7 @@ class Mlp(Projector):
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
-        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+        self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, p, d_llm)."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vlmscale.models.attention import projected
+from vlmscale.models.attention import project
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths
 from vlmscale.settings import Setting
@@ -57,7 +57,7 @@ class Mqt(Projector):
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, d_llm), the first v queries."""
         patches, v = features.patches, self.visual_tokens
-        places = sine_positions(self.side, patches.shape[-1], patches.device)
+        places = make_sine_positions(self.side, patches.shape[-1], patches.device)
         finer = F.interpolate(
             rearrange(places, "(h w) d -> 1 d h w", h=self.side),
             size=(features.grid_side, features.grid_side),
@@ -68,9 +68,7 @@ class Mqt(Projector):
         key = rearrange(finer, "1 d h w -> 1 (h w) d")
         if self.patches_in_keys:
             key = key + patches
-        inputs = projected(
-            self.attention, query[None], self.key_norm(key), self.value_norm(patches)
-        )
+        inputs = project(self.attention, query[None], self.key_norm(key), self.value_norm(patches))
         queries, keys, values = (
             rearrange(each, "b t (a e) -> b a t e", a=self.attention.num_heads).expand(
                 len(patches), -1, -1, -1
@@ -81,7 +79,7 @@ class Mqt(Projector):
         mixed: Tensor = self.attention.out_proj(rearrange(out, "b a t e -> b t (a e)"))
         return mixed @ self.matrix
 
-    def training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
+    def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
         """Stage 1: all queries. Stage 2: one of 2, 4, ... all, as released."""
         queries = self.side**2
         if kind == "stage1" or queries < 2:
@@ -89,7 +87,7 @@ class Mqt(Projector):
         return [2 * int(rng.integers(queries // 2)) + 2]
 
 
-def sine_positions(side: int, d: int, device: torch.device) -> Tensor:
+def make_sine_positions(side: int, d: int, device: torch.device) -> Tensor:
     """Fixed positions on a grid: (side side, d), sines and cosines of the column, then of the row."""
     frequency = TEMPERATURE ** -(torch.arange(d // 4, device=device) / (d // 4))
     angle = torch.arange(side, device=device)[:, None] * frequency

@@ -6,7 +6,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp
 from vlmscale.settings import Setting
 
 DEPTH, HEADS, HEAD_WIDTH = 6, 8, 64
@@ -34,7 +34,7 @@ class Perceiver(Projector):
         self.latents = nn.Parameter(torch.randn(setting.visual_tokens, d))
         self.layers = nn.ModuleList(_Layer(d) for _ in range(DEPTH))
         self.norm = nn.LayerNorm(d)
-        self.mlp = two_layer_mlp(d, widths.llm)
+        self.mlp = build_mlp(d, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, n)."""

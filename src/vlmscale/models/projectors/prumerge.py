@@ -5,8 +5,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
-from vlmscale.models.token_merging import by_attention, merge, outliers, slots
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp
+from vlmscale.models.token_merging import (
+    count_outliers,
+    mark_filled_slots,
+    merge_patches,
+    rank_by_attention,
+)
 from vlmscale.settings import Setting
 
 
@@ -32,15 +37,15 @@ class PruMerge(Projector):
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
         self.adaptive = setting.options["count"] == "adaptive"
-        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+        self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:
         """features.patches, keys (b, p, d), cls_attention (b, p) -> (b, v, d_llm): kept patches by
         falling attention, then the rest; if adaptive also which of them are there, (b, v).
         """
         most = self.visual_tokens - 1
-        counts = outliers(features).clamp(max=most)
+        counts = count_outliers(features).clamp(max=most)
         if not self.adaptive:
             counts = counts.new_full(counts.shape, most)
-        out: Tensor = self.mlp(merge(features, by_attention(features), counts, most))
-        return (out, slots(counts, most)) if self.adaptive else out
+        out: Tensor = self.mlp(merge_patches(features, rank_by_attention(features), counts, most))
+        return (out, mark_filled_slots(counts, most)) if self.adaptive else out

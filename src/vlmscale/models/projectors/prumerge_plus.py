@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
-from vlmscale.models.token_merging import by_attention, merge, outliers, slots
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp
+from vlmscale.models.token_merging import (
+    count_outliers,
+    mark_filled_slots,
+    merge_patches,
+    rank_by_attention,
+)
 from vlmscale.settings import Setting
 
 
@@ -35,7 +40,7 @@ class PruMergePlus(Projector):
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
         self.adaptive = setting.options["count"] == "adaptive"
-        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+        self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:
         """features.patches, keys (b, p, d), cls_attention (b, p) -> (b, v, d_llm): kept patches by
@@ -43,15 +48,15 @@ class PruMergePlus(Projector):
         are there, (b, v).
         """
         most = self.visual_tokens - 1
-        order = by_attention(features)
+        order = rank_by_attention(features)
         ranking, counts = _fixed(order, most)
         if self.adaptive:
-            wanted, number = _adaptive(order, outliers(features))
+            wanted, number = _adaptive(order, count_outliers(features))
             fits = number <= most
             ranking = torch.where(fits[:, None], wanted, ranking)
             counts = torch.where(fits, number, counts)
-        out: Tensor = self.mlp(merge(features, ranking, counts, most))
-        return (out, slots(counts, most)) if self.adaptive else out
+        out: Tensor = self.mlp(merge_patches(features, ranking, counts, most))
+        return (out, mark_filled_slots(counts, most)) if self.adaptive else out
 
 
 def _fixed(order: Tensor, kept: int) -> tuple[Tensor, Tensor]:

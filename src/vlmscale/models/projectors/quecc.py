@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vlmscale.models.attention import RegionAttention, normed_mlp
+from vlmscale.models.attention import RegionAttention, build_normed_mlp
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp, find_region_side
 from vlmscale.settings import Setting
 
 
@@ -51,19 +51,19 @@ class QueCC(Projector):
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
         d, d_multi = widths.tower, widths.tower * widths.layers
-        self.side, window = region_side(setting.visual_tokens, widths.grid_side)
+        self.side, window = find_region_side(setting.visual_tokens, widths.grid_side)
         self.knows_question = setting.options["question"] == "asked"
         self.question = nn.Sequential(nn.Linear(widths.llm, d), nn.LayerNorm(d, eps=1e-6))
-        self.query = normed_mlp(d, d)
+        self.query = build_normed_mlp(d, d)
         self.downsample = (
             nn.Conv2d(d, d, kernel_size=window, stride=window, groups=d)
             if setting.options["downsampling"] == "convolution"
             else _Bilinear(self.side)
         )
-        self.key = normed_mlp(d_multi, d)
-        self.value = normed_mlp(d_multi, d)
+        self.key = build_normed_mlp(d_multi, d)
+        self.value = build_normed_mlp(d_multi, d)
         self.attention = RegionAttention(d)
-        self.mlp = two_layer_mlp(d, widths.llm)
+        self.mlp = build_mlp(d, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d), multilayer (b, p, l d), question (b, d_llm) -> (b, v, d_llm)."""

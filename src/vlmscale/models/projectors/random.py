@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, two_layer_mlp
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp
 from vlmscale.settings import Setting
 
 CHANNELS = 8  # that an image's choice depends on
@@ -32,7 +32,7 @@ class RandomPatches(Projector):
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
-        self.mlp = two_layer_mlp(widths.tower, widths.llm)
+        self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """features.patches (b, p, d) -> (b, v, n)."""

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vlmscale.models.attention import RegionAttention, normed_mlp
+from vlmscale.models.attention import RegionAttention, build_normed_mlp
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, region_side, two_layer_mlp
+from vlmscale.models.projectors.base import Projector, Widths, build_mlp, find_region_side
 from vlmscale.settings import Setting
 
 
@@ -32,13 +32,13 @@ class TokenPacker(Projector):
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
         d, d_multi = widths.tower, widths.tower * widths.layers
-        self.side, self.window = region_side(setting.visual_tokens, widths.grid_side)
+        self.side, self.window = find_region_side(setting.visual_tokens, widths.grid_side)
         self.query_resize = setting.options["query_resize"]
         self.query = nn.Sequential(nn.Linear(d, d, bias=False), nn.LayerNorm(d, eps=1e-6))
-        self.key = normed_mlp(d_multi, d)
-        self.value = normed_mlp(d_multi, d)
+        self.key = build_normed_mlp(d_multi, d)
+        self.value = build_normed_mlp(d_multi, d)
         self.attention = RegionAttention(d)
-        self.mlp = two_layer_mlp(d, widths.llm)
+        self.mlp = build_mlp(d, widths.llm)
         self.apply(_initialise)
 
     def forward(self, features: VisionFeatures) -> Tensor:

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vlmscale.methods import evaluate, formula_names, method, method_names, variant
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors import tokenpacker
-from vlmscale.models.projectors.base import Widths, build_projector, region_side
+from vlmscale.models.projectors.base import Widths, build_projector, find_region_side
 
 LAYERS, TOWER = 3, 16
 
@@ -184,10 +184,10 @@ def test_a_served_method_takes_the_weights_of_its_run(name, training):
 
 
 def test_region_side_refuses_what_no_grid_allows():
-    assert region_side(4, 6) == (2, 3)
+    assert find_region_side(4, 6) == (2, 3)
     for tokens in (2, 25, 49):
         with pytest.raises(ValueError, match=f"{tokens} visual tokens"):
-            region_side(tokens, 6)
+            find_region_side(tokens, 6)
 
 
 def test_mlp_is_two_linears_with_gelu():

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vlmscale.methods import evaluate, formula_names, method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
-from vlmscale.models.projectors.mqt import sine_positions
+from vlmscale.models.projectors.mqt import make_sine_positions
 
 METHODS = ("m3", "mqt", "prumerge", "prumerge_plus", "repeat")
 MERGING = ("prumerge", "prumerge_plus")
@@ -149,7 +149,7 @@ def test_mqt_works_at_a_width_that_64_does_not_divide():
 
 
 def test_sine_positions_hold_the_column_then_the_row():
-    places = sine_positions(3, 16, torch.device("cpu")).reshape(3, 3, 16)
+    places = make_sine_positions(3, 16, torch.device("cpu")).reshape(3, 3, 16)
     assert torch.equal(places[0, 1, :8], places[2, 1, :8])
     assert torch.equal(places[1, 0, 8:], places[1, 2, 8:])
     assert places[0, 2, 0].item() == pytest.approx(math.sin(2))
@@ -158,8 +158,8 @@ def test_sine_positions_hold_the_column_then_the_row():
 
 def test_mqt_trains_even_counts_in_stage_2():
     projector, rng = make("mqt", 16), np.random.default_rng(0)
-    assert projector.training_counts("stage1", rng) == [16]
-    drawn = [projector.training_counts("stage2", rng) for _ in range(300)]
+    assert projector.draw_training_counts("stage1", rng) == [16]
+    drawn = [projector.draw_training_counts("stage2", rng) for _ in range(300)]
     assert {len(counts) for counts in drawn} == {1}
     assert {counts[0] for counts in drawn} == set(range(2, 17, 2))
 
@@ -193,8 +193,8 @@ def test_m3_scales_are_nested_means():
 def test_m3_trains_all_nested_scales_in_stage_2(side, scales):
     widths, rng = Widths(tower=8, layers=1, llm=8, grid_side=side), np.random.default_rng(0)
     projector = make("m3", side * side, widths)
-    assert projector.training_counts("stage1", rng) == [side * side]
-    assert projector.training_counts("stage2", rng) == scales
+    assert projector.draw_training_counts("stage1", rng) == [side * side]
+    assert projector.draw_training_counts("stage2", rng) == scales
     assert set(scales) <= set(method("m3").supported(side))
 
 

@@ -63,7 +63,7 @@ def batch(prompts, side="left"):
 
 
 def run(projector, llm, embeds, mask, places, **kwargs):
-    with torch.no_grad(), projector.inside(llm, places, mask.shape[1]):
+    with torch.no_grad(), projector.hook_llm(llm, places, mask.shape[1]):
         return llm(inputs_embeds=embeds, attention_mask=mask, **kwargs)
 
 
@@ -219,7 +219,7 @@ def test_gradients_reach_the_image_and_the_hooks_are_gone():
     patches = torch.randn(2, PATCHES, 8, generator=torch.Generator().manual_seed(5))
     visual = projector(VisionFeatures(patches, SIDE))
     embeds = embeds.masked_scatter(places[..., None], visual)
-    with projector.inside(llm, places, mask.shape[1]):
+    with projector.hook_llm(llm, places, mask.shape[1]):
         out = llm(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
     out[:, -1].square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in projector.parameters())
