@@ -8,14 +8,9 @@ min_version("9.27")
 include: "rules/common.smk"
 
 
-if STUDY.world:
+for name in STUDY.rule_files:
 
-    include: "rules/data.smk"
-    include: "rules/backbones.smk"
-
-else:
-
-    include: "rules/released.smk"
+    include: f"rules/{name}.smk"
 
 
 include: "rules/vision.smk"
@@ -97,7 +92,7 @@ rule all:
 onstart:
     gc.freeze()
     gc.enable()
-    if not STUDY.world:
+    if "released" in STUDY.rule_files:
         try:
             announce_downloads(workflow.dag.needrun_jobs())
         except UserError as error:

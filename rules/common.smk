@@ -15,7 +15,7 @@ from vlmscale.errors import UserError
 from vlmscale.jobs.failures import failure_report
 from vlmscale.report.figures import LAW_FIGURES
 from vlmscale.jobs.fingerprint import fingerprint
-from vlmscale.planning.trainings import asked, benchmark_rows
+from vlmscale.planning.trainings import benchmark_rows
 from vlmscale.study.selection import FULL, RELEASED_PROTOCOL, SUITES, Selection
 from vlmscale.jobs.slurm import comment, end_left_behind
 
@@ -45,7 +45,7 @@ try:
         STUDY = load_study(Path(DEFAULT_STUDY))
     CELLS, RUNS = expand_cells(STUDY)
     LAWS = law_series(STUDY, CELLS.values())
-    QUESTIONS = sum(asked(STUDY, BENCHMARKS).values())  # of a cell
+    QUESTIONS = sum(STUDY.count_questions(BENCHMARKS).values())  # of a cell
     TRAININGS = {"stage1": stage1_trainings(RUNS.values()), "stage2": RUNS}
     REQUESTS = {
         kind: {name: needs.of_training(STUDY, kind, run) for name, run in runs.items()}
@@ -58,17 +58,8 @@ except UserError as error:
 OUT = f"results/{STUDY.study}"
 WORK = f"work/{STUDY.study}"
 PUBLISHED = "results/published"  # what the paper's released scores give
-# Folder -> (split, sample).
-if STUDY.world:
-    # Each seed trains on a sample of its own from the same world.
-    SAMPLES = {split: (split, 0) for split in ("corpus", "tower", "test")} | {
-        f"{stage}_s{run.seed}": (stage, run.seed)
-        for stage, runs in TRAININGS.items()
-        for run in runs.values()
-    }
-else:
-    # All seeds train on the same.
-    SAMPLES = {split: (split, 0) for split in ("stage1", "stage2", "test")}
+# Folder -> (split, seed of the sample).
+SAMPLES = STUDY.samples({run.seed for run in RUNS.values()})
 TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
 EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
 
@@ -144,8 +135,7 @@ def features_of(sample, name):
 @cache  # asked for by every job
 def recipe_of(kind, budget):
     """What a stage of a run is trained by."""
-    recipe = STUDY.stage1 if kind == "stage1" else STUDY.stage2_at(budget)
-    return recipe.model_dump(mode="json", exclude={"execution"})
+    return STUDY.recipe(kind, budget).model_dump(mode="json", exclude={"execution"})
 
 
 def stage_spec(kind):
@@ -214,18 +204,13 @@ def latency_spec(wildcards):
     }
 
 
-def sample_of(kind, run):
-    """The name of the sample that a stage of a run is trained on."""
-    return f"{kind}_s{run.seed}" if STUDY.world else kind
-
-
 def trained_on(kind):
     """What a stage of a run is trained on, by name."""
 
     @known
     def inputs(wildcards):
         run = TRAININGS[kind][wildcards.run]
-        sample = sample_of(kind, run)
+        sample, _ = STUDY.training_sample(kind, run.seed)
         found = {
             "data": f"{OUT}/data/{sample}",
             "features": features_of(sample, run.method),

@@ -1,6 +1,6 @@
-"""Settings that library functions take: pieces of a study's config, each the argument of something.
+"""Parts of a study's config that library functions take as arguments.
 
-They stand apart from study.py, so that a new key of the config does not touch the code of old results.
+They lie apart from study/, so that a new config key does not change the fingerprint of old results.
 """
 
 from typing import Annotated, Literal
@@ -15,13 +15,15 @@ from pydantic import (
     model_validator,
 )
 
-# Where a conversation shows its image, in the LLaVA format and in every tokenizer's vocabulary.
+# Marks the image in a conversation: LLaVA's format, and a token of every tokenizer.
 IMAGE_TOKEN = "<image>"
-# What becomes of an image that is not square: see models/pixels.py.
+# How models/pixels.py makes an image square.
 Aspect = Literal["pad", "crop"]
 
 
 class Frozen(BaseModel):
+    """An immutable model that refuses unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -40,26 +42,29 @@ class Setting(Frozen):
 
 
 class World(Frozen):
-    """The generated world: what exists in it. How much of it is drawn stands under `data`."""
+    """The generated world: what exists in it. `data` says how much of it is drawn."""
 
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = Field(0, description="random seed of the world and its backbones")
     difficulty: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="the dial of the generator: 0 gives the fewest objects and letters and the "
-        "easiest questions, 1 the most and the hardest, 0.5 all alike",
+        description="0: fewest objects and letters, easiest questions; 1: most and hardest; "
+        "0.5: all equally likely",
     )
     image_size: PositiveInt = Field(48, description="side of the square images, pixels")
-    colours: int = Field(8, ge=2, le=8)
-    shapes: int = Field(8, ge=2, le=8)
+    colours: int = Field(8, ge=2, le=8, description="number of colours")
+    shapes: int = Field(8, ge=2, le=8, description="number of shapes")
     objects: int = Field(3, ge=1, le=4, description="most objects in a scene")
-    relations: PositiveInt = Field(8, description="relations a (colour, shape) pair has facts in")
+    relations: PositiveInt = Field(8, description="relations in which a (colour, shape) has facts")
     values: int = Field(16, ge=2, le=64, description="possible values of a fact: 0 to values - 1")
     held_out_facts: float = Field(
-        0.2, gt=0, lt=1, description="share of facts told in the corpus and never asked in stage 2"
+        0.2,
+        gt=0,
+        lt=1,
+        description="share of the corpus's facts that stage 2 never asks for",
     )
-    alphabet: int = Field(12, ge=3, le=26, description="letters that occur on pages")
+    alphabet: int = Field(12, ge=3, le=26, description="number of letters")
     lines: int = Field(2, ge=1, le=4, description="most lines of a page")
     columns: int = Field(2, ge=2, le=4, description="most letters in a line")
 
@@ -74,53 +79,75 @@ class World(Frozen):
 
 
 class Counts(Frozen):
-    """Samples of a split, by kind."""
+    """Samples of a generated split, by kind."""
 
-    scenes: int = Field(0, ge=0, description="images with coloured shapes (reasoning questions)")
-    pages: int = Field(0, ge=0, description="images with letters (reading questions)")
+    scenes: int = Field(0, ge=0, description="images of coloured shapes (reasoning questions)")
+    pages: int = Field(0, ge=0, description="images of letters (reading questions)")
     text: int = Field(0, ge=0, description="conversations without an image")
 
     @property
     def samples(self) -> int:
+        """Samples of all kinds."""
         return self.scenes + self.pages + self.text
+
+    @property
+    def images(self) -> int:
+        """Samples with an image."""
+        return self.scenes + self.pages
+
+    @property
+    def text_tokens(self) -> float | None:
+        """Mean text tokens of a sample; unknown (None) before the study has made its tokenizer."""
+        return None
 
 
 class Recipe(Frozen):
-    """One optimisation: AdamW, cosine schedule to zero after a linear warm-up, gradient clip 1."""
+    """One optimisation: AdamW, linear warm-up, cosine schedule to zero, gradients clipped at 1."""
 
-    epochs: float | None = Field(None, gt=0, description="passes over the data; or give `steps`")
-    steps: PositiveInt | None = Field(None, description="optimiser steps; or give `epochs`")
-    batch_size: PositiveInt = Field(description="samples per optimiser step")
-    learning_rate: float = Field(gt=0)
+    epochs: float | None = Field(
+        None, gt=0, description="passes over the data; give either `epochs` or `steps`"
+    )
+    steps: PositiveInt | None = Field(
+        None, description="optimiser steps; give either `epochs` or `steps`"
+    )
+    batch_size: PositiveInt = Field(
+        description="samples per optimiser step, whatever the number of processes that share it"
+    )
+    learning_rate: float = Field(gt=0, description="peak learning rate")
     projector_learning_rate: float | None = Field(
-        None, gt=0, description="of the projector, where it differs from the LLM's"
+        None, gt=0, description="peak learning rate of the projector; by default `learning_rate`"
     )
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps that warm up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     adam_beta2: float = Field(
-        0.999, gt=0, lt=1, description="memory of AdamW's second moment; shorter for few steps"
+        0.999,
+        gt=0,
+        lt=1,
+        description="decay of AdamW's second moment; choose a smaller one for few steps",
     )
-    max_length: PositiveInt = Field(2048, description="tokens, visual tokens included")
+    max_length: PositiveInt = Field(
+        2048, description="most tokens of a sequence, visual tokens included"
+    )
     turns: Literal["joined", "apart"] = Field(
         "joined",
-        description="whether a turn of a conversation sees those before it (LLaVA), or only the image "
-        "and itself, as if it were the only question: many questions for the price of one image",
+        description="joined: a turn of a conversation sees those before it (LLaVA); apart: it sees "
+        "only the image or text and itself, so that many questions share the price of one image",
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32",
-        description="bf16: computed and saved in 16 bits; what learns is kept in 32 meanwhile",
+        description="bf16: compute and save in 16 bits; trained weights are 32 bits in training",
     )
     order: Literal["shuffled", "grouped"] = Field(
         "shuffled",
-        description="of the samples: by chance, or batches of one modality and of like length "
+        description="order of the samples; grouped: batches of one modality and similar length "
         "(LLaVA-1.5's stage 2)",
     )
     aspect: Aspect = Field(
         "pad",
-        description="what becomes of an image that is not square: padded with the mean colour, or cut to "
-        "its middle (LLaVA-1.5's stage 1, where it is called square)",
+        description="how an image becomes square: pad with the mean colour, or crop to the middle "
+        "(LLaVA-1.5's stage 1, which calls it square)",
     )
-    checkpoint_every: PositiveInt = Field(500, description="steps between training checkpoints")
+    checkpoint_every: PositiveInt = Field(500, description="steps between checkpoints")
 
     @model_validator(mode="after")
     def _one_length(self) -> "Recipe":
@@ -130,43 +157,44 @@ class Recipe(Frozen):
 
 
 class Execution(Frozen):
-    """How a recipe is carried out. But for rounding it changes nothing of the result."""
+    """How a training is run. It changes nothing of the result but rounding."""
 
     zero: Literal[0, 2, 3] = Field(
         0,
-        description="what several processes share by DeepSpeed: 2 gradients and optimiser states, 3 "
-        "weights, too; 0 nothing",
+        description="DeepSpeed's ZeRO stage, what processes split: 0 nothing, 2 gradients and "
+        "optimiser states, 3 also weights",
     )
     micro_batch_size: PositiveInt | None = Field(
         None,
-        description="most samples that a process takes at once; by default its whole share of the batch",
+        description="most samples one process handles per pass; by default its share of the batch",
     )
     activation_checkpointing: bool = Field(
-        False, description="compute activations again in the backward pass instead of keeping them"
+        False, description="recompute activations in the backward pass: less memory, more computing"
     )
     workers: NonNegativeInt = Field(
         0,
-        description="processes beside each one that trains, which read, decode and tokenise the next "
-        "batches meanwhile; 0: it does so itself, between its steps",
+        description="processes beside each training process that read, decode and tokenise the next "
+        "batches (through /dev/shm); fewer than `cluster.cpus_per_gpu`, and not counted by --cores",
     )
 
 
 class StageRecipe(Recipe):
-    """A recipe of stage 1 or 2, which may be trained by several processes."""
+    """The recipe of stage 1 or stage 2, which several processes may share."""
 
     execution: Execution = Field(
-        Execution(), description="how it is carried out: a change reruns nothing"
+        Execution(),
+        description="how the stage is run; changing it reruns nothing, and a profile may set its keys",
     )
 
 
 class Transformer(Frozen):
-    """Shape and pretraining of a backbone that the study makes from nothing."""
+    """Shape and pretraining of a backbone that the study trains from nothing."""
 
-    hidden_size: PositiveInt
-    layers: PositiveInt
-    heads: PositiveInt
-    intermediate_size: PositiveInt
-    recipe: Recipe
+    hidden_size: PositiveInt = Field(description="width")
+    layers: PositiveInt = Field(description="number of layers")
+    heads: PositiveInt = Field(description="attention heads; divides hidden_size")
+    intermediate_size: PositiveInt = Field(description="width inside the MLPs")
+    recipe: Recipe = Field(description="how it is pretrained, by one process")
 
     @model_validator(mode="after")
     def _divisible(self) -> "Transformer":
@@ -178,11 +206,11 @@ class Transformer(Frozen):
 
 
 class Tower(Transformer):
-    """The vision tower, a CLIP vision transformer; frozen once it is made."""
+    """The vision tower, a CLIP vision transformer; frozen after its pretraining."""
 
-    patch_size: PositiveInt
+    patch_size: PositiveInt = Field(description="side of a patch, pixels; divides world.image_size")
     feature_layers: tuple[int, ...] = Field(
-        description="hidden states handed to the compressors, joined on channels; the last one is "
+        description="hidden states that projectors get, joined on channels; the last one is "
         "`patches` (CLIP ViT-L/14: 12, 16, 22, 23)"
     )
 
@@ -196,16 +224,16 @@ class Tower(Transformer):
 
 
 class Released(Frozen):
-    """A backbone as its makers released it: where it is fetched from, and whose shape it has."""
+    """A released backbone: where it is fetched from, and its shape."""
 
     repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] = Field(
-        description="on the Hugging Face hub: owner/name"
+        description="repository on the Hugging Face hub: owner/name"
     )
     revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")] = Field(
-        description="commit of the repository, all 40 digits; a branch may change"
+        description="commit of the repository, all 40 digits; a branch may move"
     )
     architecture: str = Field(
-        description="row of resources/architectures.csv that has its shape; what is fetched must agree"
+        description="row of resources/architectures.csv with its shape; a fetched model must agree"
     )
 
 
@@ -213,19 +241,26 @@ class ReleasedTower(Released):
     """A released CLIP vision transformer."""
 
     feature_layers: tuple[NonNegativeInt, ...] = Field(
-        min_length=1, description="as of a tower that the study makes"
+        min_length=1,
+        description="hidden states that projectors get, joined on channels; the last one is "
+        "`patches` (CLIP ViT-L/14: 12, 16, 22, 23)",
     )
 
 
 class Dataset(Frozen):
-    """A released set of conversations, with what estimates need to know of it."""
+    """A released set of conversations, and its size for estimates."""
 
-    dataset: Literal["llava_pretrain", "llava_mix665k"]
-    samples: PositiveInt
-    text_only: NonNegativeInt = Field(0, description="how many of the samples have no image")
+    dataset: Literal["llava_pretrain", "llava_mix665k"] = Field(description="name of the data set")
+    samples: PositiveInt = Field(description="number of samples")
+    text_only: NonNegativeInt = Field(0, description="number of samples without an image")
     text_tokens: float = Field(
-        gt=0, description="mean text tokens of a sample; for estimates alone"
+        gt=0, description="mean text tokens of a sample; used by estimates only"
     )
+
+    @property
+    def images(self) -> int:
+        """Samples with an image."""
+        return self.samples - self.text_only
 
     @model_validator(mode="after")
     def _has_images(self) -> "Dataset":

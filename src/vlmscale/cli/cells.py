@@ -10,7 +10,6 @@ from vlmscale.planning.requests import misfits, of_training
 from vlmscale.planning.trainings import (
     Assumptions,
     Gpu,
-    asked,
     benchmark_rows,
     evaluated,
     features_gb,
@@ -36,7 +35,7 @@ def plan(
     table knows or ASSUMED_UTILISATION. Raises UserError for an unknown GPU or a wrong config.
     """
     study, chosen = load_study(config), _gpu(gpu)
-    questions = asked(study, benchmark_rows(resource("benchmarks.csv")))
+    questions = study.count_questions(benchmark_rows(resource("benchmarks.csv")))
     used = utilisation or chosen.utilisation or ASSUMED_UTILISATION
     costs = run_costs(study, questions, assumed)
     runs = {cost.run.run: cost.run for cost in costs}

@@ -4,28 +4,20 @@ Asked by the workflow for every job each time it is parsed: needs neither torch 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
 
 from vlmscale.costs import cluster
 from vlmscale.costs.memory import Layout, check_fits
 from vlmscale.costs.shapes import Decoder, Tower
 from vlmscale.errors import UserError
-from vlmscale.settings import Counts, Dataset, StageRecipe, Transformer
 from vlmscale.study.grid import Cell, Run
-from vlmscale.study.schema import Data, Study
+from vlmscale.study.schema import STAGES, Stage, Study
 from vlmscale.training.batch_split import share
 
-Stage = Literal["stage1", "stage2"]
 _SHOWN = 3  # trainings that are named; the rest is counted
 _TOO_LARGE = (
     "trainings do not fit the GPUs of `cluster`; change it, or the stage's `execution`, neither of which "
     "reruns anything:"
 )
-
-
-def recipe_of(study: Study, stage: Stage, run: Run) -> StageRecipe:
-    """What a stage of a run is trained by."""
-    return study.stage1 if stage == "stage1" else study.stage2_at(run.budget)
 
 
 def parameters_of(shape: Decoder | Tower) -> float:
@@ -38,8 +30,8 @@ def of_training(study: Study, stage: Stage, run: Run) -> cluster.Request:
     return cluster.training(
         study.cluster,
         parameters_of(study.decoders[run.llm]),
-        recipe_of(study, stage, run),
-        getattr(study.data, stage),
+        study.recipe(stage, run.budget),
+        study.training_data(stage),
         visual_tokens=run.visual_tokens,
         frozen=stage == "stage1",
     )
@@ -47,20 +39,17 @@ def of_training(study: Study, stage: Stage, run: Run) -> cluster.Request:
 
 def of_backbones(study: Study) -> dict[str, cluster.Request]:
     """What the training of each backbone that the study makes asks for, by the backbone's name."""
-    if not isinstance(study.data, Data):
-        return {}
     shapes: dict[str, Decoder | Tower] = {"tower": study.tower_shape, **study.decoders}
-    found = {}
-    for name, made in {"tower": study.tower, **study.llms}.items():
-        assert isinstance(made, Transformer)  # or it would be released, as the data would be
-        found[name] = cluster.backbone(
+    return {
+        name: cluster.backbone(
             study.cluster,
             parameters_of(shapes[name]),
-            made.recipe,
-            study.data.tower if name == "tower" else study.data.corpus,
+            recipe,
+            data,
             visual_tokens=study.grid_side**2 if name == "tower" else 0,
         )
-    return found
+        for name, (recipe, data) in study.pretrainings.items()
+    }
 
 
 def of_evaluation(study: Study, cell: Cell, questions: int) -> cluster.Request:
@@ -75,14 +64,7 @@ def of_evaluation(study: Study, cell: Cell, questions: int) -> cluster.Request:
 
 def of_encoding(study: Study, split: str, questions: int) -> cluster.Request:
     """What the tower's features of a split ask for; of released questions, each has an image at most."""
-    tower, data = study.tower_shape, getattr(study.data, split, None)
-    match data:
-        case Counts():
-            images = data.scenes + data.pages
-        case Dataset():
-            images = data.samples - data.text_only
-        case _:
-            images = questions
+    tower, images = study.tower_shape, study.count_images(split, questions)
     return cluster.inference(study.cluster, parameters_of(tower), images, tower.patches)
 
 
@@ -101,11 +83,10 @@ def check_memory(study: Study, runs: Mapping[str, Run]) -> None:
 
 def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
     """Of the trainings that do not fit, what they need and what would do; of all seeds the first."""
-    stages: tuple[Stage, ...] = ("stage1", "stage2")
-    for stage in stages:
+    for stage in STAGES:
         for run in _unlike(stage, runs.values()):
             request = of_training(study, stage, run)
-            recipe = recipe_of(study, stage, run)
+            recipe = study.recipe(stage, run.budget)
             asked = recipe.execution
             samples = share(recipe.batch_size, request.gpus, asked.micro_batch_size).samples
             method = study.variant(run.method).method

@@ -8,16 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vlmscale.costs.cluster import samples as samples_seen
 from vlmscale.costs.flops import answer_gflops, compressor_parameters, training_gflops
-from vlmscale.errors import UserError
 from vlmscale.study.grid import Cell, Run, expand, stage1_trainings
-from vlmscale.study.load import check_benchmarks
-from vlmscale.study.schema import Data, Study
-
-Stage = Literal["stage1", "stage2"]
+from vlmscale.study.schema import STAGES, Stage, Study
 
 # Bytes a trained parameter takes with AdamW: weight, gradient, two moments; in bf16 with float32 copies.
 _STATE = 16
@@ -88,7 +84,7 @@ class Gpu:
 def run_costs(
     study: Study, questions: Mapping[str, int], assumed: Assumptions = ASSUMED
 ) -> list[RunCost]:
-    """Every training run of the study. questions: benchmark -> how many are asked (see `asked`)."""
+    """Every training run of the study. questions: benchmark -> how many are asked."""
     cells, runs = expand(study)
     served: dict[str, list[Cell]] = {}
     for cell in cells.values():
@@ -102,7 +98,6 @@ def run_costs(
             trainings.insert(0, _training(study, run, "stage1", assumed))
         decoder, projector = study.decoders[run.llm], _projector_parameters(study, run)
         llm, tower = round(decoder.total_b * 1e9), round(study.tower_shape.total_b * 1e9)
-        released = study.world is None
         width = 2 if study.stage2.precision == "bf16" else 4  # bytes of a saved weight
         saved = llm + tower + projector + (projector if run.run in first else 0)
         costs.append(
@@ -111,7 +106,7 @@ def run_costs(
                 trainings=tuple(trainings),
                 cells=tuple(cell.cell for cell in served[run.run]),
                 parameters=round(decoder.non_embedding_b * 1e9),
-                total_parameters=llm if released else None,
+                total_parameters=llm if decoder.vocabulary else None,
                 projector_parameters=projector,
                 evaluation_flops=number
                 * sum(_answer_flops(study, cell, assumed) for cell in served[run.run]),
@@ -138,11 +133,10 @@ def planned_trainings(study: Study) -> list[dict[str, Any]]:
 
 
 def _training(study: Study, run: Run, stage: Stage, assumed: Assumptions) -> Training:
-    split = _split(study, stage)
-    recipe = study.stage1 if stage == "stage1" else study.stage2_at(run.budget)
-    samples = samples_seen(recipe, split.samples)
-    text = split.text_tokens or assumed.text_tokens
-    text_only = split.text_only / split.samples
+    data = study.training_data(stage)
+    samples = samples_seen(study.recipe(stage, run.budget), data.samples)
+    text = data.text_tokens or assumed.text_tokens
+    text_only = (data.samples - data.images) / data.samples
     method = study.variant(run.method).method
 
     def gflops(visual_tokens: int) -> float:
@@ -199,26 +193,6 @@ def benchmark_rows(table: Path) -> dict[str, dict[str, str]]:
         return {row["benchmark"]: row for row in csv.DictReader(file)}
 
 
-def asked(study: Study, benchmarks: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
-    """Benchmark -> number of questions: of its row, or of the test split of a study with a world.
-
-    Raises UserError for a benchmark that belongs to the other kind of study, or is not among `benchmarks`.
-    """
-    check_benchmarks(study, benchmarks, "resources/benchmarks.csv")
-    found = {}
-    for name in study.evaluation.benchmarks:
-        row = benchmarks[name]
-        if isinstance(study.data, Data) != (row["task"] == "world"):
-            needs = "has no world" if study.world else "needs a world"
-            raise UserError(f"evaluation.benchmarks: {name!r} is of a study that {needs}")
-        if isinstance(study.data, Data):
-            test = study.data.test
-            found[name] = test.scenes if row["family"] == "reasoning" else test.pages
-        else:
-            found[name] = int(row["questions"])
-    return found
-
-
 def load_gpus(table: Path) -> dict[str, Gpu]:
     """GPUs by name, from resources/gpus.csv."""
     with table.open(newline="") as file:
@@ -257,29 +231,10 @@ def features_gb(study: Study) -> float:
     """Gigabytes of the tower's features of all images, where a study keeps them: float32."""
     if not study.vision_cache:
         return 0.0
-    tower, images = study.tower_shape, 0
-    # Each seed has a sample of its own of a world, and none of released data.
-    seeds = len({seed for block in study.grid for seed in block.seeds}) if study.world else 1
-    for split in (_split(study, "stage1"), _split(study, "stage2")):
-        images += seeds * (split.samples - split.text_only)
-    if isinstance(study.data, Data):
-        images += study.data.test.scenes + study.data.test.pages
+    tower, images = study.tower_shape, study.count_images("test")
+    seeds = {seed for block in study.grid for seed in block.seeds}
+    for stage in STAGES:
+        samples = {study.training_sample(stage, seed) for seed in seeds}
+        images += len(samples) * study.count_images(stage)
     values = (tower.patches + 1) * tower.hidden_size * len(study.tower.feature_layers)
     return 4 * images * values / _GIGABYTE
-
-
-@dataclass(frozen=True)
-class _Split:
-    """Training samples of a stage."""
-
-    samples: int
-    text_only: int
-    text_tokens: float | None
-
-
-def _split(study: Study, stage: Stage) -> _Split:
-    if isinstance(study.data, Data):
-        counts = study.data.stage1 if stage == "stage1" else study.data.stage2
-        return _Split(counts.samples, counts.text, None)
-    data = study.data.stage1 if stage == "stage1" else study.data.stage2
-    return _Split(data.samples, data.text_only, data.text_tokens)

@@ -1,41 +1,30 @@
-"""Configs of studies, read: YAML to a valid Study, or one error that names file, key and cure."""
+"""Read configs of studies: YAML to a valid study, or one error that names file, key and cure."""
 
 import json
 import sys
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
 
 from vlmscale.errors import UserError
-from vlmscale.study.checks import Contradiction, check_consistent, complaints
-from vlmscale.study.schema import Study
+from vlmscale.study.checks import complaints
+from vlmscale.study.schema import GeneratedStudy, ReleasedStudy, Study
 
 
 def validate(raw: dict[str, Any], source: str) -> Study:
-    """The study described by `raw`. Raises UserError naming the file `source`, key, value and cure."""
+    """Return the study described by `raw`.
+
+    Raises UserError that names the file `source`, key, value and cure.
+    """
+    kind = ReleasedStudy if raw.get("world") is None else GeneratedStudy
     try:
-        study = Study.model_validate(raw)
-        check_consistent(study)
+        return kind.model_validate(raw)
     except ValidationError as error:
         lines = "\n  ".join(complaints(error))
         raise UserError(f"{source} is not a valid study:\n  {lines}") from None
-    except Contradiction as error:
-        raise UserError(f"{source} is not a valid study:\n  {error}") from None
-    return study
-
-
-def check_benchmarks(study: Study, known: Collection[str], table: str) -> None:
-    """Raise UserError unless every benchmark of the study is `known`, a row of the file `table`."""
-    asked = study.evaluation.benchmarks
-    for name in asked:
-        if name not in known or asked.count(name) > 1:
-            what = "is listed twice" if name in known else f"is not in {table}"
-            raise UserError(
-                f"evaluation.benchmarks: {name!r} {what}. There are: {', '.join(known)}."
-            )
 
 
 def load_study(path: Path) -> Study:
@@ -49,10 +38,13 @@ def load_study(path: Path) -> Study:
     return validate(raw, str(path))
 
 
-def schema() -> str:
-    """The JSON schema of a study, as it stands in config/schema.json."""
-    return json.dumps(Study.model_json_schema(), indent=2, sort_keys=True) + "\n"
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a study: `world` tells which of the two kinds it is."""
+    kinds = (GeneratedStudy, ReleasedStudy)
+    refs, schema = models_json_schema([(kind, "validation") for kind in kinds])
+    generated, released = (refs[kind, "validation"] for kind in kinds)
+    return {**schema, "if": {"required": ["world"]}, "then": generated, "else": released}
 
 
 if __name__ == "__main__":
-    sys.stdout.write(schema())
+    sys.stdout.write(json.dumps(json_schema(), indent=2, sort_keys=True) + "\n")

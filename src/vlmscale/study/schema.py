@@ -1,31 +1,26 @@
-"""A study as its config says it: typed, frozen, unknown keys refused. config/README.md explains every key.
+"""The kinds of studies, each a typed and frozen config.
 
-`config.py` reads one; what its parts must not contradict is in `consistency.py`.
+Callers use what all kinds share (`Study`); what differs between kinds is a property or method of each.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    Discriminator,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    StringConstraints,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from vlmscale.costs import shapes as architectures
+from vlmscale.costs import shapes
 from vlmscale.costs.cluster import Cluster
 from vlmscale.costs.shapes import Decoder
+from vlmscale.errors import UserError
 from vlmscale.methods import Variant, variant
 from vlmscale.resources import resource
 from vlmscale.settings import (
     Counts,
     Dataset,
     Frozen,
+    Recipe,
     Released,
     ReleasedTower,
     StageRecipe,
@@ -33,213 +28,123 @@ from vlmscale.settings import (
     Transformer,
     World,
 )
+from vlmscale.study.checks import check_consistent, check_made, check_released
+from vlmscale.study.parts import Block, Data, Datasets, Evaluation, Exclude, Laws, Name
 from vlmscale.study.selection import FULL, SizeAxis
 
-# Names that become parts of paths.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Stage = Literal["stage1", "stage2"]
+STAGES: tuple[Stage, ...] = ("stage1", "stage2")
 
 
-class Data(Frozen):
-    """The splits of a study."""
+class Study(Frozen, ABC):
+    """Everything that decides the results of a study, and how it is run."""
 
-    corpus: Counts = Field(description="text the LLMs are pretrained on")
-    tower: Counts = Field(description="images the vision tower is pretrained on")
-    stage1: Counts = Field(description="captioned images")
-    stage2: Counts = Field(description="images with conversations, and text against forgetting")
-    test: Counts = Field(description="images asked one question of each family")
-
-    @model_validator(mode="after")
-    def _each_split_has_its_kind(self) -> "Data":
-        images = {"scenes", "pages"}
-        kinds = {"tower": images, "stage1": images, "test": images, "corpus": {"text"}}
-        for split in type(self).model_fields:
-            given = {kind for kind, number in getattr(self, split) if number}
-            allowed = kinds.get(split, images | {"text"})
-            if not given or given - allowed:
-                raise ValueError(
-                    f"{split}: needs some of {', '.join(sorted(allowed))}, and no other"
-                )
-        return self
-
-
-class Datasets(Frozen):
-    """What a study without a world is trained on; its questions are those of its benchmarks."""
-
-    stage1: Dataset
-    stage2: Dataset
-
-
-def _kind(value: Any) -> str:
-    """Which of two ways of giving backbones or data is meant, so that errors are about that one."""
-    if isinstance(value, Mapping):
-        named = [value, *(part for part in value.values() if isinstance(part, Mapping))]
-        released = any(
-            {"repository", "revision", "architecture", "dataset"} & set(v) for v in named
-        )
-    else:
-        released = isinstance(value, Released | Datasets)
-    return RELEASED if released else MADE
-
-
-MADE, RELEASED = "<made>", "<released>"  # no key of a config can be called so
-
-
-class Block(Frozen):
-    """A full product of these axes; the grid is the union of its blocks."""
-
-    methods: tuple[str, ...] = Field(min_length=1)
-    llms: tuple[str, ...] = Field(min_length=1)
-    visual_tokens: tuple[PositiveInt, ...] = Field(min_length=1)
-    seeds: tuple[NonNegativeInt, ...] = Field(min_length=1)
-    budgets: tuple[str, ...] = Field((FULL,), min_length=1)
-
-
-class Exclude(Frozen):
-    """Cells to leave out: those that match every axis named here."""
-
-    method: str | None = None
-    llm: str | None = None
-    visual_tokens: int | None = None
-    seed: int | None = None
-    budget: str | None = None
-
-
-class Evaluation(Frozen):
-    benchmarks: tuple[str, ...] = Field(
-        min_length=1, description="rows of resources/benchmarks.csv"
-    )
-    protocol: Literal["lmms", "llava15"] = Field(
-        "lmms", description="how real benchmarks are asked; generated questions know one way"
-    )
-    batch_size: PositiveInt = 32
-
-
-class Laws(Frozen):
-    """Which cells are fitted together, and how."""
-
-    series: dict[Name, tuple[str, ...]] = Field(
-        {},
-        description="name of a law -> methods whose cells it is fitted on, once for each budget; none in "
-        "a study that compares methods on one LLM",
-    )
-    holdout: tuple[str, ...] = Field((), description="LLMs that are predicted, never fitted")
-    text_tokens: tuple[NonNegativeInt, ...] = Field(
-        (0, 50), description="text tokens Q per question on the cost axes of Figure 1"
-    )
-    baseline: Name | None = Field(
-        None,
-        description="method that the others are compared with, question by question; by default the "
-        "first of the grid",
-    )
-    size: SizeAxis | None = Field(
-        None,
-        description="what N counts: the size in the LLM's name, all its parameters, or those without "
-        "embeddings and head; by default nominal for released LLMs, total for those a study makes",
-    )
-    bootstrap_draws: PositiveInt = Field(2000, description="resamples behind every interval")
-    seed: NonNegativeInt = Field(0, description="of the resampling")
-
-
-class Study(Frozen):
-    """One study: everything that decides its results."""
-
-    study: Name = Field(description="names its folder in results/")
-    world: World | None = Field(
-        None, description="what is generated; without it, data and backbones are released ones"
-    )
-    data: Annotated[
-        Annotated[Data, Tag(MADE)] | Annotated[Datasets, Tag(RELEASED)], Discriminator(_kind)
-    ]
-    tower: Annotated[
-        Annotated[Tower, Tag(MADE)] | Annotated[ReleasedTower, Tag(RELEASED)],
-        Discriminator(_kind),
-    ]
-    llms: dict[
-        Name,
-        Annotated[
-            Annotated[Transformer, Tag(MADE)] | Annotated[Released, Tag(RELEASED)],
-            Discriminator(_kind),
-        ],
-    ] = Field(min_length=1)
-    pickled: tuple[str, ...] = Field(
-        (),
-        description="released backbones, `tower` or LLMs, whose pickled weights may be opened where they "
-        "have no others: once, in a process of its own, to be kept as safetensors",
-    )
+    study: Name = Field(description="name of the study and of its folder in results/")
+    data: Data | Datasets
+    tower: Tower | ReleasedTower
+    llms: dict[Name, Transformer] | dict[Name, Released]
     template: Literal["qa", "qwen", "qwen_next", "vicuna_v1"] = Field(
-        "qa", description="conversation format of the LLMs, and which of its tokens are learned"
+        "qa",
+        description="conversation format of the LLMs and its supervised positions. qa: the end of an "
+        "answer; qwen (ChatML): answers and their end; qwen_next (same tokens): also headers of "
+        "answers, newlines, <|im_start|> and <|im_end|>, as the LLaVA-NeXT code; vicuna_v1 "
+        "(LLaVA-1.5): answers and </s>",
     )
-    grid: tuple[Block, ...] = Field(min_length=1)
-    exclude: tuple[Exclude, ...] = ()
+    grid: tuple[Block, ...] = Field(
+        min_length=1, description="the cells: union of the products of all blocks"
+    )
+    exclude: tuple[Exclude, ...] = Field((), description="cells of the grid to leave out")
     methods: dict[Name, dict[str, str]] = Field(
-        {}, description="options by method, or by a name of your own with `method` among them"
+        {},
+        description="method -> its options (quecc: {query_turn: last}), or a name of your own -> "
+        "`method` and options (pooled: {method: avgpool, training: free}); `vlmscale methods` lists "
+        "the choices",
     )
-    stage1: StageRecipe
-    stage2: StageRecipe
+    stage1: StageRecipe = Field(description="training of the projector alone, on captions")
+    stage2: StageRecipe = Field(description="training of projector and LLM, on conversations")
     budgets: dict[Name, dict[str, Any]] = Field(
-        {}, description="name of a training budget -> what it changes of stage2"
+        {},
+        description="name of a training budget -> what it changes of stage2 (short: {steps: 100}); "
+        "runs that differ in nothing else share stage 1",
     )
-    vision_cache: bool = Field(description="compute the tower's features once for all cells")
-    evaluation: Evaluation
+    vision_cache: bool = Field(
+        description="compute the tower's features once for all cells and keep them on disk (float32)"
+    )
+    evaluation: Evaluation = Field(description="benchmarks, and how they are asked")
     latency: bool = Field(
         False,
-        description="time every cell's answer on the machine that the study runs on: "
-        "latency.parquet and a figure",
+        description="also time every cell's answer on this machine (latency.parquet and a figure); "
+        "no other result depends on it",
     )
-    laws: Laws
+    laws: Laws = Field(description="which cells are fitted together, and how")
     cluster: Cluster = Field(
-        Cluster(), description="machines that jobs ask for; changing it reruns nothing"
+        Cluster(), description="the machines that jobs request; changing it reruns nothing"
     )
+
+    # What each kind declares.
+    rule_files: ClassVar[tuple[str, ...]]  # of rules/: they make or fetch data and backbones
+    shared_splits: ClassVar[tuple[str, ...]]  # the same for all seeds
+    default_size: ClassVar[SizeAxis]  # what N counts unless laws.size says otherwise
+
+    @property
+    @abstractmethod
+    def tower_shape(self) -> shapes.Tower:
+        """The shape of the vision tower."""
+
+    @property
+    @abstractmethod
+    def decoders(self) -> dict[str, Decoder]:
+        """The shape of every LLM.
+
+        The vocabulary is 0 where it is unknown: a study that makes its LLMs makes their tokenizer, too.
+        """
+
+    @property
+    def pretrainings(self) -> dict[str, tuple[Recipe, Counts]]:
+        """Name of each backbone that the study pretrains -> its recipe and data."""
+        return {}
+
+    @property
+    def nominal_sizes(self) -> dict[str, float]:
+        """LLM -> billions of parameters according to its name; empty if names say nothing."""
+        return {}
+
+    @abstractmethod
+    def training_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
+        """Return folder name and random seed of the data that a training with `seed` reads."""
+
+    @abstractmethod
+    def _count(self, benchmark: str, row: Mapping[str, str]) -> int:
+        """Return the questions of a benchmark. Raises UserError if it suits another kind of study."""
+
+    @field_validator("study")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name == "published":
+            raise ValueError("results/published holds the paper's released numbers")
+        return name
+
+    @field_validator("llms")
+    @classmethod
+    def _llm_names_are_free(cls, llms: dict[str, Any]) -> dict[str, Any]:
+        if "tower" in llms or "tokenizer" in llms:
+            raise ValueError("tower and tokenizer are names of other backbones; rename the LLM")
+        return llms
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "Study":
+        check_consistent(self)
+        return self
 
     @property
     def grid_side(self) -> int:
         """Patches along one side of an image."""
         return self.tower_shape.grid_side
 
-    @cached_property
-    def tower_shape(self) -> architectures.Tower:
-        """The shape of the vision tower. Raises UserError when a released one is not known."""
-        if isinstance(self.tower, Released):
-            return _known_shape(self.tower, architectures.Tower)
-        assert self.world is not None  # or the tower could not be made
-        return architectures.Tower(
-            layers=self.tower.layers,
-            hidden_size=self.tower.hidden_size,
-            intermediate_size=self.tower.intermediate_size,
-            gated_mlp=False,
-            image_size=self.world.image_size,
-            patch_size=self.tower.patch_size,
-        )
-
-    @cached_property
-    def decoders(self) -> dict[str, Decoder]:
-        """The shape of every LLM. Raises UserError when a released one is not known.
-
-        The vocabulary of an LLM that the study makes is 0: it is not known before its tokenizer is.
-        """
-        return {
-            name: (
-                _known_shape(llm, Decoder)
-                if isinstance(llm, Released)
-                else Decoder(
-                    nominal_b=0.0,
-                    layers=llm.layers,
-                    hidden_size=llm.hidden_size,
-                    intermediate_size=llm.intermediate_size,
-                    heads=llm.heads,
-                    key_value_heads=llm.heads,
-                    vocabulary=0,
-                    tied_head=True,
-                    gated_mlp=True,
-                    qkv_bias=True,
-                )
-            )
-            for name, llm in self.llms.items()
-        }
-
-    def variant(self, name: str) -> Variant:
-        """The method that this study calls `name`, with its options."""
-        return variant(name, self.methods)
+    @property
+    def grid_methods(self) -> set[str]:
+        """The methods of the grid, by the names the study gives them."""
+        return {name for block in self.grid for name in block.methods}
 
     @property
     def baseline(self) -> str:
@@ -249,23 +154,202 @@ class Study(Frozen):
     @property
     def size_axis(self) -> SizeAxis:
         """What the N of the laws counts."""
-        return self.laws.size or ("total" if self.world else "nominal")
+        return self.laws.size or self.default_size
 
-    @property
-    def nominal_sizes(self) -> dict[str, float]:
-        """Billions of parameters in the name of each LLM; a name given by the study says nothing."""
-        if self.world:
-            return {}
-        return {name: decoder.nominal_b for name, decoder in self.decoders.items()}
+    def variant(self, name: str) -> Variant:
+        """Return the method that this study calls `name`, with its options."""
+        return variant(name, self.methods)
 
     def stage2_at(self, budget: str) -> StageRecipe:
-        """The recipe of stage 2 with a training budget; `steps` replaces `epochs`, and the reverse."""
+        """Return stage 2's recipe at a training budget; `steps` replaces `epochs`, and vice versa."""
         changes = self.budgets[budget] if budget != FULL else {}
         lengths = {"epochs", "steps"}
         replaced = lengths if lengths & set(changes) else set()
         return StageRecipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
 
+    def recipe(self, stage: Stage, budget: str) -> StageRecipe:
+        """Return the recipe of a stage at a training budget, which changes stage 2 only."""
+        return self.stage1 if stage == "stage1" else self.stage2_at(budget)
 
-def _known_shape(backbone: Released, kind: type[architectures.Shape]) -> architectures.Shape:
-    shapes = architectures.load_architectures(resource("architectures.csv"))
-    return architectures.find(shapes, backbone.architecture, kind)
+    def training_data(self, stage: Stage) -> Counts | Dataset:
+        """Return the size of the data that a stage trains on."""
+        return self.data.stage1 if stage == "stage1" else self.data.stage2
+
+    def samples(self, seeds: Iterable[int]) -> dict[str, tuple[str, int]]:
+        """Return folder name -> (split, random seed) of all data; `seeds` are those of trainings."""
+        found = {split: (split, 0) for split in self.shared_splits}
+        for seed in seeds:
+            for stage in STAGES:
+                name, drawn_with = self.training_sample(stage, seed)
+                found[name] = (stage, drawn_with)
+        return found
+
+    def count_images(self, split: str, questions: int = 0) -> int:
+        """Return the images of a split; those of benchmarks are at most one for each question."""
+        size = getattr(self.data, split, None)
+        return questions if size is None else size.images
+
+    def count_questions(self, benchmarks: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+        """Return benchmark -> number of its questions; benchmarks: the rows of benchmarks.csv.
+
+        Raises UserError for a benchmark that is unknown, repeated or of another kind of study.
+        """
+        names = self.evaluation.benchmarks
+        for name in names:
+            if name not in benchmarks or names.count(name) > 1:
+                what = (
+                    "is listed twice"
+                    if name in benchmarks
+                    else "is not in resources/benchmarks.csv"
+                )
+                raise UserError(
+                    f"evaluation.benchmarks: {name!r} {what}. There are: {', '.join(benchmarks)}."
+                )
+        return {name: self._count(name, benchmarks[name]) for name in names}
+
+
+class GeneratedStudy(Study):
+    """A study with a `world`: it generates its data and trains its backbones from nothing."""
+
+    world: World = Field(description="the generated world")
+    data: Annotated[Data, BeforeValidator(check_made)] = Field(description="samples of each split")
+    tower: Annotated[Tower, BeforeValidator(check_made)] = Field(description="the vision tower")
+    llms: dict[Name, Annotated[Transformer, BeforeValidator(check_made)]] = Field(
+        min_length=1, description="name -> shape of a Qwen2 decoder and its pretraining"
+    )
+
+    rule_files: ClassVar[tuple[str, ...]] = ("data", "backbones")
+    shared_splits: ClassVar[tuple[str, ...]] = ("corpus", "tower", "test")
+    default_size: ClassVar[SizeAxis] = "total"
+
+    @model_validator(mode="after")
+    def _sizes_have_no_names(self) -> "GeneratedStudy":
+        if self.laws.size == "nominal":
+            raise ValueError(
+                "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
+                "total and non_embedding"
+            )
+        return self
+
+    @cached_property
+    def tower_shape(self) -> shapes.Tower:
+        """The shape of the vision tower."""
+        size, patch = self.world.image_size, self.tower.patch_size
+        if size % patch:
+            raise UserError(
+                f"world.image_size {size} is not a multiple of tower.patch_size {patch}"
+            )
+        return shapes.Tower(
+            layers=self.tower.layers,
+            hidden_size=self.tower.hidden_size,
+            intermediate_size=self.tower.intermediate_size,
+            gated_mlp=False,
+            image_size=size,
+            patch_size=patch,
+        )
+
+    @cached_property
+    def decoders(self) -> dict[str, Decoder]:
+        """The shape of every LLM, without its vocabulary."""
+        return {
+            name: Decoder(
+                nominal_b=0.0,
+                layers=llm.layers,
+                hidden_size=llm.hidden_size,
+                intermediate_size=llm.intermediate_size,
+                heads=llm.heads,
+                key_value_heads=llm.heads,
+                vocabulary=0,
+                tied_head=True,
+                gated_mlp=True,
+                qkv_bias=True,
+            )
+            for name, llm in self.llms.items()
+        }
+
+    @property
+    def pretrainings(self) -> dict[str, tuple[Recipe, Counts]]:
+        """Name of each backbone -> its recipe and data."""
+        llms = {name: (llm.recipe, self.data.corpus) for name, llm in self.llms.items()}
+        return {"tower": (self.tower.recipe, self.data.tower), **llms}
+
+    def training_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
+        """Return folder name and random seed: each training seed has its own sample of the world."""
+        return f"{stage}_s{seed}", seed
+
+    def _count(self, benchmark: str, row: Mapping[str, str]) -> int:
+        if row["task"] != "world":
+            raise UserError(f"evaluation.benchmarks: {benchmark!r} is of a study that has no world")
+        return self.data.test.scenes if row["family"] == "reasoning" else self.data.test.pages
+
+
+def _find_shape(backbone: Released, kind: type[shapes.Shape]) -> shapes.Shape:
+    known = shapes.load_architectures(resource("architectures.csv"))
+    return shapes.find(known, backbone.architecture, kind)
+
+
+def _check_tower_shape(tower: ReleasedTower) -> ReleasedTower:
+    _find_shape(tower, shapes.Tower)
+    return tower
+
+
+def _check_decoder(llm: Released) -> Released:
+    _find_shape(llm, Decoder)
+    return llm
+
+
+class ReleasedStudy(Study):
+    """A study without a `world`: it trains on released data, from released backbones."""
+
+    data: Annotated[Datasets, BeforeValidator(check_released)] = Field(
+        description="data set of each stage"
+    )
+    tower: Annotated[
+        ReleasedTower, BeforeValidator(check_released), AfterValidator(_check_tower_shape)
+    ] = Field(description="the vision tower")
+    llms: dict[
+        Name, Annotated[Released, BeforeValidator(check_released), AfterValidator(_check_decoder)]
+    ] = Field(min_length=1, description="name -> a released LLM")
+    pickled: tuple[str, ...] = Field(
+        (),
+        description="`tower` or LLMs whose pickled weights may be opened if they have no safetensors: "
+        "once, in a process of its own that converts them; needs the disk space twice meanwhile",
+    )
+
+    rule_files: ClassVar[tuple[str, ...]] = ("released",)
+    shared_splits: ClassVar[tuple[str, ...]] = ("test",)
+    default_size: ClassVar[SizeAxis] = "nominal"
+
+    @model_validator(mode="after")
+    def _pickled_are_fetched(self) -> "ReleasedStudy":
+        fetched = ["tower", *self.llms]
+        for name in self.pickled:
+            if name not in fetched:
+                raise ValueError(f"pickled: {name!r} is not fetched: {', '.join(fetched)}")
+        return self
+
+    @cached_property
+    def tower_shape(self) -> shapes.Tower:
+        """The shape of the vision tower."""
+        return _find_shape(self.tower, shapes.Tower)
+
+    @cached_property
+    def decoders(self) -> dict[str, Decoder]:
+        """The shape of every LLM."""
+        return {name: _find_shape(llm, Decoder) for name, llm in self.llms.items()}
+
+    @property
+    def nominal_sizes(self) -> dict[str, float]:
+        """LLM -> billions of parameters according to its name."""
+        return {name: decoder.nominal_b for name, decoder in self.decoders.items()}
+
+    def training_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
+        """Return folder name and random seed: all trainings read the same data."""
+        return stage, 0
+
+    def _count(self, benchmark: str, row: Mapping[str, str]) -> int:
+        if row["task"] == "world":
+            raise UserError(
+                f"evaluation.benchmarks: {benchmark!r} is of a study that needs a world"
+            )
+        return int(row["questions"])

@@ -14,7 +14,7 @@ from vlmscale.planning.requests import (
     of_evaluation,
     of_training,
 )
-from vlmscale.planning.trainings import asked, benchmark_rows
+from vlmscale.planning.trainings import benchmark_rows
 from vlmscale.study.grid import expand
 from vlmscale.study.load import load_study
 from vlmscale.training.trainer import set_precision
@@ -105,7 +105,7 @@ def test_processes_of_a_node_share_weights_that_have_the_type_computed_in(
 def test_evaluations_ask_for_the_time_of_their_questions():
     chosen = study("paper")
     cells, _ = expand(chosen)
-    questions = sum(asked(chosen, BENCHMARKS).values())
+    questions = sum(chosen.count_questions(BENCHMARKS).values())
 
     def hours(name):
         return of_evaluation(chosen, cells[f"Qwen1.5-{name}__s0"], questions).minutes / 60
@@ -121,7 +121,7 @@ def test_evaluations_ask_for_the_time_of_their_questions():
 def test_jobs_of_a_tiny_study_ask_for_one_gpu_for_an_hour_at_most(name):
     chosen = study(name)
     cells, runs = expand(chosen)
-    questions = sum(asked(chosen, BENCHMARKS).values())
+    questions = sum(chosen.count_questions(BENCHMARKS).values())
     found = [of_training(chosen, s, run) for run in runs.values() for s in ("stage1", "stage2")]
     found += [of_evaluation(chosen, cell, questions) for cell in cells.values()]
     backbones = of_backbones(chosen)

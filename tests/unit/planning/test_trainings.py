@@ -12,7 +12,6 @@ from vlmscale.costs.shapes import Decoder, Tower, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.planning.measured import cost_table
 from vlmscale.planning.trainings import (
-    asked,
     benchmark_rows,
     features_gb,
     load_gpus,
@@ -35,7 +34,7 @@ def study(name):
 
 def costs(name):
     chosen = study(name)
-    return {cost.run.run: cost for cost in run_costs(chosen, asked(chosen, BENCHMARKS))}
+    return {cost.run.run: cost for cost in run_costs(chosen, chosen.count_questions(BENCHMARKS))}
 
 
 def test_a_trained_llm_costs_three_passes_and_a_frozen_one_two():
@@ -102,7 +101,7 @@ def test_trainings_of_a_study_with_a_world():
     assert (first.samples, second.samples) == (60 * 32, 300 * 32)  # steps times batch
     assert first.tokens == 60 * 32 * (64 + 4)
     assert second.tokens == pytest.approx(300 * 32 * (64 + 4 * 1300 / 1400))  # 100 samples are text
-    assert asked(chosen, BENCHMARKS) == dict.fromkeys(chosen.evaluation.benchmarks, 100)
+    assert chosen.count_questions(BENCHMARKS) == dict.fromkeys(chosen.evaluation.benchmarks, 100)
     # 6 x 6 patches and CLS, three layers of 64 channels, four bytes; stages 1 and 2 and the test split
     assert features_gb(chosen) == pytest.approx((600 + 1300 + 200) * 37 * 3 * 64 * 4 / 1e9)
     assert features_gb(study("paper")) == 0
@@ -124,7 +123,7 @@ def test_benchmarks_belong_to_their_kind_of_study():
         raw = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
         raw["evaluation"]["benchmarks"] = [wrong]
         with pytest.raises(UserError, match=words):
-            asked(validate(raw, "x"), BENCHMARKS)
+            validate(raw, "x").count_questions(BENCHMARKS)
 
 
 @pytest.fixture
