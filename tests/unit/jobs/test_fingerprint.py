@@ -51,7 +51,7 @@ def test_closure_reaches_imports_and_no_other_method():
             False,
         ),
         ("models/projectors/tokenpacker.py", "std=0.02", "std=0.03", False),
-        ("study/schema.py", "class Evaluation(", "class Evaluate(", False),
+        ("study/parts.py", "class Evaluation(", "class Evaluate(", False),
         ("analysis/laws/power_law.py", "_NODES = 15", "_NODES = 11", False),
     ],
 )
