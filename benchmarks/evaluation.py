@@ -29,8 +29,8 @@ from rich.table import Table
 from transformers import CLIPImageProcessorPil, LlavaProcessor
 
 from vlmscale.cli.output import number
-from vlmscale.data.world.generate import generate
-from vlmscale.data.world.questions import vocabulary
+from vlmscale.data.world.generate import generate_split
+from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.run import ask, benchmark_files
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
@@ -52,10 +52,10 @@ def made(folder: Path, images: int) -> tuple[Path, Path]:
     """A checkpoint with random weights, and questions on `images` scenes and as many pages."""
     study = load_study(STUDY)
     counts, patch = Counts(scenes=images, pages=images), study.tower.patch_size
-    generate(study.world, "test", counts, folder / "test", sample=0, patch=patch)
+    generate_split(study.world, "test", counts, folder / "test", sample=0, patch=patch)
     train_tokenizer(
         TokenizerSpec(
-            words=vocabulary(study.world),
+            words=list_vocabulary(study.world),
             template="qa",
             output=folder / "tokenizer",
         )

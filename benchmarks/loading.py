@@ -30,10 +30,10 @@ from transformers import (
 )
 
 from vlmscale.cli.output import number
-from vlmscale.data.images import decode
-from vlmscale.data.shards import unique_images
-from vlmscale.data.world.generate import generate
-from vlmscale.data.world.questions import vocabulary
+from vlmscale.data.images import decode_image
+from vlmscale.data.shards import read_unique_images
+from vlmscale.data.world.generate import generate_split
+from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.feature_store import FeatureStore, write_store
 from vlmscale.records.parquet import write_parquet
@@ -55,10 +55,10 @@ def prepare(study: Study, folder: Path, samples: int) -> CLIPVisionConfig:
     whole = mix.scenes + mix.pages + mix.text
     scenes, pages = (samples * part // whole for part in (mix.scenes, mix.pages))
     counts = Counts(scenes=scenes, pages=pages, text=samples - scenes - pages)
-    generate(study.world, "stage2", counts, folder / "data", sample=0, patch=shape.patch_size)
+    generate_split(study.world, "stage2", counts, folder / "data", sample=0, patch=shape.patch_size)
     train_tokenizer(
         TokenizerSpec(
-            words=vocabulary(study.world),
+            words=list_vocabulary(study.world),
             template="qa",
             output=folder / "tokenizer",
         )
@@ -75,9 +75,9 @@ def prepare(study: Study, folder: Path, samples: int) -> CLIPVisionConfig:
     CLIPImageProcessorPil(
         size={"height": size, "width": size}, do_center_crop=False
     ).save_pretrained(folder / "tower")
-    images = unique_images(folder / "data")
+    images = read_unique_images(folder / "data")
     layers = [shape.layers - 1, shape.layers]
-    decoded = ((key, decode(content, key)) for key, content in images)
+    decoded = ((key, decode_image(content, key)) for key, content in images)
     write_store(folder / "tower", decoded, len(images), folder / "vision", feature_layers=layers)
     return config
 

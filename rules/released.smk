@@ -56,7 +56,7 @@ BACKBONES = {"tower": STUDY.tower, **STUDY.llms}
 
 def announce_downloads(jobs):
     """Say what will be downloaded and how long it takes, before it begins. Benchmarks' sizes are not known."""
-    from vlmscale.data.llava.estimates import announce
+    from vlmscale.data.llava.estimates import print_estimates
 
     due = {name: [] for name in ("prepare_dataset", "fetch_backbone")}
     for job in jobs:
@@ -67,7 +67,7 @@ def announce_downloads(jobs):
     }
     shapes = {"tower": STUDY.tower_shape, **STUDY.decoders}
     weights = sum(2e9 * shapes[w.backbone].total_b for w in due["fetch_backbone"])
-    announce(
+    print_estimates(
         datasets,
         {Path(f"{OUT}/backbones"): weights} if weights else {},
         raw=Path(RAW),

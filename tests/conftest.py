@@ -41,7 +41,7 @@ def study():
 @pytest.fixture(scope="session")
 def splits(study, tmp_path_factory):
     """A few samples of every split of the smoke study's world: folder by split name."""
-    from vlmscale.data.world.generate import generate
+    from vlmscale.data.world.generate import generate_split
     from vlmscale.settings import Counts
 
     folder = tmp_path_factory.mktemp("world")
@@ -54,7 +54,7 @@ def splits(study, tmp_path_factory):
     }
     for split, count in counts.items():
         patch = study.tower.patch_size
-        generate(study.world, split, count, folder / split, sample=0, patch=patch)
+        generate_split(study.world, split, count, folder / split, sample=0, patch=patch)
     return {split: folder / split for split in counts}
 
 
@@ -70,7 +70,7 @@ def backbones(study, tmp_path_factory):
         Qwen2ForCausalLM,
     )
 
-    from vlmscale.data.world.questions import vocabulary
+    from vlmscale.data.world.questions import list_vocabulary
     from vlmscale.models.checkpoint import load_tokenizer
     from vlmscale.training.backbones import train_tokenizer
     from vlmscale.training.spec import TokenizerSpec
@@ -78,7 +78,7 @@ def backbones(study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("backbones")
     train_tokenizer(
         TokenizerSpec(
-            words=vocabulary(study.world),
+            words=list_vocabulary(study.world),
             template="qa",
             output=folder / "tokenizer",
         )

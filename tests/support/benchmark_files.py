@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 from PIL import Image as Pixels
 
-from vlmscale.data.images import png
+from vlmscale.data.images import encode_png
 from vlmscale.data.shards import write_manifest
 from vlmscale.evaluation.questions import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark
@@ -109,7 +109,7 @@ SCHEMAS = {
 def picture(shade: int, side: int = 24) -> dict[str, Any]:
     """An image cell of a Parquet file."""
     image = Pixels.new("RGB", (side, side), (shade % 256, 90, 120))
-    return {"bytes": png(image), "path": f"{shade}.png"}
+    return {"bytes": encode_png(image), "path": f"{shade}.png"}
 
 
 def write(asked: Benchmark, rows: Sequence[dict[str, Any]], data: Path) -> list[Path]:

@@ -1,11 +1,11 @@
 from pathlib import Path
 
-from vlmscale.data.world.generate import generate
+from vlmscale.data.world.generate import generate_split
 from vlmscale.jobs.entry import logged
 from vlmscale.settings import Counts, World
 
 with logged(snakemake.log[0]):
-    generate(
+    generate_split(
         World(**snakemake.params.world),
         snakemake.params.split,
         Counts(**snakemake.params.counts),

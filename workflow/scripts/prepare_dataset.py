@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from vlmscale.data.llava.prepare import prepare
+from vlmscale.data.llava.prepare import prepare_dataset
 from vlmscale.jobs.entry import logged
 
 with logged(snakemake.log[0]):
-    prepare(
+    prepare_dataset(
         snakemake.params.dataset,
         raw=Path(snakemake.params.raw),
         output=Path(snakemake.output[0]),

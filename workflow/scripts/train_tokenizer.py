@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from vlmscale.data.world.questions import vocabulary
+from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.jobs.entry import logged
 from vlmscale.jobs.process import carry_out
 from vlmscale.settings import World
@@ -8,7 +8,7 @@ from vlmscale.training.spec import TokenizerSpec
 
 with logged(snakemake.log[0]):
     spec = TokenizerSpec(
-        words=vocabulary(World(**snakemake.params.world)),
+        words=list_vocabulary(World(**snakemake.params.world)),
         template=snakemake.params.template,
         output=snakemake.output[0],
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vlmscale.cli.output import Report, table
-from vlmscale.data.llava.prepare import prepare
+from vlmscale.data.llava.prepare import prepare_dataset
 from vlmscale.errors import UserError
 
 
@@ -22,7 +22,7 @@ def prepare_data(
     """The manifest of the split made at `output`, without its list of shards. See prepare()."""
     if output.exists():
         raise UserError(f"{output} is there already. Delete it to have it made anew.")
-    manifest = prepare(
+    manifest = prepare_dataset(
         dataset, raw=raw, output=output, workers=workers, limit=limit, mirrors=mirrors
     )
     return {key: value for key, value in manifest.items() if key != "shards"}

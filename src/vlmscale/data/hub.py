@@ -47,7 +47,9 @@ def fetch_backbone(
     cure = f"What has arrived is kept in {work}, and the rest follows when you run again."
 
     def fetch(*patterns: str) -> None:
-        download(backbone.repository, backbone.revision, patterns, work, kind="model", cure=cure)
+        download_files(
+            backbone.repository, backbone.revision, patterns, work, kind="model", cure=cure
+        )
 
     fetch(*FILES)
     if pickled and not any(work.glob("*.safetensors")):
@@ -111,7 +113,7 @@ def _convert(work: Path, made: Path, kinds: list[str]) -> dict[str, dict[str, st
     return dict(json.loads(done.stdout))
 
 
-def download(
+def download_files(
     repository: str,
     revision: str,
     patterns: Sequence[str],
@@ -123,24 +125,24 @@ def download(
     """Bring the files of a repository that match `patterns` to `folder`; see `reached`."""
     import huggingface_hub
 
-    with reached(f"{repository} at {revision}", cure):
+    with explain_hub_errors(f"{repository} at {revision}", cure):
         huggingface_hub.snapshot_download(
             repository,
             repo_type=kind,
             revision=revision,
             allow_patterns=list(patterns),
             local_dir=folder,
-            endpoint=endpoint(),
+            endpoint=get_endpoint(),
         )
 
 
-def endpoint() -> str | None:
+def get_endpoint() -> str | None:
     """Where the hub is, if it is a mirror."""
     return os.environ.get("HF_ENDPOINT")
 
 
 @contextmanager
-def reached(what: str, cure: str) -> Iterator[None]:
+def explain_hub_errors(what: str, cure: str) -> Iterator[None]:
     """Raise UserError, which ends with `cure`, when the hub cannot be reached or does not have `what`."""
     try:
         yield

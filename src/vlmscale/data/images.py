@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 from vlmscale.errors import UserError
 
 
-def decode(content: bytes, where: str) -> Image.Image:
+def decode_image(content: bytes, where: str) -> Image.Image:
     """The RGB image in `content`. Raises UserError, naming `where` it came from, if it is none."""
     try:
         return Image.open(io.BytesIO(content)).convert("RGB")
@@ -19,13 +19,13 @@ def decode(content: bytes, where: str) -> Image.Image:
         ) from None
 
 
-def image_key(image: Image.Image) -> str:
+def compute_image_key(image: Image.Image) -> str:
     """A hash of the pixels: equal images have equal keys whatever file format held them."""
     rgb = image.convert("RGB")
     return hashlib.sha256(repr(rgb.size).encode() + rgb.tobytes()).hexdigest()[:32]
 
 
-def png(image: Image.Image) -> bytes:
+def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -87,7 +87,7 @@ def write_manifest(folder: Path, names: Sequence[str], about: Mapping[str, Any])
     write_json(folder / "manifest.json", {**about, "rows": total, "shards": records})
 
 
-def shard_files(folder: Path, *, checksum: bool = False) -> list[Path]:
+def list_shards(folder: Path, *, checksum: bool = False) -> list[Path]:
     """The split's shards in order, after checking them against the manifest.
 
     Sizes are always checked; `checksum` also reads every byte. Raises UserError naming the file.
@@ -99,21 +99,21 @@ def shard_files(folder: Path, *, checksum: bool = False) -> list[Path]:
     for name, record in sorted(read_json(manifest)["shards"].items()):
         file = folder / name
         if not file.exists():
-            raise UserError(f"{file} is missing. {cure(folder)}")
+            raise UserError(f"{file} is missing. {format_remedy(folder)}")
         if file.stat().st_size != record["bytes"]:
             raise UserError(
                 f"{file} is damaged: {file.stat().st_size} bytes, the manifest says "
-                f"{record['bytes']}. {cure(folder)}"
+                f"{record['bytes']}. {format_remedy(folder)}"
             )
         if checksum and _sha256(file) != record["sha256"]:
             raise UserError(
-                f"{file} is damaged: its checksum is not the manifest's. {cure(folder)}"
+                f"{file} is damaged: its checksum is not the manifest's. {format_remedy(folder)}"
             )
         files.append(file)
     return files
 
 
-def cure(folder: Path) -> str:
+def format_remedy(folder: Path) -> str:
     """What to do about a damaged split."""
     return f"Delete {folder} and run again: the split will be made anew."
 
@@ -123,10 +123,10 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def unique_images(folder: Path) -> list[tuple[str, bytes]]:
+def read_unique_images(folder: Path) -> list[tuple[str, bytes]]:
     """(image key, file content) of every different image of a split that has image keys."""
     found: dict[str, bytes] = {}
-    for file in shard_files(folder, checksum=True):
+    for file in list_shards(folder, checksum=True):
         table = pq.read_table(file, columns=["image", "image_key"])
         for image, key in zip(table["image"], table["image_key"], strict=True):
             if key.as_py() is not None and key.as_py() not in found:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vlmscale.data.shards import cure, shard_files
+from vlmscale.data.shards import format_remedy, list_shards
 from vlmscale.errors import UserError
 from vlmscale.records.files import read_json
 from vlmscale.settings import IMAGE_TOKEN
@@ -26,29 +26,29 @@ from vlmscale.settings import IMAGE_TOKEN
 def read_columns(split: Path, columns: Sequence[str]) -> pa.Table:
     """Columns of a split, in memory. Raises UserError naming a shard that is damaged."""
     tables = []
-    for file in shard_files(split):
+    for file in list_shards(split):
         with _damage_named(file):
             tables.append(pq.read_table(file, columns=columns, page_checksum_verification=True))
     return pa.concat_tables(tables)
 
 
-def row(table: pa.Table | pa.RecordBatch, index: int) -> dict[str, Any]:
+def read_row(table: pa.Table | pa.RecordBatch, index: int) -> dict[str, Any]:
     """A row of a table."""
     return dict(table.slice(index, 1).to_pylist()[0])
 
 
-def rows(table: pa.Table, indices: Sequence[int]) -> list[dict[str, Any]]:
+def read_rows(table: pa.Table, indices: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of a table. Unlike its `take` this copies nothing else, however large the table."""
     if not indices:
         return []
     return list(pa.concat_tables([table.slice(index, 1) for index in indices]).to_pylist())
 
 
-class Images:
+class ImageReader:
     """The images of a split, as the contents of files, by row. Reading one touches its row group alone."""
 
     def __init__(self, split: Path) -> None:
-        self.files = shard_files(split)
+        self.files = list_shards(split)
         shards = read_json(split / "manifest.json")["shards"]
         self.starts = [0, *accumulate(shards[file.name]["rows"] for file in self.files)]
         self._opened: dict[Path, tuple[pq.ParquetFile, list[int]]] = {}
@@ -78,7 +78,7 @@ def _damage_named(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{file} is damaged: {error}. {cure(file.parent)}") from None
+        raise UserError(f"{file} is damaged: {error}. {format_remedy(file.parent)}") from None
 
 
 def check_conversations(where: str, samples: pa.Table) -> None:
@@ -97,7 +97,7 @@ def check_conversations(where: str, samples: pa.Table) -> None:
             (marks != shown) | (strange > 0) | (np.diff(starts) % 2 > 0) | (np.diff(starts) == 0)
         )
         for index in np.flatnonzero(wrong)[:1]:
-            _refuse(where, row(batch, int(index)))
+            _refuse(where, read_row(batch, int(index)))
 
 
 def _refuse(where: str, sample: Mapping[str, Any]) -> None:
@@ -113,7 +113,7 @@ def _refuse(where: str, sample: Mapping[str, Any]) -> None:
     )
 
 
-def question_bytes(samples: pa.Table) -> NDArray[np.int64]:
+def count_question_bytes(samples: pa.Table) -> NDArray[np.int64]:
     """How long the first thing that a human says is in each sample, in bytes."""
     found = []
     for batch in samples.to_batches():

@@ -9,7 +9,7 @@ from lmms_eval.api.model import lmms
 from PIL import Image
 from tqdm import tqdm
 
-from vlmscale.data.images import image_key
+from vlmscale.data.images import compute_image_key
 from vlmscale.errors import UserError
 from vlmscale.evaluation.visual_token_cache import SeenImages
 from vlmscale.models.checkpoint import load
@@ -126,14 +126,14 @@ class VlmScale(lmms):
         """What the model takes for `images`."""
         if self.features is None:
             return {"pixel_values": self.processor.to_pixels(images).to(self._device)}
-        stored = [self.features.get(image_key(image)) for image in images]
+        stored = [self.features.get(compute_image_key(image)) for image in images]
         return {"vision_features": torch.stack(stored).to(self._device)}
 
     def _look(self, images: Sequence[Image.Image]) -> VisualTokens:
         """The visual tokens of images, for a compressor that reads no question."""
         encode = self.model.model.encode_images
         return self._seen.look(
-            [image_key(image) for image in images],
+            [compute_image_key(image) for image in images],
             lambda places: encode(**self._vision_inputs([images[place] for place in places])),
         )
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlmscale.data.hub import download, endpoint, reached
+from vlmscale.data.hub import download_files, explain_hub_errors, get_endpoint
 from vlmscale.data.shards import write_manifest
 from vlmscale.errors import UserError
 from vlmscale.evaluation.questions import arrow_folder, write_arrow
@@ -73,9 +73,9 @@ def _download(dataset: str, revision: str | None, patterns: Sequence[str], root:
     from huggingface_hub import HfApi
 
     cure = f"What has arrived is kept in {root}, and the rest follows when you run again."
-    with reached(dataset, cure):
-        revision = revision or str(HfApi(endpoint=endpoint()).dataset_info(dataset).sha)
-    download(dataset, revision, patterns, root, kind="dataset", cure=cure)
+    with explain_hub_errors(dataset, cure):
+        revision = revision or str(HfApi(endpoint=get_endpoint()).dataset_info(dataset).sha)
+    download_files(dataset, revision, patterns, root, kind="dataset", cure=cure)
     return revision
 
 

@@ -18,7 +18,7 @@ import yaml
 from lmms_eval.api.model import lmms
 from tenacity import RetryError
 
-from vlmscale.data.shards import shard_files
+from vlmscale.data.shards import list_shards
 from vlmscale.errors import UserError
 from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.questions import arrow_folder, write_arrow
@@ -59,7 +59,7 @@ def benchmark_files(benchmarks: Sequence[Benchmark], data: Path) -> dict[str, li
         folder = asked.folder(data)
         if folder not in checked:
             # Downloads were read when they were sealed, and can be of many GB.
-            checked[folder] = shard_files(folder, checksum=asked.dataset is None)
+            checked[folder] = list_shards(folder, checksum=asked.dataset is None)
         found[asked.benchmark] = [f for f in checked[folder] if fnmatch(f.name, asked.files)]
         if not found[asked.benchmark]:
             raise UserError(

@@ -23,8 +23,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from vlmscale.data.images import decode
-from vlmscale.data.stored import read_columns, row
+from vlmscale.data.images import decode_image
+from vlmscale.data.stored import read_columns, read_row
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED, TEMPLATES
 from vlmscale.models.supervised_forward import compute_supervised_states, shift_labels
@@ -179,8 +179,8 @@ class TaggedImages(Dataset[dict[str, Any]]):
         return self._kept(index)
 
     def _read(self, index: int) -> dict[str, Any]:
-        sample = row(self.rows, index)
-        image = decode(sample["image"]["bytes"], f"{self.split}, sample {sample['id']}")
+        sample = read_row(self.rows, index)
+        image = decode_image(sample["image"]["bytes"], f"{self.split}, sample {sample['id']}")
         pixels = self.processor(image, return_tensors="pt")["pixel_values"][0]
         return {
             "id": sample["id"],

@@ -11,8 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from vlmscale.data.images import decode
-from vlmscale.data.stored import Images, check_conversations, question_bytes, read_columns, rows
+from vlmscale.data.images import decode_image
+from vlmscale.data.stored import (
+    ImageReader,
+    check_conversations,
+    count_question_bytes,
+    read_columns,
+    read_rows,
+)
 from vlmscale.errors import UserError
 from vlmscale.models.conversation import (
     IGNORED,
@@ -66,7 +72,7 @@ class Conversations(Dataset[Sample]):
         self.max_length, self.apart = max_length, apart
         self.features, self.pixels = features, pixels
         self.texts = read_columns(split, ["id", "image_key", "conversations"])
-        self.images = Images(split)
+        self.images = ImageReader(split)
         check_conversations(str(split), self.texts)
         self.kept: dict[int, tuple[str, Encoded, str | None]] = {}
         self.unlearned = self._unlearned()
@@ -103,7 +109,7 @@ class Conversations(Dataset[Sample]):
         # A token has at least one byte, so only after a long question can all answers be too far away.
         marks = TEMPLATES[self.template].strings if self.template in TEMPLATES else ()
         before = sum(len(mark.encode()) for mark in marks) + self.visual_tokens + 1
-        suspects = np.flatnonzero(question_bytes(self.texts) + before >= self.max_length)
+        suspects = np.flatnonzero(count_question_bytes(self.texts) + before >= self.max_length)
         found = [i for i in suspects.tolist() if set(self._encoded([i])[0][1].labels) == {IGNORED}]
         if len(found) == len(self):
             raise UserError(
@@ -115,7 +121,7 @@ class Conversations(Dataset[Sample]):
     def _encoded(self, indices: Sequence[int]) -> list[tuple[str, Encoded, str | None]]:
         """Id, tokens and image key of samples."""
         unseen = [index for index in indices if index not in self.kept]
-        samples = rows(self.texts, unseen)
+        samples = read_rows(self.texts, unseen)
         encoded = encode_all(
             [sample["conversations"] for sample in samples],
             self.tokenizer,
@@ -137,7 +143,7 @@ class Conversations(Dataset[Sample]):
     def _image(self, index: int, key: str, name: str) -> Tensor:
         if self.features is not None:
             return self.features.get(key)
-        image = decode(self.images[index], f"{self.split}, sample {name}")
+        image = decode_image(self.images[index], f"{self.split}, sample {name}")
         assert self.pixels is not None
         return self.pixels([image])[0]
 

@@ -1,17 +1,17 @@
 """The tower's features of a split's images, before anything is trained on them."""
 
-from vlmscale.data.images import decode
-from vlmscale.data.shards import unique_images
+from vlmscale.data.images import decode_image
+from vlmscale.data.shards import read_unique_images
 from vlmscale.models.feature_store import write_store
 from vlmscale.training.spec import FeaturesSpec
 
 
 def encode_images(spec: FeaturesSpec) -> None:
     """Write the features of every image of `spec.data`. Raises UserError for an image that is damaged."""
-    images = unique_images(spec.data)
+    images = read_unique_images(spec.data)
     write_store(
         spec.tower,
-        ((key, decode(content, f"{spec.data}, image {key}")) for key, content in images),
+        ((key, decode_image(content, f"{spec.data}, image {key}")) for key, content in images),
         len(images),
         spec.output,
         feature_layers=spec.feature_layers,

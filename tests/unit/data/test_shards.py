@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from vlmscale.data.images import decode
-from vlmscale.data.shards import shard_files
+from vlmscale.data.images import decode_image
+from vlmscale.data.shards import list_shards
 from vlmscale.errors import UserError
 
 
@@ -18,7 +18,7 @@ def test_a_truncated_shard(split):
     file = split / "shard-00000.parquet"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"shard-00000\.parquet is damaged.*Delete"):
-        shard_files(split)
+        list_shards(split)
 
 
 def test_a_shard_with_a_flipped_byte(split):
@@ -26,20 +26,20 @@ def test_a_shard_with_a_flipped_byte(split):
     content = bytearray(file.read_bytes())
     content[1000] ^= 1
     file.write_bytes(content)
-    shard_files(split)  # the size is right
+    list_shards(split)  # the size is right
     with pytest.raises(UserError, match="checksum"):
-        shard_files(split, checksum=True)
+        list_shards(split, checksum=True)
 
 
 def test_a_missing_shard_and_a_missing_manifest(split):
     (split / "shard-00000.parquet").unlink()
     with pytest.raises(UserError, match=r"shard-00000\.parquet is missing"):
-        shard_files(split)
+        list_shards(split)
     (split / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"no manifest\.json"):
-        shard_files(split)
+        list_shards(split)
 
 
 def test_an_image_that_does_not_decode():
     with pytest.raises(UserError, match="sample s9: the image does not decode"):
-        decode(b"\x89PNG not really", "data/stage2, sample s9")
+        decode_image(b"\x89PNG not really", "data/stage2, sample s9")

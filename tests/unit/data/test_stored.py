@@ -7,8 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlmscale.data import shards
-from vlmscale.data.shards import SAMPLE, shard_files, write_split
-from vlmscale.data.stored import Images, check_conversations, question_bytes, read_columns, row
+from vlmscale.data.shards import SAMPLE, list_shards, write_split
+from vlmscale.data.stored import (
+    ImageReader,
+    check_conversations,
+    count_question_bytes,
+    read_columns,
+    read_row,
+)
 from vlmscale.errors import UserError
 
 TEXTS = ["id", "image_key", "conversations"]
@@ -21,18 +27,18 @@ def split(splits, tmp_path):
 
 def test_rows_and_images_are_those_of_the_shards(split, monkeypatch, tmp_path):
     """Also where row groups have a row each, and shards one or many."""
-    rows = [r for file in shard_files(split) for r in pq.read_table(file).to_pylist()]
+    rows = [r for file in list_shards(split) for r in pq.read_table(file).to_pylist()]
     monkeypatch.setattr(shards, "_GROUP_BYTES", 1)
     parts = {
         f"shard-{i}": rows[start : start + 7] for i, start in enumerate(range(0, len(rows), 7))
     }
     write_split(tmp_path / "many", parts, SAMPLE, {})
-    assert pq.ParquetFile(shard_files(tmp_path / "many")[0]).num_row_groups == 7
+    assert pq.ParquetFile(list_shards(tmp_path / "many")[0]).num_row_groups == 7
     for folder in (split, tmp_path / "many"):
-        table, images = read_columns(folder, TEXTS), Images(folder)
-        assert [row(table, i) for i in range(len(rows))] == table.to_pylist()
+        table, images = read_columns(folder, TEXTS), ImageReader(folder)
+        assert [read_row(table, i) for i in range(len(rows))] == table.to_pylist()
         for i, expected in enumerate(rows):
-            assert row(table, i) == {key: expected[key] for key in TEXTS}
+            assert read_row(table, i) == {key: expected[key] for key in TEXTS}
             if expected["image"]:
                 assert images[i] == expected["image"]["bytes"]
 
@@ -48,7 +54,7 @@ def test_row_groups_are_small_where_images_are_large(tmp_path):
 
 @pytest.mark.parametrize("column", ["image", "conversations"])
 def test_damage_is_found_where_it_is_read(split, column):
-    (file,) = shard_files(split)
+    (file,) = list_shards(split)
     group = pq.ParquetFile(file).metadata.row_group(0)
     chunks = [group.column(i) for i in range(group.num_columns)]
     chunk = next(c for c in chunks if c.path_in_schema.startswith(column))
@@ -56,7 +62,10 @@ def test_damage_is_found_where_it_is_read(split, column):
     start = chunk.dictionary_page_offset or chunk.data_page_offset
     content[start + chunk.total_compressed_size // 2] ^= 1
     file.write_bytes(content)
-    read = {"image": lambda: Images(split)[0], "conversations": lambda: read_columns(split, TEXTS)}
+    read = {
+        "image": lambda: ImageReader(split)[0],
+        "conversations": lambda: read_columns(split, TEXTS),
+    }
     with pytest.raises(UserError, match=r"shard-00000\.parquet is damaged: .*Delete"):
         read[column]()
 
@@ -98,5 +107,5 @@ def test_marks_and_images_must_agree(wrong, words):
 
 
 def test_how_long_questions_are():
-    found = question_bytes(table(sample(None, "é", "b"), *FINE).combine_chunks())
+    found = count_question_bytes(table(sample(None, "é", "b"), *FINE).combine_chunks())
     assert found.tolist() == [2, 1, 14]

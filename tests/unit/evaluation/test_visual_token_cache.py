@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vlmscale.data.images import image_key
+from vlmscale.data.images import compute_image_key
 from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.visual_token_cache import SeenImages
 from vlmscale.models.vlm import VisualTokens
@@ -84,7 +84,7 @@ def test_answers_are_those_of_looking_each_time(build, splits, tmp_path, monkeyp
         ]
         return adapter.generate_until(requests), sum(encoded)
 
-    assert len({image_key(image) for image in images}) == 2
+    assert len({compute_image_key(image) for image in images}) == 2
     together, looks = answers(2)
     assert looks == (4 if processor.reads_question else 2)
     monkeypatch.setattr(SeenImages, "_forget", lambda self: self._tokens.clear())

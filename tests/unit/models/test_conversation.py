@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from vlmscale.data.world.questions import vocabulary
+from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED, encode
 from vlmscale.training.backbones import train_tokenizer
@@ -39,7 +39,7 @@ def test_every_word_of_the_world_is_known(tokenizer, splits):
 def test_the_vocabulary_has_no_holes_and_a_token_for_each_word(tokenizer, study):
     known = tokenizer.get_vocab()
     assert sorted(known.values()) == list(range(len(tokenizer)))
-    words = {"<unk>", "<pad>", "<eos>", "<image>", "\n", *vocabulary(study.world)}
+    words = {"<unk>", "<pad>", "<eos>", "<image>", "\n", *list_vocabulary(study.world)}
     assert set(known) == words
     assert tokenizer.decode([known["any"]]) == "any"
 
@@ -89,7 +89,7 @@ def test_an_image_without_a_question_still_has_one(tokenizer):
 def test_a_tiny_tokenizer_knows_the_marks_of_qwen(study, tmp_path):
     train_tokenizer(
         TokenizerSpec(
-            words=vocabulary(study.world),
+            words=list_vocabulary(study.world),
             template="qwen",
             output=tmp_path / "tokenizer",
         )

@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from tests.support.lookalikes import vicuna
-from vlmscale.data.images import decode
-from vlmscale.data.shards import unique_images
+from vlmscale.data.images import decode_image
+from vlmscale.data.shards import read_unique_images
 from vlmscale.errors import UserError
 from vlmscale.methods import method, method_names
 from vlmscale.models.checkpoint import assemble, load
@@ -158,10 +158,10 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
 ):
     """The vision cache changes nothing: the same numbers come from the tower."""
     model, processor = build(name, 4)
-    images = unique_images(splits["stage2"])
+    images = read_unique_images(splits["stage2"])
     write_store(
         backbones["tower"],
-        ((key, decode(content, key)) for key, content in images),
+        ((key, decode_image(content, key)) for key, content in images),
         len(images),
         tmp_path / "store",
         feature_layers=[1, 2, 3],
@@ -197,8 +197,8 @@ def test_stored_features_and_pixels_give_the_same_loss_and_gradients(
 
 
 def test_features_of_another_split_are_refused(tmp_path, backbones, splits):
-    images = unique_images(splits["test"])
-    decoded = [(key, decode(content, key)) for key, content in images]
+    images = read_unique_images(splits["test"])
+    decoded = [(key, decode_image(content, key)) for key, content in images]
     write_store(
         backbones["tower"], decoded, len(images), tmp_path / "store", feature_layers=[1, 2, 3]
     )

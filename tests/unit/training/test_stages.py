@@ -304,9 +304,9 @@ def damaged_split(splits, folder, change):
     """Stage-2 rows with one of them changed, in a split whose manifest agrees."""
     import pyarrow.parquet as pq
 
-    from vlmscale.data.shards import SAMPLE, shard_files, write_split
+    from vlmscale.data.shards import SAMPLE, list_shards, write_split
 
-    rows = [r for file in shard_files(splits["stage2"]) for r in pq.read_table(file).to_pylist()]
+    rows = [r for file in list_shards(splits["stage2"]) for r in pq.read_table(file).to_pylist()]
     change(next(row for row in rows if row["image_key"] is not None))
     write_split(folder, {"shard-00000": rows}, SAMPLE, {})
     return folder

@@ -11,8 +11,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from tests.support.samples import conversations
 from tests.unit.models.test_vlm import model_inputs
 from tests.unit.training.test_stages import spec  # noqa: F401 (a fixture)
-from vlmscale.data.shards import shard_files
-from vlmscale.data.world.questions import vocabulary
+from vlmscale.data.shards import list_shards
+from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.methods import method
 from vlmscale.models.checkpoint import assemble, load_tokenizer
 from vlmscale.models.conversation import IGNORED, Encoded, encode, truncate_visual_tokens
@@ -51,7 +51,7 @@ def reader(request, study, tmp_path_factory):
     """Template, tokenizer and a random LLM whose weights are large enough to tell contexts apart."""
     folder = tmp_path_factory.mktemp(request.param) / "tokenizer"
     train_tokenizer(
-        TokenizerSpec(words=vocabulary(study.world), template=request.param, output=folder)
+        TokenizerSpec(words=list_vocabulary(study.world), template=request.param, output=folder)
     )
     tokenizer = load_tokenizer(folder)
     torch.manual_seed(0)
@@ -149,7 +149,7 @@ def test_fewer_visual_tokens_are_those_of_a_shorter_sample(reader):
 
 def single_questions(splits, processor, dataset, indices):
     """One padded batch in which every question of the samples is a sequence of its own."""
-    rows = [r for file in shard_files(splits["stage2"]) for r in pq.read_table(file).to_pylist()]
+    rows = [r for file in list_shards(splits["stage2"]) for r in pq.read_table(file).to_pylist()]
     encoded, shown, images = [], [], []
     for index in indices:
         turns, image = rows[index]["conversations"], dataset[index].image

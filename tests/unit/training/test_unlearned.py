@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.unit.training.test_stages import spec  # noqa: F401
-from vlmscale.data.shards import SAMPLE, shard_files, write_split
+from vlmscale.data.shards import SAMPLE, list_shards, write_split
 from vlmscale.errors import UserError
 from vlmscale.training.stages import train_stage
 
@@ -38,7 +38,7 @@ def trained(spec, splits, tmp_path):  # noqa: F811
 
 @pytest.fixture
 def rows(splits):
-    return [r for f in shard_files(splits["stage2"]) for r in pq.read_table(f).to_pylist()][:8]
+    return [r for f in list_shards(splits["stage2"]) for r in pq.read_table(f).to_pylist()][:8]
 
 
 def test_they_are_told_and_change_no_loss(trained, rows, capsys):

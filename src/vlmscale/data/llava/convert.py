@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlmscale.data.llava.archives import StoredImage, UnreadableImage
-from vlmscale.data.llava.pictures import picture
-from vlmscale.data.llava.records import Unfit, conversation, image_path
+from vlmscale.data.llava.image_repair import repair_image
+from vlmscale.data.llava.records import UnusableSample, clean_conversation, get_image_path
 from vlmscale.data.shards import SAMPLE, write_split
 from vlmscale.errors import UserError
 from vlmscale.jobs.fingerprint import fingerprint
@@ -64,13 +64,13 @@ class Part:
         return f"{self.shard}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-def split_up(
+def split_into_parts(
     records: Iterable[Mapping[str, Any]], found: Mapping[str, StoredImage]
 ) -> Iterator[Part]:
     """The parts that `records` make, in order; `found` has the images by path."""
     part, size = Part(0, 0, [], []), 0
     for position, record in enumerate(records):
-        image = found.get(image_path(record) or "")
+        image = found.get(get_image_path(record) or "")
         more = image.size if image else 0
         if len(part.records) == _ROWS or (part.records and size + more > _BYTES):
             yield part
@@ -82,7 +82,7 @@ def split_up(
         yield part
 
 
-def convert_all(
+def convert_parts(
     parts: Iterable[Part], folder: Path, workers: int, count: Callable[[int], None]
 ) -> list[Path]:
     """The folders of all parts below `folder`, in order; `count` is told how many samples are done."""
@@ -136,9 +136,9 @@ def convert_part(part: Part, folder: Path) -> Path:
     rows, skipped, repairs = [], [], Counter[str]()
     images: dict[str, dict[str, Any]] = {}
     for offset, (record, stored) in enumerate(zip(part.records, part.images, strict=True)):
-        path, name = image_path(record), str(record["id"])
+        path, name = get_image_path(record), str(record["id"])
         try:
-            turns, mended = conversation(record)
+            turns, mended = clean_conversation(record)
             row: dict[str, Any] = {
                 "id": name,
                 "image": None,
@@ -149,7 +149,7 @@ def convert_part(part: Part, folder: Path) -> Path:
                 if stored is None:
                     raise UnreadableImage("missing")
                 original = stored.read()
-                image = picture(original)
+                image = repair_image(original)
                 row |= {"image": {"bytes": image.content, "path": None}, "image_key": image.key}
                 images[path] = {
                     "image": path,
@@ -159,7 +159,7 @@ def convert_part(part: Part, folder: Path) -> Path:
                     "mode": image.mode,
                     "repair": image.repair,
                 }
-        except (Unfit, UnreadableImage) as reason:
+        except (UnusableSample, UnreadableImage) as reason:
             lost = {"position": part.first + offset, "id": name, "image": path}
             skipped.append({**lost, "reason": str(reason)})
             continue
@@ -170,12 +170,12 @@ def convert_part(part: Part, folder: Path) -> Path:
     return target
 
 
-def skipped_in(parts: Iterable[Path]) -> list[dict[str, Any]]:
+def read_skipped(parts: Iterable[Path]) -> list[dict[str, Any]]:
     """The samples left out of the parts: position, id, image, reason."""
     return [lost for part in parts for lost in read_json(part / "manifest.json")["skipped"]]
 
 
-def join(parts: Iterable[Path], output: Path, about: Mapping[str, Any]) -> None:
+def join_parts(parts: Iterable[Path], output: Path, about: Mapping[str, Any]) -> None:
     """Move the shards of `parts` into one split, with a manifest and the table images.parquet.
 
     The table has a row for each image: its path in the records, the SHA-256 of the original file, width

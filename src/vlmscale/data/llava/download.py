@@ -22,10 +22,10 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import build_hf_headers
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
-from vlmscale.data.hub import endpoint
-from vlmscale.data.llava.progress import Count, bars
+from vlmscale.data.hub import get_endpoint
+from vlmscale.data.llava.progress import Report, show_progress
 from vlmscale.data.llava.sources import Source
-from vlmscale.data.llava.verify import Unusable, beside, checked, is_whole, keep_record
+from vlmscale.data.llava.verify import DownloadError, add_suffix, is_verified, verify, write_record
 from vlmscale.errors import UserError
 from vlmscale.records.files import read_json, write_json
 from vlmscale.records.locks import acquire_lock
@@ -51,15 +51,15 @@ class _Remote:
     revision: str | None = None
 
 
-def bytes_to_come(source: Source, folder: Path) -> float:
+def count_missing_bytes(source: Source, folder: Path) -> float:
     """About how much of a file is still to be downloaded."""
     file = folder / source.file
     if file.exists():
         return 0.0
-    return max(0.0, source.gigabytes * 1e9 - _size(beside(file, ".part")))
+    return max(0.0, source.gigabytes * 1e9 - _size(add_suffix(file, ".part")))
 
 
-def fetch_all(
+def download_all(
     sources: Sequence[Source],
     folder: Path,
     *,
@@ -74,20 +74,20 @@ def fetch_all(
     """
     failed, stop = {}, threading.Event()
 
-    def one(source: Source, tell: Count) -> str | None:
+    def one(source: Source, tell: Report) -> str | None:
         def count(done: float, total: float | None) -> None:
             if stop.is_set():
                 raise _Stopped
             tell(done, total)
 
         try:
-            fetch(source, folder, mirrors, timeout, count)
-        except Unusable as reasons:
+            download_file(source, folder, mirrors, timeout, count)
+        except DownloadError as reasons:
             return str(reasons)
         return None
 
     with (
-        bars(DownloadColumn(), TransferSpeedColumn()) as bar,
+        show_progress(DownloadColumn(), TransferSpeedColumn()) as bar,
         ThreadPoolExecutor(at_once) as pool,
     ):
         jobs = {pool.submit(one, source, bar(source.file)): source for source in sources}
@@ -103,31 +103,31 @@ def fetch_all(
     return failed
 
 
-def fetch(
+def download_file(
     source: Source,
     folder: Path,
     mirrors: Sequence[str] = (),
     timeout: float = 60.0,
-    count: Count = lambda done, total: None,
+    count: Report = lambda done, total: None,
 ) -> Path:
     """The file of `source`, downloaded if need be. See `fetch_all`; raises Unusable with the reasons."""
     file = folder / source.file
-    if is_whole(source, folder):
+    if is_verified(source, folder):
         return file
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
         return _accept_own(source, file)
-    part, reasons = beside(file, ".part"), []
+    part, reasons = add_suffix(file, ".part"), []
     busy = f"{part} is being written by another process. Wait for it."
-    with acquire_lock(beside(part, ".lock"), busy):
-        if is_whole(source, folder):
+    with acquire_lock(add_suffix(part, ".lock"), busy):
+        if is_verified(source, folder):
             return file  # another process has just brought it
         for url in (*(f"{base.rstrip('/')}/{source.file}" for base in mirrors), *source.urls):
             try:
                 remote = _resolve(url, timeout)
                 _download(remote, part, timeout, count)
                 _settle(part, file, source, remote)
-            except Unusable as reason:
+            except DownloadError as reason:
                 reasons.append(f"{url}: {reason}")
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -135,7 +135,7 @@ def fetch(
                 raise
             else:
                 return file
-    raise Unusable("; ".join(reasons))
+    raise DownloadError("; ".join(reasons))
 
 
 def _resolve(url: str, timeout: float) -> _Remote:
@@ -146,22 +146,26 @@ def _resolve(url: str, timeout: float) -> _Remote:
 
     def address(revision: str) -> str:
         return hf_hub_url(
-            hub["repo"], hub["path"], repo_type="dataset", revision=revision, endpoint=endpoint()
+            hub["repo"],
+            hub["path"],
+            repo_type="dataset",
+            revision=revision,
+            endpoint=get_endpoint(),
         )
 
     try:
         found = get_hf_file_metadata(
-            address(hub["revision"]), timeout=timeout, endpoint=endpoint(), retry_on_errors=True
+            address(hub["revision"]), timeout=timeout, endpoint=get_endpoint(), retry_on_errors=True
         )
     except (httpx2.HTTPError, EntryNotFoundError, ConnectionError) as error:
-        raise Unusable(_first_line(error)) from None
+        raise DownloadError(_first_line(error)) from None
     # The hub's tag of a large file is the SHA-256 of its content; that of a small one is git's own.
     promised = found.etag if found.etag and _SHA256.fullmatch(found.etag) else None
     commit = found.commit_hash or hub["revision"]
     return _Remote(address(commit), build_hf_headers(), promised, commit)
 
 
-def _download(remote: _Remote, part: Path, timeout: float, count: Count) -> None:
+def _download(remote: _Remote, part: Path, timeout: float, count: Report) -> None:
     """Bring `part` to its full length, over as many connections as it takes."""
     failures = 0
     with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
@@ -173,7 +177,7 @@ def _download(remote: _Remote, part: Path, timeout: float, count: Count) -> None
             except httpx2.HTTPStatusError as error:
                 code = error.response.status_code
                 if code < 500 and code not in (408, 416, 429):
-                    raise Unusable(f"the server answers {code}") from None
+                    raise DownloadError(f"the server answers {code}") from None
                 reason = f"the server answers {code}"
             except httpx2.TimeoutException:
                 reason = f"nothing came for {timeout:g} s"
@@ -181,15 +185,15 @@ def _download(remote: _Remote, part: Path, timeout: float, count: Count) -> None
                 reason = f"the connection broke ({_first_line(error)})"
             failures = failures + 1 if _size(part) <= before else 1
             if failures >= _TRIES:
-                raise Unusable(f"{reason}, {failures} times without a new byte")
+                raise DownloadError(f"{reason}, {failures} times without a new byte")
             time.sleep(_PAUSE * 2 ** (failures - 1))
 
 
 def _continue(
-    client: httpx2.Client, remote: _Remote, part: Path, timeout: float, count: Count
+    client: httpx2.Client, remote: _Remote, part: Path, timeout: float, count: Report
 ) -> None:
     """One connection. The server is asked for the rest only of a file that it has not changed since."""
-    state_file = beside(part, ".json")
+    state_file = add_suffix(part, ".json")
     state = read_json(state_file) if state_file.exists() else {}
     have = _size(part) if state.get("url") == remote.url and state.get("validator") else 0
     headers = {**remote.headers, "Accept-Encoding": "identity"}
@@ -203,7 +207,7 @@ def _continue(
         answer.raise_for_status()
         if answer.status_code == 206:
             if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                raise Unusable("the server sends another part than the one asked for")
+                raise DownloadError("the server sends another part than the one asked for")
         else:
             have = 0
             write_json(state_file, {"url": remote.url, "validator": _validator(answer)})
@@ -218,7 +222,7 @@ def _continue(
                 count(have, total)
                 if time.monotonic() > since + timeout:
                     if have < then + _SLOWEST * timeout:
-                        raise Unusable(f"it sent {have - then:,} bytes in {timeout:g} s")
+                        raise DownloadError(f"it sent {have - then:,} bytes in {timeout:g} s")
                     since, then = time.monotonic(), have
             os.fsync(file.fileno())
 
@@ -234,22 +238,22 @@ def _validator(answer: httpx2.Response) -> str | None:
 def _settle(part: Path, file: Path, source: Source, remote: _Remote) -> None:
     """Move a download into its place if it is what it should be; throw it away if not."""
     try:
-        found = checked(part, file, source, remote.sha256)
-    except Unusable:
+        found = verify(part, file, source, remote.sha256)
+    except DownloadError:
         _discard(part)
         raise
-    keep_record(file, found, remote.url, remote.revision)
+    write_record(file, found, remote.url, remote.revision)
     part.replace(file)
-    beside(part, ".json").unlink(missing_ok=True)
+    add_suffix(part, ".json").unlink(missing_ok=True)
 
 
 def _accept_own(source: Source, file: Path) -> Path:
     """A file that somebody put there: taken if it is what a download would have to be."""
     try:
-        found = checked(file, file, source, None)
-    except Unusable as reason:
+        found = verify(file, file, source, None)
+    except DownloadError as reason:
         raise UserError(f"{file} cannot be used: {reason}. Remove or replace it.") from None
-    keep_record(file, found, None, None)
+    write_record(file, found, None, None)
     return file
 
 
@@ -266,7 +270,7 @@ def _size(file: Path) -> int:
 
 def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
-    beside(part, ".json").unlink(missing_ok=True)
+    add_suffix(part, ".json").unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

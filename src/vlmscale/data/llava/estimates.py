@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlmscale.data.llava.download import bytes_to_come
-from vlmscale.data.llava.sources import Source, own_images, read_sources
+from vlmscale.data.llava.download import count_missing_bytes
+from vlmscale.data.llava.sources import Source, locate_own_images, read_sources
 from vlmscale.errors import UserError
 from vlmscale.resources import resource
 
@@ -39,7 +39,7 @@ class Estimate:
         )
 
 
-def announce(
+def print_estimates(
     datasets: Mapping[Path, str],
     others: Mapping[Path, float],
     *,
@@ -54,7 +54,7 @@ def announce(
     """
     table = table or resource("datasets.csv")
     found = [
-        estimate(read_sources(table, name), raw, output, workers)
+        estimate_dataset(read_sources(table, name), raw, output, workers)
         for output, name in datasets.items()
     ]
     for one in found:
@@ -63,41 +63,43 @@ def announce(
         minutes = size / _DOWNLOAD_RATE / 60
         print(f"{folder}: about {size / 1e9:.0f} GB to download ({minutes:.0f} min).", flush=True)
     sizes = [size for one in found for size in ((raw, one.download), (one.output, one.written))]
-    check_disk([*sizes, *others.items()])
+    check_disk_space([*sizes, *others.items()])
 
 
-def estimate(
+def estimate_dataset(
     sources: Sequence[Source], raw: Path, output: Path, workers: int, limit: int | None = None
 ) -> Estimate:
     """Of a dataset's files, records first, what earlier runs have done left out."""
     first = {source.holds: source for source in reversed(sources)}.values()
     # A folder that is there among one's own images will hardly need its archive.
-    wanted = [source for source in first if not (own_images(raw, source) / source.holds).is_dir()]
+    wanted = [
+        source for source in first if not (locate_own_images(raw, source) / source.holds).is_dir()
+    ]
     samples = sources[0].count or 0
     share = 1.0 if limit is None or not samples else min(1.0, limit / samples)
-    written = 1e9 * sources[0].converted_gigabytes * share - bytes_in(parts_folder(output))
+    written = 1e9 * sources[0].converted_gigabytes * share - count_shard_bytes(locate_parts(output))
     return Estimate(
         dataset=sources[0].dataset,
         raw=raw,
         output=output,
-        download=sum(bytes_to_come(source, raw) for source in wanted),
+        download=sum(count_missing_bytes(source, raw) for source in wanted),
         written=max(0.0, written),
         samples=samples * share,
         workers=workers,
     )
 
 
-def parts_folder(output: Path) -> Path:
+def locate_parts(output: Path) -> Path:
     """Where the parts of a split lie until all are there."""
     return output.with_name(f".{output.name}.parts")
 
 
-def bytes_in(folder: Path) -> int:
+def count_shard_bytes(folder: Path) -> int:
     """Of all shards in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
 
 
-def check_disk(needed: Sequence[tuple[Path, float]]) -> None:
+def check_disk_space(needed: Sequence[tuple[Path, float]]) -> None:
     """Raise UserError unless each disk has room for the bytes that are to be written to folders on it."""
     by_disk: dict[int, list[tuple[Path, float]]] = {}
     for folder, size in needed:

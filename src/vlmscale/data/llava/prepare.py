@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from vlmscale.data.llava.archives import StoredImage, find_archived_images, find_own_images
-from vlmscale.data.llava.convert import convert_all, join, skipped_in, split_up
-from vlmscale.data.llava.download import bytes_to_come, fetch_all
-from vlmscale.data.llava.estimates import bytes_in, check_disk, estimate, parts_folder
-from vlmscale.data.llava.progress import bars
-from vlmscale.data.llava.records import image_path, read_records
-from vlmscale.data.llava.sources import Source, holder, own_images, read_sources
-from vlmscale.data.llava.verify import record_of
+from vlmscale.data.llava.convert import convert_parts, join_parts, read_skipped, split_into_parts
+from vlmscale.data.llava.download import count_missing_bytes, download_all
+from vlmscale.data.llava.estimates import (
+    check_disk_space,
+    count_shard_bytes,
+    estimate_dataset,
+    locate_parts,
+)
+from vlmscale.data.llava.progress import show_progress
+from vlmscale.data.llava.records import get_image_path, read_records
+from vlmscale.data.llava.sources import Source, locate_own_images, match_folder, read_sources
+from vlmscale.data.llava.verify import read_record
 from vlmscale.errors import UserError
 from vlmscale.records.files import read_json, versions
 from vlmscale.resources import resource
@@ -41,7 +46,7 @@ class Survey:
     images: dict[str, Counter[str]] = field(default_factory=dict)  # folder -> path -> samples
 
 
-def prepare(
+def prepare_dataset(
     dataset: str,
     *,
     raw: Path,
@@ -65,14 +70,14 @@ def prepare(
     """
     sources = read_sources(table or resource("datasets.csv"), dataset)
     records, archives = sources[0], sources[1:]
-    takes = estimate(sources, raw, output, workers, limit)
+    takes = estimate_dataset(sources, raw, output, workers, limit)
     print(takes, file=sys.stderr, flush=True)
-    check_disk([(raw, takes.download), (output, takes.written)])
-    parts_in = parts_folder(output)
+    check_disk_space([(raw, takes.download), (output, takes.written)])
+    parts_in = locate_parts(output)
 
     def have(wanted: Sequence[Source]) -> dict[Source, str]:
-        check_disk([(raw, sum(bytes_to_come(source, raw) for source in wanted))])
-        return fetch_all(wanted, raw, mirrors=mirrors, timeout=timeout)
+        check_disk_space([(raw, sum(count_missing_bytes(source, raw) for source in wanted))])
+        return download_all(wanted, raw, mirrors=mirrors, timeout=timeout)
 
     failed = have([records])
     if failed:
@@ -86,16 +91,16 @@ def prepare(
         if path not in found
     ]
     _check_loss(lost, survey, archives, raw, failed)
-    check_disk([(output, _size_of_images(survey, found) - bytes_in(parts_in))])
-    with bars() as bar:
+    check_disk_space([(output, _size_of_images(survey, found) - count_shard_bytes(parts_in))])
+    with show_progress() as bar:
         count = bar(f"converting {dataset}")
-        parts = convert_all(
-            split_up(_records(records, raw, limit), found),
+        parts = convert_parts(
+            split_into_parts(_records(records, raw, limit), found),
             parts_in,
             workers,
             lambda done: count(done, survey.samples),
         )
-    skipped = [(lost["image"], lost["reason"]) for lost in skipped_in(parts)]
+    skipped = [(lost["image"], lost["reason"]) for lost in read_skipped(parts)]
     _check_loss(skipped, survey, archives, raw, failed)
     about = {
         "dataset": dataset,
@@ -106,7 +111,7 @@ def prepare(
         "licence": "; ".join(dict.fromkeys(source.licence for source in [records, *used])),
         "versions": versions(("vlmscale", "pillow", "pyarrow")),
     }
-    join(parts, output, about)
+    join_parts(parts, output, about)
     shutil.rmtree(parts_in)
     return read_json(output / "manifest.json")
 
@@ -119,7 +124,7 @@ def _survey(records: Source, archives: Sequence[Source], raw: Path, limit: int |
     survey, folders = Survey(), [source.holds for source in archives]
     for record in _records(records, raw, limit):
         survey.samples += 1
-        path = image_path(record)
+        path = get_image_path(record)
         kind = _kind(path, folders)
         survey.kinds[kind] += 1
         if path is not None:
@@ -139,7 +144,7 @@ def _size_of_images(survey: Survey, found: Mapping[str, StoredImage]) -> int:
 
 
 def _kind(path: str | None, folders: Sequence[str]) -> str:
-    return _TEXT if path is None else holder(path, folders) or _NOWHERE
+    return _TEXT if path is None else match_folder(path, folders) or _NOWHERE
 
 
 def _find_images(
@@ -151,7 +156,7 @@ def _find_images(
     """
     found: dict[str, StoredImage] = {}
     for paths in survey.images.values():
-        found |= find_own_images(own_images(raw, archives[0]), paths)
+        found |= find_own_images(locate_own_images(raw, archives[0]), paths)
     used: list[Source] = []
     failed: dict[Source, str] = {}
     untried = list(archives)
@@ -193,7 +198,7 @@ def _check_loss(
             + ", ".join(list(dict.fromkeys(cases))[:_EXAMPLES])
             for kind, cases in sorted(by_kind.items())
         ),
-        f"Put the images into {own_images(raw, archives[0])} under these paths and run again: "
+        f"Put the images into {locate_own_images(raw, archives[0])} under these paths and run again: "
         "what is done is kept.",
     ]
     raise UserError("\n".join(lines) + (f"\n{_not_had(failed, raw)}" if failed else ""))
@@ -211,4 +216,4 @@ def _not_had(failed: Mapping[Source, str], raw: Path) -> str:
 
 
 def _provenance(source: Source, raw: Path) -> dict[str, Any]:
-    return {**(record_of(raw / source.file) or {}), "licence": source.licence}
+    return {**(read_record(raw / source.file) or {}), "licence": source.licence}

@@ -14,11 +14,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Count = Callable[[float, float | None], None]  # how much there is, how much there will be
+Report = Callable[[float, float | None], None]  # how much there is, how much there will be
 
 
 @contextmanager
-def bars(*columns: ProgressColumn) -> Iterator[Callable[[str], Count]]:
+def show_progress(*columns: ProgressColumn) -> Iterator[Callable[[str], Report]]:
     """A function from a name to what counts its work; `columns` stand between bar and time left."""
     console = Console(stderr=True)
     with Progress(
@@ -31,7 +31,7 @@ def bars(*columns: ProgressColumn) -> Iterator[Callable[[str], Count]]:
         disable=not console.is_terminal,
     ) as progress:
 
-        def bar(name: str) -> Count:
+        def bar(name: str) -> Report:
             task, told = progress.add_task(name, total=None), 0
 
             def count(done: float, total: float | None) -> None:

@@ -14,7 +14,7 @@ _CHUNK = 2**24  # characters
 Turn = dict[str, str]
 
 
-class Unfit(Exception):
+class UnusableSample(Exception):
     """A sample that cannot be learned from; the message says why."""
 
 
@@ -47,20 +47,20 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def image_path(record: Mapping[str, Any]) -> str | None:
+def get_image_path(record: Mapping[str, Any]) -> str | None:
     """The image that a record shows; None if it is text only."""
     path = record.get("image")
     return str(path) if path else None
 
 
-def conversation(record: Mapping[str, Any]) -> tuple[list[Turn], Counter[str]]:
+def clean_conversation(record: Mapping[str, Any]) -> tuple[list[Turn], Counter[str]]:
     """The turns in the form that training reads, and what was put right, counted.
 
     The image's mark stands first in the first human turn, as LLaVA's own training puts it. Text that
     only looks like the mark is broken up. What a human says last, unanswered, and an assistant first,
     unasked, is left out. Raises Unfit where nothing can be learned.
     """
-    with_image, repairs = image_path(record) is not None, Counter[str]()
+    with_image, repairs = get_image_path(record) is not None, Counter[str]()
     said = record.get("conversations")
     turns = [
         {"from": _speaker(turn), "value": _clean(turn["value"], repairs)}
@@ -79,9 +79,9 @@ def conversation(record: Mapping[str, Any]) -> tuple[list[Turn], Counter[str]]:
         turns = turns[:-1]
         repairs["a question without answer left out"] += 1
     if not turns:
-        raise Unfit("no question with an answer")
+        raise UnusableSample("no question with an answer")
     if [turn["from"] for turn in turns] != ["human", "gpt"] * (len(turns) // 2):
-        raise Unfit("human and assistant do not take turns")
+        raise UnusableSample("human and assistant do not take turns")
     if with_image:
         turns[0]["value"] = f"{IMAGE_TOKEN}\n{turns[0]['value']}"
     return turns, repairs
@@ -90,7 +90,7 @@ def conversation(record: Mapping[str, Any]) -> tuple[list[Turn], Counter[str]]:
 def _speaker(turn: Any) -> str:
     spoken = isinstance(turn, dict) and isinstance(turn.get("value"), str)
     if not spoken or turn.get("from") not in ("human", "gpt"):
-        raise Unfit("a turn that is neither a human's nor the assistant's")
+        raise UnusableSample("a turn that is neither a human's nor the assistant's")
     return str(turn["from"])
 
 

@@ -40,12 +40,12 @@ def read_sources(table: Path, dataset: str) -> list[Source]:
     return sorted(found, key=lambda source: source.holds != RECORDS)
 
 
-def own_images(raw: Path, source: Source) -> Path:
+def locate_own_images(raw: Path, source: Source) -> Path:
     """Where one's own images of a dataset lie, below the folder of raw files."""
     return raw / "own" / source.dataset
 
 
-def holder(path: str, folders: Sequence[str]) -> str | None:
+def match_folder(path: str, folders: Sequence[str]) -> str | None:
     """Which of `folders` an image path of the records lies in; "." takes what no other does."""
     for folder in folders:
         if path.startswith(f"{folder}/"):

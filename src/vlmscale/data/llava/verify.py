@@ -13,11 +13,11 @@ from vlmscale.data.llava.sources import RECORDS, Source
 from vlmscale.records.files import read_json, write_json
 
 
-class Unusable(Exception):
+class DownloadError(Exception):
     """An address does not give the file, or none does; the message says why."""
 
 
-def record_of(file: Path) -> dict[str, Any] | None:
+def read_record(file: Path) -> dict[str, Any] | None:
     """What is known of a whole file: url, sha256, bytes, revision, checked_by; None before the first
     download.
     """
@@ -25,9 +25,9 @@ def record_of(file: Path) -> dict[str, Any] | None:
     return read_json(record) if record.exists() else None
 
 
-def is_whole(source: Source, folder: Path) -> bool:
+def is_verified(source: Source, folder: Path) -> bool:
     """Whether the file is there as it was when it was checked."""
-    file, record = folder / source.file, record_of(folder / source.file)
+    file, record = folder / source.file, read_record(folder / source.file)
     return (
         record is not None
         and file.exists()
@@ -36,14 +36,14 @@ def is_whole(source: Source, folder: Path) -> bool:
     )
 
 
-def checked(content: Path, file: Path, source: Source, promised: str | None) -> dict[str, Any]:
+def verify(content: Path, file: Path, source: Source, promised: str | None) -> dict[str, Any]:
     """Size and checksum of `content`, which is to be `file`. Raises Unusable if they are wrong."""
     size = content.stat().st_size
     if source.bytes not in (None, size):
-        raise Unusable(f"it has {size:,} bytes instead of {source.bytes:,}")
+        raise DownloadError(f"it has {size:,} bytes instead of {source.bytes:,}")
     with content.open("rb") as handle:
         sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-    earlier = record_of(file) or {}
+    earlier = read_record(file) or {}
     expected = {
         "resources/datasets.csv": source.sha256,
         "the hub": promised,
@@ -51,9 +51,11 @@ def checked(content: Path, file: Path, source: Source, promised: str | None) -> 
     }
     for whose, checksum in expected.items():
         if checksum not in (None, sha256):
-            raise Unusable(f"its SHA-256 is {sha256}, not {checksum} as in {whose}")
+            raise DownloadError(f"its SHA-256 is {sha256}, not {checksum} as in {whose}")
     if not _has_its_structure(content, source):
-        raise Unusable("it is no zip archive" if source.holds != RECORDS else "it is no JSON list")
+        raise DownloadError(
+            "it is no zip archive" if source.holds != RECORDS else "it is no JSON list"
+        )
     by = next((whose for whose, checksum in expected.items() if checksum), "first use")
     return {"sha256": sha256, "bytes": size, "checked_by": by}
 
@@ -68,14 +70,14 @@ def _has_its_structure(content: Path, source: Source) -> bool:
         return begins == b"[" and file.read().rstrip()[-1:] == b"]"
 
 
-def keep_record(file: Path, found: dict[str, Any], url: str | None, revision: str | None) -> None:
+def write_record(file: Path, found: dict[str, Any], url: str | None, revision: str | None) -> None:
     """Remember what `checked` has found, and where the file came from; None: somebody put it there."""
     write_json(_record(file), {**found, "url": url, "revision": revision})
 
 
 def _record(file: Path) -> Path:
-    return beside(file, ".json")
+    return add_suffix(file, ".json")
 
 
-def beside(file: Path, suffix: str) -> Path:
+def add_suffix(file: Path, suffix: str) -> Path:
     return file.with_name(file.name + suffix)

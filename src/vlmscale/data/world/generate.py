@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vlmscale.data.images import image_key, png
+from vlmscale.data.images import compute_image_key, encode_png
 from vlmscale.data.shards import QUESTION, SAMPLE, TAGGED, write_split
 from vlmscale.data.world import oracle
 from vlmscale.data.world.questions import (
@@ -19,8 +19,8 @@ from vlmscale.data.world.questions import (
     SCENE_FAMILIES,
     Asker,
     Turn,
-    caption,
-    conversation,
+    describe_subject,
+    draw_conversation,
 )
 from vlmscale.data.world.render import Picture, render_page, render_scene
 from vlmscale.data.world.scenes import Facts, Page, Scene, draw_page, draw_scene
@@ -31,11 +31,11 @@ Row = dict[str, Any]
 _TEST_SHARE = 10
 
 
-def is_test(key: str) -> bool:
+def is_test_image(key: str) -> bool:
     return int(key[:8], 16) % _TEST_SHARE == 0
 
 
-def pictures(
+def draw_images(
     world: World, counts: Counts, rng: np.random.Generator, *, test: bool = False
 ) -> Iterator[tuple[Scene | Page, Picture, str]]:
     """(subject, picture, image key) for every image of a split, scenes and pages mixed."""
@@ -48,53 +48,59 @@ def pictures(
             else:
                 subject = draw_page(world, rng)
                 picture = render_page(world, subject, rng)
-            key = image_key(picture.image)
-            if is_test(key) == test:
+            key = compute_image_key(picture.image)
+            if is_test_image(key) == test:
                 break
         yield subject, picture, key
 
 
-def tower_rows(world: World, counts: Counts, rng: np.random.Generator, patch: int) -> list[Row]:
+def make_tower_rows(
+    world: World, counts: Counts, rng: np.random.Generator, patch: int
+) -> list[Row]:
     return [
         {"id": f"image-{i}", "image": _image(picture), **picture.patch_tags(patch)}
-        for i, (_, picture, _) in enumerate(pictures(world, counts, rng))
+        for i, (_, picture, _) in enumerate(draw_images(world, counts, rng))
     ]
 
 
-def caption_rows(world: World, counts: Counts, rng: np.random.Generator) -> list[Row]:
+def make_caption_rows(world: World, counts: Counts, rng: np.random.Generator) -> list[Row]:
     """One instruction and one caption for each image."""
     return [
-        _with_image(i, picture, key, [(str(rng.choice(CAPTION_REQUESTS)), caption(subject))])
-        for i, (subject, picture, key) in enumerate(pictures(world, counts, rng))
+        _with_image(
+            i, picture, key, [(str(rng.choice(CAPTION_REQUESTS)), describe_subject(subject))]
+        )
+        for i, (subject, picture, key) in enumerate(draw_images(world, counts, rng))
     ]
 
 
-def instruction_rows(
+def make_instruction_rows(
     world: World, counts: Counts, rng: np.random.Generator, stage: str
 ) -> list[Row]:
     """Several questions on each image, and text-only conversations between them.
 
     stage: which facts they may ask for (see Asker).
     """
-    asker = Asker(world, Facts.of(world), stage, rng)
+    asker = Asker(world, Facts.draw(world), stage, rng)
     rows = [
-        _with_image(i, picture, key, conversation(asker, subject))
-        for i, (subject, picture, key) in enumerate(pictures(world, counts, rng))
+        _with_image(i, picture, key, draw_conversation(asker, subject))
+        for i, (subject, picture, key) in enumerate(draw_images(world, counts, rng))
     ]
     rows += [_text_only(asker, i) for i in range(counts.text)]
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
-def benchmark_rows(world: World, counts: Counts, rng: np.random.Generator) -> dict[str, list[Row]]:
+def make_benchmark_rows(
+    world: World, counts: Counts, rng: np.random.Generator
+) -> dict[str, list[Row]]:
     """Benchmark -> questions: every test image is asked one question of each of its families.
 
     A family that has nothing to ask in this world is left out. Raises AssertionError if an answer is not
     the one that the oracle reads off the subject.
     """
-    facts = Facts.of(world)
+    facts = Facts.draw(world)
     asker = Asker(world, facts, "test", rng)
     rows: dict[str, list[Row]] = {family: [] for family in (*SCENE_FAMILIES, *PAGE_FAMILIES)}
-    for i, (subject, picture, key) in enumerate(pictures(world, counts, rng, test=True)):
+    for i, (subject, picture, key) in enumerate(draw_images(world, counts, rng, test=True)):
         families: dict[str, Callable[..., Turn | None]] = dict(
             SCENE_FAMILIES if isinstance(subject, Scene) else PAGE_FAMILIES
         )
@@ -102,7 +108,7 @@ def benchmark_rows(world: World, counts: Counts, rng: np.random.Generator) -> di
             turn = ask(asker, subject)
             if turn is None:
                 continue
-            assert oracle.answer(turn[0], subject, facts) == turn[1], (turn, subject)
+            assert oracle.answer_question(turn[0], subject, facts) == turn[1], (turn, subject)
             rows[family].append(
                 {
                     "id": f"test-{i}",
@@ -115,7 +121,7 @@ def benchmark_rows(world: World, counts: Counts, rng: np.random.Generator) -> di
     return {family: asked for family, asked in rows.items() if asked}
 
 
-def generate(
+def generate_split(
     world: World, split: str, counts: Counts, folder: Path, *, sample: int, patch: int
 ) -> None:
     """Write one split (a field of vlmscale.study.schema.Data) as Parquet shards.
@@ -127,14 +133,14 @@ def generate(
     shards: dict[str, list[Row]]
     match split:
         case "tower":
-            shards, features = {"shard-00000": tower_rows(world, counts, rng, patch)}, TAGGED
+            shards, features = {"shard-00000": make_tower_rows(world, counts, rng, patch)}, TAGGED
         case "stage1":
-            shards, features = {"shard-00000": caption_rows(world, counts, rng)}, SAMPLE
+            shards, features = {"shard-00000": make_caption_rows(world, counts, rng)}, SAMPLE
         case "test":
-            shards, features = benchmark_rows(world, counts, rng), QUESTION
+            shards, features = make_benchmark_rows(world, counts, rng), QUESTION
         case _:
             stage = "pretraining" if split == "corpus" else "stage2"
-            shards = {"shard-00000": instruction_rows(world, counts, rng, stage)}
+            shards = {"shard-00000": make_instruction_rows(world, counts, rng, stage)}
             features = SAMPLE
     about = {
         "split": split,
@@ -169,8 +175,8 @@ def _text_only(asker: Asker, number: int) -> Row:
         case kind:
             draw = draw_scene if kind == "scene" else draw_page
             subject = draw(asker.world, asker.rng)
-            opening = caption(subject) + "\n"
-            pairs = conversation(asker, subject)
+            opening = describe_subject(subject) + "\n"
+            pairs = draw_conversation(asker, subject)
     return {
         "id": f"text-{number}",
         "image": None,
@@ -189,4 +195,4 @@ def _with_image(number: int, picture: Picture, key: str, pairs: Iterable[Turn]) 
 
 
 def _image(picture: Picture) -> dict[str, bytes | None]:
-    return {"bytes": png(picture.image), "path": None}
+    return {"bytes": encode_png(picture.image), "path": None}

@@ -7,7 +7,7 @@ questions.py and is what a perfect model would score.
 from vlmscale.data.world.scenes import Facts, Object, Page, Scene
 
 
-def answer(question: str, subject: Scene | Page, facts: Facts) -> str:
+def answer_question(question: str, subject: Scene | Page, facts: Facts) -> str:
     """The one right answer. Raises KeyError or ValueError for what the question cannot be asked of."""
     words = question.removesuffix(" ?").split()
     if isinstance(subject, Page):

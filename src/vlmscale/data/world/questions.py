@@ -32,7 +32,7 @@ OPTIONS = ("x", "y", "z")
 MOST_ADDED = 4
 
 
-def caption(subject: Scene | Page) -> str:
+def describe_subject(subject: Scene | Page) -> str:
     """All there is to see, in words."""
     match subject:
         case Scene(objects):
@@ -177,7 +177,7 @@ PAGE_FAMILIES: dict[str, Callable[[Asker, Page], Turn | None]] = {
 }
 
 
-def conversation(asker: Asker, subject: Scene | Page) -> list[Turn]:
+def draw_conversation(asker: Asker, subject: Scene | Page) -> list[Turn]:
     """Distinct questions about one image, every family once or more, in random order."""
     found: list[Turn | None]
     if isinstance(subject, Scene):
@@ -189,7 +189,7 @@ def conversation(asker: Asker, subject: Scene | Page) -> list[Turn]:
     return list(dict(turn for turn in found if turn is not None).items())
 
 
-def vocabulary(world: World) -> list[str]:
+def list_vocabulary(world: World) -> list[str]:
     """Every word that can occur, in a fixed order."""
     letters = LETTERS[: world.alphabet]
     places = [f"{column}{line}" for column in "abcd" for line in range(1, 5)]

@@ -106,7 +106,7 @@ class Facts:
     held_out_share: float
 
     @classmethod
-    def of(cls, world: World) -> "Facts":
+    def draw(cls, world: World) -> "Facts":
         rng = np.random.default_rng([world.seed, 7])
         relations = [f"r{relation}" for relation in range(world.relations)]
         keys = [

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
-from vlmscale.data.shards import shard_files
+from vlmscale.data.shards import list_shards
 
 # Beside the questions; the working directory of a task has this link to its dataset.
 IMAGES = Path("dataset/testdev_balanced_images")
@@ -22,7 +22,7 @@ def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
 def _images() -> dict[str, bytes]:
     """The file content of every image; lmms-eval imports this module anew for every evaluation."""
     found = {}
-    for file in shard_files(IMAGES):
+    for file in list_shards(IMAGES):
         table = pq.read_table(file, columns=["id", "image"])
         for key, image in zip(table["id"], table["image"], strict=True):
             found[key.as_py()] = image["bytes"].as_py()

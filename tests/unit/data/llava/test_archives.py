@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests.support.upstream import archive, image, record
-from vlmscale.data.images import decode, image_key
+from vlmscale.data.images import compute_image_key, decode_image
 from vlmscale.data.llava import archives, records
 from vlmscale.data.llava.archives import (
     UnreadableImage,
@@ -20,8 +20,8 @@ from vlmscale.data.llava.archives import (
     find_own_images,
     is_inside,
 )
-from vlmscale.data.llava.pictures import picture
-from vlmscale.data.llava.records import Unfit, conversation, read_records
+from vlmscale.data.llava.image_repair import repair_image
+from vlmscale.data.llava.records import UnusableSample, clean_conversation, read_records
 from vlmscale.errors import UserError
 
 
@@ -153,9 +153,9 @@ def test_own_images_lie_under_the_paths_of_the_records(tmp_path):
 @pytest.mark.parametrize(("mode", "form"), [("RGB", "JPEG"), ("L", "JPEG"), ("RGB", "PNG")])
 def test_sound_images_keep_their_bytes(mode, form):
     content = image(mode=mode, form=form)
-    made = picture(content)
+    made = repair_image(content)
     assert (made.content, made.repair, made.mode) == (content, "", mode)
-    assert made.key == image_key(decode(content, "here"))
+    assert made.key == compute_image_key(decode_image(content, "here"))
 
 
 @pytest.mark.parametrize(
@@ -172,18 +172,18 @@ def test_sound_images_keep_their_bytes(mode, form):
 )
 def test_odd_images_become_png_with_the_same_pixels(mode, form, words):
     content = image(mode=mode, form=form)
-    made = picture(content)
+    made = repair_image(content)
     assert made.repair == words
     stored = Image.open(io.BytesIO(made.content))
     assert (stored.format, stored.mode) == ("PNG", "RGB")
-    assert image_key(stored) == image_key(decode(content, "here")) == made.key
+    assert compute_image_key(stored) == compute_image_key(decode_image(content, "here")) == made.key
     assert (made.width, made.height, made.mode) == (32, 24, mode)
 
 
 def test_sixteen_bits_are_scaled_not_cut_off():
     content = image(mode="I;16", form="PNG")
     deep = np.asarray(Image.open(io.BytesIO(content)))
-    shallow = np.asarray(Image.open(io.BytesIO(picture(content).content)))
+    shallow = np.asarray(Image.open(io.BytesIO(repair_image(content).content)))
     assert (shallow == (deep // 256)[..., None]).all()
     assert 0 < shallow.min() + 1 < shallow.max() <= 255
 
@@ -193,7 +193,7 @@ def test_the_first_frame_of_a_moving_gif():
     content = io.BytesIO()
     frames[0].save(content, "GIF", save_all=True, append_images=frames[1:])
     with Image.open(io.BytesIO(content.getvalue())) as first:
-        assert picture(content.getvalue()).key == image_key(first.convert("RGB"))
+        assert repair_image(content.getvalue()).key == compute_image_key(first.convert("RGB"))
 
 
 @pytest.mark.parametrize(
@@ -208,14 +208,14 @@ def test_the_first_frame_of_a_moving_gif():
 def test_what_is_no_image(content, words, monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as other libraries leave it
     with pytest.raises(UnreadableImage, match=words):
-        picture(content)
+        repair_image(content)
 
 
 def test_an_image_that_would_fill_the_memory():
     content = io.BytesIO()
     Image.new("1", (12_000, 9_000)).save(content, "PNG")
     with pytest.raises(UnreadableImage, match="too large"):
-        picture(content.getvalue())
+        repair_image(content.getvalue())
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 2**24])
@@ -239,21 +239,21 @@ def values(turns):
 
 
 def test_the_mark_stands_first_in_the_first_turn():
-    turns, repairs = conversation(record("1", "a.jpg", "what ?\n<image>", "a", "and ?", "b"))
+    turns, repairs = clean_conversation(record("1", "a.jpg", "what ?\n<image>", "a", "and ?", "b"))
     assert values(turns) == ["<image>\nwhat ?", "a", "and ?", "b"]
     assert not repairs
 
 
 def test_what_is_put_right_in_conversations():
-    turns, repairs = conversation(record("1", None, "an <image> tag", "a \ud83d b", "and ?"))
+    turns, repairs = clean_conversation(record("1", None, "an <image> tag", "a \ud83d b", "and ?"))
     assert values(turns) == ["an <image > tag", "a \ufffd b"]
     assert sum(repairs.values()) == 3
-    turns, repairs = conversation(record("1", "a.jpg", "<image> or <image>", "b"))
+    turns, repairs = clean_conversation(record("1", "a.jpg", "<image> or <image>", "b"))
     assert values(turns) == ["<image>\nor", "b"]
     assert sum(repairs.values()) == 1
     answer_first = record("1", None, "x", "hello", "q", "a")
     answer_first["conversations"] = answer_first["conversations"][1:]
-    assert values(conversation(answer_first)[0]) == ["q", "a"]
+    assert values(clean_conversation(answer_first)[0]) == ["q", "a"]
 
 
 @pytest.mark.parametrize(
@@ -268,8 +268,8 @@ def test_what_is_put_right_in_conversations():
     ],
 )
 def test_what_cannot_be_learned_from(turns):
-    with pytest.raises(Unfit):
-        conversation({"id": "1", "conversations": turns})
+    with pytest.raises(UnusableSample):
+        clean_conversation({"id": "1", "conversations": turns})
 
 
 def test_nothing_is_lost_between_archive_and_split(tmp_path):

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.upstream import archive, site
 from vlmscale.data.llava import download
-from vlmscale.data.llava.download import fetch, fetch_all
+from vlmscale.data.llava.download import download_all, download_file
 from vlmscale.data.llava.sources import Source
-from vlmscale.data.llava.verify import Unusable, is_whole, record_of
+from vlmscale.data.llava.verify import DownloadError, is_verified, read_record
 from vlmscale.errors import UserError
 
 
@@ -51,7 +51,7 @@ def left_in(folder):
 
 def test_a_cut_connection_goes_on_where_it_stopped(server, content, tmp_path):
     server.trouble["/images.zip"] = lambda times: "cut" if times < 3 else None
-    file = fetch(source(server, "images.zip"), tmp_path)
+    file = download_file(source(server, "images.zip"), tmp_path)
     assert file.read_bytes() == content
     ranges = [asked for _, _, asked in server.asked]
     assert ranges[0] is None
@@ -68,10 +68,10 @@ def test_a_killed_download_goes_on_in_the_next_process(server, content, tmp_path
 
     wanted = source(server, "images.zip")
     with pytest.raises(KeyboardInterrupt):
-        fetch(wanted, tmp_path, count=killed)
+        download_file(wanted, tmp_path, count=killed)
     assert not (tmp_path / "raw/images.zip").exists()
-    assert not is_whole(wanted, tmp_path)
-    fetch(wanted, tmp_path)
+    assert not is_verified(wanted, tmp_path)
+    download_file(wanted, tmp_path)
     assert (tmp_path / "raw/images.zip").read_bytes() == content
     assert server.asked[-1][2] is not None
 
@@ -79,17 +79,17 @@ def test_a_killed_download_goes_on_in_the_next_process(server, content, tmp_path
 def test_a_file_that_changed_meanwhile_is_fetched_from_the_start(server, tmp_path):
     server.trouble["/images.zip"] = lambda times: "cut"
     wanted = source(server, "images.zip")
-    with pytest.raises(Unusable):
-        fetch(wanted, tmp_path)
+    with pytest.raises(DownloadError):
+        download_file(wanted, tmp_path)
     archive(server.folder / "images.zip", {"a.jpg": os.urandom(250_000)})
     server.trouble.clear()
-    fetch(wanted, tmp_path)
+    download_file(wanted, tmp_path)
     assert (tmp_path / "raw/images.zip").read_bytes() == (server.folder / "images.zip").read_bytes()
 
 
 def test_a_server_without_ranges_sends_everything_again(server, content, tmp_path):
     server.trouble["/images.zip"] = lambda times: "cut" if times == 1 else "no ranges"
-    assert fetch(source(server, "images.zip"), tmp_path).read_bytes() == content
+    assert download_file(source(server, "images.zip"), tmp_path).read_bytes() == content
 
 
 def test_complete_but_not_yet_moved(server, content, tmp_path, monkeypatch):
@@ -100,39 +100,39 @@ def test_complete_but_not_yet_moved(server, content, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(download, "_settle", killed)
         with pytest.raises(KeyboardInterrupt):
-            fetch(wanted, tmp_path)
-    assert fetch(wanted, tmp_path).read_bytes() == content
+            download_file(wanted, tmp_path)
+    assert download_file(wanted, tmp_path).read_bytes() == content
     assert server.asked[-1][2] == f"bytes={len(content)}-"  # nothing was sent again
 
 
 def test_a_wrong_checksum_is_thrown_away_and_the_mirror_asked(server, content, tmp_path):
     archive(server.folder / "bad.zip", {"a.jpg": b"other"})
     right = hashlib.sha256(content).hexdigest()
-    file = fetch(source(server, "bad.zip", "images.zip", sha256=right), tmp_path)
+    file = download_file(source(server, "bad.zip", "images.zip", sha256=right), tmp_path)
     assert file.read_bytes() == content
-    assert record_of(file)["checked_by"] == "resources/datasets.csv"
-    assert record_of(file)["url"].endswith("images.zip")
+    assert read_record(file)["checked_by"] == "resources/datasets.csv"
+    assert read_record(file)["url"].endswith("images.zip")
 
 
 @pytest.mark.parametrize(
     ("known", "words"), [({"sha256": "0" * 64}, "SHA-256"), ({"bytes": 7}, "instead of 7")]
 )
 def test_what_no_mirror_has_right_is_not_kept(server, tmp_path, known, words):
-    with pytest.raises(Unusable, match=words):
-        fetch(source(server, "images.zip", **known), tmp_path)
+    with pytest.raises(DownloadError, match=words):
+        download_file(source(server, "images.zip", **known), tmp_path)
     assert left_in(tmp_path) == []
 
 
 def test_a_missing_file_and_its_mirror(server, content, tmp_path):
     wanted = source(server, "gone.zip", "images.zip")
-    assert fetch_all([wanted], tmp_path) == {}
+    assert download_all([wanted], tmp_path) == {}
     assert (tmp_path / "raw/images.zip").read_bytes() == content
     assert [path for _, path, _ in server.asked] == ["/gone.zip", "/images.zip"]  # 404: no retry
 
 
 def test_own_mirrors_are_asked_first(server, content, tmp_path):
     archive(server.folder / "mine/raw/images.zip", {"b.jpg": b"mine"})
-    file = fetch(source(server, "images.zip"), tmp_path, mirrors=[f"{server.url}/mine/"])
+    file = download_file(source(server, "images.zip"), tmp_path, mirrors=[f"{server.url}/mine/"])
     assert file.read_bytes() != content
     assert len(server.asked) == 1
 
@@ -140,7 +140,7 @@ def test_own_mirrors_are_asked_first(server, content, tmp_path):
 def test_all_reasons_are_told(server, tmp_path):
     server.trouble["/images.zip"] = lambda times: "500"
     wanted = source(server, "gone.zip", "images.zip")
-    reasons = fetch_all([wanted], tmp_path)[wanted]
+    reasons = download_all([wanted], tmp_path)[wanted]
     assert "gone.zip: the server answers 404" in reasons
     assert "images.zip: the server answers 500, 5 times" in reasons
 
@@ -149,16 +149,16 @@ def test_a_server_that_falls_silent(server, content, tmp_path):
     archive(server.folder / "slow.zip", {"a.jpg": os.urandom(200_000)})
     server.trouble["/slow.zip"] = lambda times: "stall"
     wanted = source(server, "slow.zip", "images.zip")
-    assert fetch(wanted, tmp_path, timeout=0.1).read_bytes() == content
+    assert download_file(wanted, tmp_path, timeout=0.1).read_bytes() == content
 
 
 def test_a_server_that_sends_hardly_anything(server, content, tmp_path):
     archive(server.folder / "slow.zip", {"a.jpg": os.urandom(200_000)})
     server.trouble["/slow.zip"] = lambda times: "trickle"
     wanted = source(server, "slow.zip", "images.zip")
-    assert fetch(wanted, tmp_path, timeout=0.2).read_bytes() == content
-    with pytest.raises(Unusable, match=r"sent \d+ bytes in 0\.2 s"):
-        fetch(source(server, "slow.zip", file="raw/2.zip"), tmp_path, timeout=0.2)
+    assert download_file(wanted, tmp_path, timeout=0.2).read_bytes() == content
+    with pytest.raises(DownloadError, match=r"sent \d+ bytes in 0\.2 s"):
+        download_file(source(server, "slow.zip", file="raw/2.zip"), tmp_path, timeout=0.2)
 
 
 def test_a_full_disk_is_one_clear_message_and_the_rest_follows_later(
@@ -171,10 +171,10 @@ def test_a_full_disk_is_one_clear_message_and_the_rest_follows_later(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(UserError, match=r"is full.*Make room and run again"):
-        fetch(wanted, tmp_path, count=full)
-    assert not is_whole(wanted, tmp_path)
+        download_file(wanted, tmp_path, count=full)
+    assert not is_verified(wanted, tmp_path)
     assert not (tmp_path / "raw/images.zip").exists()
-    assert fetch(wanted, tmp_path).read_bytes() == content
+    assert download_file(wanted, tmp_path).read_bytes() == content
     assert server.asked[-1][2] is not None
 
 
@@ -185,36 +185,36 @@ def test_a_full_disk_stops_the_other_downloads(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download.os, "fsync", full)
     both = [source(server, "images.zip"), source(server, "images.zip", file="raw/2.zip")]
     with pytest.raises(UserError, match="is full"):
-        fetch_all(both, tmp_path)
-    assert not any(is_whole(each, tmp_path) for each in both)
+        download_all(both, tmp_path)
+    assert not any(is_verified(each, tmp_path) for each in both)
 
 
 def test_an_error_page_is_no_archive(server, tmp_path):
     (server.folder / "page.zip").write_text("<html>Not found</html>")
-    with pytest.raises(Unusable, match="no zip archive"):
-        fetch(source(server, "page.zip"), tmp_path)
+    with pytest.raises(DownloadError, match="no zip archive"):
+        download_file(source(server, "page.zip"), tmp_path)
     (server.folder / "half.json").write_text('[{"id": 1}, {"id"')
-    with pytest.raises(Unusable, match="no JSON list"):
-        fetch(source(server, "half.json", holds="records"), tmp_path)
+    with pytest.raises(DownloadError, match="no JSON list"):
+        download_file(source(server, "half.json", holds="records"), tmp_path)
     assert left_in(tmp_path) == []
 
 
 def test_the_first_download_is_trusted_and_later_ones_must_equal_it(server, content, tmp_path):
     wanted = source(server, "images.zip")
-    file = fetch(wanted, tmp_path)
-    assert record_of(file)["checked_by"] == "first use"
-    assert record_of(file)["sha256"] == hashlib.sha256(content).hexdigest()
+    file = download_file(wanted, tmp_path)
+    assert read_record(file)["checked_by"] == "first use"
+    assert read_record(file)["sha256"] == hashlib.sha256(content).hexdigest()
     file.unlink()
     archive(server.folder / "images.zip", {"a.jpg": b"changed"})
-    with pytest.raises(Unusable, match="written at the first download"):
-        fetch(wanted, tmp_path)
+    with pytest.raises(DownloadError, match="written at the first download"):
+        download_file(wanted, tmp_path)
 
 
 def test_what_is_whole_is_not_asked_for_again(server, tmp_path):
     wanted = source(server, "images.zip")
-    fetch(wanted, tmp_path)
+    download_file(wanted, tmp_path)
     server.asked.clear()
-    fetch(wanted, tmp_path)
+    download_file(wanted, tmp_path)
     assert server.asked == []
 
 
@@ -223,9 +223,9 @@ def test_a_file_put_there_by_hand(server, content, tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/images.zip").write_bytes(content[:-10])
     with pytest.raises(UserError, match=r"cannot be used.*SHA-256"):
-        fetch(right, tmp_path)
+        download_file(right, tmp_path)
     (tmp_path / "raw/images.zip").write_bytes(content)
-    fetch(right, tmp_path)
+    download_file(right, tmp_path)
     assert server.asked == []
 
 
@@ -234,7 +234,7 @@ def test_two_processes_do_not_write_one_file(server, tmp_path):
     with (tmp_path / "raw/images.zip.part.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process"):
-            fetch(source(server, "images.zip"), tmp_path)
+            download_file(source(server, "images.zip"), tmp_path)
 
 
 def test_a_file_of_the_hub(server, content, tmp_path, monkeypatch):
@@ -246,7 +246,7 @@ def test_a_file_of_the_hub(server, content, tmp_path, monkeypatch):
     (server.folder / "datasets/own/er/resolve/v1").mkdir(parents=True)
     (server.folder / "datasets/own/er/resolve/v1/images.zip").write_bytes(content)
     server.trouble["/images.zip"] = lambda times: "cut" if times == 1 else None
-    file = fetch(source(server, "hf://datasets/own/er@v1/images.zip"), tmp_path)
+    file = download_file(source(server, "hf://datasets/own/er@v1/images.zip"), tmp_path)
     assert file.read_bytes() == content
     hub = "/hub/datasets/own/er/resolve"
     assert [asked[:2] for asked in server.asked] == [
@@ -263,12 +263,12 @@ def test_a_file_that_is_not_what_the_hub_promised(server, content, tmp_path, mon
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/hub")
     (server.folder / "datasets/own/er/resolve/v1").mkdir(parents=True)
     archive(server.folder / "datasets/own/er/resolve/v1/images.zip", {"a.jpg": b"the right one"})
-    with pytest.raises(Unusable, match="as in the hub"):
-        fetch(source(server, "hf://datasets/own/er@v1/images.zip"), tmp_path)
+    with pytest.raises(DownloadError, match="as in the hub"):
+        download_file(source(server, "hf://datasets/own/er@v1/images.zip"), tmp_path)
     assert left_in(tmp_path) == []
 
 
 def test_a_file_the_hub_does_not_have(server, content, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/hub")
     wanted = source(server, "hf://datasets/own/er@v1/gone.zip", "images.zip")
-    assert fetch(wanted, tmp_path).read_bytes() == content
+    assert download_file(wanted, tmp_path).read_bytes() == content

@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 
 from tests.support.upstream import archive, image, mix, pretrain, record, site
 from vlmscale.cli import app
-from vlmscale.data.images import decode, image_key
+from vlmscale.data.images import compute_image_key, decode_image
 from vlmscale.data.llava import convert, download
 from vlmscale.data.llava import prepare as preparation
-from vlmscale.data.llava.estimates import estimate
-from vlmscale.data.llava.prepare import prepare
-from vlmscale.data.llava.sources import RECORDS, holder, read_sources
-from vlmscale.data.shards import shard_files
+from vlmscale.data.llava.estimates import estimate_dataset
+from vlmscale.data.llava.prepare import prepare_dataset
+from vlmscale.data.llava.sources import RECORDS, match_folder, read_sources
+from vlmscale.data.shards import list_shards
 from vlmscale.errors import UserError
 from vlmscale.resources import resource
 
@@ -43,7 +43,7 @@ def run(server, tmp_path):
 
     def go(dataset, table, **changes):
         settings = {"raw": tmp_path / "raw", "output": tmp_path / "out", "workers": 2}
-        return prepare(dataset, table=table, **{**settings, **changes})
+        return prepare_dataset(dataset, table=table, **{**settings, **changes})
 
     return go
 
@@ -51,7 +51,7 @@ def run(server, tmp_path):
 def rows_of(folder):
     return [
         row
-        for file in shard_files(folder, checksum=True)
+        for file in list_shards(folder, checksum=True)
         for row in pq.read_table(file).to_pylist()
     ]
 
@@ -64,7 +64,7 @@ def test_the_captions(server, run, tmp_path, capsys):
     assert {row["conversations"][0]["value"] for row in rows} == {"<image>\nDescribe it."}
     assert [row["image"]["bytes"] for row in rows] == [image(i) for i in range(10)]
     assert [row["image_key"] for row in rows] == [
-        image_key(decode(image(i), "here")) for i in range(10)
+        compute_image_key(decode_image(image(i), "here")) for i in range(10)
     ]
     assert manifest["records"] == manifest["rows"] == manifest["images"] == 10
     assert manifest["skipped"] == []
@@ -172,8 +172,8 @@ def test_killed_in_the_middle_of_an_archive(server, run, tmp_path):
     path = "/llava_pretrain/images.zip"
     server.trouble[path] = lambda times: "stall" if times == 1 else None
     code = (
-        "from pathlib import Path; from vlmscale.data.llava.prepare import prepare; "
-        f"prepare('llava_pretrain', raw=Path('{tmp_path}/raw'), output=Path('{tmp_path}/out'), "
+        "from pathlib import Path; from vlmscale.data.llava.prepare import prepare_dataset; "
+        f"prepare_dataset('llava_pretrain', raw=Path('{tmp_path}/raw'), output=Path('{tmp_path}/out'), "
         f"workers=1, table=Path('{table}'))"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -246,7 +246,9 @@ def test_a_disk_that_fills_up_while_converting(server, run, tmp_path, monkeypatc
 
 
 def test_a_process_that_is_killed(server, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "picture", lambda content: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(
+        convert, "repair_image", lambda content: os.kill(os.getpid(), signal.SIGKILL)
+    )
     with pytest.raises(UserError, match="fewer processes"):
         run("llava_pretrain", pretrain(server.folder, server.url))
     assert not (tmp_path / "out").exists()
@@ -385,15 +387,15 @@ def test_the_table_of_files(dataset):
 
 def test_which_file_holds_an_image():
     folders = [source.holds for source in read_sources(resource("datasets.csv"), "llava_mix665k")]
-    assert holder("vg/VG_100K_2/1.jpg", folders) == "vg/VG_100K_2"
-    assert holder("vg/VG_100K/1.jpg", folders) == "vg/VG_100K"
-    assert holder("elsewhere/1.jpg", folders) is None
-    assert holder("00012/1.jpg", ["."]) == "."
+    assert match_folder("vg/VG_100K_2/1.jpg", folders) == "vg/VG_100K_2"
+    assert match_folder("vg/VG_100K/1.jpg", folders) == "vg/VG_100K"
+    assert match_folder("elsewhere/1.jpg", folders) is None
+    assert match_folder("00012/1.jpg", ["."]) == "."
 
 
 def test_announcements_name_disk_and_time(tmp_path):
     sources = read_sources(resource("datasets.csv"), "llava_mix665k")
-    said = str(estimate(sources, tmp_path / "raw", tmp_path / "out", 8))
+    said = str(estimate_dataset(sources, tmp_path / "raw", tmp_path / "out", 8))
     assert re.match(
         r"llava_mix665k: about 73 GB to download into \S+raw \(24 min at 50 MB/s\)", said
     )

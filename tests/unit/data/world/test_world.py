@@ -12,24 +12,24 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from vlmscale.data.images import decode, image_key
-from vlmscale.data.shards import shard_files
+from vlmscale.data.images import compute_image_key, decode_image
+from vlmscale.data.shards import list_shards
 from vlmscale.data.world import generate as module
 from vlmscale.data.world.generate import (
-    benchmark_rows,
-    caption_rows,
-    generate,
-    instruction_rows,
-    is_test,
+    generate_split,
+    is_test_image,
+    make_benchmark_rows,
+    make_caption_rows,
+    make_instruction_rows,
 )
-from vlmscale.data.world.oracle import answer
+from vlmscale.data.world.oracle import answer_question
 from vlmscale.data.world.questions import (
     PAGE_FAMILIES,
     SCENE_FAMILIES,
     Asker,
-    caption,
-    conversation,
-    vocabulary,
+    describe_subject,
+    draw_conversation,
+    list_vocabulary,
 )
 from vlmscale.data.world.render import render_page, render_scene
 from vlmscale.data.world.scenes import Facts, Object, Page, Scene, draw_page, draw_scene
@@ -38,7 +38,7 @@ from vlmscale.settings import Counts, World
 
 ROOT = Path(__file__).parents[4]
 WORLD = World()
-FACTS = Facts.of(WORLD)
+FACTS = Facts.draw(WORLD)
 FULL = {"objects": 4, "lines": 4, "columns": 4}
 WORLDS = {
     "default": WORLD,
@@ -64,19 +64,19 @@ def rng():
 
 
 def rows(folder):
-    return [row for file in shard_files(folder) for row in pq.read_table(file).to_pylist()]
+    return [row for file in list_shards(folder) for row in pq.read_table(file).to_pylist()]
 
 
 def asker(world, stage="pretraining", seed=0):
-    return Asker(world, Facts.of(world), stage, np.random.default_rng(seed))
+    return Asker(world, Facts.draw(world), stage, np.random.default_rng(seed))
 
 
 def test_same_seed_same_bytes_in_another_process(splits, study, tmp_path):
     code = (
         "import sys; from pathlib import Path; from vlmscale.study.load import load_study;"
-        "from vlmscale.data.world.generate import generate; from vlmscale.settings import Counts;"
+        "from vlmscale.data.world.generate import generate_split; from vlmscale.settings import Counts;"
         "s = load_study(Path('config/smoke.yaml'));"
-        "generate(s.world, 'stage2', Counts(scenes=24, pages=16, text=8), Path(sys.argv[1]), "
+        "generate_split(s.world, 'stage2', Counts(scenes=24, pages=16, text=8), Path(sys.argv[1]), "
         "sample=0, patch=s.tower.patch_size)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "again")], check=True, timeout=60)
@@ -89,15 +89,17 @@ def test_training_and_test_images_are_disjoint(splits):
         split: {row["image_key"] for row in rows(splits[split])} - {None}
         for split in ("stage1", "stage2", "test")
     }
-    assert all(is_test(key) for key in keys["test"])
+    assert all(is_test_image(key) for key in keys["test"])
     assert not keys["test"] & (keys["stage1"] | keys["stage2"])
-    tower = {image_key(decode(r["image"]["bytes"], "x")) for r in rows(splits["tower"])}
-    assert not any(is_test(key) for key in tower)
+    tower = {
+        compute_image_key(decode_image(r["image"]["bytes"], "x")) for r in rows(splits["tower"])
+    }
+    assert not any(is_test_image(key) for key in tower)
 
 
 def test_image_key_is_that_of_the_stored_image(splits):
     for row in rows(splits["test"]):
-        assert image_key(decode(row["image"]["bytes"], "x")) == row["image_key"]
+        assert compute_image_key(decode_image(row["image"]["bytes"], "x")) == row["image_key"]
 
 
 def test_manifest_counts_every_row(splits):
@@ -145,7 +147,7 @@ PAGE = Page(("ABC", "CAD", "CBA"))
     ],
 )
 def test_the_oracle_reads_scenes(question, expected):
-    assert answer(question, SCENE, FACTS) == expected
+    assert answer_question(question, SCENE, FACTS) == expected
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_the_oracle_reads_scenes(question, expected):
     ],
 )
 def test_the_oracle_reads_pages(question, expected):
-    assert answer(question, PAGE, FACTS) == expected
+    assert answer_question(question, PAGE, FACTS) == expected
 
 
 @pytest.mark.parametrize(
@@ -181,7 +183,7 @@ def test_the_oracle_reads_pages(question, expected):
 )
 def test_the_oracle_refuses_what_cannot_be_asked(question, subject):
     with pytest.raises((KeyError, ValueError)):
-        answer(question, subject, FACTS)
+        answer_question(question, subject, FACTS)
 
 
 def test_the_oracle_knows_nothing_of_how_questions_are_drawn():
@@ -192,14 +194,14 @@ def test_the_oracle_knows_nothing_of_how_questions_are_drawn():
 
 @pytest.mark.parametrize("stage", ["pretraining", "stage2", "test"])
 def test_every_answer_is_the_oracles(world, stage, rng):
-    ask, facts, asked = asker(world, stage), Facts.of(world), Counter()
+    ask, facts, asked = asker(world, stage), Facts.draw(world), Counter()
     for _ in range(600):
         for families, draw in ((SCENE_FAMILIES, draw_scene), (PAGE_FAMILIES, draw_page)):
             subject = draw(world, rng)
             for family, draw_question in families.items():
                 turn = draw_question(ask, subject)
                 if turn is not None:
-                    assert answer(turn[0], subject, facts) == turn[1], (turn, subject)
+                    assert answer_question(turn[0], subject, facts) == turn[1], (turn, subject)
                     asked[family] += 1
     # Relations need two objects; the others can be asked of nearly everything.
     one_object = world.objects == 1 or world.difficulty == 0
@@ -212,11 +214,11 @@ def test_every_answer_is_the_oracles(world, stage, rng):
 def test_a_false_answer_is_never_written(monkeypatch, rng):
     monkeypatch.setitem(SCENE_FAMILIES, "count", lambda asker, scene: ("how many ?", "9"))
     with pytest.raises(AssertionError, match="how many"):
-        benchmark_rows(WORLD, Counts(scenes=1), rng)
+        make_benchmark_rows(WORLD, Counts(scenes=1), rng)
 
 
 def test_text_is_true(world):
-    ask, facts = asker(world), Facts.of(world)
+    ask, facts = asker(world), Facts.draw(world)
     for _ in range(300):
         question, said = ask.known_fact()
         relation, _, colour, shape, _ = question.split()
@@ -224,8 +226,8 @@ def test_text_is_true(world):
         question, said = ask.addition()
         value, _, added, _ = question.split()
         assert int(said) == int(value) + int(added)
-    assert caption(SCENE) == "red circle top left , blue star bottom centre ."
-    assert caption(Page(("AB", "CD"))) == "a1 A b1 B a2 C b2 D ."
+    assert describe_subject(SCENE) == "red circle top left , blue star bottom centre ."
+    assert describe_subject(Page(("AB", "CD"))) == "a1 A b1 B a2 C b2 D ."
 
 
 @pytest.mark.parametrize("difficulty", [0, 0.5, 1])
@@ -306,16 +308,16 @@ def told(monkeypatch, tmp_path):
     subjects = []
 
     def recorded(asker, subject):
-        turns = conversation(asker, subject)
+        turns = draw_conversation(asker, subject)
         subjects.append((subject, turns))
         return turns
 
-    monkeypatch.setattr(module, "conversation", recorded)
+    monkeypatch.setattr(module, "draw_conversation", recorded)
 
     def look(world, split, counts, sample=0):
         subjects.clear()
-        generate(world, split, counts, tmp_path / f"{split}{sample}", sample=sample, patch=8)
-        asked, facts = Counter(), Facts.of(world)
+        generate_split(world, split, counts, tmp_path / f"{split}{sample}", sample=sample, patch=8)
+        asked, facts = Counter(), Facts.draw(world)
         for subject, turns in subjects:
             shapes = (
                 {} if isinstance(subject, Page) else {o.colour: o.shape for o in subject.objects}
@@ -336,7 +338,7 @@ def told(monkeypatch, tmp_path):
 
 
 def held_out(world):
-    return {key for key in Facts.of(world).values if Facts.of(world).is_held_out(*key)}
+    return {key for key in Facts.draw(world).values if Facts.draw(world).is_held_out(*key)}
 
 
 def test_pretraining_tells_every_fact_and_stage_2_none_that_is_held_out(told):
@@ -356,9 +358,9 @@ def test_the_test_asks_for_held_out_facts_only(monkeypatch, rng):
             drawn.append(subject)
             yield subject, picture, key
 
-    pictures = module.pictures
-    monkeypatch.setattr(module, "pictures", recorded)
-    questions = benchmark_rows(WORLD, Counts(scenes=300), rng)["fact"]
+    pictures = module.draw_images
+    monkeypatch.setattr(module, "draw_images", recorded)
+    questions = make_benchmark_rows(WORLD, Counts(scenes=300), rng)["fact"]
     asked = set()
     for row in questions:
         relation, _, colour, _ = row["question"].split()
@@ -402,24 +404,24 @@ def test_another_sample_has_other_images_and_the_same_facts(told, tmp_path):
     ]
     assert not keys[0] & keys[1]
     assert min(map(len, keys)) == 120
-    other = Facts.of(WORLD.model_copy(update={"seed": 9}))
+    other = Facts.draw(WORLD.model_copy(update={"seed": 9}))
     assert other.values != FACTS.values
 
 
 def test_the_vocabulary_is_every_word_of_every_split(world, rng):
-    known = vocabulary(world)
+    known = list_vocabulary(world)
     assert len(known) == len(set(known))
     counts = Counts(scenes=150, pages=150)
     texts = [
         turn["value"]
         for row in [
-            *caption_rows(world, counts, rng),
-            *instruction_rows(world, counts, rng, "stage2"),
-            *instruction_rows(world, Counts(text=300), rng, "pretraining"),
+            *make_caption_rows(world, counts, rng),
+            *make_instruction_rows(world, counts, rng, "stage2"),
+            *make_instruction_rows(world, Counts(text=300), rng, "pretraining"),
         ]
         for turn in row["conversations"]
     ]
-    for questions in benchmark_rows(world, counts, rng).values():
+    for questions in make_benchmark_rows(world, counts, rng).values():
         texts += [text for row in questions for text in (row["question"], row["answer"])]
     words = {word for text in texts for word in text.replace("<image>", "").split()}
     assert words <= set(known)
@@ -432,7 +434,7 @@ def test_a_conversation_asks_of_every_family_and_nothing_twice(rng):
     ask = asker(WORLD)
 
     def families(subject, known):
-        turns = conversation(ask, subject)
+        turns = draw_conversation(ask, subject)
         assert len({question for question, _ in turns}) == len(turns)
         kinds = {_kind(question) for question, _ in turns}
         assert kinds <= set(known)
@@ -441,7 +443,7 @@ def test_a_conversation_asks_of_every_family_and_nothing_twice(rng):
     assert families(SCENE, SCENE_FAMILIES) == set(SCENE_FAMILIES)
     assert families(Page(("AB", "CD")), PAGE_FAMILIES) == set(PAGE_FAMILIES)
     assert families(Page(("AB", "AD")), PAGE_FAMILIES) == {"char", "row"}
-    orders = {tuple(conversation(ask, SCENE)) for _ in range(20)}
+    orders = {tuple(draw_conversation(ask, SCENE)) for _ in range(20)}
     assert len({_kind(turns[0][0]) for turns in orders}) > 3
 
 
@@ -477,7 +479,7 @@ def test_patch_tags_lie_where_the_thing_is(rng):
 
 
 def test_a_split_of_text_only(tmp_path):
-    generate(WORLD, "corpus", Counts(text=5), tmp_path / "corpus", sample=0, patch=8)
+    generate_split(WORLD, "corpus", Counts(text=5), tmp_path / "corpus", sample=0, patch=8)
     assert all(
         row["image"] is None and row["image_key"] is None for row in rows(tmp_path / "corpus")
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile
 
-from vlmscale.data.images import image_key, png
+from vlmscale.data.images import compute_image_key, encode_png
 from vlmscale.data.llava.archives import UnreadableImage
 
 _FORMATS = ("JPEG", "MPO", "PNG")  # MPO is a JPEG with further ones behind it
@@ -16,7 +16,7 @@ _MOST_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
-class Picture:
+class RepairedImage:
     """An image ready to be stored. `repair` says why `content` is not the original; "" if it is."""
 
     content: bytes
@@ -27,7 +27,7 @@ class Picture:
     repair: str
 
 
-def picture(content: bytes) -> Picture:
+def repair_image(content: bytes) -> RepairedImage:
     """Decode every pixel of an image file; keep its bytes where they are fine.
 
     A GIF gives its first frame; an image with a palette, with transparency, for print or of 16 bits a
@@ -51,9 +51,9 @@ def picture(content: bytes) -> Picture:
         repair = f"{form} stored as PNG"
     elif mode not in _MODES:
         repair = f"mode {mode} stored as RGB"
-    return Picture(
-        content=png(rgb) if repair else content,
-        key=image_key(rgb),
+    return RepairedImage(
+        content=encode_png(rgb) if repair else content,
+        key=compute_image_key(rgb),
         width=image.width,
         height=image.height,
         mode=mode,
