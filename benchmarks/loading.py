@@ -39,7 +39,7 @@ from vlmscale.models.feature_store import FeatureStore, write_store
 from vlmscale.records.parquet import write_parquet
 from vlmscale.settings import IMAGE_TOKEN, Counts
 from vlmscale.study.load import load_study
-from vlmscale.study.schema import Study
+from vlmscale.study.schema import GeneratedStudy
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import freeze, keep_freed_memory
@@ -48,7 +48,7 @@ from vlmscale.training.spec import TokenizerSpec
 STUDY = Path(__file__).parents[1] / "config" / "mini.yaml"
 
 
-def prepare(study: Study, folder: Path, samples: int) -> CLIPVisionConfig:
+def prepare(study: GeneratedStudy, folder: Path, samples: int) -> CLIPVisionConfig:
     """Data, tokenizer and stored features of random weights, as a study has them."""
     shape, size = study.tower, study.world.image_size
     mix = study.data.stage2  # its share of images decides what a step costs
@@ -145,7 +145,7 @@ def main(
     parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
 ) -> None:
     study = load_study(STUDY)
-    assert study.world
+    assert isinstance(study, GeneratedStudy)
     keep_freed_memory()  # as a training does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

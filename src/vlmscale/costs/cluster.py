@@ -41,7 +41,7 @@ class Cluster(Frozen):
     """The machines of a cluster; of no consequence for a result, nor on one machine."""
 
     gpu_memory_gb: float = Field(80, gt=0, description="memory of one GPU")
-    gpus_per_node: PositiveInt = 8
+    gpus_per_node: PositiveInt = Field(8, description="GPUs of one node")
     cpus_per_gpu: PositiveInt = Field(8, description="cores for each GPU of a job")
     tflops: float = Field(312, gt=0, description="bf16 peak of one GPU, TFLOP/s")
     utilisation: float = Field(0.4, gt=0, le=1, description="share of that peak a training reaches")

@@ -56,15 +56,15 @@ class Study(Frozen, ABC):
     exclude: tuple[Exclude, ...] = Field((), description="cells of the grid to leave out")
     methods: dict[Name, dict[str, str]] = Field(
         {},
-        description="method -> its options (quecc: {query_turn: last}), or a name of your own -> "
-        "`method` and options (pooled: {method: avgpool, training: free}); `vlmscale methods` lists "
+        description="method -> its options (`quecc: {query_turn: last}`), or a name of your own -> "
+        "`method` and options (`pooled: {method: avgpool, training: free}`); `vlmscale methods` lists "
         "the choices",
     )
     stage1: StageRecipe = Field(description="training of the projector alone, on captions")
     stage2: StageRecipe = Field(description="training of projector and LLM, on conversations")
     budgets: dict[Name, dict[str, Any]] = Field(
         {},
-        description="name of a training budget -> what it changes of stage2 (short: {steps: 100}); "
+        description="name of a training budget -> what it changes of stage2 (`short: {steps: 100}`); "
         "runs that differ in nothing else share stage 1",
     )
     vision_cache: bool = Field(
