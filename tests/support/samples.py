@@ -13,3 +13,8 @@ def conversations(split, processor, **settings):
         pixels=processor.to_pixels,
         **{**values, **settings},
     )
+
+
+def model_inputs(batch):
+    """What the model takes of a training batch."""
+    return {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}

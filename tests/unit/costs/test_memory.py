@@ -12,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import AutoModelForCausalLM
 
-from tests.unit.models.test_meta import (
+from tests.support.published_models import (
     COUNTS,
     LEARNS,
     LLMS,
     TOWER_PARAMETERS,
-    built,
+    build_published,
     on_fake_memory,
 )
 from vlmscale.costs.flops import compressor_parameters
@@ -32,6 +32,7 @@ from vlmscale.costs.memory import (
 from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
+from vlmscale.models.meta import load_backbone_config
 from vlmscale.models.supervised_forward import compute_supervised_states
 from vlmscale.resources import resource
 from vlmscale.training.loop import freeze
@@ -176,7 +177,7 @@ def test_activations_of_a_step_of_real_width(name, vocabulary, tolerance, stage,
 def test_no_compressor_keeps_more_than_the_bound(name, method):
     kept = []
     for tokens in {COUNTS[method][0], COUNTS[method][-1]}:
-        model = built(name, method, tokens)
+        model = build_published(name, method, tokens)
         width = model.config.text_config.hidden_size
         projector = model.model.multi_modal_projector.to(torch.bfloat16)
         mode = on_fake_memory(projector)

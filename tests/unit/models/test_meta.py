@@ -10,84 +10,42 @@ import json
 
 import pytest
 import torch
-from torch._subclasses import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedModel
 
+from tests.support.published_models import (
+    COUNTS,
+    LEARNS,
+    LLMS,
+    MLP,
+    MQT,
+    QUECC_AT_4096,
+    TOKENPACKER,
+    TOWER,
+    TOWER_PARAMETERS,
+    build_published,
+    on_fake_memory,
+)
 from vlmscale.costs.flops import compressor_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
-from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.meta import build_from_shapes, load_backbone_config
+from vlmscale.models.meta import load_backbone_config
 from vlmscale.resources import resource
 from vlmscale.training.loop import freeze
 
 SHAPES = load_architectures(resource("architectures.csv"))
 BACKBONES = resource("backbones")
-TOWER = "clip-vit-large-patch14-336"
 CLIP = find(SHAPES, "CLIP-ViT-L/14-336", Tower)
-LAYERS = [12, 16, 22, 23]
-# The row of src/vlmscale/resources/architectures.csv; parameters of the released checkpoint in all, and of its embedding.
-LLMS = {
-    "Qwen1.5-0.5B-Chat": ("Qwen1.5-0.5B", 463_987_712, 155_582_464),
-    "Qwen1.5-1.8B-Chat": ("Qwen1.5-1.8B", 1_836_828_672, 311_164_928),
-    "Qwen1.5-4B-Chat": ("Qwen1.5-4B", 3_950_369_280, 388_956_160),
-    "Qwen1.5-7B-Chat": ("Qwen1.5-7B", 7_721_324_544, 622_329_856),
-    "Qwen1.5-14B-Chat": ("Qwen1.5-14B", 14_167_290_880, 778_567_680),
-    "vicuna-7b-v1.5": ("Vicuna-7B", 6_738_415_616, 131_072_000),
-}
-# CLIPVisionModel of the released checkpoint, with the final norm that LLaVA does not use.
-TOWER_PARAMETERS = 303_507_456
-# By width of the LLM. mlp, also of m3: LLaVA-1.5's two layers, 1024 n + n + n n + n. The released modules
-# have 15,742,976 parameters (TokenPacker) beside that MLP, and MQT 4,466,688 beside its matrix, 1024 n.
-MLP = {1024: 2_099_200, 2048: 6_295_552, 2560: 9_180_160, 4096: 20_979_712, 5120: 31_467_520}
-TOKENPACKER = {1024: 17_842_176, 2048: 22_038_528, 2560: 24_923_136, 4096: 36_722_688, 5120: 47_210_496}  # fmt: skip
-MQT = {1024: 5_515_264, 2048: 6_563_840, 2560: 7_088_128, 4096: 8_660_992, 5120: 9_709_568}
-# QueCC beside that MLP, by token count, as the released module has it for an LLM of width 4096 (its
-# projection of the question is 1024 n); 144 and 576 follow from the convolution, 1024 s s + 1024.
-QUECC_AT_4096 = {
-    1: 21_581_824,
-    4: 21_139_456,
-    16: 21_028_864,
-    36: 21_008_384,
-    64: 21_001_216,
-    144: 20_996_096,
-    576: 20_993_024,
-}
-SQUARES = (1, 4, 16, 36, 64, 144, 576)
-COUNTS = {
-    "mlp": (576,),
-    "tokenpacker": SQUARES,
-    "quecc": SQUARES,
-    "m3": SQUARES,
-    "mqt": (1, 2, 4, 16, 36, 64, 144, 256),
-}
 TEXT, ANSWER = 50, 20  # tokens, and how many of them are learned
-# What LLaVA-1.5 trains; a head that is the embedding has that one's name.
-LEARNS = {
-    "stage1": ("model.multi_modal_projector",),
-    "stage2": ("model.multi_modal_projector", "model.language_model", "lm_head"),
-}
 
 
 def projector_parameters(method, tokens, width):
     if method == "quecc":
         return QUECC_AT_4096[tokens] + 1024 * (width - 4096) + MLP[width]
     return {"mlp": MLP, "m3": MLP, "tokenpacker": TOKENPACKER, "mqt": MQT}[method][width]
-
-
-def built(llm, method, tokens):
-    return build_from_shapes(
-        llm,
-        TOWER,
-        declared(method).make_setting(tokens),
-        feature_layers=LAYERS,
-    )
 
 
 def size(*modules):
@@ -156,7 +114,7 @@ def test_a_model_of_published_size_learns_what_its_stage_says(llm, method):
     """Parameters exactly; the compressor's FLOPs; shapes and gradients of both stages."""
     _, total, embedding = LLMS[llm]
     for tokens in COUNTS[method]:
-        model = built(llm, method, tokens)
+        model = build_published(llm, method, tokens)
         assert {p.device.type for p in model.parameters()} == {"meta"}
         inner, width = model.model, model.config.text_config.hidden_size
         assert size(inner.language_model, model.lm_head) == total
@@ -182,7 +140,7 @@ def test_a_model_of_published_size_learns_what_its_stage_says(llm, method):
 
 @pytest.mark.parametrize("llm", LLMS)
 def test_m3_learns_at_all_its_scales_at_once(llm):
-    model = built(llm, "m3", 576)
+    model = build_published(llm, "m3", 576)
     scales = model.model.multi_modal_projector.draw_training_counts("stage2", None)
     assert scales == [1, 9, 36, 144, 576]
     mode = on_fake_memory(with_two_blocks(model))
@@ -191,7 +149,7 @@ def test_m3_learns_at_all_its_scales_at_once(llm):
 
 
 def test_flops_of_the_tower():
-    tower = built("Qwen1.5-0.5B-Chat", "mlp", 576).model.vision_tower
+    tower = build_published("Qwen1.5-0.5B-Chat", "mlp", 576).model.vision_tower
     pixels = torch.zeros(1, 3, 336, 336, device="meta")
     assert sum(counted(tower, pixels)) == pytest.approx(CLIP.gflops(), rel=0.02)
 
@@ -203,7 +161,7 @@ def test_a_whole_model_from_pixels(llm):
     The count has all pairs of positions, the cost model the half that a causal kernel looks at.
     """
     shape = find(SHAPES, LLMS[llm][0], Decoder)
-    model = built(llm, "tokenpacker", 16)
+    model = build_published(llm, "tokenpacker", 16)
     for tokens in (1, 576):
         ids = torch.zeros(1, tokens + TEXT, dtype=torch.long, device="meta")
         linear, attention = counted(model, ids, logits_to_keep=1)
@@ -229,16 +187,6 @@ def with_two_blocks(model):
     del model.model.vision_tower.encoder.layers[1:]
     model.config.text_config.num_hidden_layers = 2
     return model
-
-
-def on_fake_memory(model):
-    """A mode in which there are shapes and no data, and `model` within it, as if on the CPU."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
-    with mode:
-        model.to_empty(device="cpu")
-        if isinstance(model, PreTrainedModel):
-            model.tie_weights()
-    return mode
 
 
 def batch(model, counts, stage, *, stored, mode):

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from tests.support.lookalikes import vicuna
+from tests.support.samples import model_inputs
 from vlmscale.data.images import decode_image
 from vlmscale.data.shards import read_unique_images
 from vlmscale.errors import UserError
@@ -36,10 +37,6 @@ QUESTIONS = ["any red circle ?", "how many ?", "line 1 ?"]
 def images(splits):
     rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()[:3]
     return [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
-
-
-def model_inputs(batch):
-    return {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}
 
 
 def generate(model, processor, images, questions):

@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.samples import conversations
-from tests.unit.models.test_vlm import model_inputs
+from tests.support.samples import conversations, model_inputs
 from tests.unit.training.test_stages import spec, weights  # noqa: F401 (spec is a fixture)
 from vlmscale.errors import UserError
 from vlmscale.methods import method

@@ -8,8 +8,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tests.support.samples import conversations
-from tests.unit.models.test_vlm import model_inputs
+from tests.support.samples import conversations, model_inputs
 from tests.unit.training.test_stages import spec  # noqa: F401 (a fixture)
 from vlmscale.data.shards import list_shards
 from vlmscale.data.world.questions import list_vocabulary
