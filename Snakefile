@@ -109,7 +109,7 @@ onstart:
 
 
 onerror:
-    print(failure_report(map(Path, log), this_command()))
+    print(failure_report(failed_jobs(), this_command()))
 
 
 onsuccess:

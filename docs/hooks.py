@@ -25,7 +25,17 @@ SHOWN = {
     "reference/contributing.md": "CONTRIBUTING.md",
     "reference/changelog.md": "CHANGELOG.md",
 }
-ROOMS = ["analysis", "costs", "study", "planning", "models", "data", "training", "evaluation", "latency"]
+ROOMS = [
+    "analysis",
+    "costs",
+    "study",
+    "planning",
+    "models",
+    "data",
+    "training",
+    "evaluation",
+    "latency",
+]
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -75,15 +85,15 @@ def write_cli_reference() -> str:
     main = _vlmscale("--help")
     commands = re.findall(r"^[│ ] +([a-z][\w-]*) {2,}", main.partition("Commands")[2], re.M)
     parts = [f"# Command line\n\n```text\n{main}\n```\n"]
-    parts += [f"## vlmscale {name}\n\n```text\n{_vlmscale(name, '--help')}\n```\n" for name in commands]
+    parts += [
+        f"## vlmscale {name}\n\n```text\n{_vlmscale(name, '--help')}\n```\n" for name in commands
+    ]
     return "\n".join(parts)
 
 
 def write_api_reference() -> str:
     """Return a page that mkdocstrings fills with the public names of each package."""
-    intro = (
-        "# Python\n\n`import vlmscale` gives the names of most use; all else is in the packages below.\n"
-    )
+    intro = "# Python\n\n`import vlmscale` gives the names of most use; all else is in the packages below.\n"
     return intro + "\n".join(f"\n::: vlmscale.{room}\n" for room in ROOMS)
 
 

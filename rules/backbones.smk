@@ -1,6 +1,6 @@
 # Tokenizer, vision tower and LLMs of a study with a world, trained from nothing.
 
-ASKED = needs.of_backbones(STUDY)
+BACKBONE_REQUESTS = needs.of_backbones(STUDY)
 
 
 rule train_tokenizer:
@@ -16,7 +16,7 @@ rule train_tokenizer:
         world=STUDY.world.model_dump(mode="json"),
         template=STUDY.template,
         work=f"{WORK}/tokenizer",
-        code=code_of(
+        code=hash_code(
             "train_tokenizer.py",
             "vlmscale.training.backbones",
             packages=TRAINING_STACK,
@@ -38,7 +38,7 @@ rule train_tower:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(ASKED, lambda w: "tower"),
+        **resources_of(BACKBONE_REQUESTS, lambda w: "tower"),
     params:
         spec={
             "kind": "tower",
@@ -46,8 +46,8 @@ rule train_tower:
             "image_size": STUDY.world.image_size,
             "seed": STUDY.world.seed,
         },
-        code=backbone_fingerprint(),
-        work=f"{WORK}/tower/{backbone_fingerprint()}",
+        code=SPECS.backbone_fingerprint(),
+        work=f"{WORK}/tower/{SPECS.backbone_fingerprint()}",
         tensorboard=f"{OUT}/tensorboard/tower",
     script:
         "../workflow/scripts/train_backbone.py"
@@ -67,7 +67,7 @@ rule train_llm:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **resources_of(ASKED, lambda w: w.llm),
+        **resources_of(BACKBONE_REQUESTS, lambda w: w.llm),
     params:
         spec=lambda w: {
             "kind": "llm",
@@ -75,8 +75,8 @@ rule train_llm:
             "template": STUDY.template,
             "seed": STUDY.world.seed,
         },
-        code=backbone_fingerprint(),
-        work=f"{WORK}/{{llm}}/{backbone_fingerprint()}",
+        code=SPECS.backbone_fingerprint(),
+        work=f"{WORK}/{{llm}}/{SPECS.backbone_fingerprint()}",
         tensorboard=f"{OUT}/tensorboard/{{llm}}",
     script:
         "../workflow/scripts/train_backbone.py"

@@ -1,4 +1,4 @@
-# One tidy table of all cells, the laws fitted on it, and what they say of the paper's claims.
+# One tidy table of all cells, the laws fitted to it, and what they say about the paper's claims.
 
 
 rule write_cells:
@@ -14,7 +14,7 @@ rule write_cells:
     params:
         study=STUDY.study,
         cells=[asdict(cell) for cell in CELLS.values()],
-        code=code_of("write_cells.py"),
+        code=hash_code("write_cells.py"),
     script:
         "../workflow/scripts/write_cells.py"
 
@@ -41,48 +41,36 @@ rule collect:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        fingerprints={
-            "evaluate_cell": {cell: evaluation_fingerprint(cell) for cell in CELLS},
-            **{
-                f"train_{kind}": {
-                    name: training_fingerprint(run.method)
-                    for name, run in runs.items()
-                }
-                for kind, runs in TRAININGS.items()
-            },
-        },
+        fingerprints=SPECS.result_fingerprints(),
         nominal=STUDY.nominal_sizes,
         size_axis=STUDY.size_axis,
-        methods={
-            name: {
-                "method": STUDY.variant(name).method.name,
-                "options": STUDY.variant(name).options,
-            }
-            for name in sorted({cell.method for cell in CELLS.values()})
-        },
-        code=code_of("collect.py"),
+        methods=SPECS.method_settings(),
+        code=hash_code("collect.py"),
     script:
         "../workflow/scripts/collect.py"
 
 
-# Of the released numbers, all that the claims are checked against.
+# The released numbers that claims are checked against.
 RELEASED = [
-    "src/vlmscale/resources/architectures.csv",
-    *(
-        f"src/vlmscale/resources/published/{name}.csv"
-        for name in (
-            "claims",
-            "earlier_scores",
-            "ocr_scores",
-            "ocr_unsplit_scores",
-            "readings",
-            "reasoning_scores",
-            "table1",
-        )
-    ),
+    table(name)
+    for name in (
+        "architectures.csv",
+        *(
+            f"published/{name}.csv"
+            for name in (
+                "claims",
+                "earlier_scores",
+                "ocr_scores",
+                "ocr_unsplit_scores",
+                "readings",
+                "reasoning_scores",
+                "table1",
+            )
+        ),
+    )
 ]
-TABLES = ["laws", "forms", "variants"]  # also written for people
-# Of a study of one LLM there is no law to tell of.
+TABLES = ["laws", "forms", "variants"]  # of laws, also as Markdown and LaTeX
+# A study of one LLM has no law.
 STUDY_TABLES = ["methods", "paired", *([*TABLES, "suites"] if LAWS else [])]
 LAW_TABLES = [
     "laws",
@@ -114,7 +102,7 @@ rule fit:
         text_tokens=list(STUDY.laws.text_tokens),
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,
-        code=code_of("fit.py"),
+        code=hash_code("fit.py"),
     script:
         "../workflow/scripts/fit.py"
 
@@ -141,7 +129,7 @@ rule compare:
         baseline=STUDY.baseline,
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,
-        code=code_of("compare.py"),
+        code=hash_code("compare.py"),
     script:
         "../workflow/scripts/compare.py"
 
@@ -168,7 +156,7 @@ rule tables:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        code=code_of("tables.py"),
+        code=hash_code("tables.py"),
     script:
         "../workflow/scripts/tables.py"
 
@@ -189,8 +177,7 @@ rule audit:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        resources=lambda w, input: str(Path(input.released[0]).parent),
-        code=code_of("audit.py"),
+        code=hash_code("audit.py"),
     script:
         "../workflow/scripts/audit.py"
 
@@ -228,7 +215,7 @@ rule verdicts:
         text_tokens=list(STUDY.laws.text_tokens),
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,
-        code=code_of("verdicts.py"),
+        code=hash_code("verdicts.py"),
     script:
         "../workflow/scripts/verdicts.py"
 
@@ -246,13 +233,13 @@ rule cost:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        study=STUDY.model_dump(mode="json", exclude=CARRIED_OUT),
-        code=code_of("cost.py"),
+        study=STUDY.model_dump(mode="json", exclude=WITHOUT_EFFECT_ON_RESULTS),
+        code=hash_code("cost.py"),
     script:
         "../workflow/scripts/cost.py"
 
 
-# Kilobytes that tell a study: what src/vlmscale/resources/reference/ keeps of the default one.
+# A study in kilobytes: src/vlmscale/resources/reference/ keeps those of the default one.
 REFERENCE = ["scores", "laws", "intervals", "verdicts", "cost"]
 
 
@@ -272,6 +259,6 @@ rule reference:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        code=code_of("reference.py"),
+        code=hash_code("reference.py"),
     script:
         "../workflow/scripts/reference.py"

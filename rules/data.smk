@@ -18,6 +18,6 @@ rule generate_split:
             mode="json"
         ),
         patch=STUDY.tower.patch_size,
-        code=code_of("generate_split.py", packages=("numpy", "pillow", "pyarrow")),
+        code=hash_code("generate_split.py", packages=("numpy", "pillow", "pyarrow")),
     script:
         "../workflow/scripts/generate_split.py"

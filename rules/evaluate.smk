@@ -3,7 +3,7 @@
 
 rule evaluate_cell:
     input:
-        unpack(evaluated_on),
+        unpack(per("cell", SPECS.evaluation_inputs)),
         data=f"{OUT}/data/test",
     output:
         samples=f"{OUT}/cells/{{cell}}/samples.parquet",
@@ -23,7 +23,7 @@ rule evaluate_cell:
             lambda w: w.cell,
         ),
     params:
-        spec=evaluation_spec,
+        spec=per("cell", SPECS.evaluation_spec),
         benchmarks=[BENCHMARKS[name] for name in STUDY.evaluation.benchmarks],
         work=f"{WORK}/{{cell}}/evaluate",
     script:

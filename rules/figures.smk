@@ -40,7 +40,7 @@ rule paired_figure:
         "../envs/vlmscale.yaml"
     params:
         title=STUDY.study,
-        code=code_of("paired_figure.py", packages=("matplotlib", "pandas", "seaborn")),
+        code=hash_code("paired_figure.py", packages=FIGURE_STACK),
     script:
         "../workflow/scripts/paired_figure.py"
 
@@ -68,9 +68,7 @@ rule side_by_side_figure:
         "../envs/vlmscale.yaml"
     params:
         title=STUDY.study,
-        code=code_of(
-            "side_by_side_figure.py", packages=("matplotlib", "pandas", "seaborn")
-        ),
+        code=hash_code("side_by_side_figure.py", packages=FIGURE_STACK),
     script:
         "../workflow/scripts/side_by_side_figure.py"
 
@@ -95,7 +93,7 @@ rule cost_figure:
         "../envs/vlmscale.yaml"
     params:
         title=STUDY.study,
-        code=code_of("cost_figure.py", packages=("matplotlib", "pandas", "seaborn")),
+        code=hash_code("cost_figure.py", packages=FIGURE_STACK),
     script:
         "../workflow/scripts/cost_figure.py"
 
@@ -123,7 +121,7 @@ rule latency_figure:
         budget=min((cell.budget for cell in CELLS.values()), key=lambda b: b != FULL),
         text_tokens=max(STUDY.laws.text_tokens),
         title=STUDY.study,
-        code=code_of("latency_figure.py", packages=("matplotlib", "pandas", "seaborn")),
+        code=hash_code("latency_figure.py", packages=FIGURE_STACK),
     script:
         "../workflow/scripts/latency_figure.py"
 
@@ -154,6 +152,6 @@ rule figures:
         predicted={},
         printed=None,
         title=lambda w: f"{STUDY.study}: {w.family}, {w.series}",
-        code=code_of("figures.py", packages=("matplotlib", "pandas", "seaborn")),
+        code=hash_code("figures.py", packages=FIGURE_STACK),
     script:
         "../workflow/scripts/figures.py"

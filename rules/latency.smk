@@ -25,7 +25,7 @@ rule measure_latency:
             lambda w: w.llm,
         ),
     params:
-        spec=latency_spec,
+        spec=per("llm", SPECS.latency_spec),
         work=f"{WORK}/{{llm}}/latency",
     script:
         "../workflow/scripts/measure_latency.py"
@@ -44,6 +44,6 @@ rule latency:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        code=code_of("latency.py"),
+        code=hash_code("latency.py"),
     script:
         "../workflow/scripts/latency.py"

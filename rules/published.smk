@@ -1,8 +1,6 @@
 # The paper's released numbers through the same fit, figures and tables. Needs no torch and no training.
-import csv
-
 PUBLISHED_SERIES = {"published": Selection(("tokenpacker",))}
-with open("src/vlmscale/resources/published/readings.csv") as file:
+with open(resource("published/readings.csv")) as file:
     READINGS = {
         row["name"]: tuple(map(float, row["value"].split()))
         for row in csv.DictReader(file)
@@ -30,9 +28,9 @@ rule published:
 
 rule published_errors:
     input:
-        reasoning="src/vlmscale/resources/published/reasoning_scores.csv",
-        ocr="src/vlmscale/resources/published/ocr_scores.csv",
-        architectures="src/vlmscale/resources/architectures.csv",
+        reasoning=table("published/reasoning_scores.csv"),
+        ocr=table("published/ocr_scores.csv"),
+        architectures=table("architectures.csv"),
     output:
         f"{PUBLISHED}/errors.parquet",
     log:
@@ -43,7 +41,7 @@ rule published_errors:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        code=code_of("published_errors.py"),
+        code=hash_code("published_errors.py"),
     script:
         "../workflow/scripts/published_errors.py"
 
@@ -70,7 +68,7 @@ use rule fit as published_fit with:
         text_tokens=[0, 50],
         draws=2000,
         seed=0,
-        code=code_of("fit.py"),
+        code=hash_code("fit.py"),
 
 
 use rule figures as published_figures with:
@@ -99,7 +97,7 @@ use rule figures as published_figures with:
             for exponent in ("alpha", "beta")
         },
         title=lambda w: f"released scores: {w.family}",
-        code=code_of("figures.py", packages=("matplotlib", "pandas", "seaborn")),
+        code=hash_code("figures.py", packages=FIGURE_STACK),
 
 
 rule published_fig4:
@@ -125,7 +123,7 @@ rule published_fig4:
         title="released scores at about equal compute, text cached",
         configurations=[("Qwen1.5-1.8B", 144), ("Qwen1.5-4B", 64), ("Qwen1.5-7B", 36)],
         reference=("Qwen1.5-0.5B", 576),
-        code=code_of("fig4.py", packages=("matplotlib", "pandas", "seaborn")),
+        code=hash_code("fig4.py", packages=FIGURE_STACK),
     script:
         "../workflow/scripts/fig4.py"
 
@@ -144,7 +142,7 @@ use rule tables as published_tables with:
 
 rule published_table1:
     input:
-        "src/vlmscale/resources/published/table1.csv",
+        table("published/table1.csv"),
     output:
         parquet=f"{PUBLISHED}/table1.parquet",
         md=f"{PUBLISHED}/tables/table1.md",
@@ -158,7 +156,7 @@ rule published_table1:
         "../envs/vlmscale.yaml"
     params:
         method="QueCC",
-        code=code_of("published_table1.py"),
+        code=hash_code("published_table1.py"),
     script:
         "../workflow/scripts/published_table1.py"
 

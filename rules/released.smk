@@ -34,7 +34,7 @@ def files_of(name):
 
 rule fetch_benchmarks:
     input:
-        table=ancient("src/vlmscale/resources/benchmarks.csv"),
+        table=ancient(table("benchmarks.csv")),
     output:
         directory(f"{OUT}/data/test"),
     log:

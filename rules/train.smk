@@ -5,7 +5,7 @@
 
 rule train_stage1:
     input:
-        unpack(trained_on("stage1")),
+        unpack(per("run", SPECS.stage_inputs, "stage1")),
         tower=f"{OUT}/backbones/tower",
     output:
         result=f"{OUT}/runs/{{run}}/stage1/projector.safetensors",
@@ -17,11 +17,11 @@ rule train_stage1:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **execution("stage1"),
+        **SPECS.execution("stage1"),
         **resources_of(REQUESTS["stage1"], lambda w: w.run),
     params:
-        spec=stage_spec("stage1"),
-        work=checkpoints("stage1"),
+        spec=per("run", SPECS.stage_spec, "stage1"),
+        work=per("run", SPECS.checkpoint_folder, "stage1"),
         tensorboard=f"{OUT}/tensorboard/{{run}}/stage1",
     script:
         "../workflow/scripts/train_stage.py"
@@ -29,7 +29,7 @@ rule train_stage1:
 
 rule train_stage2:
     input:
-        unpack(trained_on("stage2")),
+        unpack(per("run", SPECS.stage_inputs, "stage2")),
         tower=f"{OUT}/backbones/tower",
     output:
         result=directory(f"{OUT}/runs/{{run}}/stage2/model"),
@@ -41,11 +41,11 @@ rule train_stage2:
     conda:
         "../envs/vlmscale.yaml"
     resources:
-        **execution("stage2"),
+        **SPECS.execution("stage2"),
         **resources_of(REQUESTS["stage2"], lambda w: w.run),
     params:
-        spec=stage_spec("stage2"),
-        work=checkpoints("stage2"),
+        spec=per("run", SPECS.stage_spec, "stage2"),
+        work=per("run", SPECS.checkpoint_folder, "stage2"),
         tensorboard=f"{OUT}/tensorboard/{{run}}/stage2",
     script:
         "../workflow/scripts/train_stage.py"
@@ -61,6 +61,6 @@ rule clean_work:
         "../envs/vlmscale.yaml"
     params:
         work=WORK,
-        current=lambda w: records_of_work(),
+        current=lambda w: SPECS.checkpoint_records(),
     script:
         "../workflow/scripts/clean_work.py"

@@ -24,7 +24,7 @@ rule encode_images:
     params:
         feature_layers=list(STUDY.tower.feature_layers),
         work=f"{WORK}/vision/{{sample}}",
-        code=code_of(
+        code=hash_code(
             "encode_images.py", "vlmscale.training.features", packages=TRAINING_STACK
         ),
     script:

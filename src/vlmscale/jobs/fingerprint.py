@@ -29,7 +29,7 @@ def fingerprint(
     made at run time cannot be seen, so name those modules yourself.
     """
     digest = hashlib.sha256()
-    scripts = sorted(scripts)
+    scripts = sorted(scripts, key=lambda path: path.name)  # wherever the checkout is
     imported = [module for script in scripts for module in _imports_of(script)]
     for script in scripts:
         digest.update(f"{script.name}\n{_syntax(script)}\n".encode())

@@ -1,0 +1,226 @@
+"""Settings, inputs and folders of every job of a study, and fingerprints of the code it runs.
+
+Snakemake reruns a job when its spec changes: a spec holds what decides the job's result, nothing else.
+"""
+
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vlmscale.jobs.fingerprint import PACKAGE, fingerprint
+from vlmscale.planning.trainings import Stage
+from vlmscale.settings import StageRecipe
+from vlmscale.study.grid import Cell, Run, expand, law_series, stage1_trainings
+from vlmscale.study.schema import Study
+
+ANALYSIS_STACK = ("numpy", "pandas", "pyarrow", "scipy")
+FIGURE_STACK = ("matplotlib", "pandas", "seaborn")
+TRAINING_STACK = ("torch", "transformers", "accelerate", "tokenizers")
+EVALUATION_STACK = (*TRAINING_STACK, "lmms-eval")
+
+# Config keys that never change a result, as pydantic's `exclude` takes them.
+WITHOUT_EFFECT_ON_RESULTS: dict[str, Any] = {
+    "cluster": True,
+    "latency": True,
+    "stage1": {"execution"},
+    "stage2": {"execution"},
+}
+
+Spec = dict[str, Any]  # values that JSON has: they become params of a rule
+Inputs = dict[str, str | list[str]]  # by name; [] where a job needs no such file
+
+
+class JobSpecs:
+    """The jobs of one study: its cells, runs and laws, and the spec and input files of each job."""
+
+    def __init__(self, study: Study, scripts: Path) -> None:
+        """Expand the grid of `study`. scripts: the folder of the workflow's scripts.
+
+        Raises UserError for a grid or a law without cells, and for two of one name.
+        """
+        self.study = study
+        self.scripts = scripts
+        self.out, self.work = f"results/{study.study}", f"work/{study.study}"
+        self.cells, self.runs = expand(study)
+        self.laws = law_series(study, self.cells.values())
+        self.trainings: dict[Stage, dict[str, Run]] = {
+            "stage1": stage1_trainings(self.runs.values()),
+            "stage2": self.runs,
+        }
+
+    def features_of(self, sample: str, method: str) -> str | list[str]:
+        """Return the folder of a sample's stored tower features, or [] where pixels are encoded anew."""
+        reads_pixels = "pixels" in self.study.variant(method).method.needs
+        return [] if reads_pixels or not self.study.vision_cache else f"{self.out}/vision/{sample}"
+
+    def setting(self, served: Cell | Run) -> Spec:
+        """Return what the projector of a cell or a run is built from."""
+        variant = self.study.variant(served.method)
+        return variant.make_setting(served.visual_tokens).model_dump()
+
+    def method_settings(self) -> dict[str, Spec]:
+        """Return method and options behind each name that the study's cells use."""
+        chosen = {
+            name: self.study.variant(name)
+            for name in sorted({cell.method for cell in self.cells.values()})
+        }
+        return {
+            name: {"method": variant.method.name, "options": variant.options}
+            for name, variant in chosen.items()
+        }
+
+    def stage_spec(self, stage: Stage, name: str) -> Spec:
+        """Return what decides the result of the training `name` of a stage."""
+        run = self.trainings[stage][name]
+        return {
+            "kind": stage,
+            "run": name,
+            **self.setting(run),
+            "seed": run.seed,
+            "template": self.study.template,
+            "feature_layers": list(self.study.tower.feature_layers),
+            "recipe": _dump_recipe(self.study.recipe(stage, run.budget)),
+            "fingerprint": self.training_fingerprint(run.method),
+        }
+
+    def stage_inputs(self, stage: Stage, name: str) -> Inputs:
+        """Return what the training `name` of a stage reads, beside the tower."""
+        run = self.trainings[stage][name]
+        sample, _ = self.study.training_sample(stage, run.seed)
+        inputs: Inputs = {
+            "data": f"{self.out}/data/{sample}",
+            "features": self.features_of(sample, run.method),
+            "llm": f"{self.out}/backbones/{run.llm}",
+        }
+        if stage == "stage2":
+            inputs["projector"] = f"{self.out}/runs/{run.stage1}/stage1/projector.safetensors"
+        return inputs
+
+    def execution(self, stage: Stage) -> dict[str, int]:
+        """Return how a stage is carried out where the config says so: resources, which rerun nothing."""
+        recipe = self.study.stage1 if stage == "stage1" else self.study.stage2
+        chosen = recipe.execution.model_dump(exclude_defaults=True)
+        return {name: int(value) for name, value in chosen.items()}
+
+    def checkpoint_folder(self, stage: Stage, name: str) -> str:
+        """Return where a training keeps its checkpoints; other code never resumes from them."""
+        code = self.training_fingerprint(self.trainings[stage][name].method)
+        return f"{self.work}/{name}/{stage}/{code}"
+
+    def checkpoint_records(self) -> dict[str, str]:
+        """Return {checkpoint folder: the record that its training writes at its end} of all trainings."""
+        code = self.backbone_fingerprint()
+        backbones = {
+            f"{self.work}/{name}/{code}": f"{self.out}/backbones/{name}.json"
+            for name in ("tower", *self.study.llms)
+        }
+        return backbones | {
+            self.checkpoint_folder(stage, name): f"{self.out}/runs/{name}/{stage}/run.json"
+            for stage, runs in self.trainings.items()
+            for name in runs
+        }
+
+    def evaluation_spec(self, name: str) -> Spec:
+        """Return what decides the answers of a cell."""
+        cell = self.cells[name]
+        return {
+            "cell": asdict(cell),
+            "trained": self.setting(self.runs[cell.run]),
+            "evaluated": self.setting(cell),
+            "protocol": self.study.evaluation.protocol,
+            "batch_size": self.study.evaluation.batch_size,
+            "fingerprint": self.evaluation_fingerprint(name),
+        }
+
+    def evaluation_inputs(self, name: str) -> Inputs:
+        """Return the model of a cell and, where they are stored, the features of its images."""
+        cell = self.cells[name]
+        return {
+            "model": f"{self.out}/runs/{cell.run}/stage2/model",
+            "features": self.features_of("test", cell.method),
+        }
+
+    def latency_spec(self, llm: str) -> Spec:
+        """Return what is timed of an LLM: each (method, visual tokens) of its cells once."""
+        timed = {
+            (cell.method, cell.visual_tokens): cell
+            for cell in self.cells.values()
+            if cell.llm == llm
+        }
+        return {
+            "name": llm,
+            "compressors": [{"name": cell.method, **self.setting(cell)} for cell in timed.values()],
+            "text_tokens": list(self.study.laws.text_tokens),
+            "feature_layers": list(self.study.tower.feature_layers),
+            "template": self.study.template,
+            "precision": self.study.stage2.precision,
+            "fingerprint": self.hash_code(
+                "measure_latency.py",
+                "vlmscale.latency.measure",
+                *sorted({self.projector_module(method) for method, _ in timed}),
+                packages=TRAINING_STACK,
+            ),
+        }
+
+    def projector_module(self, method: str) -> str:
+        """Return the module of the method that the study calls `method`."""
+        return f"vlmscale.models.projectors.{self.study.variant(method).method.name}"
+
+    def hash_code(
+        self, script: str, *modules: str, packages: tuple[str, ...] = ANALYSIS_STACK
+    ) -> str:
+        """Return the fingerprint of a script, of `modules` that it starts by name, and of `packages`."""
+        return _hash_code(self.scripts / script, modules, packages)
+
+    def training_fingerprint(self, method: str) -> str:
+        """Return the fingerprint of the code that trains a run with `method`."""
+        modules = ("vlmscale.training.stages", self.projector_module(method))
+        return self.hash_code("train_stage.py", *modules, packages=TRAINING_STACK)
+
+    def backbone_fingerprint(self) -> str:
+        """Return the fingerprint of the code that trains a tower or an LLM from nothing."""
+        modules = "vlmscale.training.backbones"
+        return self.hash_code("train_backbone.py", modules, packages=TRAINING_STACK)
+
+    def evaluation_fingerprint(self, name: str) -> str:
+        """Return the fingerprint of the code that answers a cell's questions."""
+        methods = {self.cells[name].method, self.runs[self.cells[name].run].method}
+        modules = frozenset(map(self.projector_module, methods))
+        return _hash_evaluation(self.scripts / "evaluate_cell.py", modules)
+
+    def result_fingerprints(self) -> dict[str, dict[str, str]]:
+        """Return {rule: {cell or training: fingerprint}} of everything that results are collected from."""
+        return {
+            "evaluate_cell": {name: self.evaluation_fingerprint(name) for name in self.cells},
+            **{
+                f"train_{stage}": {
+                    name: self.training_fingerprint(run.method) for name, run in runs.items()
+                }
+                for stage, runs in self.trainings.items()
+            },
+        }
+
+
+# Cached, because snakemake asks for every job.
+
+
+@cache
+def _dump_recipe(recipe: StageRecipe) -> Spec:
+    return recipe.model_dump(mode="json", exclude={"execution"})
+
+
+@cache
+def _hash_code(script: Path, modules: tuple[str, ...], packages: tuple[str, ...]) -> str:
+    return fingerprint(modules, scripts=[script], packages=packages)
+
+
+@cache
+def _hash_evaluation(script: Path, projectors: frozenset[str]) -> str:
+    tasks = PACKAGE / "evaluation" / "tasks"
+    return fingerprint(
+        ["vlmscale.evaluation.run", *projectors],
+        scripts=[script, *tasks.glob("*.py")],
+        files=tasks.rglob("*.yaml"),
+        packages=EVALUATION_STACK,
+    )
