@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vlmscale.jobs.fingerprint import PACKAGE, fingerprint
-from vlmscale.planning.trainings import Stage
 from vlmscale.settings import StageRecipe
 from vlmscale.study.grid import Cell, Run, expand, law_series, stage1_trainings
-from vlmscale.study.schema import Study
+from vlmscale.study.schema import Stage, Study
 
 ANALYSIS_STACK = ("numpy", "pandas", "pyarrow", "scipy")
 FIGURE_STACK = ("matplotlib", "pandas", "seaborn")
