@@ -116,7 +116,7 @@ class Loading:
 
     def __call__(self) -> dict[str, Any]:
         if not self.keep:
-            self.dataset.kept.clear()
+            self.dataset.cache.clear()
         samples = self.dataset.__getitems__(next(self.orders))
         return self.collate(samples, np.random.default_rng(0))
 

@@ -35,7 +35,7 @@ from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import resource
 from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
-from vlmscale.training.batch_split import share
+from vlmscale.training.batch_split import split_batch
 from vlmscale.training.batches import Batches
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.sampler import ShuffledSampler
@@ -104,13 +104,13 @@ def batches(folder: Path, workers: int) -> Batches:
         seed=0,
         pixels=lambda images: to_pixels(images, processor, "pad"),
     )
-    dataset.kept = Forgotten()
+    dataset.cache = Forgotten()
     return Batches(
         dataset,
         Collate(tokenizer, reads_question=False, image_input="pixel_values"),
-        share(BATCH, 1, None),
+        split_batch(BATCH, 1, None),
         ShuffledSampler(len(dataset), seed=0),
-        process=0,
+        rank=0,
         workers=workers,
         pin_memory=False,
     )

@@ -22,7 +22,7 @@ import transformers
 from tests.support import lookalikes
 from vlmscale.models.conversation import encode
 from vlmscale.settings import IMAGE_TOKEN
-from vlmscale.training.sampler import grouped_order
+from vlmscale.training.sampler import group_samples
 
 V = 3  # visual tokens
 SENTINEL = (
@@ -188,7 +188,7 @@ def test_qwen_as_llava_next_prepares_it(tmp_path):
         assert encode(turns, tokenizer, "qwen", visual_tokens=V).input_ids == mine.input_ids
 
 
-def test_the_grouped_order_is_llavas_up_to_its_end():
+def test_the_group_samples_is_llavas_up_to_its_end():
     released = functions(
         "LLaVA/llava/train/llava_trainer.py",
         [
@@ -208,7 +208,7 @@ def test_the_grouped_order_is_llavas_up_to_its_end():
         torch.manual_seed(seed)
         theirs = released.get_modality_length_grouped_indices(lengths, micro_batch, parts)
         generator = torch.Generator().manual_seed(seed)
-        mine = grouped_order(lengths, micro_batch=micro_batch, parts=parts, generator=generator)
+        mine = group_samples(lengths, micro_batch=micro_batch, parts=parts, generator=generator)
         left = sum((count - 1) % size + 1 for count in (shown, len(lengths) - shown))
         assert mine[:-left] == theirs[:-left]
         assert sorted(mine[-left:]) == theirs[-left:]  # they mix the rest by index

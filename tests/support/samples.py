@@ -16,5 +16,5 @@ def conversations(split, processor, **settings):
 
 
 def model_inputs(batch):
-    """What the model takes of a training batch."""
+    """What of a collated batch the model itself takes."""
     return {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}

@@ -11,7 +11,7 @@ from vlmscale.costs.shapes import Decoder, Tower
 from vlmscale.errors import UserError
 from vlmscale.study.grid import Cell, Run
 from vlmscale.study.schema import STAGES, Stage, Study
-from vlmscale.training.batch_split import share
+from vlmscale.training.batch_split import split_batch
 
 _SHOWN = 3  # trainings that are named; the rest is counted
 _TOO_LARGE = (
@@ -88,7 +88,9 @@ def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
             request = of_training(study, stage, run)
             recipe = study.recipe(stage, run.budget)
             asked = recipe.execution
-            samples = share(recipe.batch_size, request.gpus, asked.micro_batch_size).samples
+            samples = split_batch(
+                recipe.batch_size, request.gpus, asked.micro_batch_size
+            ).micro_batch_size
             method = study.variant(run.method).method
             try:
                 check_fits(

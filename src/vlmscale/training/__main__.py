@@ -1,20 +1,21 @@
-"""`python -m vlmscale.training SPEC.json`: one process that trains, or makes what trainings start from."""
+"""`python -m vlmscale.training SPEC.json`: train, or make a tokenizer or features that trainings need."""
 
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
 from vlmscale.jobs.entry import clear_errors, told
-from vlmscale.training.graceful_stop import heeded
+from vlmscale.training.graceful_stop import request_stop_on_sigterm
 from vlmscale.training.spec import FeaturesSpec, LlmSpec, Spec, StageSpec, TokenizerSpec
 
 
 def main() -> None:
+    """Run the spec named on the command line."""
     kinds: TypeAdapter[Spec | TokenizerSpec | FeaturesSpec] = TypeAdapter(
         Annotated[Spec | TokenizerSpec | FeaturesSpec, Field(discriminator="kind")]
     )
     spec = told("vlmscale.training", "training", kinds)
-    # Imported late, here and below: --help and a bad spec answer without waiting for torch.
+    # Imported late, here and below: --help and a bad spec need not wait for torch.
     if isinstance(spec, TokenizerSpec):
         from vlmscale.training.backbones import train_tokenizer
 
@@ -24,17 +25,17 @@ def main() -> None:
 
         encode_images(spec)
     else:
-        with heeded(spec.paths.work):
+        with request_stop_on_sigterm(spec.paths.work):
             _train(spec)
 
 
 def _train(spec: Spec) -> None:
     if isinstance(spec, StageSpec):
-        from vlmscale.training.distributed import part
+        from vlmscale.training.distributed import exit_without_cpp_teardown
         from vlmscale.training.stages import train_stage
 
         train_stage(spec)
-        part()
+        exit_without_cpp_teardown()
     elif isinstance(spec, LlmSpec):
         from vlmscale.training.backbones import train_llm
 

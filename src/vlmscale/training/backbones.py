@@ -1,4 +1,4 @@
-"""Tiny backbones made from nothing, saved as the transformers folders that real ones come in."""
+"""Train tiny backbones from scratch and save them as transformers folders."""
 
 import re
 from collections.abc import Sequence
@@ -35,12 +35,12 @@ from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import Outcome, optimise
 from vlmscale.training.spec import LlmSpec, TokenizerSpec, TowerSpec
 
-# Marks in a template such as <eos> or <|im_end|>, each a token of its own.
+# Marks in a template such as <eos> or <|im_end|>, each one token.
 _MARK = r"<[^<>\s]+>"
 
 
 def train_tokenizer(spec: TokenizerSpec) -> None:
-    """A word-level tokenizer of the spec's words, the template's and the special tokens."""
+    """Write a word-level tokenizer of the spec's words, the template's words and the special tokens."""
     template = TEMPLATES[spec.template]
     unknown, padding, fixed = "<unk>", "<pad>", template.strings
     marks = sorted(set(re.findall(_MARK, " ".join(fixed))))
@@ -50,7 +50,7 @@ def train_tokenizer(spec: TokenizerSpec) -> None:
     known = dict.fromkeys([*special, "\n", *framing, *spec.words])
     vocabulary = {word: i for i, word in enumerate(known)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))
-    # Words and newlines; spaces only separate.
+    # Tokens are words and newlines; spaces only separate.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\s]+"), "removed", invert=True)
     tokenizer.add_special_tokens(special)
     with atomic_path(spec.output) as scratch:
@@ -65,7 +65,7 @@ def train_tokenizer(spec: TokenizerSpec) -> None:
 
 
 class TextLlm(nn.Module):
-    """An LLM that learns the answers of conversations without images."""
+    """An LLM with the loss of answers in conversations without images."""
 
     def __init__(self, llm: Qwen2ForCausalLM) -> None:
         super().__init__()
@@ -78,14 +78,14 @@ class TextLlm(nn.Module):
         labels: Tensor,
         position_ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Shapes as in `pad_batch`."""
+        """Return the loss. Shapes as in `pad_batch`."""
         following = shift_labels(labels)
-        learned = following != IGNORED
+        supervised = following != IGNORED
         embeds = self.llm.get_input_embeddings()(input_ids)
         states = compute_supervised_states(
-            self.llm.model, embeds, learned, attention_mask, position_ids
+            self.llm.model, embeds, supervised, attention_mask, position_ids
         )
-        return {"loss": F.cross_entropy(self.llm.lm_head(states), following[learned])}
+        return {"loss": F.cross_entropy(self.llm.lm_head(states), following[supervised])}
 
 
 def train_llm(spec: LlmSpec) -> None:
@@ -102,7 +102,7 @@ def train_llm(spec: LlmSpec) -> None:
             num_key_value_heads=spec.shape.heads,
             max_position_embeddings=1024,
             tie_word_embeddings=True,
-            # Qwen2's 0.02 is made for thousands of channels; tiny LLMs learn far slower from it.
+            # Qwen2's 0.02 suits thousands of channels; tiny LLMs learn far slower from it.
             initializer_range=spec.shape.hidden_size**-0.5,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
@@ -135,7 +135,7 @@ def train_llm(spec: LlmSpec) -> None:
 
 
 class PatchTagger(nn.Module):
-    """A tower with one linear classifier a tag, on each patch of its last selected layer."""
+    """A tower with one linear classifier per tag, on each patch of its last selected layer."""
 
     def __init__(self, tower: CLIPVisionModel, layer: int, classes: dict[str, int]) -> None:
         super().__init__()
@@ -144,12 +144,12 @@ class PatchTagger(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in classes.items()})
 
     def logits(self, pixel_values: Tensor) -> dict[str, Tensor]:
-        """pixel_values (b, 3, h, w) -> for each tag (b, p, classes)."""
+        """Classify every patch: pixel_values (b, 3, h, w) -> for each tag (b, p, classes)."""
         hidden = self.tower(pixel_values, output_hidden_states=True).hidden_states[self.layer]
         return {name: head(hidden[:, 1:]) for name, head in self.heads.items()}
 
     def forward(self, pixel_values: Tensor, **tags: Tensor) -> dict[str, Tensor]:
-        """Tags are (b, p), 0 for background, which counts little: it is most of every image."""
+        """Return the loss. tags (b, p): 0 is background, down-weighted as it fills most of an image."""
         losses = []
         for name, logits in self.logits(pixel_values).items():
             weight = torch.ones(logits.shape[-1], device=logits.device)
@@ -160,23 +160,23 @@ class PatchTagger(nn.Module):
 
 _BACKGROUND_WEIGHT = 0.15
 _TAGS = ("colour", "shape", "letter")
-# Each image is seen several times, and decoding takes a sixth of a step. At 96 pixels half a GB.
-_KEPT = 5_000
+# Each image is read several times, and decoding takes a sixth of a step. Half a GB at 96 pixels.
+_CACHED_IMAGES = 5_000
 
 
 class TaggedImages(Dataset[dict[str, Any]]):
-    """Images with a tag for each patch, as tensors; those used last are kept."""
+    """Images with a tag for each patch, as tensors; the last ones used are cached."""
 
     def __init__(self, split: Path, processor: CLIPImageProcessorPil) -> None:
         self.split, self.processor = split, processor
         self.rows = read_columns(split, ["id", "image", *_TAGS])
-        self._kept = lru_cache(_KEPT)(self._read)
+        self._cached = lru_cache(_CACHED_IMAGES)(self._read)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self._kept(index)
+        return self._cached(index)
 
     def _read(self, index: int) -> dict[str, Any]:
         sample = read_row(self.rows, index)
@@ -189,7 +189,7 @@ class TaggedImages(Dataset[dict[str, Any]]):
         }
 
     def classes(self) -> dict[str, int]:
-        """Number of classes of each tag, background included."""
+        """Return the number of classes of each tag, background included."""
         return {tag: pc.max(pc.list_flatten(self.rows[tag])).as_py() + 1 for tag in _TAGS}
 
 
@@ -208,8 +208,8 @@ class _CollateImages:
 def train_tower(spec: TowerSpec) -> None:
     """Pretrain a CLIP vision transformer to name what each patch shows.
 
-    Supervised tags instead of CLIP's contrast with captions, which takes far more images; the tower
-    sees no question and no answer.
+    Supervised tags replace CLIP's contrast with captions, which takes far more images. The tower reads
+    no question and no answer.
     """
     processor = CLIPImageProcessorPil(
         size={"height": spec.image_size, "width": spec.image_size},
@@ -247,7 +247,7 @@ def train_tower(spec: TowerSpec) -> None:
 
 
 def _finish(spec: LlmSpec | TowerSpec, outcome: Outcome, parameters: int) -> None:
-    """The record comes last: its presence means that the backbone is complete."""
+    """Write the record, whose presence means that the backbone is complete, and discard checkpoints."""
     write_json(
         spec.record,
         {

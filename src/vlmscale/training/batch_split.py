@@ -1,4 +1,4 @@
-"""How a global batch is dealt out to processes and passes. Needs no torch."""
+"""Split every global batch into the micro-batches of all ranks and passes. Needs no torch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,35 +7,35 @@ from vlmscale.errors import UserError
 
 
 @dataclass(frozen=True)
-class Share:
-    """Every optimiser step, each process goes through the model `passes` times, forward and back."""
+class BatchSplit:
+    """A global batch, split over `world_size` ranks with `passes` forward and backward passes each."""
 
-    batch_size: int  # samples of an optimiser step, all processes together
-    processes: int
+    batch_size: int  # samples of an optimiser step, over all ranks
+    world_size: int
     passes: int
 
     @property
-    def samples(self) -> int:
-        """The most that a process takes at once."""
-        return -(-self.batch_size // (self.processes * self.passes))
+    def micro_batch_size(self) -> int:
+        """The largest number of samples that one rank handles per pass."""
+        return -(-self.batch_size // (self.world_size * self.passes))
 
-    def parts(self, batch: Sequence[int], process: int) -> Iterator[Sequence[int]]:
-        """What `process` takes in each of its passes. A short batch, an epoch's last, may leave nothing."""
-        parts = self.processes * self.passes
-        for part in range(process * self.passes, (process + 1) * self.passes):
+    def micro_batches(self, batch: Sequence[int], rank: int) -> Iterator[Sequence[int]]:
+        """Yield the samples of each pass of `rank`. An epoch's short last batch may leave a pass none."""
+        parts = self.world_size * self.passes
+        for part in range(rank * self.passes, (rank + 1) * self.passes):
             yield batch[part * len(batch) // parts : (part + 1) * len(batch) // parts]
 
 
-def share(batch_size: int, processes: int, micro_batch_size: int | None) -> Share:
-    """The share that gives the recipe's batch in the fewest passes of at most `micro_batch_size` samples.
+def split_batch(batch_size: int, world_size: int, micro_batch_size: int | None) -> BatchSplit:
+    """Split the recipe's batch into the fewest passes of at most `micro_batch_size` samples (None: any).
 
-    Raises UserError when `processes` cannot have equal shares, naming the numbers that can.
+    Raises UserError when `world_size` does not divide `batch_size`, naming the numbers that do.
     """
-    if batch_size % processes:
-        able = ", ".join(str(n) for n in range(1, batch_size + 1) if batch_size % n == 0)
+    if batch_size % world_size:
+        divisors = ", ".join(str(n) for n in range(1, batch_size + 1) if batch_size % n == 0)
         raise UserError(
-            f"{processes} processes cannot have equal shares of a batch of {batch_size}. "
-            f"Ask for one of: {able}."
+            f"{world_size} processes cannot share a batch of {batch_size} samples equally. "
+            f"Request one of: {divisors}."
         )
-    own = batch_size // processes
-    return Share(batch_size, processes, -(-own // min(micro_batch_size or own, own)))
+    own = batch_size // world_size
+    return BatchSplit(batch_size, world_size, -(-own // min(micro_batch_size or own, own)))

@@ -1,4 +1,4 @@
-"""The batches of an optimisation, as each process takes them: the same whatever their number."""
+"""Load the micro-batches of one rank. A global batch is the same for every number of ranks."""
 
 import multiprocessing
 import os
@@ -16,15 +16,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vlmscale.errors import UserError
 from vlmscale.jobs.import_server import die_with_parent
-from vlmscale.training.batch_split import Share
+from vlmscale.training.batch_split import BatchSplit
 
-# Samples to model inputs. What is drawn for a batch comes from the generator, which starts alike for
-# all its parts and whenever it is learned again.
+# Samples to model inputs. Random choices for a batch come from the generator, which starts in the same
+# state for all micro-batches of a global batch, also after a resume.
 Collate = Callable[[list[Any], np.random.Generator], dict[str, Any]]
 
 
 class Order(Protocol):
-    """Positions in the dataset, all of them once; depends on seed and epoch alone."""
+    """Every position in the dataset once, in an order that depends on seed and epoch alone."""
 
     seed: int
     epoch: int
@@ -35,66 +35,70 @@ class Order(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a process takes at once, a part of a batch."""
+class MicroBatch:
+    """The samples that one rank handles in one pass."""
 
     samples: Sequence[int]  # positions in the dataset, perhaps none
-    batch: tuple[int, ...]  # names the batch: seed, epoch, number
+    batch: tuple[int, ...]  # identifies the global batch: seed, epoch, number
 
 
 class Batches(DataLoader[Any]):
-    """A process's parts of each batch of an epoch, made by `workers` processes ahead of their use."""
+    """The model inputs of a rank's micro-batches of an epoch, loaded ahead by `workers` processes.
+
+    Yields the UserError itself where a sample cannot be read (see `raise_if_error`).
+    """
 
     def __init__(
         self,
         dataset: Dataset[Any],
         collate: Collate,
-        share: Share,
+        split: BatchSplit,
         order: Order,
         *,
-        process: int,
+        rank: int,
         workers: int,
         pin_memory: bool,
     ) -> None:
-        self.parts = _Parts(order, share, process)
+        self.micro_batches = _MicroBatches(order, split, rank)
         super().__init__(
-            _Taken(dataset, collate),
-            batch_sampler=self.parts,  # type: ignore[arg-type]  # parts stand for lists of positions
-            collate_fn=_as_it_is,
+            _Inputs(dataset, collate),
+            batch_sampler=self.micro_batches,  # type: ignore[arg-type]  # they replace lists of positions
+            collate_fn=_return_unchanged,
             pin_memory=pin_memory,
             num_workers=workers,
-            # Some of what they have tokenised serves the next epoch, too.
+            # Workers keep tokenised samples for the next epoch.
             persistent_workers=workers > 0,
-            worker_init_fn=_heed_parent_alone,
-            # It draws the seeds of workers, which nobody uses: from torch's own, how many there are would
-            # change what else is drawn from that.
+            worker_init_fn=_stop_only_with_parent,
+            # DataLoader draws a seed per worker. From torch's default generator, the number of workers
+            # would change all later random numbers.
             generator=torch.Generator(),
         )
 
     def set_epoch(self, epoch: int) -> None:
-        self.parts.set_epoch(epoch)
+        """Choose the order of the next epoch."""
+        self.micro_batches.set_epoch(epoch)
 
 
-class _Parts(Sampler[Part]):
-    def __init__(self, order: Order, share: Share, process: int) -> None:
-        self.order, self.share, self.process = order, share, process
+class _MicroBatches(Sampler[MicroBatch]):
+    def __init__(self, order: Order, split: BatchSplit, rank: int) -> None:
+        self.order, self.split, self.rank = order, split, rank
 
-    # Trainer calls it here, and not on Batches, when it goes on amid an epoch.
+    # Trainer calls this method, and not that of Batches, when it resumes within an epoch.
     def set_epoch(self, epoch: int) -> None:
         self.order.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return ceil(len(self.order) / self.share.batch_size) * self.share.passes
+        return ceil(len(self.order) / self.split.batch_size) * self.split.passes
 
-    def __iter__(self) -> Iterator[Part]:
-        order, size = list(self.order), self.share.batch_size
+    def __iter__(self) -> Iterator[MicroBatch]:
+        order, size = list(self.order), self.split.batch_size
         for number, start in enumerate(range(0, len(order), size)):
-            for taken in self.share.parts(order[start : start + size], self.process):
-                yield Part(taken, (self.order.seed, self.order.epoch, number))
+            for samples in self.split.micro_batches(order[start : start + size], self.rank):
+                yield MicroBatch(samples, (self.order.seed, self.order.epoch, number))
 
 
-class _Taken(Dataset[Any]):
-    """Model inputs by part."""
+class _Inputs(Dataset[Any]):
+    """Model inputs by micro-batch."""
 
     def __init__(self, dataset: Dataset[Any], collate: Collate) -> None:
         self.dataset, self.collate = dataset, collate
@@ -102,45 +106,47 @@ class _Taken(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitems__(self, part: Part) -> dict[str, Any] | UserError:
-        """An error is handed over (see `taken`): raised by a worker, it would come with its traceback."""
+    def __getitems__(self, micro_batch: MicroBatch) -> dict[str, Any] | UserError:
+        """Return an error instead of raising it: a worker would add its traceback."""
         try:
-            return self.collate(self._samples(part), np.random.default_rng(part.batch))
+            samples = self._load(micro_batch.samples)
+            return self.collate(samples, np.random.default_rng(micro_batch.batch))
         except UserError as error:
             return error
 
-    def _samples(self, part: Part) -> list[Any]:
-        # Together where the dataset can, as torch's own loader asks for them.
-        together = getattr(self.dataset, "__getitems__", None)
-        return together(part.samples) if together else [self.dataset[i] for i in part.samples]
+    def _load(self, positions: Sequence[int]) -> list[Any]:
+        # All at once where the dataset can, as torch's own fetcher does.
+        load_all = getattr(self.dataset, "__getitems__", None)
+        return load_all(positions) if load_all else [self.dataset[i] for i in positions]
 
 
-def taken(inputs: dict[str, Any] | UserError) -> dict[str, Any]:
-    """What `Batches` has made. Raises UserError where a sample could not be read."""
+def raise_if_error(inputs: dict[str, Any] | UserError) -> dict[str, Any]:
+    """Return what `Batches` yields, or raise it where it is an error."""
     if isinstance(inputs, UserError):
         raise inputs
     return inputs
 
 
-def _as_it_is(inputs: Any) -> Any:
+def _return_unchanged(inputs: Any) -> Any:
     return inputs
 
 
-def _heed_parent_alone(worker: int) -> None:
-    """End with the process that trains, or at its SIGTERM, and at no other's: Slurm sends one to all
-    processes of a job, but a worker is needed until a checkpoint has been saved.
+def _stop_only_with_parent(worker: int) -> None:
+    """Let a worker end with the training process or at its SIGTERM, and ignore SIGTERM from others.
+
+    Slurm sends SIGTERM to all processes of a job, but training needs its workers until it has saved.
     """
     if sys.platform == "linux":
-        parent, asked = multiprocessing.parent_process(), {signal.SIGTERM}
+        parent, signals = multiprocessing.parent_process(), {signal.SIGTERM}
         assert parent is not None
-        signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         die_with_parent()
         if os.getppid() != parent.pid:
-            os._exit(0)  # it has died already
+            os._exit(0)  # the parent died before die_with_parent took effect
 
-        def heed() -> None:
-            while signal.sigwaitinfo(asked).si_pid != parent.pid:
+        def await_parent_signal() -> None:
+            while signal.sigwaitinfo(signals).si_pid != parent.pid:
                 pass
             os._exit(0)
 
-        threading.Thread(target=heed, daemon=True).start()
+        threading.Thread(target=await_parent_signal, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The folder in which a training keeps its checkpoints until it has ended. Needs no torch."""
+"""The folder that holds a training's checkpoints until its result exists. Needs no torch."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ def lock_folder(work: Path) -> AbstractContextManager[Any]:
 
 
 def discard(work: Path) -> None:
-    """Remove the checkpoints of a finished optimisation; a kill leaves no half of one behind.
+    """Remove the checkpoints of a finished training; a kill leaves no incomplete checkpoint behind.
 
-    The result is there by now: what a network's file system holds back for other processes may stay.
+    The result exists by now, so files that a network file system holds back for other processes may stay.
     """
     done = work.with_name(f"{work.name}.done")
     shutil.rmtree(done, ignore_errors=True)
@@ -31,11 +31,11 @@ def discard(work: Path) -> None:
 
 
 def remove_leftovers(root: Path, current: Mapping[Path, Path]) -> list[Path]:
-    """Remove the checkpoints below `root` that no training will go on from, and return their folders.
+    """Remove the checkpoints below `root` that no training will resume from, and return their folders.
 
-    current: folder -> record of each training as it would be started now. Checkpoints of finished ones,
-    killed while they were discarded, and those of other code or of runs that a study no longer has, go.
-    Folders in which a process is training stay, whatever it trains.
+    current: folder -> record of each training as it would start now. Removes checkpoints of trainings
+    that were killed after their result, of outdated code, and of runs that the study no longer has.
+    Keeps folders in which a process is training.
     """
     removed = []
     for mark in sorted(root.glob("**/identity")):
@@ -46,6 +46,6 @@ def remove_leftovers(root: Path, current: Mapping[Path, Path]) -> list[Path]:
             with lock_folder(folder):
                 discard(folder)
         except UserError:
-            continue  # somebody is training there
+            continue  # a process is training there
         removed.append(folder)
     return removed

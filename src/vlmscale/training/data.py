@@ -1,4 +1,4 @@
-"""Samples and batches for training: conversations from Parquet shards, images as pixels or features."""
+"""Training samples and batches: conversations from Parquet shards, images as pixels or features."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,22 +35,24 @@ from vlmscale.settings import IMAGE_TOKEN
 
 @dataclass(frozen=True)
 class Sample:
+    """One conversation as tokens, with its image."""
+
     id: str
     encoded: Encoded
     image: Tensor | None  # pixels (3, h, w) or stored features (1 + p, l d)
 
 
-# Small splits are seen many times, and tokenising takes a part of a tiny model's step; a larger one is seen
-# once or twice, and would take gigabytes.
-_KEPT = 20_000
+# Tokens of splits up to this many samples are kept: small splits are read for many epochs, and tokenising
+# them takes a noticeable part of a tiny model's step. Larger ones would take gigabytes.
+_CACHED_SAMPLES = 20_000
 
 
 class Conversations(Dataset[Sample]):
-    """One split, tokenised on access; what was seen of a small one is kept.
+    """A split, tokenised on access; the tokens of a small split are cached.
 
-    A sample whose answers all lie beyond `max_length` stays, as in LLaVA's own training, and nothing is
-    learned from it; `unlearned` has the positions of these. Raises UserError at once if there is no
-    other, and if any conversation's `<image>` marks and image disagree.
+    A sample whose answers all lie beyond `max_length` stays, as in LLaVA's own training, but contributes
+    no loss; `without_loss` has the positions of these. Raises UserError if every sample is one of these,
+    or if a conversation's `<image>` marks and image disagree.
     """
 
     def __init__(
@@ -74,17 +76,17 @@ class Conversations(Dataset[Sample]):
         self.texts = read_columns(split, ["id", "image_key", "conversations"])
         self.images = ImageReader(split)
         check_conversations(str(split), self.texts)
-        self.kept: dict[int, tuple[str, Encoded, str | None]] = {}
-        self.unlearned = self._unlearned()
+        self.cache: dict[int, tuple[str, Encoded, str | None]] = {}
+        self.without_loss = self._find_without_loss()
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @property
     def lengths(self) -> list[int]:
-        """Words of each conversation, negative without an image: what a grouped order goes by."""
+        """The words of each conversation, negative without an image, for a grouped order."""
         return [
-            _words(row["conversations"]) * (-1 if row["image_key"] is None else 1)
+            _count_words(row["conversations"]) * (-1 if row["image_key"] is None else 1)
             for batch in self.texts.to_batches()
             for row in batch.to_pylist()
         ]
@@ -94,34 +96,34 @@ class Conversations(Dataset[Sample]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         return [
-            Sample(name, encoded, None if key is None else self._image(index, key, name))
-            for index, (name, encoded, key) in zip(indices, self._encoded(indices), strict=True)
+            Sample(name, encoded, None if key is None else self._load_image(index, key, name))
+            for index, (name, encoded, key) in zip(indices, self._encode(indices), strict=True)
         ]
 
-    def filler(self) -> Sample:
-        """A sample without anything to learn, with an image if there is one."""
+    def make_filler(self) -> Sample:
+        """Return a sample without supervised positions, with an image if the split has any."""
         keys = enumerate(self.texts["image_key"])
         sample = self[next((index for index, key in keys if key.is_valid), 0)]
-        nothing = [IGNORED] * len(sample.encoded.labels)
-        return replace(sample, encoded=replace(sample.encoded, labels=nothing))
+        labels = [IGNORED] * len(sample.encoded.labels)
+        return replace(sample, encoded=replace(sample.encoded, labels=labels))
 
-    def _unlearned(self) -> list[int]:
-        # A token has at least one byte, so only after a long question can all answers be too far away.
+    def _find_without_loss(self) -> list[int]:
+        # A token has at least one byte, so only samples with a long question need to be tokenised.
         marks = TEMPLATES[self.template].strings if self.template in TEMPLATES else ()
         before = sum(len(mark.encode()) for mark in marks) + self.visual_tokens + 1
         suspects = np.flatnonzero(count_question_bytes(self.texts) + before >= self.max_length)
-        found = [i for i in suspects.tolist() if set(self._encoded([i])[0][1].labels) == {IGNORED}]
+        found = [i for i in suspects.tolist() if set(self._encode([i])[0][1].labels) == {IGNORED}]
         if len(found) == len(self):
             raise UserError(
-                f"{self.split}: no sample has anything to learn in its first {self.max_length} tokens. "
+                f"{self.split}: no sample has an answer in its first {self.max_length} tokens. "
                 "Raise max_length."
             )
         return found
 
-    def _encoded(self, indices: Sequence[int]) -> list[tuple[str, Encoded, str | None]]:
-        """Id, tokens and image key of samples."""
-        unseen = [index for index in indices if index not in self.kept]
-        samples = read_rows(self.texts, unseen)
+    def _encode(self, indices: Sequence[int]) -> list[tuple[str, Encoded, str | None]]:
+        """Return id, tokens and image key of samples, from the cache or tokenised."""
+        missing = [index for index in indices if index not in self.cache]
+        samples = read_rows(self.texts, missing)
         encoded = encode_all(
             [sample["conversations"] for sample in samples],
             self.tokenizer,
@@ -129,18 +131,18 @@ class Conversations(Dataset[Sample]):
             visual_tokens=self.visual_tokens,
             query_turn=self.query_turn,
             apart=self.apart,
-            rngs=(np.random.default_rng([self.seed, index]) for index in unseen),
+            rngs=(np.random.default_rng([self.seed, index]) for index in missing),
         )
         new = {
             index: (sample["id"], one.truncate(self.max_length), sample["image_key"])
-            for index, sample, one in zip(unseen, samples, encoded, strict=True)
+            for index, sample, one in zip(missing, samples, encoded, strict=True)
         }
-        found = [self.kept[index] if index in self.kept else new[index] for index in indices]
-        if len(self) <= _KEPT:
-            self.kept |= new
+        found = [self.cache[index] if index in self.cache else new[index] for index in indices]
+        if len(self) <= _CACHED_SAMPLES:
+            self.cache |= new
         return found
 
-    def _image(self, index: int, key: str, name: str) -> Tensor:
+    def _load_image(self, index: int, key: str, name: str) -> Tensor:
         if self.features is not None:
             return self.features.get(key)
         image = decode_image(self.images[index], f"{self.split}, sample {name}")
@@ -148,21 +150,19 @@ class Conversations(Dataset[Sample]):
         return self.pixels([image])[0]
 
 
-def _words(turns: Turns) -> int:
-    """At least one, so that its sign can be seen."""
+def _count_words(turns: Turns) -> int:
+    """Count the words of a conversation, at least one, because `lengths` gives the count a sign."""
     return max(1, sum(len(turn["value"].split()) for turn in turns))
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Samples to a batch of model inputs, padded on the right; `sample_ids` names its samples.
+    """Collate samples into a batch of model inputs, padded on the right; `sample_ids` names the samples.
 
-    `counts` draws the visual token counts of a batch, at most as many as the samples have: one, or
-    several, then the batch holds every sample at each of them, count by count. None: as they are.
-
-    `filler` (Conversations.filler) is added where no sample has an image, with nothing to learn from it:
-    all weights that learn take part in every pass, and processes that share them never wait for one
-    that does without.
+    counts: draws the visual token counts of a batch, never more tokens than the samples have. With several
+    counts the batch holds every sample at each of them, count by count. None keeps the samples' own count.
+    filler: is added where no sample has an image (see Conversations.make_filler). All trainable weights
+    then take part in every pass, so no rank waits for one that leaves some out.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -178,23 +178,23 @@ class Collate:
         ):
             samples = [*samples, self.filler]
         encoded = [sample.encoded for sample in samples]
-        shown = [sample.image is not None for sample in samples]
+        has_image = [sample.image is not None for sample in samples]
         images = [sample.image for sample in samples if sample.image is not None]
         batch: dict[str, Any] = {}
         if self.counts is not None and images:
             counts = self.counts(rng)
             image_id = int(self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
             encoded = [truncate_visual_tokens(e, image_id, v) for v in counts for e in encoded]
-            shown = shown * len(counts)
+            has_image = has_image * len(counts)
             batch["visual_token_counts"] = torch.tensor(counts)
         batch |= pad_batch(
             encoded,
-            shown,
+            has_image,
             self.tokenizer,
             reads_question=self.reads_question,
             side="right",
         )
         if images:
             batch[self.image_input] = torch.stack(images)
-        learned = [e for e in encoded if set(e.labels) != {IGNORED}]
-        return {**batch, "sample_ids": ids, "tokens": sum(len(e.input_ids) for e in learned)}
+        supervised = [e for e in encoded if set(e.labels) != {IGNORED}]
+        return {**batch, "sample_ids": ids, "tokens": sum(len(e.input_ids) for e in supervised)}

@@ -1,4 +1,4 @@
-"""Several processes: who is who, what they tell each other, and what they share by DeepSpeed."""
+"""Several processes: their ranks, the values they exchange, and their DeepSpeed configuration."""
 
 import atexit
 import os
@@ -9,42 +9,41 @@ from typing import Any
 import torch
 from torch import distributed
 
-from vlmscale.training.batch_split import Share
+from vlmscale.training.batch_split import BatchSplit
 
 
-def processes() -> int:
-    """How many train together; torchrun says so."""
+def world_size() -> int:
+    """Return the number of processes that train together, as torchrun sets it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def process() -> int:
-    """Which of them this one is. The first, 0, keeps the books and writes the results."""
+def rank() -> int:
+    """Return this process's rank. Rank 0 logs and writes the results."""
     return int(os.environ.get("RANK", "0"))
 
 
-def from_first(value: Any) -> Any:
-    """The first process's value, in every process."""
-    if processes() == 1:
+def broadcast_from_first(value: Any) -> Any:
+    """Return rank 0's value on every rank."""
+    if world_size() == 1:
         return value
     box = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
 
 
-def total(value: float, device: torch.device) -> float:
-    """The sum over all processes, none of which goes on before all have come here."""
-    if processes() == 1:
+def sum_over_ranks(value: float, device: torch.device) -> float:
+    """Return the sum over all ranks. Also a barrier: no rank returns before all have called it."""
+    if world_size() == 1:
         return value
     summed = torch.tensor(value, dtype=torch.float64, device=device)
     distributed.all_reduce(summed)
     return summed.item()
 
 
-def part() -> None:
-    """End this process well, if it is one of several, as soon as its own work is done.
+def exit_without_cpp_teardown() -> None:
+    """End this process with status 0 if it is one of several; run Python's exit handlers, not C++'s.
 
-    Python's part of an exit is done, but C++ libraries are not taken down: the threads behind connections
-    may abort a process that has nothing left to do ("terminate called without an active exception").
+    Connection threads may abort a finished process ("terminate called without an active exception").
     """
     if distributed.is_initialized():
         atexit._run_exitfuncs()
@@ -53,15 +52,18 @@ def part() -> None:
         os._exit(0)
 
 
-def deepspeed_config(zero: int, share: Share, *, bf16: bool, width: int) -> dict[str, Any]:
-    """What DeepSpeed is told. `width` of the LLM sets the sizes of its buffers, in numbers, as is usual."""
-    # Of torch's own names for messages, in every step, from DeepSpeed: no news for a log.
+def deepspeed_config(zero: int, split: BatchSplit, *, bf16: bool, width: int) -> dict[str, Any]:
+    """Return DeepSpeed's configuration for ZeRO stage `zero`.
+
+    Buffer sizes, in numbers, follow the LLM's `width` by the rules behind Hugging Face's "auto" values.
+    """
+    # DeepSpeed calls torch functions by deprecated names in every step.
     warnings.filterwarnings("ignore", r"`torch\.distributed\.", FutureWarning)
     if not torch.cuda.is_available():
-        _without_kernels()
+        _disable_kernels()
     return {
-        "train_micro_batch_size_per_gpu": share.samples,
-        "gradient_accumulation_steps": share.passes,
+        "train_micro_batch_size_per_gpu": split.micro_batch_size,
+        "gradient_accumulation_steps": split.passes,
         "gradient_clipping": 1.0,
         "bf16": {"enabled": bf16},
         "zero_optimization": {
@@ -76,8 +78,8 @@ def deepspeed_config(zero: int, share: Share, *, bf16: bool, width: int) -> dict
     }
 
 
-def _without_kernels() -> None:
-    """Keep DeepSpeed, on CPUs, from compiling kernels for messages between processes: torch has some."""
+def _disable_kernels() -> None:
+    """Keep DeepSpeed on CPUs from compiling communication kernels; torch has its own."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import deepspeed.ops
 

@@ -1,4 +1,4 @@
-"""The tower's features of a split's images, before anything is trained on them."""
+"""Compute the tower's features of a split's images once, before training."""
 
 from vlmscale.data.images import decode_image
 from vlmscale.data.shards import read_unique_images
@@ -7,7 +7,7 @@ from vlmscale.training.spec import FeaturesSpec
 
 
 def encode_images(spec: FeaturesSpec) -> None:
-    """Write the features of every image of `spec.data`. Raises UserError for an image that is damaged."""
+    """Write the features of every image of `spec.data`. Raises UserError for a damaged image."""
     images = read_unique_images(spec.data)
     write_store(
         spec.tower,

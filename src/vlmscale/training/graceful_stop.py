@@ -1,7 +1,7 @@
-"""Ending early: whoever is asked to (SIGTERM) leaves a note, and training ends after its present step.
+"""Stop a training early: SIGTERM leaves a stop file, and training saves and ends after its current step.
 
-A file, because everyone has to hear of it: the launcher as well as every process of the training, be
-the signal sent to all of them, as Slurm does, or to one. Needs no torch.
+A file reaches the launcher and every rank, whether the signal was sent to all of them, as Slurm does,
+or to one. Needs no torch.
 """
 
 import signal
@@ -11,23 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def note(work: Path) -> Path:
-    """The file that asks the training in `work` to end; it takes the note away when it has."""
+def stop_file(work: Path) -> Path:
+    """Return the file whose presence stops the training in `work`; training removes it on stopping."""
     return work / "stop"
 
 
 @contextmanager
-def heeded(work: Path) -> Iterator[threading.Event]:
-    """Within the block SIGTERM leaves the note, sets the event and does nothing else. For main threads."""
-    asked = threading.Event()
+def request_stop_on_sigterm(work: Path) -> Iterator[threading.Event]:
+    """Within the block, let SIGTERM only create the stop file and set the event. For main threads."""
+    requested = threading.Event()
 
-    def leave_note(*_: object) -> None:
-        asked.set()
+    def request_stop(*_: object) -> None:
+        requested.set()
         work.mkdir(parents=True, exist_ok=True)
-        note(work).touch()
+        stop_file(work).touch()
 
-    before = signal.signal(signal.SIGTERM, leave_note)
+    before = signal.signal(signal.SIGTERM, request_stop)
     try:
-        yield asked
+        yield requested
     finally:
         signal.signal(signal.SIGTERM, before)

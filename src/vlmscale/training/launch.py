@@ -10,28 +10,28 @@ from pathlib import Path
 from vlmscale.errors import Stopped, UserError
 from vlmscale.jobs.process import run
 from vlmscale.records.files import atomic_path
-from vlmscale.training.batch_split import share
-from vlmscale.training.graceful_stop import heeded, note
+from vlmscale.training.batch_split import split_batch
+from vlmscale.training.graceful_stop import request_stop_on_sigterm, stop_file
 from vlmscale.training.spec import Spec, StageSpec
 
-# torchrun would end its processes half a minute after a SIGTERM, saved or not. It is made deaf: they
-# hear the signal themselves, or read the note of whoever did.
-_DEAF = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh"]
+# On SIGTERM torchrun kills its processes after half a minute, saved or not. It ignores the signal here:
+# the processes receive it themselves, or find the stop file.
+_IGNORE_SIGTERM = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh"]
 
 
 def launch(spec: Spec, *, processes: int = 1, nodes: int = 1) -> None:
-    """Train in processes of its own, `processes` altogether on `nodes` nodes (0 means 1, as resources do).
+    """Train in child processes: `processes` in total on `nodes` nodes (0 counts as 1, as in resources).
 
-    Raises UserError when it fails (the reason stands in the log) and when the recipe's batch cannot be
-    shared; Stopped when SIGTERM came first.
+    Raises UserError when training fails (its reason is in the log) or when the processes cannot share
+    the recipe's batch; Stopped after SIGTERM.
     """
     command = prepare(spec, processes=max(processes, 1), nodes=max(nodes, 1))
-    cure = f"Run again: it goes on from the last checkpoint in {spec.paths.work}."
-    with heeded(spec.paths.work) as asked:
+    cure = f"Run again to resume from the last checkpoint in {spec.paths.work}."
+    with request_stop_on_sigterm(spec.paths.work) as stop_requested:
         try:
             run(command, "training", cure)
         except UserError:
-            if asked.is_set():  # torchrun hides the status of its processes
+            if stop_requested.is_set():  # torchrun hides the status of its processes
                 raise Stopped(f"training was asked to stop. {cure}") from None
             raise
 
@@ -39,13 +39,16 @@ def launch(spec: Spec, *, processes: int = 1, nodes: int = 1) -> None:
 def prepare(spec: Spec, *, processes: int = 1, nodes: int = 1) -> list[str]:
     """Write the spec beside its checkpoints and return the command that trains it.
 
-    Checkpoints of another spec, or of inputs that have changed since, are removed. Raises UserError
-    when the recipe's batch, or the processes, cannot be shared.
+    Removes checkpoints of another spec or of inputs that have changed since. Raises UserError when the
+    processes cannot share the recipe's batch, or the nodes the processes, equally.
     """
     if isinstance(spec, StageSpec):
-        share(spec.recipe.batch_size, processes, spec.execution.micro_batch_size)
+        split_batch(spec.recipe.batch_size, processes, spec.execution.micro_batch_size)
     if processes % nodes:
-        raise UserError(f"{processes} processes cannot have equal shares of {nodes} nodes")
+        raise UserError(
+            f"{nodes} nodes cannot run {processes} processes in equal numbers. "
+            f"Request a multiple of {nodes}."
+        )
     work, identity = spec.paths.work, _identity(spec)
     mark, file = work / "identity", work / "spec.json"
     if work.exists() and not (mark.exists() and mark.read_text() == identity):
@@ -53,42 +56,51 @@ def prepare(spec: Spec, *, processes: int = 1, nodes: int = 1) -> list[str]:
     for path, text in ((mark, identity), (file, spec.model_dump_json(indent=2) + "\n")):
         with atomic_path(path) as scratch:
             scratch.write_text(text)
-    note(work).unlink(missing_ok=True)
-    return training_command(file, processes, nodes, _meeting_place() if nodes > 1 else "")
+    stop_file(work).unlink(missing_ok=True)
+    return training_command(file, processes, nodes, _rendezvous_endpoint() if nodes > 1 else "")
 
 
-def training_command(file: Path, processes: int, nodes: int, meeting_place: str) -> list[str]:
-    """What trains the spec in `file`; on several nodes, processes meet at `meeting_place` (host:port)."""
+def training_command(file: Path, processes: int, nodes: int, endpoint: str) -> list[str]:
+    """Return the command that trains the spec in `file`; `endpoint` (host:port) is for several nodes."""
     training = ["-m", "vlmscale.training", str(file)]
     if processes == 1:
         return [sys.executable, *training]
     if nodes == 1:
-        return agent_command(training, processes, ["--standalone"])
-    meeting = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting_place}"]
-    each = agent_command(training, processes // nodes, meeting)
-    return ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", *each]
+        return torchrun_command(training, processes, ["--standalone"])
+    rendezvous = [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
+    per_node = torchrun_command(training, processes // nodes, rendezvous)
+    return ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", *per_node]
 
 
-def agent_command(training: list[str], processes: int, meeting: list[str]) -> list[str]:
-    """The command, torchrun, for the `processes` of one node."""
+def torchrun_command(training: list[str], processes: int, rendezvous: list[str]) -> list[str]:
+    """Return the command that starts one node's `processes` with torchrun."""
     torchrun = [sys.executable, "-m", "torch.distributed.run"]
     signals = "--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"
-    return [*_DEAF, *torchrun, *meeting, f"--nproc-per-node={processes}", signals, *training]
+    return [
+        *_IGNORE_SIGTERM,
+        *torchrun,
+        *rendezvous,
+        f"--nproc-per-node={processes}",
+        signals,
+        *training,
+    ]
 
 
-def _meeting_place() -> str:
-    """Host and a free port of this node, the first of a Slurm job, which is where it runs its commands."""
+def _rendezvous_endpoint() -> str:
+    """Return this host and a free port on it. A Slurm job runs its commands on its first node."""
     if "SLURM_JOB_ID" not in os.environ:
-        raise UserError("several nodes are Slurm's: run this as a Slurm job, or ask for one node")
-    with socket.socket() as place:
-        place.bind(("", 0))
-        return f"{socket.gethostname()}:{place.getsockname()[1]}"
+        raise UserError(
+            "training on several nodes needs Slurm. Submit a Slurm job, or request one node."
+        )
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return f"{socket.gethostname()}:{free.getsockname()[1]}"
 
 
 def _identity(spec: Spec) -> str:
-    """What a checkpoint belongs to: the spec, and name, size and time of every input file.
+    """Hash what a checkpoint depends on: the spec, and name, size and time of every input file.
 
-    How the spec is carried out is left out: another number of samples at once is no other training.
+    Leaves out `execution`: the micro-batch size, for one, does not change the training.
     """
     digest = hashlib.sha256(spec.model_dump_json(exclude={"execution"}).encode())
     for name in ("llm", "tower", "tokenizer", "data", "features", "projector"):

@@ -1,4 +1,4 @@
-"""One optimisation, for every model the study trains: Hugging Face's Trainer, resumable and recorded."""
+"""Train any model of a study with Hugging Face's Trainer, resumable and recorded."""
 
 import ctypes
 import os
@@ -27,40 +27,37 @@ from transformers.integrations import TensorBoardCallback, WandbCallback
 from vlmscale.errors import Stopped, UserError
 from vlmscale.records.files import read_json, write_json
 from vlmscale.settings import Execution, Recipe
-from vlmscale.training.batch_split import share
+from vlmscale.training.batch_split import split_batch
 from vlmscale.training.batches import Collate
 from vlmscale.training.checkpoint_folder import lock_folder
-from vlmscale.training.distributed import from_first, process, processes, total
-from vlmscale.training.graceful_stop import note
+from vlmscale.training.distributed import broadcast_from_first, rank, sum_over_ranks, world_size
+from vlmscale.training.graceful_stop import stop_file
 from vlmscale.training.trainer import BatchTrainer, set_precision, training_arguments
 
-# Written into a Trainer checkpoint when all of it is on disk, with who wrote it; one without is never
-# resumed from.
+# Marks a checkpoint whose files are all on disk, and holds its layout (see `_check_layout`).
 _COMPLETE = "complete"
-# Of malloc.h.
+# Option numbers of mallopt, from malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished optimisation has to tell; times are summed over interrupted attempts."""
+    """The record of a finished training; times are summed over interrupted attempts."""
 
     steps: int
-    losses: list[tuple[int, float]]  # (step, mean loss since the entry before)
+    losses: list[tuple[int, float]]  # (step, mean loss since the previous entry)
     seconds: float
-    tokens: int  # of all processes
+    tokens: int  # over all ranks
     tokens_per_second: float
-    peak_memory_bytes: int  # of the first process
+    peak_memory_bytes: int  # of rank 0
     attempts: int
     device: str
     processes: int
-    gpu_hours: float  # seconds times GPUs, in hours; 0 without any
+    gpu_hours: float  # seconds times GPUs, in hours; 0 on CPUs
 
 
 class _Bookkeeping(TrainerCallback):
-    """Marks complete checkpoints, keeps the time and tokens of every attempt beside them, and ends the
-    training when there is a note that asks for it.
-    """
+    """Mark complete checkpoints, record time and tokens of every attempt, and stop at a stop file."""
 
     def __init__(self, work: Path, layout: dict[str, int]) -> None:
         self.work, self.layout = work, layout
@@ -72,28 +69,30 @@ class _Bookkeeping(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # One process may see the note before another does, but all have to end at the same step.
-        if total(note(self.work).exists(), args.device) and state.global_step < state.max_steps:
+        # One rank may see the file before another does, but all have to stop at the same step.
+        requested = sum_over_ranks(stop_file(self.work).exists(), args.device)
+        if requested and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.write()  # and wait for the others, who write parts of the checkpoint
-        if process() == 0:
+        self.write()  # and wait for the other ranks, which write parts of the checkpoint
+        if rank() == 0:
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             write_json(folder / _COMPLETE, self.layout)
 
     def write(self) -> list[dict[str, float]]:
+        """Write and return seconds, tokens and GPUs of every attempt so far."""
         assert self.trainer is not None
         device = self.trainer.args.device
         now = {
             "seconds": time.monotonic() - self.start,
-            "tokens": total(self.trainer.tokens, device),
-            "gpus": processes() if device.type == "cuda" else 0,
+            "tokens": sum_over_ranks(self.trainer.tokens, device),
+            "gpus": world_size() if device.type == "cuda" else 0,
         }
         attempts = [*self.earlier, now]
-        if process() == 0:
+        if rank() == 0:
             write_json(self.file, {"attempts": attempts})
         return attempts
 
@@ -110,33 +109,32 @@ def optimise(
     projector: nn.Module | None = None,
     execution: Execution | None = None,
 ) -> tuple[Outcome, dict[str, Tensor]]:
-    """Train what requires a gradient in `model`, going on from the last complete checkpoint in `work`.
+    """Train the parameters of `model` that require a gradient; resume from the newest checkpoint in `work`.
 
-    Gives the weights, whole, to the first process; the others get what they have, if anything. The first
-    one's caller discards `work` when the result is safe. A resumed optimisation ends with the same
-    weights as an uninterrupted one (bit for bit on CPU, with one process or two). Raises UserError for a
-    loss that is not finite and for a checkpoint that these processes cannot go on from; Stopped, the
-    checkpoint written, when a note asks for it. Losses go to `tensorboard`, and to Weights & Biases where
-    its variable WANDB_PROJECT is set.
+    Returns all weights on rank 0; other ranks get what they hold, if anything. Rank 0's caller discards
+    `work` once its result is written. A resumed training ends with the weights of an uninterrupted one
+    (bit for bit on CPU, with one process or two). Losses go to `tensorboard`, and to Weights & Biases if
+    WANDB_PROJECT is set. Raises UserError for a loss that is not finite and for a checkpoint that these
+    processes cannot resume from; Stopped, after saving, when a stop file requests it.
     """
     execution = execution or Execution()
     keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    # Nothing here reads memory before it has been written to; filling all of it first only takes time.
+    # No operation here reads uninitialised memory, and filling it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     set_seed(seed)
-    zero = execution.zero if processes() > 1 else 0  # one process has nothing to share
-    computed = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    set_precision(model, computed, whole=bool(zero))
-    mine = share(recipe.batch_size, processes(), execution.micro_batch_size)
+    zero = execution.zero if world_size() > 1 else 0  # ZeRO shares state between ranks
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    set_precision(model, dtype, include_trainable=bool(zero))
+    split = split_batch(recipe.batch_size, world_size(), execution.micro_batch_size)
     config: Any = model.config if zero else None
     width = config.text_config.hidden_size if zero else 0
     arguments = training_arguments(
-        recipe, execution, mine, zero=zero, width=width, seed=seed, work=work
+        recipe, execution, split, zero=zero, width=width, seed=seed, work=work
     )
-    layout = {"zero": zero, "processes": processes()}
-    with lock_folder(work) if process() == 0 else nullcontext():
-        found = from_first(last_checkpoint(work) if process() == 0 else None)
+    layout = {"zero": zero, "processes": world_size()}
+    with lock_folder(work) if rank() == 0 else nullcontext():
+        found = broadcast_from_first(last_checkpoint(work) if rank() == 0 else None)
         bookkeeping = _Bookkeeping(work, layout)
         trainer = BatchTrainer(
             model=model,
@@ -145,12 +143,12 @@ def optimise(
             data_collator=collate,
             callbacks=[bookkeeping],
             recipe=recipe,
-            share=mine,
+            split=split,
             workers=execution.workers,
             projector=projector,
         )
         bookkeeping.trainer = trainer
-        if process() == 0:
+        if rank() == 0:
             trainer.add_callback(TensorBoardCallback(SummaryWriter(str(tensorboard))))
             if "WANDB_PROJECT" in os.environ:
                 arguments.run_name = "/".join(tensorboard.parts[-2:])
@@ -158,15 +156,17 @@ def optimise(
         if found is not None:
             _check_layout(found, layout)
         if found is not None and (state := _finished(found)):
-            trainer.load_finished(found, state)  # killed between its end and its result
+            trainer.load_finished(found, state)  # killed after its last step, before its result
         else:
             trainer.train(resume_from_checkpoint=str(found) if found else None)
         step, steps = trainer.state.global_step, trainer.state.max_steps
         if step < steps:
-            note(work).unlink(missing_ok=True)
-            raise Stopped(f"stopped after step {step} of {steps}, as asked. Run again to go on.")
+            stop_file(work).unlink(missing_ok=True)
+            raise Stopped(
+                f"training stopped on request after step {step} of {steps}. Run again to resume."
+            )
         attempts = bookkeeping.write()
-        weights = trainer.weights()
+        weights = trainer.gather_weights()
     seconds = sum(attempt["seconds"] for attempt in attempts)
     tokens = int(sum(attempt["tokens"] for attempt in attempts))
     outcome = Outcome(
@@ -178,41 +178,42 @@ def optimise(
         peak_memory_bytes=_peak_memory(),
         attempts=len(attempts),
         device=str(trainer.args.device),
-        processes=processes(),
+        processes=world_size(),
         gpu_hours=sum(attempt["seconds"] * attempt["gpus"] for attempt in attempts) / 3600,
     )
     return outcome, weights
 
 
 def keep_freed_memory() -> None:
-    """Let the C library (glibc) keep up to a gigabyte of what a step frees, for the next one. Given back to
-    the system, its pages would be cleared again each time.
+    """Let glibc keep up to a gigabyte of freed memory for the next step.
+
+    The system would clear returned pages again in every step.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
-        set_option(_MMAP_THRESHOLD, 32 << 20)  # the largest that it takes; larger blocks go back
+        set_option(_MMAP_THRESHOLD, 32 << 20)  # its largest value; larger blocks are returned
         set_option(_TRIM_THRESHOLD, 1 << 30)
 
 
 def _check_layout(checkpoint: Path, layout: dict[str, int]) -> None:
-    """Raise UserError unless processes of this `layout` can go on from the checkpoint.
+    """Raise UserError unless ranks of this `layout` can resume from the checkpoint.
 
-    With DeepSpeed each process has written its own share; without it any number can.
+    With DeepSpeed each rank has written its own part; without it any number of ranks can resume.
     """
-    begun = read_json(checkpoint / _COMPLETE)
-    if begun != layout and (begun["zero"] or layout["zero"]):
+    written = read_json(checkpoint / _COMPLETE)
+    if written != layout and (written["zero"] or layout["zero"]):
         was, now = (
             f"{of['processes']} process{'es' if of['processes'] > 1 else ''} with zero: {of['zero']}"
-            for of in (begun, layout)
+            for of in (written, layout)
         )
         raise UserError(
-            f"{checkpoint} was written by {was} and cannot be gone on from by {now}. Ask for what it was "
-            f"begun with, or delete {checkpoint.parent} to begin again."
+            f"{checkpoint} was written by {was}; {now} cannot resume from it. Request the former, or "
+            f"delete {checkpoint.parent} to start again."
         )
 
 
 def last_checkpoint(work: Path) -> Path | None:
-    """The newest complete checkpoint; incomplete ones, left by a kill, are removed."""
+    """Return the newest complete checkpoint, and remove incomplete ones, which a kill leaves."""
     found = []
     for folder in work.glob("checkpoint-*"):
         if (folder / _COMPLETE).exists():
@@ -223,13 +224,13 @@ def last_checkpoint(work: Path) -> Path | None:
 
 
 def _finished(checkpoint: Path) -> TrainerState | None:
-    """The state of a checkpoint written after the last step."""
+    """Return the state of a checkpoint after the last step, None for an earlier one."""
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     return state if state.global_step >= state.max_steps else None
 
 
 def freeze(model: nn.Module, *, trainable: Iterable[nn.Module]) -> tuple[int, int]:
-    """Let only `trainable` learn; (trainable, all) parameters."""
+    """Freeze all but `trainable`, and return the numbers of (trainable, all) parameters."""
     model.requires_grad_(False)
     for module in trainable:
         module.requires_grad_(True)

@@ -1,7 +1,4 @@
-"""What a training process is told: one JSON file, so that every job is a command anyone can repeat.
-
-Needs no torch.
-"""
+"""The specs of training processes: one JSON file each, so that anyone can repeat a job. Needs no torch."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +7,7 @@ from vlmscale.settings import Execution, Frozen, Recipe, Setting, Tower, Transfo
 
 
 class Paths(Frozen):
-    """Where a training process reads and writes. `work` holds checkpoints until it has ended."""
+    """Where a training writes on its way. `work` holds checkpoints until the result exists."""
 
     work: Path
     tensorboard: Path

@@ -1,4 +1,4 @@
-"""The two stages of LLaVA-1.5, for every method: one function, only the spec differs."""
+"""Train the two stages of LLaVA-1.5 with any method: one function, only the spec differs."""
 
 from dataclasses import asdict
 from functools import partial
@@ -16,7 +16,7 @@ from vlmscale.records.files import atomic_path, versions, write_json
 from vlmscale.settings import Setting
 from vlmscale.training.checkpoint_folder import discard
 from vlmscale.training.data import Collate, Conversations
-from vlmscale.training.distributed import process
+from vlmscale.training.distributed import rank
 from vlmscale.training.loop import freeze, optimise
 from vlmscale.training.spec import StageSpec
 
@@ -24,8 +24,8 @@ from vlmscale.training.spec import StageSpec
 def train_stage(spec: StageSpec) -> None:
     """Train one stage of one run and write spec.output, then spec.record (run.json).
 
-    Stage 1 trains the projector and writes it alone; stage 2 starts from it, trains projector and LLM
-    and writes the whole checkpoint. The tower is frozen in both.
+    Stage 1 trains the projector and writes only that; stage 2 starts from it, trains projector and LLM
+    and writes the model folder. The tower is frozen in both.
     """
     model, processor = assemble(
         spec.llm,
@@ -42,19 +42,19 @@ def train_stage(spec: StageSpec) -> None:
         projector.load_state_dict(load_file(spec.projector))
     language = [model.model.language_model, model.lm_head] if spec.kind == "stage2" else []
     trained, total = freeze(model, trainable=[projector, *language])
-    if process() == 0:
+    if rank() == 0:
         print(
-            f"{spec.run} {spec.kind}: {trained:,} of {total:,} parameters are trained", flush=True
+            f"{spec.run} {spec.kind}: {trained:,} of {total:,} parameters are trainable", flush=True
         )
-    dataset = _dataset(spec, processor)
+    dataset = _load_dataset(spec, processor)
     counts = {
-        **_parameters(model),
+        **_count_parameters(model),
         "trained_parameters": trained,
         "samples": len(dataset),
-        "samples_without_loss": len(dataset.unlearned),
+        "samples_without_loss": len(dataset.without_loss),
     }
-    if process() == 0 and dataset.unlearned:
-        print(_unlearned(dataset), flush=True)
+    if rank() == 0 and dataset.without_loss:
+        print(_describe_without_loss(dataset), flush=True)
     outcome, weights = optimise(
         model,
         dataset,
@@ -63,7 +63,7 @@ def train_stage(spec: StageSpec) -> None:
             processor.reads_question,
             "pixel_values" if spec.features is None else "vision_features",
             partial(projector.draw_training_counts, spec.kind) if projector.elastic else None,
-            dataset.filler(),
+            dataset.make_filler(),
         ),
         spec.recipe,
         seed=spec.seed,
@@ -72,12 +72,16 @@ def train_stage(spec: StageSpec) -> None:
         projector=projector,
         execution=spec.execution,
     )
-    if process() > 0:
+    if rank() > 0:
         return
     if spec.kind == "stage1":
-        own = {key: value for key, value in weights.items() if key.startswith(_PROJECTOR)}
+        projector_weights = {
+            key.removeprefix(_PROJECTOR): value
+            for key, value in weights.items()
+            if key.startswith(_PROJECTOR)
+        }
         with atomic_path(spec.output) as scratch:
-            save_file({k.removeprefix(_PROJECTOR): v for k, v in own.items()}, scratch)
+            save_file(projector_weights, scratch)
     else:
         save_checkpoint(model, processor, spec.output, weights)
     write_json(
@@ -106,8 +110,8 @@ _RECORDED = {
 }
 
 
-def _parameters(model: Vlm) -> dict[str, int]:
-    """Numbers of parameters, counted before processes share them."""
+def _count_parameters(model: Vlm) -> dict[str, int]:
+    """Count parameters, before ZeRO partitions them."""
     llm = sum(p.numel() for p in model.model.language_model.parameters())
     head = 0 if model.config.tie_word_embeddings else model.lm_head.weight.numel()
     projector = model.model.multi_modal_projector
@@ -121,21 +125,21 @@ def _parameters(model: Vlm) -> dict[str, int]:
 def save_checkpoint(
     model: Vlm, processor: VlmProcessor, folder: Path, weights: dict[str, Tensor] | None = None
 ) -> None:
-    """An ordinary transformers folder, whole or not at all; with `weights` where the model's are shared."""
+    """Write a transformers folder atomically. weights: gathered ones, where the model holds only a part."""
     with atomic_path(folder) as scratch:
         model.save_pretrained(scratch, state_dict=weights)
         processor.save_pretrained(scratch)
 
 
-def _unlearned(dataset: Conversations) -> str:
-    names = [str(dataset.texts["id"][index]) for index in dataset.unlearned[:5]]
+def _describe_without_loss(dataset: Conversations) -> str:
+    names = [str(dataset.texts["id"][index]) for index in dataset.without_loss[:5]]
     return (
-        f"{len(dataset.unlearned):,} of {len(dataset):,} samples, such as {', '.join(names)}, have no "
-        f"answer in their first {dataset.max_length} tokens: nothing is learned from them."
+        f"{len(dataset.without_loss):,} of {len(dataset):,} samples, such as {', '.join(names)}, have no "
+        f"answer in their first {dataset.max_length} tokens and contribute no loss."
     )
 
 
-def _dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
+def _load_dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
     # A method may keep the chat template in stage 1; LLaVA-1.5's default is plain captions.
     plain = spec.kind == "stage1" and spec.options.get("stage1_template", "plain") == "plain"
     if spec.recipe.max_length <= processor.visual_tokens:

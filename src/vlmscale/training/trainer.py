@@ -1,4 +1,7 @@
-"""Hugging Face's Trainer, as far as it is made to fit here: batches, checkpoints, weights, arguments."""
+"""Hugging Face's Trainer with our batches, checkpoints and weights.
+
+docs/upstream.md lists every method of Trainer that is replaced here, and the version it was written for.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,31 +14,31 @@ from transformers import Trainer, TrainerState, TrainingArguments
 
 from vlmscale.errors import UserError
 from vlmscale.settings import Execution, Recipe
-from vlmscale.training.batch_split import Share
-from vlmscale.training.batches import Batches, Order, taken
-from vlmscale.training.distributed import deepspeed_config, process
+from vlmscale.training.batch_split import BatchSplit
+from vlmscale.training.batches import Batches, Order, raise_if_error
+from vlmscale.training.distributed import deepspeed_config, rank
 from vlmscale.training.sampler import GroupedSampler, ShuffledSampler
 
-_WEIGHTS = "learned.safetensors"  # of a training checkpoint
+_WEIGHTS = "trainable.safetensors"  # in a checkpoint
 
 
 class BatchTrainer(Trainer):
-    """Deals out batches by `share`, counts tokens, stops at a loss that is not finite, gives the projector
-    its own rate, and keeps in checkpoints what learns, not what is frozen.
+    """Split batches by `split`, count tokens, stop at a loss that is not finite, give the projector its
+    own learning rate, and write only trainable weights to checkpoints.
     """
 
     def __init__(
         self,
         *args: Any,
         recipe: Recipe,
-        share: Share,
+        split: BatchSplit,
         workers: int,
         projector: nn.Module | None,
         **kw: Any,
     ) -> None:
         self.optimizer: torch.optim.Optimizer | None
         super().__init__(*args, **kw)
-        self.recipe, self.share, self.workers = recipe, share, workers
+        self.recipe, self.split, self.workers = recipe, split, workers
         self.projector = projector
         self.tokens = 0
 
@@ -43,9 +46,9 @@ class BatchTrainer(Trainer):
         return Batches(
             self.train_dataset,
             self.data_collator,
-            self.share,
+            self.split,
             self._order(),
-            process=process(),
+            rank=rank(),
             workers=self.workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
@@ -54,14 +57,14 @@ class BatchTrainer(Trainer):
         samples, seed = self.train_dataset, self.args.data_seed
         if self.recipe.order == "shuffled":
             return ShuffledSampler(len(samples), seed=seed)
-        # Alike for any number of passes: those of a process are cut from its share of a batch.
-        own, parts = self.share.batch_size // self.share.processes, self.share.processes
+        # Independent of the number of passes: a rank's passes are cut from its part of a batch.
+        own, parts = self.split.batch_size // self.split.world_size, self.split.world_size
         return GroupedSampler(samples.lengths, micro_batch=own, parts=parts, seed=seed)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        return super().get_batch_samples(map(taken, epoch_iterator), num_batches, device)
+        return super().get_batch_samples(map(raise_if_error, epoch_iterator), num_batches, device)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
@@ -72,19 +75,19 @@ class BatchTrainer(Trainer):
         if not torch.isfinite(value):
             raise UserError(
                 f"the loss is {value.item()} at step {self.state.global_step}, samples "
-                f"{', '.join(ids)}. Lower the learning rate, or look at these samples."
+                f"{', '.join(ids)}. Lower the learning rate, or check these samples."
             )
         self.tokens += tokens
         return loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Not counted here: Trainer's own way goes through all parameters in every step."""
+        """Return 0: Trainer's own count visits all parameters in every step."""
         return 0
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
             projector = set(self.projector.parameters()) if self.projector is not None else set()
-            trained = list(self.learned().values())
+            trained = list(self.trainable_parameters().values())
             groups: list[dict[str, Any]] = [
                 {"params": [p for p in trained if p not in projector]},
                 {
@@ -101,23 +104,25 @@ class BatchTrainer(Trainer):
             )
         return self.optimizer
 
-    def learned(self) -> dict[str, nn.Parameter]:
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that are not frozen, by name."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        # DeepSpeed has files of its own.
+        # DeepSpeed writes its own files (_save_optimizer_and_scheduler).
         if self.args.should_save and not self.is_deepspeed_enabled:
             folder = Path(output_dir or self.args.output_dir)
             folder.mkdir(parents=True, exist_ok=True)
             save_file(
-                {n: p.detach().contiguous() for n, p in self.learned().items()}, folder / _WEIGHTS
+                {n: p.detach().contiguous() for n, p in self.trainable_parameters().items()},
+                folder / _WEIGHTS,
             )
 
     def _load_from_checkpoint(self, checkpoint: str, model: nn.Module | None = None) -> None:
-        found = load_file(Path(checkpoint) / _WEIGHTS)
+        stored = load_file(Path(checkpoint) / _WEIGHTS)
         with torch.no_grad():
-            for name, parameter in self.learned().items():
-                parameter.copy_(found[name])
+            for name, parameter in self.trainable_parameters().items():
+                parameter.copy_(stored[name])
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self.is_deepspeed_enabled:
@@ -131,14 +136,14 @@ class BatchTrainer(Trainer):
     ) -> tuple[nn.Module, Any]:
         if not self.is_deepspeed_enabled or checkpoint is None:
             return super()._prepare_for_training(max_steps, batches, checkpoint)
-        # Trainer's own way insists on the frozen weights, too.
+        # Trainer's own loading requires the frozen weights, too.
         prepared = super()._prepare_for_training(max_steps, batches, None)
         self.model_wrapped.load_checkpoint(checkpoint, load_module_strict=False)
         self._load_optimizer_and_scheduler(checkpoint)
         return prepared
 
     def load_finished(self, checkpoint: Path, state: TrainerState) -> None:
-        """Take over the weights of a training that ended; resumed, Trainer would add a step."""
+        """Load the weights of a training after its last step. Trainer would resume with one step more."""
         if self.is_deepspeed_enabled:
             batches = self.get_train_dataloader()
             self._prepare_for_training(state.max_steps, batches, str(checkpoint))
@@ -146,8 +151,8 @@ class BatchTrainer(Trainer):
             self._load_from_checkpoint(str(checkpoint))
         self.state = state
 
-    def weights(self) -> dict[str, Tensor]:
-        """All weights of the model, put together in the first process."""
+    def gather_weights(self) -> dict[str, Tensor]:
+        """Return all weights of the model on rank 0; other ranks get what they hold, if anything."""
         if self.is_deepspeed_enabled and self.model_wrapped.zero_optimization_partition_weights():
             return self.accelerator.get_state_dict(self.model_wrapped) or {}
         if self.recipe.precision == "bf16":
@@ -158,19 +163,19 @@ class BatchTrainer(Trainer):
 def training_arguments(
     recipe: Recipe,
     execution: Execution,
-    share: Share,
+    split: BatchSplit,
     *,
     zero: int,
     width: int,
     seed: int,
     work: Path,
 ) -> TrainingArguments:
-    """What Trainer is told. `zero` is what of ZeRO these processes do, `width` the LLM's."""
+    """Return Trainer's arguments. zero: ZeRO stage, 0 for none. width: the LLM's hidden size."""
     bf16 = recipe.precision == "bf16"
     arguments = TrainingArguments(
         output_dir=str(work),
-        per_device_train_batch_size=share.samples,
-        gradient_accumulation_steps=share.passes,
+        per_device_train_batch_size=split.micro_batch_size,
+        gradient_accumulation_steps=split.passes,
         max_steps=recipe.steps or -1,
         num_train_epochs=recipe.epochs or 1.0,
         learning_rate=recipe.learning_rate,
@@ -190,20 +195,18 @@ def training_arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=not torch.cuda.is_available(),
         bf16=bf16,
-        deepspeed=deepspeed_config(zero, share, bf16=bf16, width=width) if zero else None,
+        deepspeed=deepspeed_config(zero, split, bf16=bf16, width=width) if zero else None,
         activation_checkpointing=execution.activation_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
-        # A filler takes the place of what a part of a batch lacks, so every pass uses all that learns.
+        # A filler sample replaces a missing image (Collate), so every pass uses all trainable weights.
         ddp_find_unused_parameters=False,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # else a single process would use all that it sees
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # else one process would use all visible GPUs
     return arguments
 
 
-def set_precision(model: nn.Module, dtype: torch.dtype, *, whole: bool) -> None:
-    """Give frozen weights the type that is computed in, all weights if `whole`: DeepSpeed has copies in
-    32 bits of what learns.
-    """
+def set_precision(model: nn.Module, dtype: torch.dtype, *, include_trainable: bool) -> None:
+    """Convert frozen weights to `dtype`; trainable ones, too, if DeepSpeed keeps 32-bit copies of them."""
     for parameter in model.parameters():
-        kept = torch.float32 if parameter.requires_grad and not whole else dtype
-        parameter.data = parameter.data.to(kept)
+        in_32_bits = parameter.requires_grad and not include_trainable
+        parameter.data = parameter.data.to(torch.float32 if in_32_bits else dtype)

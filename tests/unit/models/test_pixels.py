@@ -8,7 +8,6 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil
 
 from tests.conftest import ROOT
-from tests.unit.training.test_stages import spec  # noqa: F401 (a fixture)
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import load
 from vlmscale.models.pixels import to_pixels
@@ -84,7 +83,7 @@ def test_an_image_without_three_channels_is_padded_too(clip):
     )
 
 
-def test_a_checkpoint_is_asked_about_images_as_its_stage_2_saw_them(spec):  # noqa: F811
+def test_a_checkpoint_is_asked_about_images_as_its_stage_2_saw_them(spec):
     recipe = {"steps": 1, "batch_size": 2, "learning_rate": 1e-3}
     for aspect in ("pad", "crop"):
         run = spec(aspect, recipe={**recipe, "aspect": aspect})

@@ -93,7 +93,7 @@ def test_processes_of_a_node_share_weights_that_have_the_type_computed_in(
 ):
     """They are pages of the file, not copies of it: the LLM is in main memory once. Others are copied."""
     model, _ = build("mlp", 36)
-    set_precision(model, dtype, whole=True)
+    set_precision(model, dtype, include_trainable=True)
     file = str(backbones["llm"] / "model.safetensors")
     lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if file in line]
     places = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.support.samples import conversations, model_inputs
-from tests.unit.training.test_stages import spec, weights  # noqa: F401 (spec is a fixture)
+from tests.support.trainings import weights
 from vlmscale.errors import UserError
 from vlmscale.methods import method
 from vlmscale.models.checkpoint import use_setting
@@ -108,7 +108,7 @@ def test_a_part_without_an_image_uses_all_weights(build, splits, name, tokens, a
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("m3", 36), ("mqt", 16)])
-def test_elastic_trainings_repeat_bit_for_bit(spec, name, tokens):  # noqa: F811
+def test_elastic_trainings_repeat_bit_for_bit(spec, name, tokens):
     changes = {"method": name, "visual_tokens": tokens}
     once, twice = spec("once", **changes), spec("twice", **changes)
     train_stage(once)

@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.unit.training.test_stages import spec  # noqa: F401 (a fixture)
+from tests.support.trainings import weights
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.settings import Tower
 from vlmscale.training import loop
 from vlmscale.training.data import Conversations
-from vlmscale.training.sampler import GroupedSampler, _balanced, grouped_order
+from vlmscale.training.sampler import GroupedSampler, group_samples
 from vlmscale.training.stages import train_stage
 
 
 def order(lengths, micro_batch, parts, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return grouped_order(lengths, micro_batch=micro_batch, parts=parts, generator=generator)
+    return group_samples(lengths, micro_batch=micro_batch, parts=parts, generator=generator)
 
 
 def batches(indices, size):
@@ -29,13 +29,12 @@ def modalities(lengths, batch):
 
 
 def test_a_global_batch_is_dealt_longest_first_to_the_shortest_part_with_room():
-    lengths = [9, 8, 5, 4, 2, 1]
     # 9 | 8; then 5 joins 8, 4 joins 9; 13 against 13: the first; the second has the only room left.
-    assert _balanced([0, 1, 2, 3, 4, 5], lengths, 2) == [0, 3, 4, 1, 2, 5]
+    assert order([9, 8, 5, 4, 2, 1], 3, 2) == [0, 3, 4, 1, 2, 5]
     # 9, 8, 5 open three parts; 4 goes to 5, 2 to 8, and 1 where room is left.
-    assert _balanced([0, 1, 2, 3, 4, 5], lengths, 3) == [0, 5, 1, 4, 2, 3]
-    # What does not come out even is dealt in turn.
-    assert _balanced([0, 1, 2, 3, 4], lengths, 2) == [0, 2, 4, 1, 3]
+    assert order([9, 8, 5, 4, 2, 1], 2, 3) == [0, 5, 1, 4, 2, 3]
+    # A number of samples that the parts do not divide is dealt in turn.
+    assert order([9, 8, 5, 4, 2], 3, 2) == [0, 2, 4, 1, 3]
 
 
 def test_batches_have_one_modality_and_the_longer_sample_first():
@@ -116,7 +115,7 @@ def seen(monkeypatch):
     return found
 
 
-def test_training_follows_the_order_and_a_resumed_one_too(spec, seen):  # noqa: F811
+def test_training_follows_the_order_and_a_resumed_one_too(spec, seen):
     recipe = {"epochs": 2, "batch_size": 6, "learning_rate": 1e-3, "checkpoint_every": 5}
     whole, killed = (spec(name, recipe={**recipe, "order": "grouped"}) for name in ("a", "b"))
     train_stage(whole)
@@ -148,8 +147,7 @@ def test_training_follows_the_order_and_a_resumed_one_too(spec, seen):  # noqa: 
     seen.dies_at = None
     train_stage(killed)
     assert seen == expected[10:]  # from the checkpoint after ten steps, within the second epoch
-    weights = [(run.output / "model.safetensors").read_bytes() for run in (whole, killed)]
-    assert weights[0] == weights[1]
+    assert weights(killed) == weights(whole)
 
 
 def test_a_tower_has_no_conversations_to_group(study):

@@ -12,59 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.support.trainings import STEPS, last_complete, weights
 from vlmscale.errors import UserError
-from vlmscale.methods import method
 from vlmscale.models.checkpoint import load
 from vlmscale.settings import Recipe
 from vlmscale.training.backbones import train_llm
 from vlmscale.training.checkpoint_folder import lock_folder, remove_leftovers
 from vlmscale.training.launch import launch, prepare
 from vlmscale.training.loop import last_checkpoint, optimise
-from vlmscale.training.spec import LlmSpec, StageSpec
+from vlmscale.training.spec import LlmSpec
 from vlmscale.training.stages import train_stage
 
-STEPS = 24
-
-
-def stage_spec(backbones, splits, folder, **changes):
-    """A stage-2 spec that trains from pixels into `folder`."""
-    values = {
-        "kind": "stage2",
-        "run": folder.name,
-        "method": "tokenpacker",
-        "visual_tokens": 4,
-        "options": method(changes.get("method", "tokenpacker")).complete_options({}),
-        "seed": 3,
-        "template": "qa",
-        "feature_layers": (1, 2, 3),
-        "recipe": {
-            "steps": STEPS,
-            "batch_size": 4,
-            "learning_rate": 1e-3,
-            "projector_learning_rate": 2e-3,
-            "checkpoint_every": 4,
-        },
-        "fingerprint": "f00",
-        "llm": backbones["llm"],
-        "tower": backbones["tower"],
-        "data": splits["stage2"],
-        "features": None,
-        "projector": None,
-        "output": folder / "model",
-        "record": folder / "run.json",
-        "paths": {"work": folder / "work", "tensorboard": folder / "tb"},
-    }
-    return StageSpec(**{**values, **changes})
-
-
-@pytest.fixture
-def spec(backbones, splits, tmp_path):
-    """spec(name, **changes) -> a stage-2 spec that trains from pixels into tmp_path/name."""
-    return lambda name, **changes: stage_spec(backbones, splits, tmp_path / name, **changes)
-
-
-def weights(spec):
-    return (spec.output / "model.safetensors").read_bytes()
+pytestmark = pytest.mark.slow
 
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
@@ -72,12 +31,12 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
     train_stage(whole)
     child = subprocess.Popen(prepare(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while last_complete(killed.paths.work) is None and time.monotonic() < deadline:
+    while not last_complete(killed.paths.work) and time.monotonic() < deadline:
         time.sleep(0.01)
         assert child.poll() is None, "ended before it could be killed"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    step = int(last_complete(killed.paths.work).removeprefix("checkpoint-"))
+    step = last_complete(killed.paths.work)
     assert 0 < step < STEPS
     assert not killed.output.exists()
     assert not killed.record.exists()
@@ -94,11 +53,6 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
     assert record["tokens"] > first["tokens"]
     assert record["steps"] == STEPS
     assert not killed.paths.work.exists()
-
-
-def last_complete(work):
-    found = sorted(work.glob("checkpoint-*/complete"), key=lambda p: int(p.parent.name[11:]))
-    return found[-1].parent.name if found else None
 
 
 def test_a_half_written_checkpoint_is_never_resumed_from(tmp_path):
@@ -127,7 +81,7 @@ def test_checkpoints_of_another_spec_or_other_inputs_are_not_resumed(spec, tmp_p
     assert not (second.paths.work / "checkpoint-4").exists()
 
 
-def test_checkpoints_that_nobody_goes_on_from_are_removed(tmp_path):
+def test_removes_checkpoints_that_no_training_resumes_from(tmp_path):
     root = tmp_path / "work"
     going, finished, other, busy = (root / name / "stage2" / "f00" for name in "abcd")
     for folder in (going, finished, other, busy):

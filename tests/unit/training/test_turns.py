@@ -9,7 +9,6 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tests.support.samples import conversations, model_inputs
-from tests.unit.training.test_stages import spec  # noqa: F401 (a fixture)
 from vlmscale.data.shards import list_shards
 from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.methods import method
@@ -199,7 +198,7 @@ def test_a_vlm_learns_from_turns_apart_as_from_single_questions(build, splits, n
 
 @pytest.mark.parametrize("turns", ["apart", "joined"])
 def test_the_first_loss_of_a_training_is_that_of_single_questions(
-    spec,  # noqa: F811
+    spec,
     splits,
     turns,
 ):
@@ -238,12 +237,12 @@ def test_a_sample_is_the_same_when_seen_again(build, splits, monkeypatch, apart)
     )
     again = [fresh[i] for i in reversed(range(len(fresh)))][::-1]
     assert not encodings, "nothing was kept"
-    monkeypatch.setattr(module, "_KEPT", 3)
+    monkeypatch.setattr(module, "_CACHED_SAMPLES", 3)
     large = conversations(
         splits["stage2"], processor, apart=apart, query_turn="random", max_length=30
     )
     uncached = [[large[i] for i in range(len(large))] for _ in range(2)]
-    assert not large.kept
+    assert not large.cache
     for samples in (again, *uncached):
         for one, other in zip(first, samples, strict=True):
             assert (one.id, one.encoded) == (other.id, other.encoded)

@@ -1,11 +1,10 @@
-"""Samples whose answers lie beyond the longest sequence: known beforehand, and without a part in the loss."""
+"""Samples without an answer within `max_length` are reported and contribute no loss."""
 
 import json
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.training.test_stages import spec  # noqa: F401
 from vlmscale.data.shards import SAMPLE, list_shards, write_split
 from vlmscale.errors import UserError
 from vlmscale.training.stages import train_stage
@@ -23,7 +22,7 @@ LENGTH = 60
 
 
 @pytest.fixture
-def trained(spec, splits, tmp_path):  # noqa: F811
+def trained(spec, splits, tmp_path):
     """trained(name, rows) -> what run.json says after a step over all of `rows` at once."""
 
     def train(name, rows, template="qa"):
@@ -41,7 +40,7 @@ def rows(splits):
     return [r for f in list_shards(splits["stage2"]) for r in pq.read_table(f).to_pylist()][:8]
 
 
-def test_they_are_told_and_change_no_loss(trained, rows, capsys):
+def test_they_are_reported_and_change_no_loss(trained, rows, capsys):
     usual = trained("usual", rows)
     assert "no answer" not in capsys.readouterr().out
     more = trained("more", [*rows[:4], late(rows[0]), *rows[4:]])
@@ -53,6 +52,6 @@ def test_they_are_told_and_change_no_loss(trained, rows, capsys):
     assert more["tokens"] == usual["tokens"]
 
 
-def test_nothing_else_is_no_training(trained, rows):
-    with pytest.raises(UserError, match="no sample has anything to learn in its first 60 tokens"):
+def test_a_split_of_nothing_else_is_refused(trained, rows):
+    with pytest.raises(UserError, match="no sample has an answer in its first 60 tokens"):
         trained("none", [late(row) for row in rows])
