@@ -1,16 +1,16 @@
-"""From records and stored images to Parquet shards: in parts, by several processes, going on after a stop.
+"""Convert records and stored images to Parquet shards, in several processes, resuming after a stop.
 
-A part is one shard with its own manifest, written whole or not at all. Its name has a hash of what it is
-made from, so a part left by a killed run is taken up again only if it would be made the same.
+A part is one shard with its own manifest, written by an atomic rename. Its name has a hash of what it is
+made from: a part from an earlier run is used only if it would come out the same.
 """
 
 import errno
 import hashlib
 import json
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -28,7 +28,7 @@ from vlmscale.errors import UserError
 from vlmscale.jobs.fingerprint import fingerprint
 from vlmscale.records.files import atomic_path, read_json, write_json
 
-# Bounds of a shard, which is also what a process holds in memory, some three times over.
+# Bounds of a shard. A process needs about three times as much memory.
 _ROWS = 2048
 _BYTES = 128 * 2**20
 
@@ -46,12 +46,12 @@ _IMAGES = pa.schema(
 
 @dataclass(frozen=True)
 class Part:
-    """Records that become one shard: their place in the list, and where their images are."""
+    """Records that become one shard, the position of the first in the list, and their images."""
 
     number: int
     first: int
     records: list[dict[str, Any]]
-    images: list[StoredImage | None]  # None: text only, or found nowhere
+    images: list[StoredImage | None]  # None: text only, or missing
 
     @property
     def shard(self) -> str:
@@ -65,86 +65,85 @@ class Part:
 
 
 def split_into_parts(
-    records: Iterable[Mapping[str, Any]], found: Mapping[str, StoredImage]
+    records: Iterable[Mapping[str, Any]], images: Mapping[str, StoredImage]
 ) -> Iterator[Part]:
-    """The parts that `records` make, in order; `found` has the images by path."""
+    """Yield the parts that `records` make, in order. images: path -> image."""
     part, size = Part(0, 0, [], []), 0
     for position, record in enumerate(records):
-        image = found.get(get_image_path(record) or "")
-        more = image.size if image else 0
-        if len(part.records) == _ROWS or (part.records and size + more > _BYTES):
+        image = images.get(get_image_path(record) or "")
+        image_size = image.size if image else 0
+        if len(part.records) == _ROWS or (part.records and size + image_size > _BYTES):
             yield part
             part, size = Part(part.number + 1, position, [], []), 0
         part.records.append({key: record.get(key) for key in ("id", "image", "conversations")})
         part.images.append(image)
-        size += more
+        size += image_size
     if part.records:
         yield part
 
 
 def convert_parts(
-    parts: Iterable[Part], folder: Path, workers: int, count: Callable[[int], None]
+    parts: Iterable[Part], folder: Path, workers: int, report: Callable[[int], None]
 ) -> list[Path]:
-    """The folders of all parts below `folder`, in order; `count` is told how many samples are done."""
-    # Changed code does not take up what older code made.
+    """Write all parts below `folder` and return their folders in order.
+
+    report: called with the number of samples done. Raises UserError when the disk or the memory is full.
+    """
+    # Parts made by older code are discarded.
     code = fingerprint(["vlmscale.data.llava.convert"], packages=("pillow", "pyarrow"))
     for older in folder.glob("*"):
         if older.name != code:
             shutil.rmtree(older)
     folder = folder / code
     folder.mkdir(parents=True, exist_ok=True)
-    finished, samples = dict[int, Path](), 0
+    written: list[Path] = []
+    samples, running = 0, deque[tuple[int, Future[Path]]]()
     # Forked, because a spawned process would run the caller's script again from its top.
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        running: dict[Future[Path], Part] = {}
 
-        def collect(most: int) -> None:
+        def wait_until_running(limit: int) -> None:
             nonlocal samples
-            while len(running) > most:
-                for job in wait(running, return_when=FIRST_COMPLETED).done:
-                    part = running.pop(job)
-                    finished[part.number] = job.result()
-                    samples += len(part.records)
-                    count(samples)
+            while len(running) > limit:
+                size, job = running.popleft()
+                written.append(job.result())
+                samples += size
+                report(samples)
 
         try:
             for part in parts:
-                running[pool.submit(convert_part, part, folder)] = part
-                collect(2 * workers)  # no more are held in memory
-            collect(0)
+                running.append((len(part.records), pool.submit(convert_part, part, folder)))
+                wait_until_running(2 * workers)  # bounds the parts in memory
+            wait_until_running(0)
         except BrokenProcessPool:
             raise UserError(
                 "A process was killed while it converted, most likely because the memory was full. Run "
-                "again with fewer processes: what is done is kept."
+                "again with fewer processes: finished parts are kept."
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(
-                f"The disk of {folder} is full. Make room and run again: what is done is kept."
+                f"The disk of {folder} is full. Make room and run again: finished parts are kept."
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
-    return [finished[number] for number in sorted(finished)]
+    return written
 
 
 def convert_part(part: Part, folder: Path) -> Path:
-    """Write one part below `folder`, or find it there from before."""
+    """Write one part below `folder`, unless it is there, and return its folder."""
     target = folder / part.name
     if (target / f"{part.shard}.parquet").exists():
         return target
     rows, skipped, repairs = [], [], Counter[str]()
     images: dict[str, dict[str, Any]] = {}
-    for offset, (record, stored) in enumerate(zip(part.records, part.images, strict=True)):
+    for position, (record, stored) in enumerate(
+        zip(part.records, part.images, strict=True), part.first
+    ):
         path, name = get_image_path(record), str(record["id"])
+        row: dict[str, Any] = {"id": name, "image": None, "image_key": None}
         try:
-            turns, mended = clean_conversation(record)
-            row: dict[str, Any] = {
-                "id": name,
-                "image": None,
-                "image_key": None,
-                "conversations": turns,
-            }
+            row["conversations"], made = clean_conversation(record)
             if path is not None:
                 if stored is None:
                     raise UnreadableImage("missing")
@@ -160,19 +159,19 @@ def convert_part(part: Part, folder: Path) -> Path:
                     "repair": image.repair,
                 }
         except (UnusableSample, UnreadableImage) as reason:
-            lost = {"position": part.first + offset, "id": name, "image": path}
-            skipped.append({**lost, "reason": str(reason)})
+            sample = {"position": position, "id": name, "image": path}
+            skipped.append({**sample, "reason": str(reason)})
             continue
         rows.append(row)
-        repairs += mended
+        repairs += made
     about = {"images": list(images.values()), "skipped": skipped, "repairs": repairs}
     write_split(target, {part.shard: rows}, SAMPLE, about)
     return target
 
 
 def read_skipped(parts: Iterable[Path]) -> list[dict[str, Any]]:
-    """The samples left out of the parts: position, id, image, reason."""
-    return [lost for part in parts for lost in read_json(part / "manifest.json")["skipped"]]
+    """Return the samples that the parts lack: position, id, image, reason."""
+    return [sample for part in parts for sample in read_json(part / "manifest.json")["skipped"]]
 
 
 def join_parts(parts: Iterable[Path], output: Path, about: Mapping[str, Any]) -> None:
@@ -181,24 +180,25 @@ def join_parts(parts: Iterable[Path], output: Path, about: Mapping[str, Any]) ->
     The table has a row for each image: its path in the records, the SHA-256 of the original file, width
     and height in pixels, colour mode, and what was repaired.
     """
-    parts = list(parts)
-    manifests = [read_json(part / "manifest.json") for part in parts]
-    images = {image["image"]: image for manifest in manifests for image in manifest["images"]}
-    repaired = Counter(image["repair"] for image in images.values() if image["repair"])
+    manifests = {part: read_json(part / "manifest.json") for part in parts}
+    images = {image["image"]: image for made in manifests.values() for image in made["images"]}
+    repairs = (Counter(made["repairs"]) for made in manifests.values())
     with atomic_path(output) as scratch:
         scratch.mkdir()
         rows = [images[path] for path in sorted(images)]
         pq.write_table(pa.Table.from_pylist(rows, schema=_IMAGES), scratch / "images.parquet")
         manifest = {
             **about,
-            "rows": sum(manifest["rows"] for manifest in manifests),
+            "rows": sum(made["rows"] for made in manifests.values()),
             "images": len(images),
-            "repaired_images": repaired,
-            "repaired_conversations": sum((Counter(m["repairs"]) for m in manifests), Counter()),
-            "skipped": [lost for manifest in manifests for lost in manifest["skipped"]],
-            "shards": {name: shard for m in manifests for name, shard in m["shards"].items()},
+            "repaired_images": Counter(row["repair"] for row in rows if row["repair"]),
+            "repaired_conversations": sum(repairs, Counter()),
+            "skipped": read_skipped(manifests),
+            "shards": {
+                name: shard for made in manifests.values() for name, shard in made["shards"].items()
+            },
         }
         write_json(scratch / "manifest.json", manifest)
-        for part, made in zip(parts, manifests, strict=True):
+        for part, made in manifests.items():
             for name in made["shards"]:
                 shutil.move(part / name, scratch / name)

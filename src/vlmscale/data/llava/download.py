@@ -1,9 +1,9 @@
-"""Downloads that go on where they stopped, and files that are whole or not there.
+"""Downloads that resume where they stopped.
 
-A file is written beside its place as `.part` and moved there when it is found to be what it should be.
+A file is written as `.part` beside its place and moved there once verified.
 
-huggingface_hub resolves addresses on the hub (revision, checksum, token); its own download starts a
-file anew after a killed process, so the bytes come by the same way as all others.
+huggingface_hub resolves addresses on the hub (revision, checksum, token). Its own download restarts a file
+after its process was killed, so files of the hub are downloaded here like all others.
 """
 
 import errno
@@ -25,14 +25,15 @@ from rich.progress import DownloadColumn, TransferSpeedColumn
 from vlmscale.data.hub import get_endpoint
 from vlmscale.data.llava.progress import Report, show_progress
 from vlmscale.data.llava.sources import Source
-from vlmscale.data.llava.verify import DownloadError, add_suffix, is_verified, verify, write_record
+from vlmscale.data.llava.verify import DownloadError, add_suffix, is_verified, verify
 from vlmscale.errors import UserError
 from vlmscale.records.files import read_json, write_json
 from vlmscale.records.locks import acquire_lock
 
+_THREADS = 4
 _TRIES = 5  # in a row without a single new byte, then the next address
 _PAUSE = 2.0  # seconds before the second try; doubled before each further one
-_SLOWEST = 10_000  # bytes a second over a time-out; a slower server is left for the next mirror
+_MIN_SPEED = 10_000  # bytes per second over a timeout; a slower server is left for the next mirror
 _HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -43,7 +44,7 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True)
 class _Remote:
-    """Where a file is: `sha256` and `revision` if the hub has told them."""
+    """The address of a file; `sha256` and `revision` if it is on the hub."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class _Remote:
 
 
 def count_missing_bytes(source: Source, folder: Path) -> float:
-    """About how much of a file is still to be downloaded."""
+    """Estimate how much of a file is still to be downloaded."""
     file = folder / source.file
     if file.exists():
         return 0.0
@@ -60,42 +61,34 @@ def count_missing_bytes(source: Source, folder: Path) -> float:
 
 
 def download_all(
-    sources: Sequence[Source],
-    folder: Path,
-    *,
-    mirrors: Sequence[str] = (),
-    at_once: int = 4,
-    timeout: float = 60.0,
+    sources: Sequence[Source], folder: Path, *, mirrors: Sequence[str] = (), timeout: float = 60.0
 ) -> dict[Source, str]:
-    """Have every file of `sources` whole below `folder`; what could not be had, with the reasons.
+    """Download `sources` into `folder`, several at a time; return those that failed, with the reasons.
 
-    `mirrors` are addresses of folders laid out like `folder`, tried first. `timeout` is in seconds, for a
-    connection and for the next bytes. Raises UserError when the disk is full.
+    mirrors: addresses of folders laid out like `folder`, tried first. timeout: seconds for a connection
+    and for the next bytes. Raises UserError when the disk is full.
     """
     failed, stop = {}, threading.Event()
 
-    def one(source: Source, tell: Report) -> str | None:
-        def count(done: float, total: float | None) -> None:
+    def download(source: Source, report: Report) -> None:
+        def report_or_stop(done: float, total: float | None) -> None:
             if stop.is_set():
                 raise _Stopped
-            tell(done, total)
+            report(done, total)
 
-        try:
-            download_file(source, folder, mirrors, timeout, count)
-        except DownloadError as reasons:
-            return str(reasons)
-        return None
+        download_file(source, folder, mirrors, timeout, report_or_stop)
 
     with (
-        show_progress(DownloadColumn(), TransferSpeedColumn()) as bar,
-        ThreadPoolExecutor(at_once) as pool,
+        show_progress(DownloadColumn(), TransferSpeedColumn()) as add_bar,
+        ThreadPoolExecutor(_THREADS) as pool,
     ):
-        jobs = {pool.submit(one, source, bar(source.file)): source for source in sources}
+        jobs = {pool.submit(download, source, add_bar(source.file)): source for source in sources}
         try:
             for job in as_completed(jobs):
-                reasons = job.result()
-                if reasons is not None:
-                    failed[jobs[job]] = reasons
+                try:
+                    job.result()
+                except DownloadError as error:
+                    failed[jobs[job]] = str(error)
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -108,77 +101,85 @@ def download_file(
     folder: Path,
     mirrors: Sequence[str] = (),
     timeout: float = 60.0,
-    count: Report = lambda done, total: None,
+    report: Report = lambda done, total: None,
 ) -> Path:
-    """The file of `source`, downloaded if need be. See `fetch_all`; raises Unusable with the reasons."""
+    """Return the file of `source` below `folder`, downloaded unless it is there; see `download_all`.
+
+    Raises DownloadError, with the reason for every address, and UserError for a file that the user put
+    there and that is not the right one.
+    """
     file = folder / source.file
     if is_verified(source, folder):
         return file
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
-        return _accept_own(source, file)
+        try:
+            verify(file, file, source)
+        except DownloadError as reason:
+            raise UserError(f"{file} cannot be used: {reason}. Remove or replace it.") from None
+        return file
     part, reasons = add_suffix(file, ".part"), []
     busy = f"{part} is being written by another process. Wait for it."
     with acquire_lock(add_suffix(part, ".lock"), busy):
         if is_verified(source, folder):
-            return file  # another process has just brought it
+            return file  # another process has just downloaded it
         for url in (*(f"{base.rstrip('/')}/{source.file}" for base in mirrors), *source.urls):
             try:
                 remote = _resolve(url, timeout)
-                _download(remote, part, timeout, count)
-                _settle(part, file, source, remote)
+                _download(remote, part, timeout, report)
+                _move_verified(part, file, source, remote)
             except DownloadError as reason:
                 reasons.append(f"{url}: {reason}")
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise UserError(_full(part)) from None
-                raise
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise UserError(
+                    f"The disk of {part.parent} is full: {part.name} has {_size(part):,} bytes so far. "
+                    "Make room and run again: the download resumes."
+                ) from None
             else:
                 return file
     raise DownloadError("; ".join(reasons))
 
 
 def _resolve(url: str, timeout: float) -> _Remote:
-    """The plain address of `url`; for the hub pinned to one commit, with the checksum it promises."""
+    """Return the HTTP address of `url`; on the hub pinned to a commit, with the checksum given there."""
     hub = _HUB.fullmatch(url)
     if hub is None:
         return _Remote(url)
+    endpoint = get_endpoint()
 
     def address(revision: str) -> str:
         return hf_hub_url(
-            hub["repo"],
-            hub["path"],
-            repo_type="dataset",
-            revision=revision,
-            endpoint=get_endpoint(),
+            hub["repo"], hub["path"], repo_type="dataset", revision=revision, endpoint=endpoint
         )
 
     try:
-        found = get_hf_file_metadata(
-            address(hub["revision"]), timeout=timeout, endpoint=get_endpoint(), retry_on_errors=True
+        metadata = get_hf_file_metadata(
+            address(hub["revision"]), timeout=timeout, endpoint=endpoint, retry_on_errors=True
         )
     except (httpx2.HTTPError, EntryNotFoundError, ConnectionError) as error:
         raise DownloadError(_first_line(error)) from None
     # The hub's tag of a large file is the SHA-256 of its content; that of a small one is git's own.
-    promised = found.etag if found.etag and _SHA256.fullmatch(found.etag) else None
-    commit = found.commit_hash or hub["revision"]
-    return _Remote(address(commit), build_hf_headers(), promised, commit)
+    sha256 = metadata.etag if metadata.etag and _SHA256.fullmatch(metadata.etag) else None
+    commit = metadata.commit_hash or hub["revision"]
+    return _Remote(address(commit), build_hf_headers(), sha256, commit)
 
 
-def _download(remote: _Remote, part: Path, timeout: float, count: Report) -> None:
-    """Bring `part` to its full length, over as many connections as it takes."""
+def _download(remote: _Remote, part: Path, timeout: float, report: Report) -> None:
+    """Complete `part`, over as many connections as it takes while each brings new bytes."""
     failures = 0
     with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
         while True:
             before = _size(part)
-            count(before, None)
+            report(before, None)
             try:
-                return _continue(client, remote, part, timeout, count)
+                return _continue(client, remote, part, timeout, report)
             except httpx2.HTTPStatusError as error:
                 code = error.response.status_code
-                if code < 500 and code not in (408, 416, 429):
-                    raise DownloadError(f"the server answers {code}") from None
                 reason = f"the server answers {code}"
+                if code < 500 and code not in (408, 416, 429):
+                    raise DownloadError(reason) from None
             except httpx2.TimeoutException:
                 reason = f"nothing came for {timeout:g} s"
             except httpx2.HTTPError as error:
@@ -190,78 +191,62 @@ def _download(remote: _Remote, part: Path, timeout: float, count: Report) -> Non
 
 
 def _continue(
-    client: httpx2.Client, remote: _Remote, part: Path, timeout: float, count: Report
+    client: httpx2.Client, remote: _Remote, part: Path, timeout: float, report: Report
 ) -> None:
-    """One connection. The server is asked for the rest only of a file that it has not changed since."""
+    """Download the rest of `part` over one connection; all of it if the file on the server has changed."""
     state_file = add_suffix(part, ".json")
     state = read_json(state_file) if state_file.exists() else {}
-    have = _size(part) if state.get("url") == remote.url and state.get("validator") else 0
+    size = _size(part) if state.get("url") == remote.url and state.get("validator") else 0
     headers = {**remote.headers, "Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": state["validator"]}
+    if size:
+        headers |= {"Range": f"bytes={size}-", "If-Range": state["validator"]}
     with client.stream("GET", remote.url, headers=headers) as answer:
         if answer.status_code == 416:
-            if answer.headers.get("Content-Range") == f"bytes */{have}":
-                return  # all of it was there
-            _discard(part)  # the server has another file by now: from the start
+            if answer.headers.get("Content-Range") == f"bytes */{size}":
+                return  # it was complete
+            _discard(part)  # the file on the server has changed: start again
         answer.raise_for_status()
         if answer.status_code == 206:
-            if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                raise DownloadError("the server sends another part than the one asked for")
+            if not answer.headers.get("Content-Range", "").startswith(f"bytes {size}-"):
+                raise DownloadError("the server sends another range than requested")
         else:
-            have = 0
-            write_json(state_file, {"url": remote.url, "validator": _validator(answer)})
+            size = 0
+            write_json(state_file, {"url": remote.url, "validator": _get_validator(answer)})
         length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        since, then = time.monotonic(), have
-        with part.open("ab" if have else "wb") as file:
+        total = size + int(length) if length else None
+        window_start, window_size = time.monotonic(), size
+        with part.open("ab" if size else "wb") as file:
             for chunk in answer.iter_raw():
                 file.write(chunk)
                 file.flush()  # kept even if the process is killed
-                have += len(chunk)
-                count(have, total)
-                if time.monotonic() > since + timeout:
-                    if have < then + _SLOWEST * timeout:
-                        raise DownloadError(f"it sent {have - then:,} bytes in {timeout:g} s")
-                    since, then = time.monotonic(), have
+                size += len(chunk)
+                report(size, total)
+                if time.monotonic() > window_start + timeout:
+                    if size < window_size + _MIN_SPEED * timeout:
+                        raise DownloadError(
+                            f"it sent {size - window_size:,} bytes in {timeout:g} s"
+                        )
+                    window_start, window_size = time.monotonic(), size
             os.fsync(file.fileno())
 
 
-def _validator(answer: httpx2.Response) -> str | None:
-    """What tells this version of a file from others: a strong entity tag, else the date."""
+def _get_validator(answer: httpx2.Response) -> str | None:
+    """Return what identifies this version of a file: a strong entity tag, else the date."""
     tag = answer.headers.get("ETag")
     if tag is None or tag.startswith("W/"):
         return answer.headers.get("Last-Modified")
     return str(tag)
 
 
-def _settle(part: Path, file: Path, source: Source, remote: _Remote) -> None:
-    """Move a download into its place if it is what it should be; throw it away if not."""
+def _move_verified(part: Path, file: Path, source: Source, remote: _Remote) -> None:
+    """Move a download to its place; discard it, raising DownloadError, if it is not the right file."""
     try:
-        found = verify(part, file, source, remote.sha256)
+        verify(part, file, source, url=remote.url, revision=remote.revision, sha256=remote.sha256)
     except DownloadError:
         _discard(part)
         raise
-    write_record(file, found, remote.url, remote.revision)
     part.replace(file)
     add_suffix(part, ".json").unlink(missing_ok=True)
-
-
-def _accept_own(source: Source, file: Path) -> Path:
-    """A file that somebody put there: taken if it is what a download would have to be."""
-    try:
-        found = verify(file, file, source, None)
-    except DownloadError as reason:
-        raise UserError(f"{file} cannot be used: {reason}. Remove or replace it.") from None
-    write_record(file, found, None, None)
-    return file
-
-
-def _full(part: Path) -> str:
-    return (
-        f"The disk of {part.parent} is full: {part.name} has {_size(part):,} bytes so far. "
-        "Make room and run again: the download goes on from there."
-    )
 
 
 def _size(file: Path) -> int:

@@ -1,4 +1,4 @@
-"""What preparing a dataset takes, before it begins: bytes, minutes, and whether disks have room."""
+"""Disk space and time that preparing datasets takes, checked before it begins."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from vlmscale.data.llava.sources import Source, locate_own_images, read_sources
 from vlmscale.errors import UserError
 from vlmscale.resources import resource
 
-# A photograph of 640 x 480 pixels took 4 ms of one core, reading it not counted.
-_DOWNLOAD_RATE = 50e6  # bytes a second
-_CONVERSION_RATE = 150.0  # samples a second and process
-_MARGIN = 1.05  # disk wanted, over what is expected to be written
+_DOWNLOAD_RATE = 50e6  # bytes per second
+# Samples per second and process: decoding a photograph of 640 x 480 pixels took 4 ms of one core.
+_CONVERSION_RATE = 150.0
+_MARGIN = 1.05  # free disk space to ask for, over what is expected to be written
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes that are still to be downloaded into `raw` and written to `output`, by so many processes."""
+    """Bytes still to be downloaded into `raw` and written to `output`, and the work to convert them."""
 
     dataset: str
     raw: Path
@@ -27,6 +27,10 @@ class Estimate:
     written: float
     samples: float
     workers: int
+
+    @property
+    def disk(self) -> list[tuple[Path, float]]:
+        return [(self.raw, self.download), (self.output, self.written)]
 
     def __str__(self) -> str:
         downloading = self.download / _DOWNLOAD_RATE / 60
@@ -40,73 +44,63 @@ class Estimate:
 
 
 def print_estimates(
-    datasets: Mapping[Path, str],
-    others: Mapping[Path, float],
-    *,
-    raw: Path,
-    workers: int,
-    table: Path | None = None,
+    datasets: Mapping[Path, str], others: Mapping[Path, float], *, raw: Path, workers: int
 ) -> None:
-    """Print what all downloads of a study take together, before the first one begins.
+    """Print what all downloads of a study take, before the first one begins.
 
-    datasets: folder of a split -> name in resources/datasets.csv. others: folder -> bytes that will be
-    downloaded into it. Raises UserError if the disks have no room for all of it.
+    datasets: folder of a split -> name in resources/datasets.csv. others: folder -> bytes to download
+    into it. Raises UserError if the disks have no room for all of it together.
     """
-    table = table or resource("datasets.csv")
-    found = [
-        estimate_dataset(read_sources(table, name), raw, output, workers)
-        for output, name in datasets.items()
-    ]
-    for one in found:
-        print(one, flush=True)
+    table, disk = resource("datasets.csv"), list(others.items())
+    for output, name in datasets.items():
+        estimate = estimate_dataset(read_sources(table, name), raw, output, workers)
+        print(estimate, flush=True)
+        disk += estimate.disk
     for folder, size in others.items():
         minutes = size / _DOWNLOAD_RATE / 60
         print(f"{folder}: about {size / 1e9:.0f} GB to download ({minutes:.0f} min).", flush=True)
-    sizes = [size for one in found for size in ((raw, one.download), (one.output, one.written))]
-    check_disk_space([*sizes, *others.items()])
+    check_disk_space(disk)
 
 
 def estimate_dataset(
     sources: Sequence[Source], raw: Path, output: Path, workers: int, limit: int | None = None
 ) -> Estimate:
-    """Of a dataset's files, records first, what earlier runs have done left out."""
+    """Estimate what is left to do for a dataset, given its files with the records first."""
     first = {source.holds: source for source in reversed(sources)}.values()
-    # A folder that is there among one's own images will hardly need its archive.
-    wanted = [
-        source for source in first if not (locate_own_images(raw, source) / source.holds).is_dir()
-    ]
+    # A folder among the user's own images will hardly need its archive.
+    needed = [s for s in first if not (locate_own_images(raw, s) / s.holds).is_dir()]
     samples = sources[0].count or 0
     share = 1.0 if limit is None or not samples else min(1.0, limit / samples)
-    written = 1e9 * sources[0].converted_gigabytes * share - count_shard_bytes(locate_parts(output))
+    written = 1e9 * sources[0].converted_gigabytes * share
     return Estimate(
         dataset=sources[0].dataset,
         raw=raw,
         output=output,
-        download=sum(count_missing_bytes(source, raw) for source in wanted),
-        written=max(0.0, written),
+        download=sum(count_missing_bytes(source, raw) for source in needed),
+        written=max(0.0, written - count_shard_bytes(locate_parts(output))),
         samples=samples * share,
         workers=workers,
     )
 
 
 def locate_parts(output: Path) -> Path:
-    """Where the parts of a split lie until all are there."""
+    """Return the folder in which the parts of a split wait until all are written."""
     return output.with_name(f".{output.name}.parts")
 
 
 def count_shard_bytes(folder: Path) -> int:
-    """Of all shards in a folder."""
+    """Return the size of all shards in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*.parquet"))
 
 
 def check_disk_space(needed: Sequence[tuple[Path, float]]) -> None:
-    """Raise UserError unless each disk has room for the bytes that are to be written to folders on it."""
+    """Raise UserError unless each disk has room for the bytes to be written to its folders."""
     by_disk: dict[int, list[tuple[Path, float]]] = {}
     for folder, size in needed:
-        by_disk.setdefault(_existing(folder).stat().st_dev, []).append((folder, size))
+        by_disk.setdefault(_find_existing(folder).stat().st_dev, []).append((folder, size))
     for folders in by_disk.values():
         size = _MARGIN * sum(size for _, size in folders)
-        free = shutil.disk_usage(_existing(folders[0][0])).free
+        free = shutil.disk_usage(_find_existing(folders[0][0])).free
         if size > free:
             names = " and ".join(dict.fromkeys(str(folder) for folder, _ in folders))
             raise UserError(
@@ -115,5 +109,5 @@ def check_disk_space(needed: Sequence[tuple[Path, float]]) -> None:
             )
 
 
-def _existing(folder: Path) -> Path:
+def _find_existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())

@@ -1,4 +1,4 @@
-"""Is an image file one that training can use as it is? If not, the same picture as PNG."""
+"""Check that an image file decodes, and store the same pixels as PNG where training cannot use the file."""
 
 import io
 import warnings
@@ -12,7 +12,7 @@ from vlmscale.data.llava.archives import UnreadableImage
 
 _FORMATS = ("JPEG", "MPO", "PNG")  # MPO is a JPEG with further ones behind it
 _MODES = ("RGB", "L")
-_MOST_PIXELS = 100_000_000
+_MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,25 @@ class RepairedImage:
 
 
 def repair_image(content: bytes) -> RepairedImage:
-    """Decode every pixel of an image file; keep its bytes where they are fine.
+    """Decode every pixel of an image file, and keep its bytes if training can use them.
 
-    A GIF gives its first frame; an image with a palette, with transparency, for print or of 16 bits a
-    channel becomes RGB, losing nothing else. Raises UnreadableImage if it does not decode.
+    Of a GIF the first frame is kept; a palette, transparency, print colours and 16 bits per channel become
+    RGB of 8 bits. Raises UnreadableImage if the file does not decode.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata; the size is checked here
             image = Image.open(io.BytesIO(content))
-            if image.width * image.height > _MOST_PIXELS:
+            if image.width * image.height > _MAX_PIXELS:
                 raise UnreadableImage(f"too large ({image.width} x {image.height} pixels)")
             mode, form = image.mode, image.format
-            # Some libraries let half of a picture pass, for the whole process. It is none.
+            # Some libraries set this for the process, and then half an image passes for a whole one.
             ImageFile.LOAD_TRUNCATED_IMAGES = False
             image.load()
-            rgb = _rgb(image)
+            rgb = _convert_to_rgb(image)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"does not decode ({_reason(error)})") from None
+        reason = str(error).partition(" <")[0] or type(error).__name__
+        raise UnreadableImage(f"does not decode ({reason})") from None
     repair = ""
     if form not in _FORMATS:
         repair = f"{form} stored as PNG"
@@ -61,13 +62,10 @@ def repair_image(content: bytes) -> RepairedImage:
     )
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """RGB of 8 bits; Pillow's own conversion cuts 16 bits off at 255 instead of scaling them."""
-    if image.mode.startswith("I"):
+def _convert_to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(
+        "I"
+    ):  # Pillow's own conversion clips 16 bits at 255 instead of scaling them
         values = np.clip(np.asarray(image), 0, 2**16 - 1)
         image = Image.fromarray((values // 256).astype(np.uint8))
     return image.convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    return str(error).partition(" <")[0] or type(error).__name__

@@ -1,14 +1,13 @@
-"""LLaVA's training data, from the released files to a split that training reads.
+"""Prepare LLaVA's training data: from the released files to a split that training reads.
 
-Everything that needs the network or much disk happens here, on one machine; it may be stopped and
-started again at any point.
+All work that needs the network or much disk is done here, on one machine. It may be stopped and started
+again at any point.
 """
 
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,20 +29,13 @@ from vlmscale.errors import UserError
 from vlmscale.records.files import read_json, versions
 from vlmscale.resources import resource
 
-LARGEST_LOSS = 0.001  # share of the samples; more than that is another dataset
-_TEXT, _NOWHERE = "text only", "no known folder"
+MAX_LOSS = 0.001  # share of the samples; with more missing it is another dataset
+_TEXT, _NO_FOLDER = "text only", "no known folder"
 _EXAMPLES = 5
 
-Have = Callable[[Sequence[Source]], dict[Source, str]]  # downloads; returns failures with reasons
-
-
-@dataclass
-class Survey:
-    """What the records ask for."""
-
-    samples: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)  # folder of the image, or none -> samples
-    images: dict[str, Counter[str]] = field(default_factory=dict)  # folder -> path -> samples
+Download = Callable[
+    [Sequence[Source]], dict[Source, str]
+]  # returns those that failed, with reasons
 
 
 def prepare_dataset(
@@ -57,163 +49,158 @@ def prepare_dataset(
     timeout: float = 60.0,
     table: Path | None = None,
 ) -> dict[str, Any]:
-    """Download, check and convert `dataset`, a name in resources/datasets.csv; returns the manifest.
+    """Download, check and convert `dataset`, a name in resources/datasets.csv; return the manifest.
 
-    raw: folder of the downloaded files, kept for the next time. Images of one's own in `raw`/own/`dataset`,
-    under the paths that the records have, come before any archive and are the cure for what those lack.
-    output: folder of the split, appears when it is complete. workers: processes. limit: only so many
-    records, from the first. mirrors: addresses laid out like `raw`, tried first. timeout: seconds
-    without a byte, or with hardly any, after which a connection is given up.
+    raw: folder of the downloaded files, which are kept. The user's own images in `raw`/own/`dataset`, under
+    the paths that the records have, are used before any archive. output: folder of the split, which appears
+    when it is complete. workers: number of processes. limit: use only this many records, from the first.
+    mirrors: addresses laid out like `raw`, tried first. timeout: seconds without a byte, or with hardly
+    any, after which a connection is closed.
 
-    Raises UserError if the disk is too small, a file cannot be had, or more than 0.1 % of the samples
-    are lost; what has been done is kept for the next run.
+    Raises UserError if the disk is too small, a file cannot be downloaded, or more than 0.1 % of the
+    samples are lost; finished work is kept for the next run.
     """
     sources = read_sources(table or resource("datasets.csv"), dataset)
-    records, archives = sources[0], sources[1:]
-    takes = estimate_dataset(sources, raw, output, workers, limit)
-    print(takes, file=sys.stderr, flush=True)
-    check_disk_space([(raw, takes.download), (output, takes.written)])
-    parts_in = locate_parts(output)
+    estimate = estimate_dataset(sources, raw, output, workers, limit)
+    print(estimate, file=sys.stderr, flush=True)
+    check_disk_space(estimate.disk)
 
-    def have(wanted: Sequence[Source]) -> dict[Source, str]:
-        check_disk_space([(raw, sum(count_missing_bytes(source, raw) for source in wanted))])
-        return download_all(wanted, raw, mirrors=mirrors, timeout=timeout)
+    def download(needed: Sequence[Source]) -> dict[Source, str]:
+        check_disk_space([(raw, sum(count_missing_bytes(source, raw) for source in needed))])
+        return download_all(needed, raw, mirrors=mirrors, timeout=timeout)
 
-    failed = have([records])
-    if failed:
-        raise UserError(f"{dataset} cannot be had. {_not_had(failed, raw)}")
-    survey = _survey(records, archives, raw, limit)
-    found, used, failed = _find_images(survey, archives, raw, have)
-    lost = [
-        (path, "missing")
-        for paths in survey.images.values()
-        for path in paths.elements()
-        if path not in found
-    ]
-    _check_loss(lost, survey, archives, raw, failed)
-    check_disk_space([(output, _size_of_images(survey, found) - count_shard_bytes(parts_in))])
-    with show_progress() as bar:
-        count = bar(f"converting {dataset}")
+    if failed := download(sources[:1]):
+        raise UserError(f"{dataset} cannot be prepared. {_format_failures(failed, raw)}")
+    survey = _Survey(sources, raw, limit)
+    images, used = survey.find_images(download)
+    missing = (
+        path for paths in survey.images.values() for path in paths.elements() if path not in images
+    )
+    survey.check_loss((path, "missing") for path in missing)
+    parts_folder = locate_parts(output)
+    size = survey.count_image_bytes(images) - count_shard_bytes(parts_folder)
+    check_disk_space([(output, size)])
+    with show_progress() as add_bar:
+        report, total = add_bar(f"converting {dataset}"), survey.samples.total()
         parts = convert_parts(
-            split_into_parts(_records(records, raw, limit), found),
-            parts_in,
+            split_into_parts(survey.read_records(), images),
+            parts_folder,
             workers,
-            lambda done: count(done, survey.samples),
+            lambda done: report(done, total),
         )
-    skipped = [(lost["image"], lost["reason"]) for lost in read_skipped(parts)]
-    _check_loss(skipped, survey, archives, raw, failed)
+    survey.check_loss((sample["image"], sample["reason"]) for sample in read_skipped(parts))
+    files = [survey.records, *used]
     about = {
         "dataset": dataset,
         "limit": limit,
-        "records": survey.samples,
-        "samples_by_source": survey.kinds,
-        "sources": {source.file: _provenance(source, raw) for source in [records, *used]},
-        "licence": "; ".join(dict.fromkeys(source.licence for source in [records, *used])),
+        "records": total,
+        "samples_by_source": survey.samples,
+        "sources": {
+            source.file: {**read_record(raw / source.file), "licence": source.licence}
+            for source in files
+        },
+        "licence": "; ".join(dict.fromkeys(source.licence for source in files)),
         "versions": versions(("vlmscale", "pillow", "pyarrow")),
     }
     join_parts(parts, output, about)
-    shutil.rmtree(parts_in)
+    shutil.rmtree(parts_folder)
     return read_json(output / "manifest.json")
 
 
-def _records(source: Source, raw: Path, limit: int | None) -> Iterator[dict[str, Any]]:
-    return islice(read_records(raw / source.file), limit)
+class _Survey:
+    """The records of a dataset, counted by the folder of their images, and where these images are."""
 
+    def __init__(self, sources: Sequence[Source], raw: Path, limit: int | None) -> None:
+        self.records, *self.archives = sources
+        self.raw, self.limit = raw, limit
+        self.own_images = locate_own_images(raw, self.records)
+        self.samples = Counter[str]()  # by folder
+        self.images: dict[str, Counter[str]] = {}  # folder -> path -> samples
+        self.failed: dict[Source, str] = {}
+        for record in self.read_records():
+            path = get_image_path(record)
+            folder = self._name_folder(path)
+            self.samples[folder] += 1
+            if path is not None:
+                self.images.setdefault(folder, Counter())[path] += 1
+        total = self.samples.total()
+        if limit is None and self.records.count not in (None, total):
+            raise UserError(
+                f"{raw / self.records.file} has {total:,} records, {self.records.count:,} were expected: "
+                "it is not the version in resources/datasets.csv. Delete it and run again."
+            )
 
-def _survey(records: Source, archives: Sequence[Source], raw: Path, limit: int | None) -> Survey:
-    survey, folders = Survey(), [source.holds for source in archives]
-    for record in _records(records, raw, limit):
-        survey.samples += 1
-        path = get_image_path(record)
-        kind = _kind(path, folders)
-        survey.kinds[kind] += 1
-        if path is not None:
-            survey.images.setdefault(kind, Counter())[path] += 1
-    if limit is None and records.count not in (None, survey.samples):
-        raise UserError(
-            f"{raw / records.file} has {survey.samples:,} records, {records.count:,} were expected: "
-            "it is not the version in resources/datasets.csv."
+    def read_records(self) -> Iterator[dict[str, Any]]:
+        return islice(read_records(self.raw / self.records.file), self.limit)
+
+    def find_images(self, download: Download) -> tuple[dict[str, StoredImage], list[Source]]:
+        """Return where each image is, and the archives used.
+
+        The user's own images come first, then the first archive of each folder, then the next one for what
+        is still missing.
+        """
+        images: dict[str, StoredImage] = {}
+        for paths in self.images.values():
+            images |= find_own_images(self.own_images, paths)
+        used: list[Source] = []
+        untried = list(self.archives)
+        while True:
+            missing = {
+                folder: [path for path in paths if path not in images]
+                for folder, paths in self.images.items()
+            }
+            batch = {s.holds: s for s in reversed(untried) if missing.get(s.holds)}
+            if not batch:
+                return images, used
+            self.failed |= download(list(batch.values()))
+            for folder, source in batch.items():
+                untried.remove(source)
+                if source not in self.failed:
+                    used.append(source)
+                    images |= find_archived_images(self.raw / source.file, folder, missing[folder])
+
+    def count_image_bytes(self, images: Mapping[str, StoredImage]) -> int:
+        """Return the size of all images, counting an image once for each sample that shows it."""
+        return sum(
+            images[path].size * samples
+            for paths in self.images.values()
+            for path, samples in paths.items()
+            if path in images
         )
-    return survey
+
+    def check_loss(self, lost: Iterable[tuple[str | None, str]]) -> None:
+        """Raise UserError if too many samples, given as image path and reason, are lost."""
+        lost, total = list(lost), self.samples.total()
+        if len(lost) <= MAX_LOSS * total:
+            return
+        by_folder: dict[str, list[str]] = {}
+        for path, reason in lost:
+            cases = by_folder.setdefault(self._name_folder(path), [])
+            cases.append(f"{path or 'a conversation'}: {reason}")
+        lines = [
+            f"{len(lost):,} of {total:,} samples are lost, {len(lost) / total:.2%}; "
+            f"at most {MAX_LOSS:.1%} may be.",
+            *(
+                f"  {folder}: {len(cases):,} of {self.samples[folder]:,}, such as "
+                + ", ".join(list(dict.fromkeys(cases))[:_EXAMPLES])
+                for folder, cases in sorted(by_folder.items())
+            ),
+            f"Put the images into {self.own_images} under these paths and run again: "
+            "finished work is kept.",
+            *([_format_failures(self.failed, self.raw)] if self.failed else []),
+        ]
+        raise UserError("\n".join(lines))
+
+    def _name_folder(self, path: str | None) -> str:
+        folders = [source.holds for source in self.archives]
+        return _TEXT if path is None else match_folder(path, folders) or _NO_FOLDER
 
 
-def _size_of_images(survey: Survey, found: Mapping[str, StoredImage]) -> int:
-    """Bytes, an image that several samples show counted for each of them."""
-    uses = [use for paths in survey.images.values() for use in paths.items()]
-    return sum(found[path].size * samples for path, samples in uses if path in found)
-
-
-def _kind(path: str | None, folders: Sequence[str]) -> str:
-    return _TEXT if path is None else match_folder(path, folders) or _NOWHERE
-
-
-def _find_images(
-    survey: Survey, archives: Sequence[Source], raw: Path, have: Have
-) -> tuple[dict[str, StoredImage], list[Source], dict[Source, str]]:
-    """Where each image is, the files used for that, and those that could not be had with the reasons.
-
-    One's own images come first, then the first archive of each folder, then the next for what is lacking.
-    """
-    found: dict[str, StoredImage] = {}
-    for paths in survey.images.values():
-        found |= find_own_images(locate_own_images(raw, archives[0]), paths)
-    used: list[Source] = []
-    failed: dict[Source, str] = {}
-    untried = list(archives)
-    while True:
-        lacking = {
-            folder: [path for path in paths if path not in found]
-            for folder, paths in survey.images.items()
-        }
-        turn = {source.holds: source for source in reversed(untried) if lacking.get(source.holds)}
-        if not turn:
-            return found, used, failed
-        failed |= have(list(turn.values()))
-        for folder, source in turn.items():
-            untried.remove(source)
-            if source not in failed:
-                used.append(source)
-                found |= find_archived_images(raw / source.file, folder, lacking[folder])
-
-
-def _check_loss(
-    lost: Sequence[tuple[str | None, str]],
-    survey: Survey,
-    archives: Sequence[Source],
-    raw: Path,
-    failed: Mapping[Source, str],
-) -> None:
-    """Raise UserError if too many samples, given as image path and reason, are lost."""
-    if len(lost) <= LARGEST_LOSS * survey.samples:
-        return
-    by_kind: dict[str, list[str]] = {}
-    for path, reason in lost:
-        kind = _kind(path, [source.holds for source in archives])
-        by_kind.setdefault(kind, []).append(f"{path or 'a conversation'}: {reason}")
-    lines = [
-        f"{len(lost):,} of {survey.samples:,} samples are lost, {len(lost) / survey.samples:.2%}; "
-        f"at most {LARGEST_LOSS:.1%} may be.",
-        *(
-            f"  {kind}: {len(cases):,} of {survey.kinds[kind]:,}, such as "
-            + ", ".join(list(dict.fromkeys(cases))[:_EXAMPLES])
-            for kind, cases in sorted(by_kind.items())
-        ),
-        f"Put the images into {locate_own_images(raw, archives[0])} under these paths and run again: "
-        "what is done is kept.",
-    ]
-    raise UserError("\n".join(lines) + (f"\n{_not_had(failed, raw)}" if failed else ""))
-
-
-def _not_had(failed: Mapping[Source, str], raw: Path) -> str:
-    lines = [f"  {source.file}: {reasons}" for source, reasons in failed.items()]
+def _format_failures(failed: Mapping[Source, str], raw: Path) -> str:
     return "\n".join(
         [
-            "Files that could not be had:",
-            *lines,
+            "These files cannot be downloaded:",
+            *(f"  {source.file}: {reasons}" for source, reasons in failed.items()),
             f"Put them into {raw} under these names, or name mirrors, and run again.",
         ]
     )
-
-
-def _provenance(source: Source, raw: Path) -> dict[str, Any]:
-    return {**(read_record(raw / source.file) or {}), "licence": source.licence}

@@ -1,47 +1,38 @@
-"""How far long work has come: bars on a terminal, a line for every tenth in a log."""
+"""Progress of long work: bars on a terminal, a line for every tenth in a log."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, ProgressColumn
 
-Report = Callable[[float, float | None], None]  # how much there is, how much there will be
+Report = Callable[[float, float | None], None]  # called with how much is done, and how much in all
 
 
 @contextmanager
 def show_progress(*columns: ProgressColumn) -> Iterator[Callable[[str], Report]]:
-    """A function from a name to what counts its work; `columns` stand between bar and time left."""
+    """Yield a function that adds a named bar and returns how to update it.
+
+    columns: what a bar shows before the remaining time.
+    """
     console = Console(stderr=True)
+    *before, remaining = Progress.get_default_columns()
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
+        *before, *columns, remaining, console=console, disable=not console.is_terminal
     ) as progress:
 
-        def bar(name: str) -> Report:
-            task, told = progress.add_task(name, total=None), 0
+        def add_bar(name: str) -> Report:
+            task, printed = progress.add_task(name, total=None), 0
 
-            def count(done: float, total: float | None) -> None:
-                nonlocal told
+            def report(done: float, total: float | None) -> None:
+                nonlocal printed
                 progress.update(task, completed=done, total=total)
                 tenths = int(10 * done / total) if total else 0
-                if tenths > told and not console.is_terminal:
+                if tenths > printed and not console.is_terminal:
                     print(f"{name}: {tenths}0 %", file=sys.stderr, flush=True)
-                told = max(told, tenths)
+                printed = max(printed, tenths)
 
-            return count
+            return report
 
-        yield bar
+        yield add_bar

@@ -1,4 +1,4 @@
-"""The released conversations: a JSON list, read record by record, and what is put right in them."""
+"""The released conversations: read record by record from a JSON list, and cleaned for training."""
 
 import json
 from collections import Counter
@@ -10,27 +10,27 @@ from vlmscale.errors import UserError
 from vlmscale.settings import IMAGE_TOKEN
 
 _CHUNK = 2**24  # characters
+_REMEDY = "Delete it and run again to download it anew."
 
 Turn = dict[str, str]
 
 
 class UnusableSample(Exception):
-    """A sample that cannot be learned from; the message says why."""
+    """A sample that training cannot use; the message says why."""
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON list, without ever holding the whole list.
-
-    Raises UserError where the file ends early or is no list of objects.
-    """
-    decoder, space = json.JSONDecoder(), " \t\r\n,"
+    """Yield the objects of a JSON list, never holding all of it. Raises UserError for anything else."""
+    # Not ijson: its fast parser turns half a surrogate pair, of which the released text has some, into a
+    # question mark that no repair could count; the parser that keeps it is twelve times slower than this.
+    decoder = json.JSONDecoder()
     with file.open(encoding="utf-8") as handle:
         text = handle.read(_CHUNK).lstrip()
         if not text.startswith("["):
-            raise UserError(f"{file} is no JSON list. {_cure(file)}")
-        text, at = text[1:], 0
+            raise UserError(f"{file} is no JSON list. {_REMEDY}")
+        at = 1
         while True:
-            while at < len(text) and text[at] in space:
+            while at < len(text) and text[at] in " \t\r\n,":
                 at += 1
             if text.startswith("]", at):
                 return
@@ -39,39 +39,39 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
             except json.JSONDecodeError:
                 more = handle.read(_CHUNK)
                 if not more:
-                    raise UserError(f"{file} ends early or is damaged. {_cure(file)}") from None
+                    raise UserError(f"{file} ends early or is damaged. {_REMEDY}") from None
                 text, at = text[at:] + more, 0
                 continue
             if not isinstance(record, dict):
-                raise UserError(f"{file} holds more than objects. {_cure(file)}")
+                raise UserError(f"{file} holds more than objects. {_REMEDY}")
             yield record
 
 
 def get_image_path(record: Mapping[str, Any]) -> str | None:
-    """The image that a record shows; None if it is text only."""
+    """Return the path of the image that a record shows; None if it is text only."""
     path = record.get("image")
     return str(path) if path else None
 
 
 def clean_conversation(record: Mapping[str, Any]) -> tuple[list[Turn], Counter[str]]:
-    """The turns in the form that training reads, and what was put right, counted.
+    """Return the turns as training reads them, and how often each kind of repair was made.
 
-    The image's mark stands first in the first human turn, as LLaVA's own training puts it. Text that
-    only looks like the mark is broken up. What a human says last, unanswered, and an assistant first,
-    unasked, is left out. Raises Unfit where nothing can be learned.
+    The image's mark moves to the front of the first human turn, as in LLaVA's own training. Text that
+    only looks like the mark is broken up. A last question without answer and a first answer without
+    question are dropped. Raises UnusableSample where no question with an answer is left.
     """
     with_image, repairs = get_image_path(record) is not None, Counter[str]()
-    said = record.get("conversations")
+    conversation = record.get("conversations")
     turns = [
-        {"from": _speaker(turn), "value": _clean(turn["value"], repairs)}
-        for turn in (said if isinstance(said, list) else [])
+        {"from": _get_speaker(turn), "value": _replace_surrogates(turn["value"], repairs)}
+        for turn in (conversation if isinstance(conversation, list) else [])
     ]
     marks = sum(turn["value"].count(IMAGE_TOKEN) for turn in turns)
     if marks != with_image:
         repairs["text that reads like the image's mark, or no mark"] += 1
     for turn in turns:
         if IMAGE_TOKEN in turn["value"]:
-            turn["value"] = _without_mark(turn["value"], with_image)
+            turn["value"] = _remove_mark(turn["value"], with_image)
     if turns and turns[0]["from"] == "gpt":
         turns = turns[1:]
         repairs["an answer before any question left out"] += 1
@@ -87,28 +87,24 @@ def clean_conversation(record: Mapping[str, Any]) -> tuple[list[Turn], Counter[s
     return turns, repairs
 
 
-def _speaker(turn: Any) -> str:
-    spoken = isinstance(turn, dict) and isinstance(turn.get("value"), str)
-    if not spoken or turn.get("from") not in ("human", "gpt"):
-        raise UnusableSample("a turn that is neither a human's nor the assistant's")
-    return str(turn["from"])
+def _get_speaker(turn: Any) -> str:
+    match turn:
+        case {"from": "human" | "gpt" as speaker, "value": str()}:
+            return speaker
+    raise UnusableSample("a turn that is neither a human's nor the assistant's")
 
 
-def _without_mark(text: str, with_image: bool) -> str:
+def _remove_mark(text: str, with_image: bool) -> str:
     if with_image:
         return text.replace(IMAGE_TOKEN, "").strip()
     return text.replace(IMAGE_TOKEN, f"{IMAGE_TOKEN[:-1]} {IMAGE_TOKEN[-1]}")
 
 
-def _clean(text: str, repairs: Counter[str]) -> str:
-    """Halves of surrogate pairs, which JSON can say and UTF-8 cannot, become the replacement mark."""
+def _replace_surrogates(text: str, repairs: Counter[str]) -> str:
+    """Replace halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
         repairs["broken characters replaced"] += 1
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _cure(file: Path) -> str:
-    return f"Delete {file} and run again: it is downloaded anew."

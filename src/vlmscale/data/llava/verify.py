@@ -1,7 +1,7 @@
-"""Is a downloaded file what it should be? Its size, checksum and structure say so.
+"""Verify a downloaded file by size, checksum and structure.
 
-A `.json` beside the file keeps what it was found to be. Where no checksum is known beforehand the first
-download is trusted, and later ones must equal it.
+A `.json` record beside the file keeps what was verified. Where no checksum is published, the first
+download is trusted and later ones must equal it.
 """
 
 import hashlib
@@ -14,70 +14,71 @@ from vlmscale.records.files import read_json, write_json
 
 
 class DownloadError(Exception):
-    """An address does not give the file, or none does; the message says why."""
+    """A file cannot be downloaded or is not the right one; the message says why."""
 
 
-def read_record(file: Path) -> dict[str, Any] | None:
-    """What is known of a whole file: url, sha256, bytes, revision, checked_by; None before the first
-    download.
-    """
-    record = _record(file)
-    return read_json(record) if record.exists() else None
+def add_suffix(file: Path, suffix: str) -> Path:
+    """Return the path beside `file` whose name is longer by `suffix`."""
+    return file.with_name(file.name + suffix)
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """Return url, revision, sha256, bytes and checked_by of a verified file; {} if there is none."""
+    record = add_suffix(file, ".json")
+    return read_json(record) if record.exists() else {}
 
 
 def is_verified(source: Source, folder: Path) -> bool:
-    """Whether the file is there as it was when it was checked."""
-    file, record = folder / source.file, read_record(folder / source.file)
+    """Return whether the file is there and has the size and checksum of its record."""
+    file = folder / source.file
+    record = read_record(file)
     return (
-        record is not None
+        bool(record)
         and file.exists()
         and file.stat().st_size == record["bytes"]
         and source.sha256 in (None, record["sha256"])
     )
 
 
-def verify(content: Path, file: Path, source: Source, promised: str | None) -> dict[str, Any]:
-    """Size and checksum of `content`, which is to be `file`. Raises Unusable if they are wrong."""
-    size = content.stat().st_size
+def verify(
+    content: Path,
+    file: Path,
+    source: Source,
+    *,
+    url: str | None = None,
+    revision: str | None = None,
+    sha256: str | None = None,
+) -> None:
+    """Verify `content`, which is to become `file`, and write the record of `file`.
+
+    url, revision: where it came from, if it was downloaded. sha256: its checksum on the hub, if known.
+    Raises DownloadError.
+    """
+    size, record = content.stat().st_size, add_suffix(file, ".json")
     if source.bytes not in (None, size):
         raise DownloadError(f"it has {size:,} bytes instead of {source.bytes:,}")
     with content.open("rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-    earlier = read_record(file) or {}
+        actual = hashlib.file_digest(handle, "sha256").hexdigest()
     expected = {
         "resources/datasets.csv": source.sha256,
-        "the hub": promised,
-        f"{_record(file)}, written at the first download": earlier.get("sha256"),
+        "the hub": sha256,
+        f"{record}, written at the first download": read_record(file).get("sha256"),
     }
-    for whose, checksum in expected.items():
-        if checksum not in (None, sha256):
-            raise DownloadError(f"its SHA-256 is {sha256}, not {checksum} as in {whose}")
-    if not _has_its_structure(content, source):
-        raise DownloadError(
-            "it is no zip archive" if source.holds != RECORDS else "it is no JSON list"
-        )
-    by = next((whose for whose, checksum in expected.items() if checksum), "first use")
-    return {"sha256": sha256, "bytes": size, "checked_by": by}
+    for place, checksum in expected.items():
+        if checksum not in (None, actual):
+            raise DownloadError(f"its SHA-256 is {actual}, not {checksum} as in {place}")
+    if source.holds != RECORDS and not zipfile.is_zipfile(content):
+        raise DownloadError("it is no zip archive")
+    if source.holds == RECORDS and not _is_json_list(content):
+        raise DownloadError("it is no JSON list")
+    checked_by = next((place for place, checksum in expected.items() if checksum), "first use")
+    origin = {"url": url, "revision": revision}
+    write_json(record, {"sha256": actual, "bytes": size, "checked_by": checked_by, **origin})
 
 
-def _has_its_structure(content: Path, source: Source) -> bool:
-    """Whether it begins and ends as its kind does: an error page does not."""
-    if source.holds != RECORDS:
-        return zipfile.is_zipfile(content)
+def _is_json_list(content: Path) -> bool:
+    """Return whether the file begins and ends as a JSON list does; an error page does not."""
     with content.open("rb") as file:
-        begins = file.read(64).lstrip()[:1]
+        start = file.read(64).lstrip()[:1]
         file.seek(max(0, content.stat().st_size - 64))
-        return begins == b"[" and file.read().rstrip()[-1:] == b"]"
-
-
-def write_record(file: Path, found: dict[str, Any], url: str | None, revision: str | None) -> None:
-    """Remember what `checked` has found, and where the file came from; None: somebody put it there."""
-    write_json(_record(file), {**found, "url": url, "revision": revision})
-
-
-def _record(file: Path) -> Path:
-    return add_suffix(file, ".json")
-
-
-def add_suffix(file: Path, suffix: str) -> Path:
-    return file.with_name(file.name + suffix)
+        return start == b"[" and file.read().rstrip()[-1:] == b"]"

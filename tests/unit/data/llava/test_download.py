@@ -68,7 +68,7 @@ def test_a_killed_download_goes_on_in_the_next_process(server, content, tmp_path
 
     wanted = source(server, "images.zip")
     with pytest.raises(KeyboardInterrupt):
-        download_file(wanted, tmp_path, count=killed)
+        download_file(wanted, tmp_path, report=killed)
     assert not (tmp_path / "raw/images.zip").exists()
     assert not is_verified(wanted, tmp_path)
     download_file(wanted, tmp_path)
@@ -93,12 +93,12 @@ def test_a_server_without_ranges_sends_everything_again(server, content, tmp_pat
 
 
 def test_complete_but_not_yet_moved(server, content, tmp_path, monkeypatch):
-    def killed(*args):
+    def killed(*args, **kwargs):
         raise KeyboardInterrupt
 
     wanted = source(server, "images.zip")
     with monkeypatch.context() as patch:
-        patch.setattr(download, "_settle", killed)
+        patch.setattr(download, "verify", killed)
         with pytest.raises(KeyboardInterrupt):
             download_file(wanted, tmp_path)
     assert download_file(wanted, tmp_path).read_bytes() == content
@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_clear_message_and_the_rest_follows_later(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(UserError, match=r"is full.*Make room and run again"):
-        download_file(wanted, tmp_path, count=full)
+        download_file(wanted, tmp_path, report=full)
     assert not is_verified(wanted, tmp_path)
     assert not (tmp_path / "raw/images.zip").exists()
     assert download_file(wanted, tmp_path).read_bytes() == content
