@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import CLIPVisionConfig, PreTrainedConfig, Qwen2Config
 
-from vlmscale.analysis.decisions.latency import CASE, PARTS, cached_text_saves
+from vlmscale.analysis.decisions.latency import CASE, PARTS, compare_cached_text
 from vlmscale.cli.output import number
 from vlmscale.errors import UserError
 from vlmscale.jobs.entry import clear_errors
@@ -144,7 +144,7 @@ def show(console: Console, table: pd.DataFrame) -> None:
         *("time saved", "FLOPs saved", "kept time over kept FLOPs"),
         title="prefill: what caching the text saves",
     )
-    for row in cached_text_saves(table).to_dict("records"):
+    for row in compare_cached_text(table).to_dict("records"):
         shares = [f"{row[column]:.1%}" for column in ("time_saved", "flops_saved")]
         ends = [number(row["new_ms"]), number(row["cached_ms"]), *shares, number(row["kept_ratio"])]
         saved.add_row(*(str(row[column]) for column in CASE), *ends)

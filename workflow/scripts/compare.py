@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.comparisons.paired import compare_methods
-from vlmscale.analysis.comparisons.suites import chance_corrected, leave_one_out
+from vlmscale.analysis.comparisons.suites import correct_for_chance, leave_one_out
 from vlmscale.jobs.entry import logged
 from vlmscale.records.parquet import read_provenance, write_parquet
 from vlmscale.study.selection import Selection
@@ -19,7 +19,7 @@ with logged(snakemake.log[0]):
             errors, samples, params.baseline, draws=params.draws, seed=params.seed
         ),
         "suites": leave_one_out(errors, series),
-        "corrected": chance_corrected(errors, chance),
+        "corrected": correct_for_chance(errors, chance),
     }
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
     for name, table in tables.items():

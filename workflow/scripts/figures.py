@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.collect import selected
-from vlmscale.analysis.laws.tables import family_means, law_of
+from vlmscale.analysis.collect import select_cells
+from vlmscale.analysis.laws.tables import read_law, select_family_means
 from vlmscale.jobs.entry import logged
 from vlmscale.report.figures.catalogue import DRAW
 from vlmscale.report.figures.data import gather
@@ -12,8 +12,8 @@ from vlmscale.study.selection import Selection
 
 with logged(snakemake.log[0]):
     params, family = snakemake.params, snakemake.wildcards.family
-    errors = family_means(pd.read_parquet(snakemake.input.errors))
-    errors = selected(errors, Selection(**params.selection))
+    errors = select_family_means(pd.read_parquet(snakemake.input.errors))
+    errors = select_cells(errors, Selection(**params.selection))
     laws, draws, profile = (
         table[(table["series"] == params.series) & (table["family"] == family)]
         for table in (
@@ -22,7 +22,7 @@ with logged(snakemake.log[0]):
     )
     data = gather(
         errors[errors["family"] == family],
-        law_of(laws.iloc[0].to_dict()),
+        read_law(laws.iloc[0].to_dict()),
         draws,
         profile,
         title=params.title,

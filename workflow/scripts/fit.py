@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.laws import tables as fits
-from vlmscale.analysis.laws.frontier import frontier_table
+from vlmscale.analysis.laws.frontier import tabulate_frontiers
 from vlmscale.jobs.entry import logged
 from vlmscale.records.parquet import read_provenance, write_parquet
 from vlmscale.study.selection import Selection
@@ -11,18 +11,20 @@ from vlmscale.study.selection import Selection
 with logged(snakemake.log[0]):
     source, params = snakemake.input, snakemake.params
     series = {name: Selection(**cells) for name, cells in params.series.items()}
-    errors = fits.family_means(pd.read_parquet(source.errors))
+    errors = fits.select_family_means(pd.read_parquet(source.errors))
     samples = pd.read_parquet(source.samples) if source.get("samples") else None
-    draws = fits.draws_table(errors, series, draws=params.draws, seed=params.seed, samples=samples)
+    draws = fits.tabulate_draws(
+        errors, series, draws=params.draws, seed=params.seed, samples=samples
+    )
     tables = {
-        "laws": fits.fit_laws(errors, series),
+        "laws": fits.tabulate_laws(errors, series),
         "draws": draws,
-        "intervals": fits.interval_table(errors, draws, series, params.text_tokens),
-        "profile": fits.profile_table(errors, series),
-        "variants": fits.variants_table(errors, series),
-        "forms": fits.forms_table(errors, series),
-        "frontier": frontier_table(errors, series, params.text_tokens),
-        "envelope": fits.envelope_table(errors, series, params.text_tokens),
+        "intervals": fits.tabulate_intervals(errors, draws, series, params.text_tokens),
+        "profile": fits.tabulate_profiles(errors, series),
+        "variants": fits.tabulate_variants(errors, series),
+        "forms": fits.tabulate_forms(errors, series),
+        "frontier": tabulate_frontiers(errors, series, params.text_tokens),
+        "envelope": fits.tabulate_envelopes(errors, series, params.text_tokens),
     }
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
     for name, table in tables.items():

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.analysis.published import select_paper_decoders, tabulate_published_errors
 from vlmscale.costs.shapes import load_architectures
 from vlmscale.jobs.entry import logged
 from vlmscale.records.parquet import write_parquet
@@ -10,8 +10,10 @@ from vlmscale.records.parquet import write_parquet
 with logged(snakemake.log[0]):
     families = ("reasoning", "ocr")
     scores = {family: pd.read_csv(snakemake.input[family]) for family in families}
-    decoders = paper_decoders(load_architectures(Path(snakemake.input.architectures)))
+    decoders = select_paper_decoders(load_architectures(Path(snakemake.input.architectures)))
     provenance = {
         "source": "arXiv 2411.03312, released scores; see src/vlmscale/resources/published/README.md"
     }
-    write_parquet(Path(snakemake.output[0]), published_errors(scores, decoders), provenance)
+    write_parquet(
+        Path(snakemake.output[0]), tabulate_published_errors(scores, decoders), provenance
+    )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.comparisons.table1 import gap_closed
+from vlmscale.analysis.comparisons.table1 import measure_gaps
 from vlmscale.jobs.entry import logged
 from vlmscale.records.parquet import write_parquet
 from vlmscale.report.format import write_table
@@ -14,5 +14,5 @@ with logged(snakemake.log[0]):
     provenance = {
         "source": "arXiv 2411.03312, Table 1; see src/vlmscale/resources/published/README.md"
     }
-    write_parquet(Path(output.parquet), gap_closed(scores, method=method), provenance)
+    write_parquet(Path(output.parquet), measure_gaps(scores, method=method), provenance)
     write_table(format_table1(scores, method), Path(output.md), Path(output.tex))

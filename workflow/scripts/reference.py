@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.reference import reference_tables
+from vlmscale.analysis.reference import select_reference
 from vlmscale.jobs.entry import logged
 from vlmscale.records.files import atomic_path
 
 with logged(snakemake.log[0]):
-    tables = reference_tables(
+    tables = select_reference(
         **{name: pd.read_parquet(file) for name, file in snakemake.input.items()}
     )
     for name, table in tables.items():

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.checks.hypotheses import Results, verdicts
-from vlmscale.analysis.checks.learning import sanity, training_losses
+from vlmscale.analysis.checks.hypotheses import Results, decide_hypotheses
+from vlmscale.analysis.checks.learning import check_learning, summarize_losses
 from vlmscale.jobs.entry import logged
 from vlmscale.records.parquet import read_provenance, write_parquet
 from vlmscale.report.format import write_table
@@ -16,12 +16,14 @@ with logged(snakemake.log[0]):
     given = {name: pd.read_parquet(file) for name, file in source.items()}
     results = Results(**{name: given[name] for name in names if name in given})
     series = {name: Selection(**cells) for name, cells in params.series.items()}
-    found = verdicts(results, series, params.text_tokens, draws=params.draws, seed=params.seed)
+    found = decide_hypotheses(
+        results, series, params.text_tokens, draws=params.draws, seed=params.seed
+    )
     # The first law stands for the study: what it is fitted on is what learning is checked on. Without
     # one it is what the others are compared with.
     methods = next(iter(series.values())).methods if series else (params.baseline,)
-    losses = training_losses(given["trainings"])
-    checked = sanity(results.errors, given["chance"], losses, methods)
+    losses = summarize_losses(given["trainings"])
+    checked = check_learning(results.errors, given["chance"], losses, methods)
     provenance = {"source": read_provenance(Path(source.errors)), "seed": params.seed}
     for name, table, text in (
         ("verdicts", found, format_verdicts(found)),

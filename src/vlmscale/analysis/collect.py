@@ -56,16 +56,16 @@ def collect(
         },
     }
     return {
-        "errors": errors_table(
+        "errors": tabulate_errors(
             cells,
             scores,
             {name: known for name, known in sizes.items() if known},
             axis=axis,
             protocols={cell: one.record["protocol"] for cell, one in by_cell.items()},
         ),
-        "samples": samples_table({cell: one.samples for cell, one in by_cell.items()}, scores),
-        "chance": chance_levels(answers[0].samples, answers[0].scores),
-        "trainings": trainings_table(trainings),
+        "samples": tabulate_samples({cell: one.samples for cell, one in by_cell.items()}, scores),
+        "chance": tabulate_chance(answers[0].samples, answers[0].scores),
+        "trainings": tabulate_trainings(trainings),
     }
 
 
@@ -84,7 +84,7 @@ def check_fingerprints(
         )
 
 
-def trainings_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def tabulate_trainings(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row a training, of all its attempts together: columns run, stage, and what it took and reached.
 
     records: the run.json of every training. `losses` is a list of (step, loss).
@@ -100,13 +100,13 @@ def trainings_table(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "stage", *_RECORDED[1:]])
 
 
-def selected(errors: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+def select_cells(errors: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """The rows of an errors table that a law may be about."""
     mine = errors["method"].isin(selection.methods) & (errors["budget"] == selection.budget)
     return errors[mine]
 
 
-def chance_levels(samples: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def tabulate_chance(samples: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Per benchmark what knowing no image can reach: columns benchmark, chance.
 
     samples: columns benchmark, id, target. scores: columns benchmark, chance, of which a missing value
@@ -120,7 +120,7 @@ def chance_levels(samples: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return known.fillna(share).rename("chance").rename_axis("benchmark").reset_index()
 
 
-def samples_table(
+def tabulate_samples(
     samples: Mapping[str, pd.DataFrame], scores: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
     """The score of every question of every cell: columns cell, family, benchmark, id, score.
@@ -134,7 +134,7 @@ def samples_table(
     return pd.concat(frames, ignore_index=True)[["cell", "family", "benchmark", "id", "score"]]
 
 
-def errors_table(
+def tabulate_errors(
     cells: pd.DataFrame,
     scores: Mapping[str, pd.DataFrame],
     sizes: Mapping[SizeAxis, Mapping[str, float]],
@@ -160,7 +160,7 @@ def errors_table(
         about = {column: cell[column] for column in CELL_COLUMNS}
         frames.append(rows.assign(**about, protocol=protocols[cell["cell"]]))
     table = pd.concat(frames, ignore_index=True)
-    one_protocol(table)
+    require_one_protocol(table)
     for known, by_llm in sizes.items():
         table[f"{known}_b"] = table["llm"].map(by_llm).astype(float)
     table["n_params_b"] = table[f"{axis}_b"]
@@ -172,7 +172,7 @@ def errors_table(
     return table[[*CELL_COLUMNS, *columns, *measured]]
 
 
-def one_protocol(*tables: pd.DataFrame) -> str | None:
+def require_one_protocol(*tables: pd.DataFrame) -> str | None:
     """The protocol of all these rows together, None where no table has such a column.
 
     Raises UserError where two meet: their scores differ by how the questions were put, so neither a law nor

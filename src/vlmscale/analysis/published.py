@@ -9,7 +9,7 @@ from vlmscale.costs.shapes import Decoder
 from vlmscale.study.selection import FULL, RELEASED_PROTOCOL
 
 
-def published_errors(
+def tabulate_published_errors(
     scores: Mapping[str, pd.DataFrame], decoders: Mapping[str, Decoder]
 ) -> pd.DataFrame:
     """By family the released table (n_params_b nominal, visual_tokens, score) -> one errors table.
@@ -51,7 +51,7 @@ def published_errors(
     return merged[[*CELL_COLUMNS, *[c for c in merged if c not in CELL_COLUMNS]]]
 
 
-def paper_decoders(architectures: Mapping[str, object]) -> dict[str, Decoder]:
+def select_paper_decoders(architectures: Mapping[str, object]) -> dict[str, Decoder]:
     """The LLMs of the paper's scaling study, by name, smallest first."""
     found = {
         name: shape

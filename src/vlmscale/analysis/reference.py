@@ -12,7 +12,7 @@ _SPREAD = ["series", "family", "scheme", "quantity", "low", "high"]
 _VERDICT = ["id", "series", "budget", "family", "value", "low", "high", "verdict"]
 
 
-def reference_tables(
+def select_reference(
     errors: pd.DataFrame,
     laws: pd.DataFrame,
     intervals: pd.DataFrame,

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from vlmscale.analysis.decisions.latency import latencies_of
-from vlmscale.analysis.decisions.recommend import Cost, measured_cost
+from vlmscale.analysis.decisions.latency import select_latencies
+from vlmscale.analysis.decisions.recommend import Cost, interpolate_cost
 from vlmscale.analysis.laws.power_law import Floats
 from vlmscale.cli.points import read_table
 from vlmscale.costs.flops import answer_gflops, prefill_gflops
@@ -80,7 +80,7 @@ def _measured(
     known: Mapping[str, float],
 ) -> Prices:
     assert question.latencies is not None
-    table = latencies_of(
+    table = select_latencies(
         read_table(question.latencies),
         methods=methods,
         text_tokens=question.text_tokens,
@@ -102,7 +102,7 @@ def _measured(
             name: next(iter(_sizes([name], architectures, axis, known))) for name in given.unique()
         }
         table = table.assign(llm=given.map(labels))
-    cost = measured_cost(table)
+    cost = interpolate_cost(table)
     asked = question.sizes.split(",") if question.sizes else table["llm"].unique().tolist()
     return Prices(_sizes(asked, architectures, axis, known), cost, note)
 

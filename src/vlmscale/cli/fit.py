@@ -11,14 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vlmscale.analysis.laws.asymptotic import delta_method, separately_determined
-from vlmscale.analysis.laws.bootstrap import bootstrap, intervals
+from vlmscale.analysis.laws.asymptotic import count_determined, delta_method
+from vlmscale.analysis.laws.bootstrap import bootstrap, summarize_draws
 from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.grid_search import APPENDIX, RELEASED, GridFit, grid_search
 from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
-from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law, law_from
+from vlmscale.analysis.laws.power_law import PowerLaw, build_law, fit_power_law
 from vlmscale.analysis.laws.robust import fit_robust
-from vlmscale.analysis.laws.tables import law_row, schemes_for
+from vlmscale.analysis.laws.tables import describe_fit, list_schemes
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, size_axis
 from vlmscale.errors import UserError
@@ -95,9 +95,9 @@ def _fit(points: pd.DataFrame, choices: Choices, text_tokens: Sequence[int]) -> 
         notes += _grid_notes(found, fit_power_law(points))
     else:
         fitted = _law(points, choices)
-        law = law_row(fitted, points)
+        law = describe_fit(fitted, points)
         notes += _bound_notes(law)
-        if separately_determined(points, fitted) < 4:
+        if count_determined(points, fitted) < 4:
             notes.append(
                 "These points do not determine A, alpha, beta and D apart from each other."
             )
@@ -112,7 +112,9 @@ def _fit(points: pd.DataFrame, choices: Choices, text_tokens: Sequence[int]) -> 
     else:
         notes.append("Standard errors and intervals are given for unweighted least squares only.")
     most = int(points["visual_tokens"].max())
-    spread = {scheme: intervals(refits, text_tokens, most) for scheme, refits in draws.items()}
+    spread = {
+        scheme: summarize_draws(refits, text_tokens, most) for scheme, refits in draws.items()
+    }
     report["intervals"] = [
         {"scheme": scheme, **row}
         for scheme, quantities in spread.items()
@@ -133,7 +135,7 @@ def _law(points: pd.DataFrame, choices: Choices) -> PowerLaw:
     law = fit_power_law(points, floor=choices.floor, weights=weights)
     theta = np.array([law.amplitude, law.alpha, law.beta, law.floor])
     # The sum of squares that is shown is that of the errors, whatever the fit minimised.
-    return law_from(theta, points, floor=choices.floor, converged=law.converged)
+    return build_law(theta, points, floor=choices.floor, converged=law.converged)
 
 
 def _draws(points: pd.DataFrame, law: PowerLaw, choices: Choices) -> dict[str, pd.DataFrame]:
@@ -141,7 +143,7 @@ def _draws(points: pd.DataFrame, law: PowerLaw, choices: Choices) -> dict[str, p
     found: dict[str, pd.DataFrame] = {}
     if choices.draws == 0:
         return found
-    for scheme in schemes_for(points):
+    for scheme in list_schemes(points):
         with status(f"refitting {choices.draws} resamples: {scheme}"):
             found[scheme] = bootstrap(
                 points,

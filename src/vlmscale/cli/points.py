@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.collect import one_protocol
+from vlmscale.analysis.collect import require_one_protocol
 from vlmscale.analysis.laws.power_law import check_points
 from vlmscale.errors import UserError
 from vlmscale.study.selection import FULL
@@ -59,7 +59,7 @@ def read_points(path: Path, methods: Sequence[str] = ()) -> dict[str, pd.DataFra
             str(family): table[table["family"] == family] for family in table["family"].unique()
         }
     for family, points in families.items():
-        one_protocol(points)
+        require_one_protocol(points)
         check_points(points, where=f"{path}, {family}" if family else str(path))
     return families
 

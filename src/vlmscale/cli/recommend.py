@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from vlmscale.analysis.decisions.recommend import predictions, rank_choices
-from vlmscale.analysis.laws.bootstrap import bootstrap, main_scheme
+from vlmscale.analysis.decisions.recommend import predict_refits, rank_choices
+from vlmscale.analysis.laws.bootstrap import bootstrap, choose_scheme
 from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
 from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
 from vlmscale.cli.answer_cost import Question, prices, token_counts
@@ -38,7 +38,7 @@ def recommend(
     known = dict(points[["llm", "n_params_b"]].values) if scores and "llm" in points else {}
     priced = prices(question, architectures, methods, axis, known)
     counts = token_counts(question, architectures)
-    scheme = main_scheme(points)
+    scheme = choose_scheme(points)
     with status("refitting resamples"):
         draws = bootstrap(points, law, scheme, draws=_DRAWS, seed=_SEED)
     ranked = rank_choices(
@@ -126,7 +126,7 @@ def _continuous(
     refits = optimal_tokens(draws["ratio"], q, low=low, high=high)
     flat = flat_range(law.alpha, law.beta, q, FLAT, low=low, high=high)
     n = question.budget / (2 * (q + tokens))
-    error = predictions(draws, np.array([n]), np.array([tokens]))[:, 0]
+    error = predict_refits(draws, np.array([n]), np.array([tokens]))[:, 0]
     smallest, largest = points["n_params_b"].min(), points["n_params_b"].max()
     warnings = []
     if not smallest <= n <= largest:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import Cache
 
-from vlmscale.analysis.decisions.latency import latency_row
+from vlmscale.analysis.decisions.latency import summarize_times
 from vlmscale.costs.flops import answer_gflops
 from vlmscale.latency.machine import clock, machine, matmul_gflops_per_s
 from vlmscale.latency.spec import Asked, Compressor, LatencySpec, all_asked
@@ -99,7 +99,7 @@ def measure(
                 **case.asked.model_dump(),
                 "skipped": case.skipped,
                 # The first repetition warms up.
-                **latency_row(case.times[1:], bench.gflops(case.compressor, case.asked), rate),
+                **summarize_times(case.times[1:], bench.gflops(case.compressor, case.asked), rate),
             }
             for case in cases
         ]

@@ -8,7 +8,7 @@ _PLANNED = ["llm", "method", "visual_tokens", "stage", "run"]
 def cost_table(trainings: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     """One row a training: what was predicted of it, and what it took.
 
-    trainings: of trainings_table. planned: columns llm, method, visual_tokens, stage, run, tokens and
+    trainings: of tabulate_trainings. planned: columns llm, method, visual_tokens, stage, run, tokens and
     flops. `hours` is the time of all processes together; `predicted_hours` is what the predicted FLOPs take
     at the rate of all trainings of the study on that device together, so that it tells whether FLOPs
     foresee how the time is spread, not how fast the device is.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.comparisons.table1 import gap_closed, wide
+from vlmscale.analysis.comparisons.table1 import measure_gaps, pivot_scores
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.report.format import fixed, format_floor, format_interval, format_ratio
 
@@ -38,12 +38,12 @@ def format_laws(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
 def main_intervals(intervals: pd.DataFrame, law: Mapping[Any, Any]) -> pd.DataFrame:
     """Return a law's intervals by quantity: over LLM sizes, or over points where there are two sizes.
 
-    law: its row of fit_laws.
+    law: its row of tabulate_laws.
     """
     mine = intervals[
         (intervals["series"] == law["series"]) & (intervals["family"] == law["family"])
     ]
-    scheme = "sizes" if (mine["scheme"] == "sizes").any() else "cases"  # as main_scheme
+    scheme = "sizes" if (mine["scheme"] == "sizes").any() else "cases"  # as choose_scheme
     return mine[mine["scheme"] == scheme].set_index("quantity")
 
 
@@ -89,8 +89,8 @@ def format_variants(variants: pd.DataFrame) -> pd.DataFrame:
 def format_methods(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
     """Format scores in percent as in the paper's Table 1: one row per LLM, method, V and budget.
 
-    errors: of errors_table, averaged over seeds. chance: of chance_levels, the first row: scores near it
-    say little about LLM and tokens. A share of unreadable answers (counted as wrong) follows its score.
+    errors: of tabulate_errors, averaged over seeds. chance: of tabulate_chance, the first row: scores near
+    it say little about LLM and tokens. A share of unreadable answers (counted as wrong) follows its score.
     """
     means = errors["benchmark"] == "mean"
     named = errors.assign(column=errors["benchmark"].where(~means, errors["family"] + ", mean"))
@@ -213,11 +213,11 @@ def format_sanity(sanity: pd.DataFrame) -> pd.DataFrame:
 
 def format_table1(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """Format the paper's Table 1; each block ends with the gap to LLaVA-1.5 that `method` closes."""
-    scores = wide(table)
+    scores = pivot_scores(table)
     benchmarks = list(scores.columns[3:-2])
     closed = {
         (row["group"], row["benchmark"]): row["gap_closed_percent"]
-        for row in gap_closed(table, method=method).to_dict("records")
+        for row in measure_gaps(table, method=method).to_dict("records")
     }
     rows = []
     for group, block in scores.groupby("group", sort=False):
@@ -238,7 +238,7 @@ def format_table1(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def format_cached_text(saves: pd.DataFrame) -> pd.DataFrame:
-    """Format what caching the text takes off a prefill; saves: of cached_text_saves."""
+    """Format what caching the text takes off a prefill; saves: of compare_cached_text."""
     return pd.DataFrame(
         {
             "LLM": saves["llm"],
@@ -253,7 +253,7 @@ def format_cached_text(saves: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_fewer_tokens(falls: pd.DataFrame) -> pd.DataFrame:
-    """Format what going from all visual tokens to one saves; falls: of fewer_tokens_save."""
+    """Format what going from all visual tokens to one saves; falls: of compare_token_counts."""
     return pd.DataFrame(
         {
             "LLM": falls["llm"],

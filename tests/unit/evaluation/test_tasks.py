@@ -12,7 +12,7 @@ from lmms_eval.utils import load_yaml_config
 
 from tests.support.benchmark_cases import CASES, MMMU
 from tests.support.benchmark_files import mme, picture, rotations, write
-from vlmscale.analysis.collect import chance_levels, errors_table
+from vlmscale.analysis.collect import tabulate_chance, tabulate_errors
 from vlmscale.errors import UserError
 from vlmscale.evaluation.run import ask, benchmark_files, evaluate
 from vlmscale.evaluation.spec import EvaluationSpec, read_benchmarks
@@ -178,7 +178,7 @@ def test_generated_questions_go_the_same_way(evaluated, splits):
     assert scores.set_index("benchmark")["score"].to_dict() == means.to_dict()
     assert scores[["chance", "unparsed"]].isna().all(axis=None)
     share = asked[0]["answer"].value_counts(normalize=True).iloc[0]
-    assert chance_levels(samples, scores).set_index("benchmark")["chance"]["exist"] == share
+    assert tabulate_chance(samples, scores).set_index("benchmark")["chance"]["exist"] == share
 
 
 def test_a_tiny_model_answers_all_of_them(evaluated, tmp_path):
@@ -196,13 +196,13 @@ def test_a_tiny_model_answers_all_of_them(evaluated, tmp_path):
     ruled = {"mmbench", "mmmu", "mathvista", "pope"}
     assert set(scores.loc[scores["unparsed"].notna(), "benchmark"]) == ruled
     # Every number of the tables downstream is there, and chance stands beside every score.
-    chance = chance_levels(samples, scores).set_index("benchmark")["chance"]
+    chance = tabulate_chance(samples, scores).set_index("benchmark")["chance"]
     assert chance.between(0, 1, inclusive="left").all()
     assert chance[["mme", "pope"]].tolist() == [0.375, 0.6667]
     assert chance["vizwiz"] == 0.5  # one of two: "unanswerable"
     columns = {"run": "r", "llm": "tiny", "method": "quecc", "visual_tokens": 4, "seed": 0}
     cells = pd.DataFrame([{"cell": "tiny", **columns, "budget": "full", "role": "fit"}])
-    errors = errors_table(
+    errors = tabulate_errors(
         cells, {"tiny": scores}, {"total": {"tiny": 1}}, axis="total", protocols={"tiny": "lmms"}
     )
     assert errors["error"].between(0, 1).all()

@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vlmscale.analysis.decisions.latency import (
     PARTS,
-    cached_text_saves,
-    error_against_latency,
-    fewer_tokens_save,
-    latencies_of,
-    latency_row,
+    compare_cached_text,
+    compare_token_counts,
+    join_latency,
+    select_latencies,
+    summarize_times,
 )
 from vlmscale.costs.flops import answer_gflops
 from vlmscale.errors import UserError
@@ -144,7 +144,7 @@ def test_torch_counts_as_few_flops_with_cached_text_as_the_cost_model(build):
 
 def test_a_row_has_medians_quartiles_and_ratios():
     times = [{"latency": t, "prefill": t / 2} for t in (4.0, 2.0, 3.0, 1.0, 10.0)]
-    row = latency_row(times, dict.fromkeys(PARTS, 6.0) | {"prefill": 0.0}, 1000.0)
+    row = summarize_times(times, dict.fromkeys(PARTS, 6.0) | {"prefill": 0.0}, 1000.0)
     assert (row["latency_ms"], row["latency_iqr_ms"], row["repetitions"]) == (3.0, 2.0, 5)
     assert row["latency_ratio"] == 0.5  # 6 GFLOPs take 6 ms at 1000 GFLOP/s
     assert np.isnan(row["prefill_ratio"])
@@ -171,14 +171,14 @@ TABLE = table_of(
 
 
 def test_what_caching_the_text_saves():
-    (row,) = cached_text_saves(TABLE).to_dict("records")
+    (row,) = compare_cached_text(TABLE).to_dict("records")
     assert (row["method"], row["batch"]) == ("tokenpacker", 1)  # what was measured both ways
     assert (row["time_saved"], row["flops_saved"]) == pytest.approx((0.6, 0.98))
     assert row["kept_ratio"] == pytest.approx(20)
 
 
 def test_what_fewer_tokens_save():
-    rows = fewer_tokens_save(TABLE, text_tokens=50).to_dict("records")
+    rows = compare_token_counts(TABLE, text_tokens=50).to_dict("records")
     assert [row["method"] for row in rows] == ["tokenpacker", "quecc"]
     found = rows[0]
     assert (found["most_tokens"], found["flops_fall"]) == (16, 16)
@@ -188,7 +188,7 @@ def test_what_fewer_tokens_save():
 
 def latencies(**question):
     asked = {"methods": (), "text_tokens": 50, "generated_tokens": 0, "cached_text": True}
-    found = latencies_of(TABLE, **{**asked, **question})
+    found = select_latencies(TABLE, **{**asked, **question})
     return dict(zip(zip(found["method"], found["visual_tokens"], strict=True), found["latency_ms"], strict=True))  # fmt: skip
 
 
@@ -216,7 +216,7 @@ ERRORS = pd.DataFrame(
 
 
 def test_where_flops_mislead():
-    found = error_against_latency(ERRORS, TABLE, text_tokens=50)
+    found = join_latency(ERRORS, TABLE, text_tokens=50)
     assert found["llm"].tolist() == ["a", "a"]  # b was not measured
     one, all_patches = found.to_dict("records")
     assert (one["error"], one["latency_ms"], one["gflops"]) == pytest.approx((0.6, 12, 4))
@@ -229,7 +229,7 @@ def test_where_flops_mislead():
 def test_the_figure_rings_what_misleads():
     import matplotlib.pyplot as plt
 
-    found = error_against_latency(ERRORS, TABLE, text_tokens=50)
+    found = join_latency(ERRORS, TABLE, text_tokens=50)
     figure = draw(found, title="a study", text_tokens=50)
     by_flops, by_time = figure.axes
     for ax, x in ((by_flops, 4.0), (by_time, 12.0)):
@@ -327,7 +327,7 @@ def wide():
 
 
 def at_one_token(table):
-    saves = cached_text_saves(table)
+    saves = compare_cached_text(table)
     return saves[saves["visual_tokens"] == 1]
 
 
@@ -336,7 +336,7 @@ def test_the_page_tells_what_was_measured(committed, wide):
     tables = (
         format_cached_text(at_one_token(committed)),
         format_cached_text(at_one_token(wide)),
-        format_fewer_tokens(fewer_tokens_save(committed, text_tokens=50)),
+        format_fewer_tokens(compare_token_counts(committed, text_tokens=50)),
     )
     for table in tables:
         assert table.to_markdown(index=False, disable_numparse=True) in page

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from vlmscale.analysis.collect import trainings_table
+from vlmscale.analysis.collect import tabulate_trainings
 from vlmscale.costs.flops import compressor_gflops, training_gflops
 from vlmscale.costs.shapes import Decoder, Tower, load_architectures
 from vlmscale.errors import UserError
@@ -136,7 +136,7 @@ def cost():
     kept = kept.assign(peak_memory_bytes=1, attempts=1, processes=1, gpu_hours=0.0)
     records = [{**record, "losses": [(2, 0.5)]} for record in kept.to_dict("records")]
     planned = pd.DataFrame(planned_trainings(study("mini")))
-    return cost_table(trainings_table(records), planned)
+    return cost_table(tabulate_trainings(records), planned)
 
 
 def test_every_training_of_a_study_is_planned_once(cost):

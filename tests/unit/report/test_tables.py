@@ -5,7 +5,7 @@ import pandas as pd
 
 from tests.support.paths import RESOURCES
 from vlmscale.analysis.laws import tables as fits
-from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.analysis.published import select_paper_decoders, tabulate_published_errors
 from vlmscale.costs.shapes import load_architectures
 from vlmscale.report.format import write_table
 from vlmscale.report.tables import (
@@ -21,30 +21,30 @@ SERIES = {"published": Selection(("tokenpacker",))}
 
 
 def released_errors():
-    decoders = paper_decoders(load_architectures(RESOURCES / "architectures.csv"))
+    decoders = select_paper_decoders(load_architectures(RESOURCES / "architectures.csv"))
     scores = {
         family: pd.read_csv(RESOURCES / f"published/{family}_scores.csv")
         for family in ("reasoning", "ocr")
     }
-    return published_errors(scores, decoders)
+    return tabulate_published_errors(scores, decoders)
 
 
 def test_tables_of_laws(tmp_path):
     errors = released_errors()
-    laws = fits.fit_laws(errors, SERIES)
-    draws = fits.draws_table(errors, SERIES, draws=100, seed=0)
+    laws = fits.tabulate_laws(errors, SERIES)
+    draws = fits.tabulate_draws(errors, SERIES, draws=100, seed=0)
     assert set(draws["scheme"]) == {"cases", "residual", "wild", "sizes"}
-    spread = fits.interval_table(errors, draws, SERIES, [0, 50])
+    spread = fits.tabulate_intervals(errors, draws, SERIES, [0, 50])
     assert {"delta method", "jackknife"} <= set(spread["scheme"])
     people = format_laws(laws, spread).set_index("family")
     assert people.loc["reasoning", "α"].startswith("0.0709 [")
     assert people.loc["reasoning", "D"] == "0 (bound)"
     assert people.loc["reasoning", "V*(50)"].startswith("13.5 [")  # of the law, not of its refits
     assert people.loc["ocr", "V*(50)"] == "576.0 [576.0, 576.0]"
-    forms = format_forms(fits.forms_table(errors, SERIES))
+    forms = format_forms(fits.tabulate_forms(errors, SERIES))
     best = forms[forms["ΔAICc"] == "0.0"]
     assert best["form"].tolist() == ["logit-linear", "logit-linear"]
-    variants = format_variants(fits.variants_table(errors, SERIES))
+    variants = format_variants(fits.tabulate_variants(errors, SERIES))
     assert "N: parameters without embeddings" in set(variants["variant"])
     for name, table in {"laws": people.reset_index(), "forms": forms, "variants": variants}.items():
         write_table(table, tmp_path / f"{name}.md", tmp_path / f"{name}.tex")
@@ -107,7 +107,7 @@ def test_table1_with_closed_gaps():
 
 def test_profile_reaches_from_below_zero_to_the_smallest_error():
     errors = released_errors()
-    profile = fits.profile_table(errors, SERIES)
+    profile = fits.tabulate_profiles(errors, SERIES)
     for family, rows in profile.groupby("family"):
         smallest = errors[errors["family"] == family]["error"].min()
         assert rows["floor"].min() == -1

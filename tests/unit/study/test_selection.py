@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from tests.unit.analysis.laws.test_power_law import design
-from vlmscale.analysis.collect import CELL_COLUMNS, errors_table, one_protocol
-from vlmscale.analysis.laws.frontier import frontier_table
-from vlmscale.analysis.laws.tables import fit_laws, fitted_points, variants_table
+from vlmscale.analysis.collect import CELL_COLUMNS, require_one_protocol, tabulate_errors
+from vlmscale.analysis.laws.frontier import tabulate_frontiers
+from vlmscale.analysis.laws.tables import select_fitted, tabulate_laws, tabulate_variants
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Selection
 
@@ -23,12 +23,12 @@ def errors():
 
 def test_each_budget_has_a_law_of_its_own():
     series = {"all": Selection(("mlp",)), "all_short": Selection(("mlp",), "short")}
-    table = fit_laws(errors(), series).set_index("series")
+    table = tabulate_laws(errors(), series).set_index("series")
     for name, selection in series.items():
         amplitude, alpha, beta, _ = LAWS[selection.budget]
         found = tuple(table.loc[name, ["amplitude", "alpha", "beta"]])
         assert found == pytest.approx((amplitude, alpha, beta), rel=1e-4)
-    fronts = frontier_table(errors(), series, [0])
+    fronts = tabulate_frontiers(errors(), series, [0])
     lowest = errors().groupby("budget")["error"].min()
     assert fronts.groupby("series")["error"].min().tolist() == lowest.tolist()
 
@@ -44,12 +44,12 @@ def test_other_methods_families_roles_and_budgets_are_no_points():
             ("budget", "y"),
         )
     ]
-    found = fitted_points(pd.concat([*others, mine]), Selection(("mlp", "mqt"), "short"), "ocr")
+    found = select_fitted(pd.concat([*others, mine]), Selection(("mlp", "mqt"), "short"), "ocr")
     pd.testing.assert_frame_equal(found, mine)
 
 
 def tables(names):
-    """Cells by name with the scores of one benchmark, as collect gives them to errors_table."""
+    """Cells by name with the scores of one benchmark, as collect gives them to tabulate_errors."""
     rows = [(f"c__{name}", "c", "small", "mlp", 4, 0, name, "fit") for name in names]
     cells = pd.DataFrame(rows, columns=CELL_COLUMNS)
     score = {"benchmark": ["a"], "family": ["ocr"], "metric": ["m"], "score": [0.25], "n": [8]}
@@ -63,7 +63,7 @@ SIZES = {"total": {"small": 2.0}, "non_embedding": {"small": 0.5}}
 def test_the_errors_table_names_the_budget_of_each_cell():
     cells, scores = tables(["full", "short"])
     protocols = dict.fromkeys(scores, "lmms")
-    table = errors_table(cells, scores, SIZES, axis="total", protocols=protocols)
+    table = tabulate_errors(cells, scores, SIZES, axis="total", protocols=protocols)
     assert table["budget"].tolist() == ["full", "full", "short", "short"]
     assert table["cell"].tolist() == [f"c__{budget}" for budget in table["budget"]]
     assert set(table["protocol"]) == {"lmms"}
@@ -74,7 +74,7 @@ def test_the_errors_table_names_the_budget_of_each_cell():
 @pytest.mark.parametrize("axis", SIZES)
 def test_n_is_the_chosen_axis_and_the_others_are_kept(axis):
     cells, scores = tables(["full"])
-    table = errors_table(cells, scores, SIZES, axis=axis, protocols={"c__full": "lmms"})
+    table = tabulate_errors(cells, scores, SIZES, axis=axis, protocols={"c__full": "lmms"})
     assert set(table["n_params_b"]) == set(SIZES[axis].values())
     assert set(table["size_axis"]) == {axis}
     assert (table[["total_b", "non_embedding_b"]] == [2.0, 0.5]).all(axis=None)
@@ -85,26 +85,26 @@ def test_scores_of_two_protocols_are_not_joined():
     cells, scores = tables(["full", "short"])
     two = {"c__full": "lmms", "c__short": "llava15"}
     with pytest.raises(UserError, match=r"protocols lmms and llava15 meet.*evaluation\.protocol"):
-        errors_table(cells, scores, SIZES, axis="total", protocols=two)
+        tabulate_errors(cells, scores, SIZES, axis="total", protocols=two)
     mixed = errors().assign(budget="full", protocol=np.resize(["lmms", "llava15"], len(errors())))
     with pytest.raises(UserError, match="lmms and llava15 meet"):
-        fit_laws(mixed, {"all": Selection(("mlp",))})
+        tabulate_laws(mixed, {"all": Selection(("mlp",))})
     one = errors().assign(protocol="llava15")
-    assert set(fit_laws(one, {"all": Selection(("mlp",))})["protocol"]) == {"llava15"}
-    assert one_protocol(errors()) is None  # a table of the user's own
+    assert set(tabulate_laws(one, {"all": Selection(("mlp",))})["protocol"]) == {"llava15"}
+    assert require_one_protocol(errors()) is None  # a table of the user's own
 
 
 def test_benchmarks_of_no_suite_have_no_law():
     """VizWiz and VQAv2 count to neither."""
     both = pd.concat([errors(), errors().assign(family="other")])
-    assert set(fit_laws(both, {"all": Selection(("mlp",))})["family"]) == {"ocr"}
+    assert set(tabulate_laws(both, {"all": Selection(("mlp",))})["family"]) == {"ocr"}
 
 
 def test_the_law_of_ocr_is_fitted_with_one_token_as_the_released_scores_are():
     """And the other choice, that of Fig 3b, stands beside it."""
     series = {"all": Selection(("mlp",))}
-    points = fitted_points(errors(), series["all"], "ocr")
+    points = select_fitted(errors(), series["all"], "ocr")
     assert 1 in set(points["visual_tokens"])
-    assert fit_laws(errors(), series)["points"].tolist() == [len(points)]
-    without = variants_table(errors(), series).set_index("variant").loc["without V = 1"]
+    assert tabulate_laws(errors(), series)["points"].tolist() == [len(points)]
+    without = tabulate_variants(errors(), series).set_index("variant").loc["without V = 1"]
     assert without["points"] == (points["visual_tokens"] > 1).sum()

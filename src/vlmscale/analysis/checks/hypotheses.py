@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.comparisons.paired import POOLED
-from vlmscale.analysis.decisions.recommend import predictions
-from vlmscale.analysis.laws.bootstrap import Scheme, main_scheme
+from vlmscale.analysis.decisions.recommend import predict_refits
+from vlmscale.analysis.laws.bootstrap import Scheme, choose_scheme
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.analysis.laws.power_law import Floats
-from vlmscale.analysis.laws.resampled import resampled_means
-from vlmscale.analysis.laws.tables import family_means, law_of, suites_of
+from vlmscale.analysis.laws.resampled import resample_means
+from vlmscale.analysis.laws.tables import list_suites, read_law, select_family_means
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Series
 
@@ -64,7 +64,7 @@ class Results:
     forms: pd.DataFrame = field(default_factory=lambda: _none_of("forms"))
 
 
-def verdicts(
+def decide_hypotheses(
     results: Results,
     series: Series,
     text_tokens: Sequence[int],
@@ -114,7 +114,7 @@ def _by_sign(low: float, high: float) -> Verdict:
 class _Evidence:
     """All that is known of one law."""
 
-    fit: Mapping[Any, Any]  # its row of fit_laws
+    fit: Mapping[Any, Any]  # its row of tabulate_laws
     draws: pd.DataFrame  # of the main scheme
     scheme: Scheme
     points: pd.DataFrame  # family means that it was fitted on
@@ -135,11 +135,11 @@ class _OfLaw:
 def _of_laws(
     results: Results, series: Series, text_tokens: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    errors = family_means(results.errors)
+    errors = select_family_means(results.errors)
     for asked in _OF_LAWS:
         for name, chosen in series.items():
             mine = errors[errors["budget"] == chosen.budget]
-            for family in [asked.family] if asked.family else suites_of(errors):
+            for family in [asked.family] if asked.family else list_suites(errors):
                 cells = mine[mine["method"].isin(chosen.methods) & (mine["family"] == family)]
                 points = cells[cells["role"] == "fit"]
                 if points.empty:
@@ -165,7 +165,7 @@ def _gather(
         return table[(table["series"] == series) & (table["family"] == family)]
 
     laws, drawn, forms = (of_law(table) for table in (results.laws, results.draws, results.forms))
-    scheme = main_scheme(points)
+    scheme = choose_scheme(points)
     drawn = drawn[drawn["scheme"] == scheme]
     if len(laws) != 1 or drawn.empty or forms.empty:
         raise UserError(
@@ -223,9 +223,9 @@ def _predicts(law: _Evidence) -> _Finding:
         """The relative error of each cell, along the last axis."""
         return np.asarray(np.abs(predicted - measured) / measured)
 
-    off = missed(law_of(law.fit).predict(sizes, tokens))
+    off = missed(read_law(law.fit).predict(sizes, tokens))
     value = float(off.mean())
-    low, high = np.quantile(missed(predictions(law.draws, sizes, tokens)).mean(-1), _LEVELS)
+    low, high = np.quantile(missed(predict_refits(law.draws, sizes, tokens)).mean(-1), _LEVELS)
     verdict: Verdict = "undecided"
     if value <= TOLERATED:
         verdict = "supported"
@@ -383,7 +383,7 @@ def _comparisons(
     paired: pd.DataFrame, method: str, about: Mapping[str, str]
 ) -> list[dict[Any, Any]]:
     """The family means of `method` beside the baseline: LLMs pooled, or each where none are."""
-    mine = family_means(paired)
+    mine = select_family_means(paired)
     mine = mine[
         (mine["method"] == method)
         & (mine["baseline"] == BASELINE)
@@ -426,7 +426,7 @@ def _repetition(
                 "have; evaluate it again"
             )
         means.append(gains.mean())
-        drawn.append(resampled_means(gains[None], draws, rng)[:, 0])
+        drawn.append(resample_means(gains[None], draws, rng)[:, 0])
     if not means:
         return _untested(f"the study has no questions of {family}")
     value, (low, high) = float(np.mean(means)), np.quantile(np.mean(drawn, axis=0), _LEVELS)

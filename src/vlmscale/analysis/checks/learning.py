@@ -25,12 +25,12 @@ COLUMNS = ["check", "budget", "subject", "value", "reference", "holds", "note"]
 _PARTS = 5  # of a training; its ends are compared, for single steps are noise
 
 
-def sanity(
+def check_learning(
     errors: pd.DataFrame, chance: pd.DataFrame, runs: pd.DataFrame, methods: Sequence[str]
 ) -> pd.DataFrame:
     """One row for each check and its subject, a benchmark or a run; columns COLUMNS.
 
-    errors: of errors_table. chance: of chance_levels. runs: of training_losses. methods: those of one
+    errors: of tabulate_errors. chance: of tabulate_chance. runs: of summarize_losses. methods: those of one
     law, whose cells are compared with each other. A check that a study has no cells for has no row.
     Raises UserError for tables that lack a column.
     """
@@ -54,7 +54,7 @@ def sanity(
     return pd.DataFrame(rows, columns=COLUMNS).astype({"holds": bool})
 
 
-def training_losses(trainings: pd.DataFrame) -> pd.DataFrame:
+def summarize_losses(trainings: pd.DataFrame) -> pd.DataFrame:
     """Mean loss of the first and the last fifth of each training: columns run, stage, first, last.
 
     trainings: columns run, stage and losses, lists of (step, loss). Both are missing where none is

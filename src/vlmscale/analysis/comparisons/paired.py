@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from vlmscale.analysis.collect import one_protocol
+from vlmscale.analysis.collect import require_one_protocol
 from vlmscale.analysis.laws.power_law import Floats
 from vlmscale.errors import UserError
 
@@ -55,7 +55,7 @@ def compare_methods(
 ) -> pd.DataFrame:
     """Score of every other method minus that of `baseline`, for each benchmark and family mean.
 
-    errors: of errors_table. samples: of samples_table. Compared are cells of the same LLM, number of
+    errors: of tabulate_errors. samples: of tabulate_samples. Compared are cells of the same LLM, number of
     tokens, seed and budget; where one side lacks, there is no row. Where a method meets the baseline with
     several LLMs, rows with llm "all" average them with equal weights: the LLMs are given, not resampled.
 
@@ -64,7 +64,7 @@ def compare_methods(
     (family means only, pooled ones apart). Raises UserError when a cell lacks a question that another has,
     or where scores of two protocols meet.
     """
-    one_protocol(errors)
+    require_one_protocol(errors)
     pairs = _pairs(errors, baseline)
     if pairs.empty:
         return pd.DataFrame(columns=_COLUMNS)
@@ -76,15 +76,15 @@ def compare_methods(
     frames = []
     for family, benchmark, differences in _differences(errors, samples, pairs):
         n = differences.shape[1]
-        by_question = (members / seeds) @ differences
+        pivot_answers = (members / seeds) @ differences
         drawn, flipped = [], []
         for start in range(0, draws, _CHUNK):
             weights = seed_weights[start : start + _CHUNK]
             counts = rng.multinomial(n, np.full(n, 1 / n), size=len(weights))
             drawn.append(weights * (counts @ differences.T / n) @ members.T)
             signs = rng.choice([-1.0, 1.0], size=(len(weights), n))
-            flipped.append(signs @ by_question.T / n)
-        effect = _Effect(n, by_question.mean(1), np.concatenate(drawn), np.concatenate(flipped))
+            flipped.append(signs @ pivot_answers.T / n)
+        effect = _Effect(n, pivot_answers.mean(1), np.concatenate(drawn), np.concatenate(flipped))
         by_family.setdefault(family, []).append(effect)
         frames.append(_rows(about, effect).assign(family=family, benchmark=benchmark))
     for family, effects in by_family.items():
@@ -92,11 +92,11 @@ def compare_methods(
     table = pd.concat(frames).sort_index(kind="stable").reset_index(drop=True)
     means = table[table["benchmark"] == "mean"]
     side_by_side = means.groupby([means["family"], means["llm"] == POOLED])["p"]
-    table["p_holm"] = side_by_side.transform(holm)
+    table["p_holm"] = side_by_side.transform(adjust_by_holm)
     return table.assign(baseline=baseline)[_COLUMNS]
 
 
-def holm(p: ArrayLike) -> Floats:
+def adjust_by_holm(p: ArrayLike) -> Floats:
     """P-values adjusted by Holm: at most a share x of studies has a false one below x."""
     p = np.asarray(p, float)
     order = np.argsort(p)

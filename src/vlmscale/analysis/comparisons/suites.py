@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.laws.power_law import fit_power_law
-from vlmscale.analysis.laws.tables import fitted_points, suites_of
+from vlmscale.analysis.laws.tables import list_suites, select_fitted
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Series
 
@@ -18,7 +18,7 @@ _COLUMNS = ["series", "family", "without", *_LAW, "points", "note"]
 def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """The law of each series and family, without each benchmark in turn.
 
-    errors: of errors_table, or of chance_corrected. One row a suite: series, family, without (the
+    errors: of tabulate_errors, or of correct_for_chance. One row a suite: series, family, without (the
     benchmark, "" for the full suite), alpha, beta, ratio, floor, floor_bound, sse, points, note. The error
     is the plain mean of the benchmarks that remain. A suite without a law has missing values, and why in
     `note`, which is else empty.
@@ -26,8 +26,8 @@ def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     single = errors[errors["benchmark"] != "mean"]
     for name, selection in series.items():
-        for family in suites_of(single):
-            mine = fitted_points(single, selection, family)
+        for family in list_suites(single):
+            mine = select_fitted(single, selection, family)
             if mine.empty:
                 continue
             suite = mine.pivot(index=_CELL, columns="benchmark", values="error")
@@ -39,10 +39,10 @@ def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     return table.astype({"floor_bound": "str"})  # text even where no law of the table exists
 
 
-def chance_corrected(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
+def correct_for_chance(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
     """The errors table in units in which chance is 1 and perfect is 0, with family means made anew.
 
-    chance: of chance_levels. A cell below chance has an error above 1 (and a score below 0), which is
+    chance: of tabulate_chance. A cell below chance has an error above 1 (and a score below 0), which is
     kept: cutting it would bias means. The law is then not fitted, for it is about errors up to 1.
     """
     mean = errors["benchmark"] == "mean"

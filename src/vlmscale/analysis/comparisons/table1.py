@@ -14,7 +14,7 @@ COLUMNS = ("group", "method", "visual_tokens", "benchmark", "score")
 REFERENCE = "LLaVA-1.5"
 
 
-def gap_closed(table: pd.DataFrame, *, method: str, reference: str = REFERENCE) -> pd.DataFrame:
+def measure_gaps(table: pd.DataFrame, *, method: str, reference: str = REFERENCE) -> pd.DataFrame:
     """How much of the way from the best rival to the reference `method` goes, by group and benchmark.
 
     Columns group, benchmark, score (of `method`), rank (in its group, 1 is best, ties share the better
@@ -37,7 +37,7 @@ def gap_closed(table: pd.DataFrame, *, method: str, reference: str = REFERENCE) 
     return merged.assign(gap_closed_percent=closed)
 
 
-def wide(table: pd.DataFrame, *, reference: str = REFERENCE) -> pd.DataFrame:
+def pivot_scores(table: pd.DataFrame, *, reference: str = REFERENCE) -> pd.DataFrame:
     """One row a (group, method, visual_tokens), one column a benchmark, in the order of `table`.
 
     Beside them relative_percent, the mean of 100 (score - reference) / reference over the benchmarks
@@ -59,7 +59,7 @@ def wide(table: pd.DataFrame, *, reference: str = REFERENCE) -> pd.DataFrame:
     return printed.reset_index()
 
 
-def pairwise_wins(table: pd.DataFrame, method: str) -> pd.DataFrame:
+def count_wins(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """How often `method` scores above each other method of its group, over benchmarks both report.
 
     Columns group, rival, wins, ties, comparisons; losses are the rest. A rival without a common benchmark

@@ -28,7 +28,7 @@ PARTS = ("latency", "tower", "compressor", "text", "prefill", "decode")
 CASE = ["llm", "method", "visual_tokens", "text_tokens", "batch"]
 
 
-def latency_row(
+def summarize_times(
     times: Sequence[Mapping[str, float]],
     gflops: Mapping[str, float],
     matmul_gflops_per_s: float,
@@ -51,7 +51,7 @@ def latency_row(
     return row
 
 
-def cached_text_saves(table: pd.DataFrame) -> pd.DataFrame:
+def compare_cached_text(table: pd.DataFrame) -> pd.DataFrame:
     """What caching the text takes off the prefill, one row a case measured both ways.
 
     Columns CASE; new_ms, cached_ms; time_saved and flops_saved, the shares of the new text's prefill that
@@ -74,14 +74,14 @@ def cached_text_saves(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def fewer_tokens_save(table: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
+def compare_token_counts(table: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
     """From an LLM's most visual tokens to one, its text cached: how far FLOPs fall, and how far time does.
 
     One row an LLM and method with V = 1, for single images. Columns llm, method, most_tokens; flops_fall,
     of 2 N V, which is most_tokens; prefill_fall and latency_fall, of measured time; tower_share, of the
     latency at V = 1.
     """
-    times = latencies_of(
+    times = select_latencies(
         table, methods=(), text_tokens=text_tokens, generated_tokens=0, cached_text=True
     )
     rows = []
@@ -102,7 +102,7 @@ def fewer_tokens_save(table: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def latencies_of(
+def select_latencies(
     table: pd.DataFrame,
     *,
     methods: Sequence[str],
@@ -110,7 +110,7 @@ def latencies_of(
     generated_tokens: int,
     cached_text: bool,
 ) -> pd.DataFrame:
-    """The rows of a latency table that a question is about, as measured_cost takes them.
+    """The rows of a latency table that a question is about, as interpolate_cost takes them.
 
     A table that says nothing of method, text_tokens, cached_text or batch is about the question whatever
     it is. methods: none means all. With a column decode_ms, latency_ms becomes that of the whole answer.
@@ -139,9 +139,7 @@ def latencies_of(
     return table
 
 
-def error_against_latency(
-    errors: pd.DataFrame, latency: pd.DataFrame, *, text_tokens: int
-) -> pd.DataFrame:
+def join_latency(errors: pd.DataFrame, latency: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
     """Each cell's error beside what its answer takes and what 2 N V foresees, its text cached.
 
     errors: family means of one budget, columns llm, method, visual_tokens, n_params_b, family, error;
@@ -151,7 +149,7 @@ def error_against_latency(
     """
     cell = ["llm", "method", "visual_tokens"]
     means = errors.groupby([*cell, "n_params_b", "family"], sort=False)["error"].mean()
-    times = latencies_of(
+    times = select_latencies(
         latency, methods=(), text_tokens=text_tokens, generated_tokens=0, cached_text=True
     )
     table = means.reset_index().merge(

@@ -61,7 +61,7 @@ def rank_choices(
         )
     table = pd.DataFrame(rows)
     sizes, tokens = table["n_params_b"].to_numpy(), table["visual_tokens"].to_numpy(float)
-    refits = predictions(draws, sizes, tokens)
+    refits = predict_refits(draws, sizes, tokens)
     low, high = np.quantile(refits, [0.025, 0.975], axis=0)
     wins = np.bincount(refits.argmin(1), minlength=len(table)) / len(refits)
     table = table.assign(error_low=low, error_high=high, share_best=wins)
@@ -71,7 +71,7 @@ def rank_choices(
     return table.sort_values(["error", "cost"], ignore_index=True)
 
 
-def predictions(draws: pd.DataFrame, n_params_b: Floats, visual_tokens: Floats) -> Floats:
+def predict_refits(draws: pd.DataFrame, n_params_b: Floats, visual_tokens: Floats) -> Floats:
     """Errors (draws, points) that each refitted law predicts at each (N, T)."""
     a, alpha, beta, d = (
         draws[name].to_numpy()[:, None] for name in ("amplitude", "alpha", "beta", "floor")
@@ -80,7 +80,7 @@ def predictions(draws: pd.DataFrame, n_params_b: Floats, visual_tokens: Floats) 
     return np.asarray(a * np.exp(-alpha * log_n - beta * log_t) + d)
 
 
-def measured_cost(table: pd.DataFrame) -> Cost:
+def interpolate_cost(table: pd.DataFrame) -> Cost:
     """Cost by linear interpolation between measured latencies of each LLM; never beyond them.
 
     table: columns llm, visual_tokens, latency_ms. Raises UserError when a column is missing, a value

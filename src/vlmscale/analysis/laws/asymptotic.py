@@ -7,12 +7,12 @@ narrower than a bootstrap's, which lets D move.
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.power_law import PowerLaw, fit_many, logs, ratios
+from vlmscale.analysis.laws.power_law import PowerLaw, divide_exponents, fit_many, take_logs
 
 _TWO_SIDED = 1.959964  # standard errors to either side of a 95 % interval
 
 
-def covariance(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
+def estimate_covariance(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
     """Covariance of the free ones of amplitude, alpha, beta, floor: s^2 (J'J)^-1, s^2 = SSE / (n - k).
 
     Raises LinAlgError for a design that does not determine them.
@@ -31,7 +31,7 @@ def covariance(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
 
 def delta_method(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
     """Columns quantity, estimate, standard_error, low, high (95 %); the ratio's by the delta method."""
-    matrix = covariance(points, law)
+    matrix = estimate_covariance(points, law)
     variances = dict(zip(matrix.columns, np.diag(matrix), strict=True))
     rows = [(str(name), getattr(law, name), float(v)) for name, v in variances.items()]
     slope = np.array([1 / law.beta, -law.alpha / law.beta**2])
@@ -40,24 +40,24 @@ def delta_method(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
     return _table(rows)
 
 
-def deletions(points: pd.DataFrame, *, floor: float | None = None) -> pd.DataFrame:
+def refit_without_each(points: pd.DataFrame, *, floor: float | None = None) -> pd.DataFrame:
     """The law without each point in turn: columns amplitude, alpha, beta, floor, ratio, one row a point."""
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     n = len(y)
     theta, _ = fit_many(log_n, log_t, np.tile(y, (n, 1)), 1 - np.eye(n), floor=floor)
     table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
-    return table.assign(ratio=ratios(table["alpha"], table["beta"]))
+    return table.assign(ratio=divide_exponents(table["alpha"], table["beta"]))
 
 
 def jackknife(points: pd.DataFrame, law: PowerLaw, *, floor: float | None = None) -> pd.DataFrame:
     """As delta_method, from the laws without each point in turn."""
-    without = deletions(points, floor=floor)
+    without = refit_without_each(points, floor=floor)
     n = len(without)
     variance = (n - 1) / n * ((without - without.mean()) ** 2).sum()
     return _table([(name, getattr(law, name), variance[name]) for name in without.columns])
 
 
-def separately_determined(points: pd.DataFrame, law: PowerLaw) -> int:
+def count_determined(points: pd.DataFrame, law: PowerLaw) -> int:
     """Rank of the Jacobian of A N^-alpha B T^-beta + D in its five parameters, at A = B.
 
     4 of 5: A and B act only as a product, whatever the points are.
@@ -69,7 +69,7 @@ def separately_determined(points: pd.DataFrame, law: PowerLaw) -> int:
 
 
 def _jacobian(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
-    log_n, log_t, _ = logs(points)
+    log_n, log_t, _ = take_logs(points)
     x = np.exp(-law.alpha * log_n - law.beta * log_t)
     return pd.DataFrame(
         {

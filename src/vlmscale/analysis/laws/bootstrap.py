@@ -23,8 +23,15 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.laws.optimum import optimal_tokens
-from vlmscale.analysis.laws.power_law import Floats, PowerLaw, check_points, fit_many, logs, ratios
-from vlmscale.analysis.laws.resampled import by_question, resampled_means
+from vlmscale.analysis.laws.power_law import (
+    Floats,
+    PowerLaw,
+    check_points,
+    divide_exponents,
+    fit_many,
+    take_logs,
+)
+from vlmscale.analysis.laws.resampled import pivot_answers, resample_means
 from vlmscale.errors import UserError
 
 Scheme = Literal["cases", "residual", "wild", "sizes", "seeds"]
@@ -35,7 +42,7 @@ PARAMETERS = 4  # of the law, for the inflation of residuals; 3 with a fixed D
 _QUANTILES = {"low": 0.025, "median": 0.5, "high": 0.975}
 
 
-def main_scheme(points: pd.DataFrame) -> Scheme:
+def choose_scheme(points: pd.DataFrame) -> Scheme:
     """The scheme whose intervals stand for a law: sizes, or points where two sizes leave no choice."""
     return "sizes" if points["n_params_b"].nunique() > 2 else "cases"
 
@@ -55,7 +62,7 @@ def bootstrap(
     in fit_power_law.
     """
     rng = np.random.default_rng(seed)
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     n = len(y)
     errors, weights = np.tile(y, (draws, 1)), np.ones((draws, n))
     if scheme == "cases":
@@ -102,18 +109,18 @@ def bootstrap_samples(
     means = []  # per benchmark the average score of each cell in each draw, (draws, cells)
     whole = []  # the same without resampling, (cells,)
     for benchmark, answers in samples.groupby("benchmark", sort=True):
-        scores = by_question(answers, str(benchmark), points["cell"].to_list())
+        scores = pivot_answers(answers, str(benchmark), points["cell"].to_list())
         whole.append(scores.mean(1))
         if scheme == "benchmarks":
             means.append(np.tile(whole[-1], (draws, 1)))
             continue
-        means.append(resampled_means(scores, draws, rng))
+        means.append(resample_means(scores, draws, rng))
     if scheme == "benchmarks":
         chosen = rng.multinomial(len(means), np.full(len(means), 1 / len(means)), size=draws)
         average = np.einsum("db,bdc->dc", chosen / len(means), np.stack(means))
     else:
         average = np.mean(means, axis=0)
-    log_n, log_t, errors = logs(points)
+    log_n, log_t, errors = take_logs(points)
     drawn = errors + np.mean(whole, axis=0) - average
     return _refit(log_n, log_t, drawn, np.ones_like(drawn), floor)
 
@@ -123,7 +130,7 @@ def _refit(
 ) -> pd.DataFrame:
     theta, _ = fit_many(log_n, log_t, errors, weights, floor=floor)
     table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
-    return table.assign(ratio=ratios(table["alpha"], table["beta"]))
+    return table.assign(ratio=divide_exponents(table["alpha"], table["beta"]))
 
 
 def _seed_weights(points: pd.DataFrame, draws: int, rng: np.random.Generator) -> Floats:
@@ -147,7 +154,9 @@ def _size_weights(sizes: Floats, draws: int, rng: np.random.Generator) -> Floats
     return counts[:, which].astype(float)
 
 
-def intervals(draws: pd.DataFrame, text_tokens: Sequence[int], max_tokens: int) -> pd.DataFrame:
+def summarize_draws(
+    draws: pd.DataFrame, text_tokens: Sequence[int], max_tokens: int
+) -> pd.DataFrame:
     """95 % percentile intervals: columns quantity, low, median, high.
 
     Quantities: alpha, beta, floor, ratio, and for each Q > 0 of `text_tokens` the optimal number of

@@ -24,7 +24,7 @@ import pandas as pd
 from scipy.optimize import least_squares, nnls
 from scipy.special import expit, logit
 
-from vlmscale.analysis.laws.power_law import Floats, check_points, fit_many, logs
+from vlmscale.analysis.laws.power_law import Floats, check_points, fit_many, take_logs
 
 _ADDITIVE_STARTS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45, 0.7, 1.2)
 
@@ -171,7 +171,7 @@ def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
     itself. A prediction that needs a size or count alone in the rest is missing, never 0.
     """
     check_points(points)
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     n = len(y)
     groups = {"point": np.arange(n), "size": log_n, "count": log_t}
     rows = []

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from vlmscale.analysis.collect import selected
+from vlmscale.analysis.collect import select_cells
 from vlmscale.analysis.laws.optimum import Predict
 from vlmscale.analysis.laws.power_law import Floats
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.study.selection import Series
 
 
-def pareto(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
+def pareto_front(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
     """Positions of the undominated points, cheapest first.
 
     A point is kept when its error is below that of every cheaper point; of equal cost, the lowest.
@@ -24,7 +24,7 @@ def pareto(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
     return order[error[order] < best]
 
 
-def envelope(
+def pareto_envelope(
     predict: Predict,
     sizes_b: Sequence[float],
     text_tokens: float,
@@ -75,7 +75,7 @@ def envelope(
     return pd.DataFrame(rows, columns=[*columns, "error_from", "error_to"])
 
 
-def frontier_table(
+def tabulate_frontiers(
     errors: pd.DataFrame, series: Series, text_tokens: Sequence[int]
 ) -> pd.DataFrame:
     """The measured Pareto front of each series, family and text length.
@@ -86,10 +86,10 @@ def frontier_table(
     frames = []
     axes = ["llm", "n_params_b", "method", "visual_tokens"]
     for name, selection in series.items():
-        for family, points in selected(errors, selection).groupby("family", sort=False):
+        for family, points in select_cells(errors, selection).groupby("family", sort=False):
             means = points.groupby(axes, as_index=False)["error"].mean()
             for q in text_tokens:
                 cost = prefill_gflops(means["n_params_b"], means["visual_tokens"], q)
-                front = means.assign(gflops=cost).iloc[pareto(cost, means["error"])]
+                front = means.assign(gflops=cost).iloc[pareto_front(cost, means["error"])]
                 frames.append(front.assign(series=name, family=family, text_tokens=q))
     return pd.concat(frames, ignore_index=True)

@@ -14,13 +14,13 @@ from math import prod
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.power_law import Bound, Floats, check_points, logs
+from vlmscale.analysis.laws.power_law import Bound, Floats, check_points, take_logs
 from vlmscale.errors import UserError
 
 Axis = tuple[float, float, int]
 
 _MAX_NODES = 100_000_000  # 8 bytes each
-_LEFT_OUT = 1e-6  # probability of the outcomes that outcome_distribution does not list
+_LEFT_OUT = 1e-6  # probability of the outcomes that list_outcomes does not list
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def enumerate_grid(points: pd.DataFrame, ranges: Ranges) -> Floats:
     points: columns n_params_b, visual_tokens, error.
     """
     check_points(points)
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     amplitude, alpha, beta, floor = ranges.axes
     y_mean = y.mean()
     y_rest = y - y_mean
@@ -135,7 +135,7 @@ def grid_search(
     )
 
 
-def outcome_distribution(points: pd.DataFrame, ranges: Ranges, *, share: float) -> pd.DataFrame:
+def list_outcomes(points: pd.DataFrame, ranges: Ranges, *, share: float) -> pd.DataFrame:
     """How probable each outcome of grid_search with a random seed is, exactly.
 
     Columns amplitude, alpha, beta, floor, sse, probability; best node first, until the nodes left out
@@ -154,7 +154,7 @@ def outcome_distribution(points: pd.DataFrame, ranges: Ranges, *, share: float) 
     return table.assign(sse=sse[order], probability=(before - missed)[:listed])
 
 
-def node_rank(
+def rank_node(
     points: pd.DataFrame, ranges: Ranges, parameters: Sequence[float]
 ) -> tuple[int, float]:
     """Rank (1 is the best, equal nodes share one) and sum of squares of the node nearest to `parameters`.

@@ -54,7 +54,7 @@ class PowerLaw:
         return np.asarray(self.amplitude * n**-self.alpha * t**-self.beta + self.floor)
 
 
-def numbers(law: PowerLaw) -> dict[str, float | int | str]:
+def describe_law(law: PowerLaw) -> dict[str, float | int | str]:
     """What every table says of a law."""
     return {
         "amplitude": law.amplitude,
@@ -120,7 +120,7 @@ def fit_power_law(
     default 1. Raises UserError for points that cannot be fitted.
     """
     check_points(points)
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     w = np.ones_like(y) if weights is None else np.asarray(weights, float)
     low, high = _box(y[None], w[None], floor)
     # Two starts that have nothing in common: the grid, and least squares on ln(error).
@@ -129,10 +129,10 @@ def fit_power_law(
     theta, sse = _descend(log_n, log_t, twice * y, twice * w, twice * low, twice * high, starts)
     best = int(sse.argmin())
     converged = bool(abs(sse[0] - sse[1]) <= 1e-10)
-    return law_from(theta[best], points, floor=floor, weights=weights, converged=converged)
+    return build_law(theta[best], points, floor=floor, weights=weights, converged=converged)
 
 
-def law_from(
+def build_law(
     theta: Floats,
     points: pd.DataFrame,
     *,
@@ -141,7 +141,7 @@ def law_from(
     converged: bool,
 ) -> PowerLaw:
     """The law (A, alpha, beta, D), with its bounds and its sum of squares on `points`."""
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     w = np.ones_like(y) if weights is None else np.asarray(weights, float)
     low, high = (box[0] for box in _box(y[None], w[None], floor))
     amplitude, alpha, beta, d = map(float, theta)
@@ -177,27 +177,27 @@ def profile_floor(points: pd.DataFrame, floors: Floats) -> pd.DataFrame:
     D may be negative here, which shows that the sum of squares has no lowest point without a bound.
     """
     check_points(points)
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     each = np.ones((len(floors), 1))
     theta, sse = fit_many(log_n, log_t, each * y, each * np.ones_like(y), floor=np.asarray(floors))
     table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
-    table["ratio"] = ratios(table["alpha"], table["beta"])
+    table["ratio"] = divide_exponents(table["alpha"], table["beta"])
     return table.assign(sse=sse)[["floor", "amplitude", "alpha", "beta", "ratio", "sse"]]
 
 
-def ratios(alpha: ArrayLike, beta: ArrayLike) -> Floats:
+def divide_exponents(alpha: ArrayLike, beta: ArrayLike) -> Floats:
     """Alpha / beta of many laws; infinite where beta is 0, even if alpha is 0 too."""
     alpha, beta = np.asarray(alpha, float), np.asarray(beta, float)
     return np.divide(alpha, beta, out=np.full_like(alpha, np.inf), where=beta > 0)
 
 
-def logs(points: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+def take_logs(points: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Logarithms of N and T, and the error, of `points`, each (n,)."""
     log_n, log_t = (np.log(points[column].to_numpy(float)) for column in COLUMNS[:2])
     return log_n, log_t, points["error"].to_numpy(float)
 
 
-def linear_part(
+def solve_linear_part(
     x: Floats, y: Floats, w: Floats, low: Floats, high: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Best A and D of y = A x + D with 0 <= A <= 10, low <= D <= high, for each row of x.
@@ -254,14 +254,14 @@ def _grid_start(
     alpha, beta = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing="ij"))
     x = np.exp(-np.outer(alpha, log_n) - np.outer(beta, log_t))
     chunks = [np.s_[i : i + 250] for i in range(0, len(y), 250)]  # bounds the memory
-    sse = [linear_part(x, y[c], w[c], low[c, 3:], high[c, 3:])[2].argmin(1) for c in chunks]
+    sse = [solve_linear_part(x, y[c], w[c], low[c, 3:], high[c, 3:])[2].argmin(1) for c in chunks]
     best = np.concatenate(sse)
     return np.column_stack([alpha[best], beta[best]])
 
 
 def _log_start(points: pd.DataFrame) -> Floats:
     """Exponents (2,) of the law without D by ordinary least squares on ln(error)."""
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     design = np.column_stack([np.ones_like(y), -log_n, -log_t])
     solution = np.linalg.lstsq(design, np.log(np.maximum(y, 1e-6)), rcond=None)[0]
     return np.clip(solution[1:], *_EXPONENTS)

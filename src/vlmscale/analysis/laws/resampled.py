@@ -28,7 +28,7 @@ class Scores:
     questions: int  # of all benchmarks
 
 
-def resampled_scores(
+def resample_scores(
     cells: pd.DataFrame,
     answers: Answers,
     benchmarks: Sequence[str],
@@ -57,16 +57,16 @@ def resampled_scores(
     measured, drawn, questions = [], [], 0
     for benchmark in benchmarks:
         found = answers(benchmark, names.unique().tolist())
-        right = by_question(found, benchmark, names.to_list())
+        right = pivot_answers(found, benchmark, names.to_list())
         score = table.loc[order, benchmark].to_numpy(float)
-        means = score - right.mean(1) + resampled_means(right, draws, rng)
+        means = score - right.mean(1) + resample_means(right, draws, rng)
         drawn.append(np.einsum("dgs,ds->dg", means.reshape(draws, groups, k), of_seeds))
         measured.append(score.reshape(groups, k).mean(1))
         questions += right.shape[1]
     return Scores(np.stack(measured, -1), np.stack(drawn, -1), k, questions)
 
 
-def by_question(answers: pd.DataFrame, benchmark: str, cells: Sequence[str]) -> Floats:
+def pivot_answers(answers: pd.DataFrame, benchmark: str, cells: Sequence[str]) -> Floats:
     """How right each cell answers each question of a benchmark, (cells, questions).
 
     answers: columns cell, id, score. Raises UserError when a cell lacks a question that another has.
@@ -81,7 +81,7 @@ def by_question(answers: pd.DataFrame, benchmark: str, cells: Sequence[str]) -> 
     return table.to_numpy(float)
 
 
-def resampled_means(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
+def resample_means(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
     """Means over resampled questions, the same ones for all cells: (cells, questions) -> (draws, cells)."""
     n = right.shape[1]
     parts = [

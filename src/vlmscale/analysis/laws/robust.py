@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law, law_from, logs
+from vlmscale.analysis.laws.power_law import Floats, PowerLaw, build_law, fit_power_law, take_logs
 
 Loss = Literal["huber", "absolute"]
 
@@ -28,7 +28,7 @@ def fit_robust(
     themselves, for comparison with other fits. Raises UserError for points that cannot be fitted.
     """
     start = fit_power_law(points, floor=floor)
-    log_n, log_t, y = logs(points)
+    log_n, log_t, y = take_logs(points)
     y = np.maximum(y, 1e-6)  # an error of 0 has no logarithm
     free = floor is None
 
@@ -64,4 +64,4 @@ def fit_robust(
     if free and d < _ZERO:
         d = 0.0  # the solver stays inside its bounds by a hair
     parameters = np.array([np.exp(amplitude), alpha, beta, d])
-    return law_from(parameters, points, floor=floor, converged=bool(found.status > 0))
+    return build_law(parameters, points, floor=floor, converged=bool(found.status > 0))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.collect import one_protocol, selected
+from vlmscale.analysis.collect import require_one_protocol, select_cells
 from vlmscale.analysis.laws.asymptotic import delta_method, jackknife
 from vlmscale.analysis.laws.bootstrap import (
     PARAMETERS,
@@ -14,13 +14,13 @@ from vlmscale.analysis.laws.bootstrap import (
     Scheme,
     bootstrap,
     bootstrap_samples,
-    intervals,
-    main_scheme,
+    choose_scheme,
+    summarize_draws,
 )
 from vlmscale.analysis.laws.forms import compare_forms
-from vlmscale.analysis.laws.frontier import envelope
-from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law, numbers, profile_floor
-from vlmscale.analysis.laws.variants import variants
+from vlmscale.analysis.laws.frontier import pareto_envelope
+from vlmscale.analysis.laws.power_law import PowerLaw, describe_law, fit_power_law, profile_floor
+from vlmscale.analysis.laws.variants import fit_variants
 from vlmscale.errors import UserError
 from vlmscale.study.selection import SUITES, Selection, Series
 
@@ -28,42 +28,42 @@ Key = tuple[str, str]  # series, family
 Make = Callable[[pd.DataFrame, Key], pd.DataFrame]
 
 
-def family_means(errors: pd.DataFrame) -> pd.DataFrame:
+def select_family_means(errors: pd.DataFrame) -> pd.DataFrame:
     """The rows of an errors table that average a family's benchmarks: what the laws are about."""
     return errors[errors["benchmark"] == "mean"]
 
 
-def fitted_points(errors: pd.DataFrame, selection: Selection, family: str) -> pd.DataFrame:
+def select_fitted(errors: pd.DataFrame, selection: Selection, family: str) -> pd.DataFrame:
     """The cells that one law is fitted on: its methods and budget, its family, role "fit".
 
     Raises UserError where cells of two protocols are among them.
     """
-    mine = selected(errors, selection)
+    mine = select_cells(errors, selection)
     mine = mine[(mine["family"] == family) & (mine["role"] == "fit")]
-    one_protocol(mine)
+    require_one_protocol(mine)
     return mine
 
 
-def suites_of(errors: pd.DataFrame) -> list[str]:
+def list_suites(errors: pd.DataFrame) -> list[str]:
     """The families of an errors table that have laws."""
     return [family for family in errors["family"].unique() if family in SUITES]
 
 
-def fit_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+def tabulate_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """The law of each series and family, fitted on the cells of role "fit".
 
-    errors: the family means of errors_table, or published numbers in the same columns.
+    errors: the family means of tabulate_errors, or published numbers in the same columns.
     """
 
     def fit(points: pd.DataFrame, _: Key) -> pd.DataFrame:
         (axis,) = points["size_axis"].unique()
-        about = {"size_axis": axis, "protocol": one_protocol(points)}
-        return pd.DataFrame([{**about, **law_row(fit_power_law(points), points)}])
+        about = {"size_axis": axis, "protocol": require_one_protocol(points)}
+        return pd.DataFrame([{**about, **describe_fit(fit_power_law(points), points)}])
 
     return _for_each(errors, series, fit)
 
 
-def draws_table(
+def tabulate_draws(
     errors: pd.DataFrame,
     series: Series,
     *,
@@ -71,9 +71,9 @@ def draws_table(
     seed: int,
     samples: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Bootstrap refits of every law by every scheme that applies to it (see schemes_for).
+    """Bootstrap refits of every law by every scheme that applies to it (see list_schemes).
 
-    Columns series, family, scheme, amplitude, alpha, beta, floor, ratio. samples: of samples_table,
+    Columns series, family, scheme, amplitude, alpha, beta, floor, ratio. samples: of tabulate_samples,
     where questions were kept.
     """
 
@@ -81,7 +81,7 @@ def draws_table(
         law = fit_power_law(points)
         tables: dict[str, pd.DataFrame] = {
             scheme: bootstrap(points, law, scheme, draws=draws, seed=seed)
-            for scheme in schemes_for(points)
+            for scheme in list_schemes(points)
         }
         if samples is not None:
             mine = samples[samples["family"] == key[1]]
@@ -95,19 +95,19 @@ def draws_table(
     return _for_each(errors, series, resample)
 
 
-def schemes_for(points: pd.DataFrame) -> list[Scheme]:
+def list_schemes(points: pd.DataFrame) -> list[Scheme]:
     """The schemes of bootstrap() that have something to resample in `points`."""
     schemes: list[Scheme] = ["cases"]
     if len(points) > PARAMETERS:
         schemes += ["residual", "wild"]
-    if main_scheme(points) == "sizes":
+    if choose_scheme(points) == "sizes":
         schemes.append("sizes")
     if "seed" in points and points["seed"].nunique() > 1:
         schemes.append("seeds")
     return schemes
 
 
-def interval_table(
+def tabulate_intervals(
     errors: pd.DataFrame, draws: pd.DataFrame, series: Series, text_tokens: Sequence[int]
 ) -> pd.DataFrame:
     """95 % intervals of every law: by each scheme of `draws`, the delta method and the jackknife.
@@ -120,7 +120,7 @@ def interval_table(
     def summarise(points: pd.DataFrame, key: Key) -> pd.DataFrame:
         most = int(points["visual_tokens"].max())
         tables = {
-            str(scheme): intervals(table, text_tokens, most)
+            str(scheme): summarize_draws(table, text_tokens, most)
             for scheme, table in by_law[key].groupby("scheme", sort=False)
         }
         law = fit_power_law(points)
@@ -139,7 +139,7 @@ def interval_table(
     return _for_each(errors, series, summarise)
 
 
-def profile_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+def tabulate_profiles(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """The law at each fixed D, from -1 to nearly the smallest error, where it ceases to exist."""
 
     def profile(points: pd.DataFrame, _: Key) -> pd.DataFrame:
@@ -152,12 +152,12 @@ def profile_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     return _for_each(errors, series, profile)
 
 
-def forms_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+def tabulate_forms(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """The law beside its rivals (forms.py) for each series and family; seeds are points of their own."""
     return _for_each(errors, series, lambda points, _: compare_forms(points))
 
 
-def envelope_table(
+def tabulate_envelopes(
     errors: pd.DataFrame, series: Series, text_tokens: Sequence[int]
 ) -> pd.DataFrame:
     """The Pareto front of every law over its fitted sizes, V being any number up to the largest count.
@@ -170,24 +170,25 @@ def envelope_table(
         sizes = points["n_params_b"].unique().tolist()
         most = float(points["visual_tokens"].max())
         tables = [
-            envelope(law.predict, sizes, q, high=most).assign(text_tokens=q) for q in text_tokens
+            pareto_envelope(law.predict, sizes, q, high=most).assign(text_tokens=q)
+            for q in text_tokens
         ]
         return pd.concat(tables, ignore_index=True)
 
     return _for_each(errors, series, fronts)
 
 
-def variants_table(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
+def tabulate_variants(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """The law under other choices (variants.py) for each series and family."""
-    return _for_each(errors, series, lambda points, _: variants(points))
+    return _for_each(errors, series, lambda points, _: fit_variants(points))
 
 
 def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
     """make(points, (series, family)) of every law, stacked."""
     tables = []
     for name, selection in series.items():
-        for family in suites_of(errors):
-            points = fitted_points(errors, selection, family)
+        for family in list_suites(errors):
+            points = select_fitted(errors, selection, family)
             if points.empty:
                 continue
             try:
@@ -199,13 +200,13 @@ def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def law_row(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
+def describe_fit(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
     predicted = law.predict(
         points["n_params_b"].to_numpy(float), points["visual_tokens"].to_numpy(float)
     )
     residual = points["error"].to_numpy(float) - predicted
     return {
-        **numbers(law),
+        **describe_law(law),
         "alpha_bound": law.exponent_bounds[0],
         "beta_bound": law.exponent_bounds[1],
         "rmse": float(np.sqrt(np.mean(residual**2))),
@@ -214,8 +215,8 @@ def law_row(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def law_of(row: Mapping[str, Any]) -> PowerLaw:
-    """The law in a row of fit_laws."""
+def read_law(row: Mapping[str, Any]) -> PowerLaw:
+    """The law in a row of tabulate_laws."""
     return PowerLaw(
         amplitude=row["amplitude"],
         alpha=row["alpha"],

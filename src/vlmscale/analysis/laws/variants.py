@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.laws.forms import FORMS
-from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law, law_from, logs, numbers
+from vlmscale.analysis.laws.power_law import (
+    PowerLaw,
+    build_law,
+    describe_law,
+    fit_power_law,
+    take_logs,
+)
 from vlmscale.analysis.laws.robust import fit_robust
 
 AXES = {
@@ -22,7 +28,7 @@ AXES = {
 Fit = Callable[[pd.DataFrame], PowerLaw]
 
 
-def variants(points: pd.DataFrame) -> pd.DataFrame:
+def fit_variants(points: pd.DataFrame) -> pd.DataFrame:
     """One row a variant: variant, amplitude, alpha, beta, floor, ratio, floor_bound, sse, points.
 
     points: as in fit_power_law; size axes beside n_params_b are tried where their column (AXES) exists,
@@ -42,7 +48,7 @@ def variants(points: pd.DataFrame) -> pd.DataFrame:
         if min(used[column].nunique() for column in ("n_params_b", "visual_tokens")) < 2:
             continue  # a small study: nothing is left to fit
         if len(used) >= 4:
-            table.append({"variant": name, **numbers(fit(used))})
+            table.append({"variant": name, **describe_law(fit(used))})
     return pd.DataFrame(table)
 
 
@@ -56,15 +62,15 @@ def _size(n_params_b: float) -> str:
 
 def _logs(points: pd.DataFrame) -> PowerLaw:
     (form,) = (form for form in FORMS if form.name == "product, logs")
-    amplitude, alpha, beta = form.fit(*logs(points))
+    amplitude, alpha, beta = form.fit(*take_logs(points))
     theta = np.array([amplitude, alpha, beta, 0.0])
-    return law_from(theta, points, floor=0.0, converged=True)
+    return build_law(theta, points, floor=0.0, converged=True)
 
 
 def _relative(points: pd.DataFrame) -> PowerLaw:
     law = fit_power_law(points, weights=points["error"].to_numpy(float).clip(1e-6) ** -2)
     theta = np.array([law.amplitude, law.alpha, law.beta, law.floor])
-    return law_from(theta, points, floor=None, converged=law.converged)
+    return build_law(theta, points, floor=None, converged=law.converged)
 
 
 _FITS: dict[str, Fit] = {

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.collect import one_protocol
-from vlmscale.analysis.decisions.recommend import predictions
-from vlmscale.analysis.laws.bootstrap import intervals, main_scheme
+from vlmscale.analysis.collect import require_one_protocol
+from vlmscale.analysis.decisions.recommend import predict_refits
+from vlmscale.analysis.laws.bootstrap import choose_scheme, summarize_draws
 from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
 
 LEVELS = (0.025, 0.975)  # of every interval and band
@@ -58,21 +58,23 @@ class LawData:
     @property
     def scheme(self) -> str:
         """The bootstrap that stands for uncertainty."""
-        return main_scheme(self.fitted)
+        return choose_scheme(self.fitted)
 
     def draws_of(self, scheme: str) -> pd.DataFrame:
         return self.draws[self.draws["scheme"] == scheme]
 
     def interval(self, quantity: str) -> tuple[float, float]:
         """95 % interval of alpha, beta, floor or ratio."""
-        table = intervals(self.draws_of(self.scheme), (), self.counts[-1]).set_index("quantity")
+        table = summarize_draws(self.draws_of(self.scheme), (), self.counts[-1]).set_index(
+            "quantity"
+        )
         low, high = table.loc[quantity, ["low", "high"]].to_numpy(float)
         return float(low), float(high)
 
     def band(self, n_params_b: float, visual_tokens: Floats) -> Floats:
         """Low and high end of the law's error at each token count, (2, counts)."""
         sizes = np.full(np.shape(visual_tokens), n_params_b)
-        errors = predictions(self.draws_of(self.scheme), sizes, visual_tokens)
+        errors = predict_refits(self.draws_of(self.scheme), sizes, visual_tokens)
         return np.asarray(np.quantile(errors, LEVELS, axis=0))
 
 
@@ -92,7 +94,7 @@ def gather(
     errors: family means, with the column size_axis. printed: alpha and beta. The law without V = 1 is
     fitted when more than two other counts are left. Raises UserError where scores of two protocols meet.
     """
-    one_protocol(errors)
+    require_one_protocol(errors)
     fitted = errors[errors["role"] == "fit"]
     counts = set(fitted["visual_tokens"])
     several = 1 in counts and len(counts) > 3

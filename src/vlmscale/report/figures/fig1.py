@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from vlmscale.analysis.laws.frontier import pareto
+from vlmscale.analysis.laws.frontier import pareto_front
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.report.figures.data import LawData
 from vlmscale.report.figures.panels import (
@@ -23,7 +23,7 @@ def draw(data: LawData) -> Figure:
     for ax, q in zip(axes, data.text_tokens, strict=True):
         draw_measured(ax, points, data.law, looks, text_tokens=q)
         cost = prefill_gflops(points["n_params_b"], points["visual_tokens"], q)
-        best = pareto(cost, points["error"])
+        best = pareto_front(cost, points["error"])
         front = points["error"].iloc[best]
         ax.step(cost[best], front, ":", where="post", color=DARK, lw=1.2, zorder=0)
     handles = look_lines(points, looks)

@@ -14,7 +14,7 @@ MISLEADS = 2.0
 
 
 def draw(table: pd.DataFrame, *, title: str, text_tokens: int) -> Figure:
-    """A row of panels for each family: by 2 N V, and by time. table: of error_against_latency."""
+    """A row of panels for each family: by 2 N V, and by time. table: of join_latency."""
     use_house_style()
     families = list(table["family"].unique())
     figure, axes = plt.subplots(

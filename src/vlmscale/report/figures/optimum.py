@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vlmscale.analysis.laws.optimum import optimal_tokens
-from vlmscale.analysis.laws.power_law import ratios
+from vlmscale.analysis.laws.power_law import divide_exponents
 from vlmscale.report.figures.data import LEVELS, LawData
 from vlmscale.report.figures.style import DARK, use_house_style
 
@@ -32,7 +32,7 @@ def draw(data: LawData) -> Figure:
     label = f"fitted law, α / β = {data.law.ratio:.3f}"
     ax.plot(_TEXT_TOKENS, fitted, color=DARK, lw=1.6, label=label)
     if data.printed:
-        ratio = float(ratios(*data.printed))
+        ratio = float(divide_exponents(*data.printed))
         label = f"printed exponents, α / β = {ratio:.3f}"
         printed = optimal_tokens(ratio, _TEXT_TOKENS, low=1, high=most)
         ax.plot(_TEXT_TOKENS, printed, "--", color="C1", lw=1.4, label=label)

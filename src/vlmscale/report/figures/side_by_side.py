@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from vlmscale.analysis.collect import one_protocol
+from vlmscale.analysis.collect import require_one_protocol
 from vlmscale.report.figures.panels import entry
 from vlmscale.report.figures.style import DARK, ROW, draw_filled_or_open, use_house_style
 from vlmscale.report.tables import main_intervals
@@ -28,11 +28,11 @@ def draw(
 ) -> Figure:
     """One panel a quantity, one row a law; in each family of the study the released law comes last.
 
-    laws: of fit_laws, with their intervals. Open: D is at a bound. An arrow stands where an interval or a
+    laws: of tabulate_laws, with intervals. Open: D is at a bound. An arrow stands where an interval or a
     point leaves the axis. The title says what N counts in each. Raises UserError where they are of two
     protocols.
     """
-    one_protocol(laws, released_laws)
+    require_one_protocol(laws, released_laws)
     use_house_style()
     released = _rows(released_laws, released_intervals).assign(series=RELEASED)
     families = released["family"][released["family"].isin(laws["family"])].tolist()

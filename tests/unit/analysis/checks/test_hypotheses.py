@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.checks.hypotheses import COLUMNS, Results, verdicts
-from vlmscale.analysis.laws.bootstrap import bootstrap, main_scheme
+from vlmscale.analysis.checks.hypotheses import COLUMNS, Results, decide_hypotheses
+from vlmscale.analysis.laws.bootstrap import bootstrap, choose_scheme
 from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.power_law import fit_power_law
-from vlmscale.analysis.laws.tables import law_row
+from vlmscale.analysis.laws.tables import describe_fit
 from vlmscale.errors import UserError
 from vlmscale.report.format import write_table
 from vlmscale.report.tables import format_verdicts
@@ -56,11 +56,11 @@ def results(*parts, names=("tokenpacker",), draws=300):
     budgets = dict(zip(errors["budget"].unique(), names, strict=True))
     for (budget, family), points in fitted:
         about = {"series": budgets[budget], "family": family}
-        law, scheme = fit_power_law(points), main_scheme(points)
+        law, scheme = fit_power_law(points), choose_scheme(points)
         drawn = bootstrap(points, law, scheme, draws=draws, seed=0).assign(scheme=scheme)
         # Another scheme's draws must not count.
         other = drawn.assign(scheme="wild", alpha=0.5 - drawn["alpha"], ratio=1 / drawn["ratio"])
-        tables["laws"].append(pd.DataFrame([{**about, **law_row(law, points)}]))
+        tables["laws"].append(pd.DataFrame([{**about, **describe_fit(law, points)}]))
         tables["draws"] += [drawn.assign(**about), other.assign(**about)]
         tables["forms"].append(compare_forms(points).assign(**about))
     return Results(
@@ -72,7 +72,7 @@ def results(*parts, names=("tokenpacker",), draws=300):
 
 
 def ask(tables, series=SERIES, text_tokens=(0, 50), seed=0):
-    return verdicts(tables, series, text_tokens, draws=500, seed=seed)
+    return decide_hypotheses(tables, series, text_tokens, draws=500, seed=seed)
 
 
 def only(table, hypothesis):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.checks.learning import COLUMNS, sanity, training_losses
+from vlmscale.analysis.checks.learning import COLUMNS, check_learning, summarize_losses
 from vlmscale.errors import UserError
 from vlmscale.report.tables import format_sanity
 
@@ -45,7 +45,7 @@ def runs(*ends):
 
 
 def check(errors, trained=None):
-    return sanity(errors, CHANCE, runs() if trained is None else trained, METHODS)
+    return check_learning(errors, CHANCE, runs() if trained is None else trained, METHODS)
 
 
 def failed(table):
@@ -139,7 +139,7 @@ def test_losses():
         {"run": "r2", "stage": "stage2", "losses": [(1, 3.0)]},
         {"run": "r3", "stage": "stage2", "losses": []},
     ]
-    losses = training_losses(pd.DataFrame(records))
+    losses = summarize_losses(pd.DataFrame(records))
     assert losses["first"].tolist()[:3] == [18.5, 2.5, 3.0]
     assert losses["last"].tolist()[:3] == [2.5, 18.5, 3.0]
     table = check(study(), losses).query("check == 'training loss falls'")
@@ -160,4 +160,4 @@ def test_tables_that_cannot_be_checked():
     with pytest.raises(UserError, match="table errors: column 'budget' is missing"):
         check(study().drop(columns="budget"))
     with pytest.raises(UserError, match="chance: that of benchmark attr is unknown"):
-        sanity(study(), CHANCE.iloc[1:], runs(), METHODS)
+        check_learning(study(), CHANCE.iloc[1:], runs(), METHODS)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.comparisons.paired import compare_methods, holm
+from vlmscale.analysis.comparisons.paired import adjust_by_holm, compare_methods
 from vlmscale.errors import UserError
 
 
@@ -179,10 +179,12 @@ def test_trainings_that_differ_widen_the_interval():
 
 
 def test_holm():
-    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.9]).tolist() == [1, 1]
+    assert adjust_by_holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx(
+        [0.03, 0.06, 0.06, 0.02]
+    )
+    assert adjust_by_holm([0.6, 0.9]).tolist() == [1, 1]
     p = np.random.default_rng(0).uniform(size=50)
-    adjusted = holm(p)
+    adjusted = adjust_by_holm(p)
     assert (adjusted >= p).all()
     assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
 
@@ -192,7 +194,9 @@ def test_family_means_are_adjusted_and_pooled_ones_apart():
     assert table.loc[table["benchmark"] != "mean", "p_holm"].isna().all()
     found = means(table)
     pooled = found["llm"] == "all"
-    assert found.loc[~pooled, "p_holm"].tolist() == pytest.approx(holm(found.loc[~pooled, "p"]))
+    assert found.loc[~pooled, "p_holm"].tolist() == pytest.approx(
+        adjust_by_holm(found.loc[~pooled, "p"])
+    )
     assert found.loc[pooled, "p_holm"].tolist() == found.loc[pooled, "p"].tolist()
 
 
@@ -222,7 +226,7 @@ def test_budgets_are_compared_apart():
     found = means(table.reset_index())
     single = found[found["llm"] != "all"]
     assert single["p_holm"].tolist() == pytest.approx(
-        holm(single["p"])
+        adjust_by_holm(single["p"])
     )  # of all that stand together
 
 

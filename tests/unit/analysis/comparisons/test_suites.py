@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from tests.unit.analysis.laws.test_power_law import design
-from vlmscale.analysis.comparisons.suites import chance_corrected, leave_one_out
+from vlmscale.analysis.comparisons.suites import correct_for_chance, leave_one_out
 from vlmscale.analysis.laws.power_law import fit_power_law
-from vlmscale.analysis.laws.tables import fit_laws
+from vlmscale.analysis.laws.tables import tabulate_laws
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Selection
 
@@ -63,7 +63,7 @@ def test_the_full_suite_is_the_law_of_the_study():
     errors = suite()
     series = {"ours": OURS}
     full = leave_one_out(errors, series).iloc[0]
-    law = fit_laws(errors[errors["benchmark"] == "mean"], series).iloc[0]
+    law = tabulate_laws(errors[errors["benchmark"] == "mean"], series).iloc[0]
     for column in ("alpha", "beta", "floor"):
         assert full[column] == pytest.approx(law[column], abs=1e-9)
 
@@ -123,7 +123,7 @@ def test_chance_is_1_and_perfect_is_0():
     )
     chance = pd.DataFrame({"benchmark": ["two", "four", "unused"], "chance": [0.5, 0.25, 1.0]})
     errors = with_means(rows)
-    found = chance_corrected(errors, chance)
+    found = correct_for_chance(errors, chance)
     assert found["error"].tolist() == pytest.approx([1, 0, 1.2, 0.4, 0.5, 0.8])
     assert found["score"].tolist() == pytest.approx((1 - found["error"]).tolist())
     rest = ["cell", "family", "benchmark", "metric"]
@@ -134,7 +134,7 @@ def test_chance_is_1_and_perfect_is_0():
 def test_correcting_for_no_chance_changes_nothing():
     errors = suite()
     chance = pd.DataFrame({"benchmark": list(LAWS), "chance": 0.0})
-    pd.testing.assert_frame_equal(chance_corrected(errors, chance), errors)
+    pd.testing.assert_frame_equal(correct_for_chance(errors, chance), errors)
 
 
 @pytest.mark.parametrize(
@@ -144,4 +144,4 @@ def test_correcting_for_no_chance_changes_nothing():
 def test_a_chance_that_corrects_nothing_is_refused(level, message):
     chance = pd.DataFrame({"benchmark": list(LAWS), "chance": [0.5, 0.5, level]})
     with pytest.raises(UserError, match=message):
-        chance_corrected(suite(), chance)
+        correct_for_chance(suite(), chance)

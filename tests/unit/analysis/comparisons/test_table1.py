@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.comparisons.table1 import gap_closed, pairwise_wins, wide
+from vlmscale.analysis.comparisons.table1 import count_wins, measure_gaps, pivot_scores
 from vlmscale.errors import UserError
 
 TABLE = pd.read_csv(
@@ -18,7 +18,7 @@ def without(table, method, group):
 
 
 def closed(table, group, benchmark):
-    found = gap_closed(table, method="QueCC").set_index(["group", "benchmark"])
+    found = measure_gaps(table, method="QueCC").set_index(["group", "benchmark"])
     return found.loc[(group, benchmark)]
 
 
@@ -50,7 +50,7 @@ def test_gap_closed_against_two_tokens():
 
 
 def test_gap_is_missing_where_the_rival_is_not_below_the_reference():
-    found = gap_closed(TABLE, method="QueCC")
+    found = measure_gaps(TABLE, method="QueCC")
     assert len(found) == 32
     ahead = found["rival_score"] >= found["reference_score"]
     assert (found["gap_closed_percent"].isna() == ahead).all()
@@ -58,7 +58,7 @@ def test_gap_is_missing_where_the_rival_is_not_below_the_reference():
 
 
 def test_firsts():
-    found = gap_closed(TABLE, method="QueCC").assign(first=lambda t: t["rank"] == 1)
+    found = measure_gaps(TABLE, method="QueCC").assign(first=lambda t: t["rank"] == 1)
     firsts = found.groupby("group")["first"].sum()
     assert firsts[1] == firsts[4] == 6
     few = found[found["group"].isin([1, 4]) & found["first"]]
@@ -78,7 +78,7 @@ def test_ties_share_the_better_rank_and_the_first_rival_is_named():
 
 def test_no_rival():
     alone = TABLE[TABLE["method"].isin(["QueCC", "LLaVA-1.5"])]
-    found = gap_closed(alone, method="QueCC")
+    found = measure_gaps(alone, method="QueCC")
     assert len(found) == 32
     assert (found["rank"] == 1).all()
     assert found["rival"].isna().all()
@@ -86,13 +86,13 @@ def test_no_rival():
 
 
 def test_another_method():
-    found = gap_closed(TABLE, method="TokenPacker").set_index(["group", "benchmark"])
+    found = measure_gaps(TABLE, method="TokenPacker").set_index(["group", "benchmark"])
     assert found.loc[(36, "SQA"), "rank"] == 1
     assert found.loc[(36, "SQA"), "rival"] == "QueCC"
 
 
 def test_wide_is_the_printed_layout():
-    found = wide(TABLE)
+    found = pivot_scores(TABLE)
     benchmarks = ["GQA", "MMB", "MME", "POPE", "SQA", "TextVQA", "VizWiz", "VQAv2"]
     assert found.columns.tolist() == [
         *["group", "method", "visual_tokens", *benchmarks],
@@ -110,7 +110,7 @@ def test_wide_is_the_printed_layout():
 
 
 def test_pairwise_wins():
-    found = pairwise_wins(TABLE, "TokenPacker")
+    found = count_wins(TABLE, "TokenPacker")
     totals = found.groupby("rival")[["wins", "ties", "comparisons"]].sum()
     assert totals.loc["MatryoshkaQuery"].tolist() == [23, 0, 28]
     assert totals.loc["PruMerge"].tolist() == [7, 0, 8]
@@ -120,14 +120,14 @@ def test_pairwise_wins():
 
 
 def test_wins_mirror_losses():
-    one = pairwise_wins(TABLE, "QueCC").set_index(["rival", "group"]).loc["TokenPacker"]
-    other = pairwise_wins(TABLE, "TokenPacker").set_index(["rival", "group"]).loc["QueCC"]
+    one = count_wins(TABLE, "QueCC").set_index(["rival", "group"]).loc["TokenPacker"]
+    other = count_wins(TABLE, "TokenPacker").set_index(["rival", "group"]).loc["QueCC"]
     assert (one["wins"] + other["wins"] + one["ties"] == one["comparisons"]).all()
 
 
 def test_equal_scores_are_ties():
     table = TABLE.assign(score=50.0)
-    found = pairwise_wins(table, "QueCC")
+    found = count_wins(table, "QueCC")
     assert (found["wins"] == 0).all()
     assert (found["ties"] == found["comparisons"]).all()
 
@@ -136,7 +136,7 @@ def test_a_missing_cell_may_be_left_out_or_nan():
     nan = TABLE.iloc[:1].assign(method="MatryoshkaMulti", group=36, benchmark="SQA", score=None)
     nan = nan.astype({"score": float})
     both = pd.concat([TABLE, nan])
-    pd.testing.assert_frame_equal(wide(both), wide(TABLE))
+    pd.testing.assert_frame_equal(pivot_scores(both), pivot_scores(TABLE))
 
 
 @pytest.mark.parametrize(
@@ -151,4 +151,4 @@ def test_a_missing_cell_may_be_left_out_or_nan():
 )
 def test_refused(table, message):
     with pytest.raises(UserError, match=message):
-        gap_closed(table, method="QueCC")
+        measure_gaps(table, method="QueCC")

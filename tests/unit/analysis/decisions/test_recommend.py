@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.analysis.laws.test_power_law import released
-from vlmscale.analysis.decisions.recommend import measured_cost, predictions, rank_choices
+from vlmscale.analysis.decisions.recommend import interpolate_cost, predict_refits, rank_choices
 from vlmscale.analysis.laws.bootstrap import bootstrap
 from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.costs.flops import prefill_gflops
@@ -91,11 +91,11 @@ def test_predictions_are_those_of_the_law():
         columns=["amplitude", "alpha", "beta", "floor"],
     )
     n, t = np.array([0.5, 14]), np.array([1.0, 36])
-    assert predictions(draws, n, t)[0] == pytest.approx(law.predict(n, t), rel=1e-12)
+    assert predict_refits(draws, n, t)[0] == pytest.approx(law.predict(n, t), rel=1e-12)
 
 
 def test_measured_latencies_are_interpolated_never_extended():
-    cost = measured_cost(
+    cost = interpolate_cost(
         pd.DataFrame({"llm": ["a", "a"], "visual_tokens": [4, 16], "latency_ms": [10.0, 22.0]})
     )
     assert cost("a", np.array([1, 4, 10, 16, 36])).tolist() == [np.inf, 10, 16, 22, np.inf]
@@ -115,4 +115,4 @@ def test_measured_latencies_are_interpolated_never_extended():
 def test_bad_latency_tables(change, words):
     table = pd.DataFrame({"llm": ["a"], "visual_tokens": [4], "latency_ms": [10.0]})
     with pytest.raises(UserError, match=words):
-        measured_cost(change(table))
+        interpolate_cost(change(table))

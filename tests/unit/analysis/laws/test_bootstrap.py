@@ -10,10 +10,10 @@ from vlmscale.analysis.laws.bootstrap import (
     SCHEMES,
     bootstrap,
     bootstrap_samples,
-    intervals,
+    summarize_draws,
 )
 from vlmscale.analysis.laws.power_law import fit_power_law
-from vlmscale.analysis.laws.tables import schemes_for
+from vlmscale.analysis.laws.tables import list_schemes
 from vlmscale.errors import UserError
 
 
@@ -29,7 +29,7 @@ def repeated(points):
 def summary(points, scheme):
     law = fit_power_law(points, floor=0.0)
     draws = bootstrap(points, law, scheme, draws=2000, seed=0, floor=0.0)
-    return intervals(draws, [0, 50], 576).set_index("quantity")
+    return summarize_draws(draws, [0, 50], 576).set_index("quantity")
 
 
 # Percentiles 2.5, 50, 97.5 of alpha, beta, ratio and T*(50), D = 0.
@@ -98,7 +98,9 @@ def test_intervals_cover_a_planted_ratio():
         points["error"] += rng.normal(0, 0.004, len(points))
         law = fit_power_law(points, floor=0.0)
         draws = bootstrap(points, law, "residual", draws=300, seed=0, floor=0.0)
-        low, high = intervals(draws, [], 576).set_index("quantity").loc["ratio", ["low", "high"]]
+        low, high = (
+            summarize_draws(draws, [], 576).set_index("quantity").loc["ratio", ["low", "high"]]
+        )
         covered += low <= 4 <= high
     assert covered >= 34  # 95 % of 40 is 38
 
@@ -213,4 +215,4 @@ def test_the_floor_stays_at_zero_where_resampled_errors_fall_below():
 def test_four_points_leave_no_residuals():
     points = released("reasoning")
     points = points[points["n_params_b"].isin([0.5, 7]) & points["visual_tokens"].isin([1, 16])]
-    assert schemes_for(points) == ["cases"]
+    assert list_schemes(points) == ["cases"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.analysis.laws.test_power_law import design, released
 from vlmscale.analysis.laws.forms import FORMS, compare_forms
-from vlmscale.analysis.laws.power_law import logs
+from vlmscale.analysis.laws.power_law import take_logs
 
 # SSE, AICc, leave-one-out RMSE and hold-out (7B) RMSE, found independently of this code.
 REASONING = {
@@ -53,7 +53,7 @@ def test_parameters_of_the_additive_form():
         ("reasoning", (0.40128, 0.10106, 0.18851, 0.05007)),
         ("ocr", (0.11606, 0.21957, 0.79794, 0.04512)),
     ):
-        assert additive.fit(*logs(released(family))) == pytest.approx(expected, rel=1e-3)
+        assert additive.fit(*take_logs(released(family))) == pytest.approx(expected, rel=1e-3)
 
 
 PLANTED = {
@@ -73,7 +73,7 @@ PLANTED = {
 def test_a_planted_form_is_recovered(form):
     planted = np.array(PLANTED[form.name])
     assert len(planted) == len(form.parameters)
-    log_n, log_t, _ = logs(design(0.5, 0.1, 0.1, 0.0))
+    log_n, log_t, _ = take_logs(design(0.5, 0.1, 0.1, 0.0))
     y = form.predict(planted, log_n, log_t)
     assert form.fit(log_n, log_t, y) == pytest.approx(planted, rel=2e-3)
 
@@ -99,7 +99,7 @@ RANGES = {
 def test_any_planted_form_is_recovered(form, data):
     """By its predictions: parameters of additive forms can be soft where the law they draw is not."""
     planted = np.array([data.draw(st.floats(*RANGES[name]), name) for name in form.parameters])
-    log_n, log_t, _ = logs(design(0.5, 0.1, 0.1, 0.0))
+    log_n, log_t, _ = take_logs(design(0.5, 0.1, 0.1, 0.0))
     y = form.predict(planted, log_n, log_t)
     found = form.predict(form.fit(log_n, log_t, y), log_n, log_t)
     assert found == pytest.approx(y, abs=2e-5)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.analysis.laws.test_power_law import released
-from vlmscale.analysis.laws.frontier import envelope, pareto
+from vlmscale.analysis.laws.frontier import pareto_envelope, pareto_front
 from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.costs.flops import prefill_gflops
 
@@ -14,7 +14,7 @@ from vlmscale.costs.flops import prefill_gflops
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=20))
 def test_pareto_set_is_undominated_and_complete(points):
     cost, error = map(np.array, zip(*points, strict=True))
-    front = set(pareto(cost, error).tolist())
+    front = set(pareto_front(cost, error).tolist())
     for i, (c, e) in enumerate(points):
         better = [(a <= c and b <= e) and (a < c or b < e) for a, b in points]
         if i in front:
@@ -27,7 +27,7 @@ def test_pareto_set_is_undominated_and_complete(points):
 def test_released_pareto_set_without_text():
     points = released("reasoning")
     cost = points["n_params_b"] * points["visual_tokens"]
-    front = points.iloc[pareto(cost, points["error"])]
+    front = points.iloc[pareto_front(cost, points["error"])]
     found = list(zip(front["n_params_b"], front["visual_tokens"], strict=True))
     large = [(7.0, v) for v in (1, 4, 16, 36, 64, 144, 576)]
     assert found == [(0.5, 1), (1.8, 1), (4.0, 1), *large]
@@ -37,7 +37,7 @@ def test_released_pareto_set_without_text():
 def test_released_pareto_sets(text_tokens, count):
     points = released("reasoning")
     cost = prefill_gflops(points["n_params_b"], points["visual_tokens"], text_tokens)
-    assert len(pareto(cost, points["error"])) == count
+    assert len(pareto_front(cost, points["error"])) == count
 
 
 SIZES = (0.5, 1.8, 4.0, 7.0, 14.0)
@@ -49,7 +49,7 @@ def test_nothing_lies_below_the_envelope(text_tokens, alpha, beta):
     def predict(n, t):
         return 0.6 * n**-alpha * t**-beta
 
-    front = envelope(predict, SIZES, text_tokens)
+    front = pareto_envelope(predict, SIZES, text_tokens)
     ends = front[["gflops_from", "gflops_to"]].to_numpy()
     assert (ends[:, 0] <= ends[:, 1]).all()
     assert (ends[1:, 0] >= ends[:-1, 1] * (1 - 1e-9)).all()
@@ -75,8 +75,8 @@ def test_nothing_lies_below_the_envelope(text_tokens, alpha, beta):
 
 def test_the_envelope_switches_at_the_crossovers():
     law = fit_power_law(released("reasoning"))
-    front = envelope(law.predict, SIZES, 100)
+    front = pareto_envelope(law.predict, SIZES, 100)
     assert front["n_params_b"].tolist() == list(SIZES)
     assert front["gflops_from"].iloc[2:4].tolist() == pytest.approx([824.2, 1486.7], rel=1e-4)
-    cached = envelope(law.predict, SIZES, 0)
+    cached = pareto_envelope(law.predict, SIZES, 0)
     assert cached["tokens_from"].iloc[:-1].tolist() == pytest.approx([1] * 4)

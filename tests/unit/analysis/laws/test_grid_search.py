@@ -13,8 +13,8 @@ from vlmscale.analysis.laws.grid_search import (
     Ranges,
     enumerate_grid,
     grid_search,
-    node_rank,
-    outcome_distribution,
+    list_outcomes,
+    rank_node,
 )
 from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.errors import UserError
@@ -72,7 +72,7 @@ def test_released_grid_on_the_released_scores():
 
 
 def test_the_drawn_node_is_second():
-    rank, sse = node_rank(REASONING, RELEASED, DRAWN)
+    rank, sse = rank_node(REASONING, RELEASED, DRAWN)
     assert rank == 2
     assert sse == pytest.approx(4.060e-4, rel=2e-4)
 
@@ -94,7 +94,7 @@ def test_ocr_ends_on_an_edge_of_the_released_grid():
 
 
 def test_outcomes_of_the_released_search():
-    table = outcome_distribution(REASONING, RELEASED, share=0.2)
+    table = list_outcomes(REASONING, RELEASED, share=0.2)
     assert list(table) == [*COLUMNS, "sse", "probability"]
     assert table["sse"].is_monotonic_increasing
     assert table["probability"].iloc[:2].tolist() == pytest.approx([0.2, 0.16], rel=1e-6)
@@ -124,7 +124,7 @@ def test_a_law_on_a_node_is_found_exactly(node):
     fit = grid_search(points, TINY)
     assert parameters(fit) == truth
     assert fit.sse < 1e-15
-    assert node_rank(points, TINY, truth) == (1, fit.sse)
+    assert rank_node(points, TINY, truth) == (1, fit.sse)
     last = [nodes - 1 for nodes in TINY.shape]
     assert [fit.edges[name] for name in COLUMNS] == [
         "lower" if i == 0 else "upper" if i == end else "interior"
@@ -136,12 +136,12 @@ def test_of_equal_nodes_the_first_wins():
     # Without an amplitude the exponents do nothing.
     ranges = Ranges((0.0, 0.0, 2), (0.0, 0.2, 3), (0.0, 0.1, 3), (0.5, 0.5, 1))
     assert parameters(grid_search(REASONING, ranges)) == (0.0, 0.0, 0.0, 0.5)
-    assert node_rank(REASONING, ranges, (0.0, 0.2, 0.1, 0.5))[0] == 1
+    assert rank_node(REASONING, ranges, (0.0, 0.2, 0.1, 0.5))[0] == 1
 
 
 def test_outcomes_are_as_frequent_as_stated():
     draws, share = 2000, 0.1
-    table = outcome_distribution(REASONING, TINY, share=share)
+    table = list_outcomes(REASONING, TINY, share=share)
     found = pd.Series(
         [parameters(grid_search(REASONING, TINY, share=share, seed=s)) for s in range(draws)]
     ).value_counts()
@@ -154,7 +154,7 @@ def test_outcomes_are_as_frequent_as_stated():
 
 
 def test_the_whole_grid_has_one_outcome():
-    table = outcome_distribution(REASONING, TINY, share=1.0)
+    table = list_outcomes(REASONING, TINY, share=1.0)
     assert table["probability"].tolist() == [1.0]
     assert tuple(table[COLUMNS].iloc[0]) == parameters(grid_search(REASONING, TINY))
 
@@ -164,7 +164,7 @@ def test_the_whole_grid_has_one_outcome():
     [
         (lambda: grid_search(REASONING, TINY, share=0.2), "share 0.2 draws nodes.*give a seed"),
         (lambda: grid_search(REASONING, TINY, share=0.0, seed=0), "share is 0.0"),
-        (lambda: outcome_distribution(REASONING, TINY, share=1.5), "share is 1.5"),
+        (lambda: list_outcomes(REASONING, TINY, share=1.5), "share is 1.5"),
         (lambda: enumerate_grid(REASONING.drop(columns="error"), TINY), "'error' is missing"),
         (lambda: Ranges((0.7, 0.2, 5), *[(0.0, 1.0, 2)] * 3), "amplitude is 0.7 to 0.2"),
         (lambda: Ranges(*[(0.0, 1.0, 2)] * 3, (0.0, 1.0, 0)), "floor is 0.0 to 1.0 with 0 nodes"),

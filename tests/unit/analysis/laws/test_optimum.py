@@ -14,7 +14,7 @@ from vlmscale.analysis.laws.optimum import (
     optimal_tokens,
     optimal_tokens_under,
 )
-from vlmscale.analysis.laws.power_law import fit_power_law, logs
+from vlmscale.analysis.laws.power_law import fit_power_law, take_logs
 
 REASONING = fit_power_law(released("reasoning"))
 OCR = fit_power_law(released("ocr"))
@@ -77,7 +77,7 @@ def test_the_optimum_is_that_of_the_numeric_problem(alpha, beta, floor, text_tok
 )
 def test_other_forms(form, expected):
     (chosen,) = [f for f in FORMS if f.name == form]
-    parameters = chosen.fit(*logs(released("reasoning")))
+    parameters = chosen.fit(*take_logs(released("reasoning")))
 
     def predict(n, t):
         return chosen.predict(parameters, np.log(n), np.log(t))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.unit.analysis.laws.test_power_law import released
-from vlmscale.analysis.laws.bootstrap import bootstrap, intervals
+from vlmscale.analysis.laws.bootstrap import bootstrap, summarize_draws
 from vlmscale.analysis.laws.forms import FORMS
-from vlmscale.analysis.laws.frontier import pareto
-from vlmscale.analysis.laws.power_law import fit_power_law, logs
+from vlmscale.analysis.laws.frontier import pareto_front
+from vlmscale.analysis.laws.power_law import fit_power_law, take_logs
 from vlmscale.costs.flops import prefill_gflops
 
 COUNTS = np.array([1, 4, 16, 36, 64, 144, 576], float)
@@ -16,7 +16,7 @@ REASONING, OCR = released("reasoning"), released("ocr")
 
 def fitted(name, points):
     (form,) = [form for form in FORMS if form.name == name]
-    parameters = form.fit(*logs(points))
+    parameters = form.fit(*take_logs(points))
     return parameters, lambda n, t: form.predict(parameters, np.log(n), np.log(t))
 
 
@@ -81,7 +81,7 @@ def test_parameters_of_other_forms(form, points, expected):
 def test_intervals_of_ocr(points, scheme, alpha, beta, ratio):
     law = fit_power_law(points, floor=0.0)
     draws = bootstrap(points, law, scheme, draws=2000, seed=0, floor=0.0)
-    found = intervals(draws, [], 576).set_index("quantity")[["low", "median", "high"]]
+    found = summarize_draws(draws, [], 576).set_index("quantity")[["low", "median", "high"]]
     assert found.loc["alpha"].tolist() == pytest.approx(alpha, abs=5e-4)
     assert found.loc["beta"].tolist() == pytest.approx(beta, abs=3e-4)
     assert found.loc["ratio"].tolist() == pytest.approx(ratio, abs=0.08)
@@ -105,14 +105,14 @@ def test_two_sizes_predict_the_two_larger_ones():
 
 def test_errors_along_the_front_of_cached_text():
     cost = prefill_gflops(REASONING["n_params_b"], REASONING["visual_tokens"], 0)
-    front = REASONING["error"].to_numpy()[pareto(cost, REASONING["error"])]
+    front = REASONING["error"].to_numpy()[pareto_front(cost, REASONING["error"])]
     expected = [0.6145, 0.5667, 0.5370, 0.5190, 0.5029, 0.4950, 0.4859, 0.4828, 0.4762, 0.4646]
     assert front.tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_front_with_text():
     cost = prefill_gflops(REASONING["n_params_b"], REASONING["visual_tokens"], 50)
-    front = REASONING.iloc[pareto(cost, REASONING["error"])]
+    front = REASONING.iloc[pareto_front(cost, REASONING["error"])]
     cells = [f"{n:g}/{v}" for n, v in zip(front["n_params_b"], front["visual_tokens"], strict=True)]
     small = ["0.5/1", "0.5/4", "0.5/16", "0.5/36", "0.5/64", "1.8/1", "1.8/4", "1.8/16", "1.8/36"]
     large = ["4/1", "4/4", "4/16", "4/36", "7/4", "4/64", "7/16", "7/36", "7/64", "7/144", "7/576"]

@@ -7,15 +7,15 @@ from scipy.optimize import linprog
 
 from tests.unit.analysis.laws.test_power_law import design, released
 from vlmscale.analysis.laws.asymptotic import (
-    covariance,
-    deletions,
+    count_determined,
     delta_method,
+    estimate_covariance,
     jackknife,
-    separately_determined,
+    refit_without_each,
 )
-from vlmscale.analysis.laws.power_law import fit_power_law, logs
+from vlmscale.analysis.laws.power_law import fit_power_law, take_logs
 from vlmscale.analysis.laws.robust import fit_robust
-from vlmscale.analysis.laws.variants import variants
+from vlmscale.analysis.laws.variants import fit_variants
 
 POINTS = released("reasoning")
 LAW = fit_power_law(POINTS)
@@ -25,7 +25,7 @@ def test_asymptotic_errors():
     found = delta_method(POINTS, LAW).set_index("quantity")["standard_error"]
     expected = {"amplitude": 0.00163, "alpha": 0.00136, "beta": 0.00069, "ratio": 0.232}
     assert found.to_dict() == pytest.approx(expected, rel=5e-3)
-    matrix = covariance(POINTS, LAW)
+    matrix = estimate_covariance(POINTS, LAW)
     # on a full grid of sizes and counts the exponents do not trade against each other
     assert matrix.loc["alpha", "beta"] == pytest.approx(0, abs=1e-12)
 
@@ -46,12 +46,12 @@ def test_jackknife_and_single_deletions():
     found = jackknife(POINTS, LAW).set_index("quantity")["standard_error"]
     expected = (0.0021, 0.0013, 0.00085)
     assert found[["amplitude", "alpha", "beta"]].tolist() == pytest.approx(expected, rel=2e-2)
-    ratio = deletions(POINTS)["ratio"]
+    ratio = refit_without_each(POINTS)["ratio"]
     assert (ratio.min(), ratio.max()) == pytest.approx((4.573, 4.813), abs=1e-3)
 
 
 def test_one_amplitude_too_many():
-    assert separately_determined(POINTS, LAW) == 4
+    assert count_determined(POINTS, LAW) == 4
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_huber_of_ocr():
 
 
 def test_absolute_loss_is_the_linear_programme():
-    log_n, log_t, y = logs(POINTS)
+    log_n, log_t, y = take_logs(POINTS)
     n = len(y)
     design_matrix = np.column_stack([np.ones(n), -log_n, -log_t])
     above = np.block([[design_matrix, -np.eye(n)], [-design_matrix, -np.eye(n)]])
@@ -107,7 +107,7 @@ def test_variants_of_the_released_scores():
         total_b=[sizes[n][0] for n in POINTS["n_params_b"]],
         non_embedding_b=[sizes[n][1] for n in POINTS["n_params_b"]],
     )
-    table = variants(points).set_index("variant")
+    table = fit_variants(points).set_index("variant")
     columns = ["alpha", "ratio", "sse"]
     found = table.loc["N: parameters without embeddings", columns].tolist()
     assert found == pytest.approx((0.06191, 4.100, 3.943e-4), rel=5e-4)
@@ -121,7 +121,7 @@ def test_variants_of_the_released_scores():
 
 def test_variants_of_a_small_study_leave_out_what_cannot_be_fitted():
     points = POINTS[POINTS["n_params_b"].isin([0.5, 7]) & POINTS["visual_tokens"].isin([1, 16])]
-    names = set(variants(points)["variant"])
+    names = set(fit_variants(points)["variant"])
     assert "least squares" in names
     assert not names & {"without 7B", "without V = 1"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from vlmscale.analysis.laws.bootstrap import bootstrap
 from vlmscale.analysis.laws.power_law import fit_power_law, profile_floor
-from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.analysis.published import select_paper_decoders, tabulate_published_errors
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.costs.shapes import load_architectures
 from vlmscale.errors import UserError
@@ -24,8 +24,8 @@ SCORES = {
     family: pd.read_csv(RESOURCES / "published" / f"{family}_scores.csv")
     for family in ("reasoning", "ocr")
 }
-PUBLISHED = published_errors(
-    SCORES, paper_decoders(load_architectures(RESOURCES / "architectures.csv"))
+PUBLISHED = tabulate_published_errors(
+    SCORES, select_paper_decoders(load_architectures(RESOURCES / "architectures.csv"))
 )
 CONFIGURATIONS = [("Qwen1.5-1.8B", 144), ("Qwen1.5-4B", 64), ("Qwen1.5-7B", 36)]
 REFERENCE = ("Qwen1.5-0.5B", 576)

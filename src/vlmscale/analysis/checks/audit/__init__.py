@@ -36,7 +36,7 @@ __all__ = ["VERDICTS", "Evidence", "audit", "audit_markdown", "load_evidence", "
 VERDICTS = ("reproduced", "within interval", "not reproduced", "needs training")
 
 
-def verdict(measure: Measure | None, paper_low: float, paper_high: float) -> str:
+def decide(measure: Measure | None, paper_low: float, paper_high: float) -> str:
     """The rule of the module's table; `measure` is None where nothing could be computed."""
     if measure is None:
         return "needs training"
@@ -69,7 +69,7 @@ def audit(evidence: Evidence) -> pd.DataFrame:
                 "low": None if measure is None else measure.low,
                 "high": None if measure is None else measure.high,
                 "interval_over": "" if measure is None else measure.interval_over,
-                "verdict": verdict(measure, claim["paper_low"], claim["paper_high"]),
+                "verdict": decide(measure, claim["paper_low"], claim["paper_high"]),
                 "how": how,
                 "retrained": _retrained(claim, evidence),
             }
@@ -99,7 +99,7 @@ def _retrained(claim: Mapping[Any, Any], evidence: Evidence) -> str:
     for study, found in _by_studies(name, evidence) if name in RELEASED else ():
         if isinstance(found, Measure) and _is_real(study, evidence):
             interval = _interval(vars(found)) if found.low is not None else ""
-            reached = verdict(found, claim["paper_low"], claim["paper_high"])
+            reached = decide(found, claim["paper_low"], claim["paper_high"])
             number = _number(found.value) + (f", 95 % interval {interval}" if interval else "")
             words.append(f"Study {study.folder.name}: {number}, **{reached}**. {found.how}".strip())
     return " ".join(words)

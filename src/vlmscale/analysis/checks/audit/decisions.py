@@ -7,7 +7,7 @@ import pandas as pd
 
 from vlmscale.analysis.checks.audit.checks import Measure, over_sizes, released
 from vlmscale.analysis.checks.audit.evidence import Evidence, Suite
-from vlmscale.analysis.laws.frontier import pareto
+from vlmscale.analysis.laws.frontier import pareto_front
 from vlmscale.analysis.laws.optimum import crossover, flat_range, least_text_tokens, optimal_tokens
 from vlmscale.costs.flops import prefill_gflops
 
@@ -202,7 +202,7 @@ def _best_tested(alpha: float, beta: float, counts: np.ndarray) -> float:
 def _front(suite: Suite, text_tokens: float) -> pd.DataFrame:
     points = suite.points
     cost = prefill_gflops(points["n_params_b"], points["visual_tokens"], text_tokens)
-    return points.iloc[pareto(cost, points["error"])]
+    return points.iloc[pareto_front(cost, points["error"])]
 
 
 def _listed(cells: pd.DataFrame) -> str:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from vlmscale.analysis.checks.audit.study import DRAWS, PAPER_METHODS, SEED, Study, load_study
 from vlmscale.analysis.laws.bootstrap import bootstrap
-from vlmscale.analysis.laws.grid_search import RELEASED, outcome_distribution
+from vlmscale.analysis.laws.grid_search import RELEASED, list_outcomes
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
-from vlmscale.analysis.laws.tables import family_means
-from vlmscale.analysis.published import paper_decoders, published_errors
+from vlmscale.analysis.laws.tables import select_family_means
+from vlmscale.analysis.published import select_paper_decoders, tabulate_published_errors
 from vlmscale.costs.shapes import Decoder, Tower, load_architectures
 from vlmscale.study.selection import SizeAxis
 
@@ -55,11 +55,11 @@ class Evidence:
     @cached_property
     def search_outcomes(self) -> pd.DataFrame:
         """Where the released search ends on the reasoning scores, with what probability."""
-        return outcome_distribution(self.reasoning.points, RELEASED, share=0.2)
+        return list_outcomes(self.reasoning.points, RELEASED, share=0.2)
 
     @property
     def decoders(self) -> dict[str, Decoder]:
-        return paper_decoders(self.architectures)
+        return select_paper_decoders(self.architectures)
 
     @cached_property
     def with_own_scores(self) -> "dict[str, Evidence | None]":
@@ -67,7 +67,7 @@ class Evidence:
         return {name: self._with_scores_of(study) for name, study in self.studies.items()}
 
     def _with_scores_of(self, study: Study) -> "Evidence | None":
-        means = family_means(study.errors)
+        means = select_family_means(study.errors)
         mine = means[(means["role"] == "fit") & means["method"].isin(PAPER_METHODS)]
         sizes = [f"{axis}_b" for axis in get_args(SizeAxis)]
         if not set(sizes) <= set(mine):
@@ -91,7 +91,7 @@ def load_evidence(resources: Path, studies: Sequence[Path] = ()) -> Evidence:
     published = resources / "published"
     architectures = load_architectures(resources / "architectures.csv")
     scores = {f: pd.read_csv(published / f"{f}_scores.csv") for f in ("reasoning", "ocr")}
-    errors = published_errors(scores, paper_decoders(architectures))
+    errors = tabulate_published_errors(scores, select_paper_decoders(architectures))
     by_family = {str(family): Suite(table) for family, table in errors.groupby("family")}
     readings = pd.read_csv(published / "readings.csv", dtype=str)
     return Evidence(

@@ -5,15 +5,15 @@ import numpy as np
 from vlmscale.analysis.checks.audit.checks import Measure, over_sizes, proxy, released
 from vlmscale.analysis.checks.audit.evidence import Evidence, Suite
 from vlmscale.analysis.laws import grid_search
-from vlmscale.analysis.laws.asymptotic import separately_determined
+from vlmscale.analysis.laws.asymptotic import count_determined
 from vlmscale.analysis.laws.forms import FORMS, compare_forms
 from vlmscale.analysis.laws.power_law import fit_power_law, profile_floor
-from vlmscale.analysis.laws.variants import variants
+from vlmscale.analysis.laws.variants import fit_variants
 
 
 @released("C01", again=True)
 def reasoning_alpha(evidence: Evidence) -> Measure:
-    rank, sse = grid_search.node_rank(
+    rank, sse = grid_search.rank_node(
         evidence.reasoning.points, grid_search.RELEASED, evidence.readings["drawn_law"]
     )
     excess = 100 * (sse / evidence.reasoning.law.sse - 1)
@@ -62,7 +62,7 @@ def _without_one(suite: Suite, name: str) -> str:
 @released("C04", again=True)
 def ratio(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
-    table = variants(suite.points).set_index("variant")["ratio"]
+    table = fit_variants(suite.points).set_index("variant")["ratio"]
     floors = profile_floor(suite.points, np.linspace(0, 0.3, 13))["ratio"]
     drawn = evidence.readings["drawn_law"]
     above = (suite.draws["ratio"] > 5).mean()
@@ -111,7 +111,7 @@ def floor(evidence: Evidence) -> Measure:
 def amplitudes(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
     return Measure(
-        separately_determined(suite.points, suite.law),
+        count_determined(suite.points, suite.law),
         how="Only the product of A and B enters, whatever the points; "
         f"it is {suite.law.amplitude:.4f}.",
     )

@@ -8,10 +8,10 @@ import pandas as pd
 from vlmscale.analysis.checks.audit.checks import Measure, over_sizes, trained
 from vlmscale.analysis.checks.audit.evidence import Evidence
 from vlmscale.analysis.checks.audit.study import DRAWS, PAPER_METHODS, SEED, Study
-from vlmscale.analysis.decisions.recommend import predictions
-from vlmscale.analysis.laws.bootstrap import bootstrap, main_scheme
+from vlmscale.analysis.decisions.recommend import predict_refits
+from vlmscale.analysis.laws.bootstrap import bootstrap, choose_scheme
 from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
-from vlmscale.analysis.laws.tables import family_means
+from vlmscale.analysis.laws.tables import select_family_means
 from vlmscale.errors import UserError
 from vlmscale.study.selection import RELEASED_PROTOCOL
 
@@ -37,7 +37,7 @@ def held_out(evidence: Evidence, study: Study) -> Measure | None:
         float(off.max()),
         fitted,
         law,
-        lambda draws: missed(predictions(draws, sizes, counts)).max(-1),
+        lambda draws: missed(predict_refits(draws, sizes, counts)).max(-1),
         f"{', '.join(held['llm'].unique())} at {len(held)} token counts, seeds averaged, from "
         f"{len(fitted)} fitted points; share of the error. Mean {off.mean():.2f} %; farthest off at "
         f"V = {worst['visual_tokens']}, where the error is {worst['error']:.4f}.",
@@ -108,14 +108,14 @@ def _over_refits(
     how: str,
 ) -> Measure:
     """A measure whose interval is that of number(refits of `law`), (draws,)."""
-    scheme = main_scheme(points)
+    scheme = choose_scheme(points)
     draws = bootstrap(points, law, scheme, draws=DRAWS, seed=SEED)
     return over_sizes(value, number(draws), how, scheme)
 
 
 def _points(study: Study, methods: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fitted and held-out visual-reasoning errors, a row an LLM, method and token count: means of seeds."""
-    means = family_means(study.errors)
+    means = select_family_means(study.errors)
     mine = means[(means["family"] == "reasoning") & means["method"].isin(methods)]
     cell = ["llm", "n_params_b", "method", "visual_tokens", "role"]
     points = mine.groupby(cell, sort=False, as_index=False)[["error"]].mean()

@@ -5,7 +5,7 @@ import pandas as pd
 
 from vlmscale.analysis.checks.audit.checks import Measure, over_sizes, released
 from vlmscale.analysis.checks.audit.evidence import Evidence, Suite
-from vlmscale.analysis.comparisons.table1 import gap_closed, pairwise_wins
+from vlmscale.analysis.comparisons.table1 import count_wins, measure_gaps
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.analysis.laws.power_law import fit_power_law
 
@@ -42,7 +42,7 @@ def own_values(evidence: Evidence) -> Measure:
 
 
 def _closed(evidence: Evidence, group: int, benchmark: str) -> Measure:
-    table = gap_closed(evidence.table1, method="QueCC")
+    table = measure_gaps(evidence.table1, method="QueCC")
     (row,) = table[(table["group"] == group) & (table["benchmark"] == benchmark)].to_dict("records")
     return Measure(
         row["gap_closed_percent"],
@@ -80,7 +80,7 @@ def mmb_four(evidence: Evidence) -> Measure:
 
 @released("C46")
 def firsts(evidence: Evidence) -> Measure:
-    table = gap_closed(evidence.table1, method="QueCC")
+    table = measure_gaps(evidence.table1, method="QueCC")
     extreme = table[table["group"].isin([1, 4])]
     first = extreme["rank"] == 1
     narrow = (extreme["score"] - extreme["rival_score"]).round(6)[first] <= 0.1
@@ -92,7 +92,7 @@ def firsts(evidence: Evidence) -> Measure:
 
 @released("C47")
 def strong(evidence: Evidence) -> Measure:
-    table = gap_closed(evidence.table1, method="QueCC")
+    table = measure_gaps(evidence.table1, method="QueCC")
     named = table[table["benchmark"].isin(["GQA", "MME", "SQA", "VQAv2"])]
     return Measure(
         float((named["rank"] <= 2).mean()),
@@ -102,7 +102,7 @@ def strong(evidence: Evidence) -> Measure:
 
 @released("C48")
 def token_packer(evidence: Evidence) -> Measure:
-    wins = pairwise_wins(evidence.table1, "TokenPacker").groupby("rival").sum(numeric_only=True)
+    wins = count_wins(evidence.table1, "TokenPacker").groupby("rival").sum(numeric_only=True)
     wins = wins.drop(index=["QueCC", "LLaVA-1.5"], errors="ignore")
     listed = ", ".join(
         f"{rival} {row['wins']:.0f} of {row['comparisons']:.0f} ({row['ties']:.0f} ties)"

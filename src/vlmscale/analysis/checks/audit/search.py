@@ -6,7 +6,7 @@ from scipy.optimize import least_squares
 from vlmscale.analysis.checks.audit.checks import Measure, released
 from vlmscale.analysis.checks.audit.evidence import SEED, Evidence
 from vlmscale.analysis.laws import grid_search
-from vlmscale.analysis.laws.power_law import Floats, logs
+from vlmscale.analysis.laws.power_law import Floats, take_logs
 
 
 @released("C33")
@@ -33,7 +33,7 @@ def ranges(evidence: Evidence) -> Measure:
 @released("C34")
 def stability(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
-    log_n, log_t, y = logs(suite.points)
+    log_n, log_t, y = take_logs(suite.points)
 
     def residual(theta: Floats) -> Floats:
         return np.asarray(theta[0] * np.exp(-theta[1] * log_n - theta[2] * log_t) + theta[3] - y)
@@ -71,7 +71,7 @@ def _spread(values: Floats, probability: Floats) -> tuple[float, float]:
 @released("C35")
 def drawn_node(evidence: Evidence) -> Measure:
     points, ranges = evidence.reasoning.points, grid_search.RELEASED
-    rank, sse = grid_search.node_rank(points, ranges, evidence.readings["drawn_law"])
+    rank, sse = grid_search.rank_node(points, ranges, evidence.readings["drawn_law"])
     best = grid_search.grid_search(points, ranges)
     probability = evidence.search_outcomes["probability"]
     reached = probability.iloc[rank - 1] if rank <= len(probability) else 0.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from vlmscale.analysis.collect import one_protocol
-from vlmscale.analysis.laws.resampled import Scores, resampled_scores
+from vlmscale.analysis.collect import require_one_protocol
+from vlmscale.analysis.laws.resampled import Scores, resample_scores
 from vlmscale.errors import UserError
 from vlmscale.records.parquet import read_provenance
 from vlmscale.study.selection import FULL
@@ -25,14 +25,14 @@ class Study:
     """The results of a study of our own, at the full budget."""
 
     folder: Path
-    errors: pd.DataFrame  # of errors_table
+    errors: pd.DataFrame  # of tabulate_errors
     methods: Mapping[
         str, Mapping[str, Any]
     ]  # method and options by the name that the study gives them
 
     @cached_property
     def protocol(self) -> str | None:
-        return one_protocol(self.errors)
+        return require_one_protocol(self.errors)
 
     @cached_property
     def settings(self) -> set[Setting]:
@@ -73,7 +73,7 @@ class Study:
         parts = [single[keys == setting].assign(group=i) for i, setting in enumerate(settings)]
         if not parts or any(part.empty for part in parts):
             return None
-        return resampled_scores(pd.concat(parts), self._answers, benchmarks, draws=DRAWS, seed=SEED)
+        return resample_scores(pd.concat(parts), self._answers, benchmarks, draws=DRAWS, seed=SEED)
 
     def _answers(self, benchmark: str, cells: Sequence[str]) -> pd.DataFrame:
         file = self.folder / "samples.parquet"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmscale.analysis.checks.audit import VERDICTS, audit, audit_markdown, load_evidence, verdict
+from vlmscale.analysis.checks.audit import VERDICTS, audit, audit_markdown, decide, load_evidence
 from vlmscale.analysis.checks.audit.checks import PROXIES, RELEASED, TRAINED, Measure
 from vlmscale.errors import UserError
 
@@ -124,12 +124,12 @@ def test_words_of_the_reference(table, claim, words):
 )
 def test_the_rule(value, below, above, paper_low, width):
     low, high, paper_high = value - below, value + above, paper_low + width
-    found = verdict(Measure(value, low, high), paper_low, paper_high)
+    found = decide(Measure(value, low, high), paper_low, paper_high)
     inside = paper_low <= value <= paper_high
     overlap = max(low, paper_low) <= min(high, paper_high)
     assert found == ("reproduced" if inside else "within interval" if overlap else "not reproduced")
-    assert verdict(Measure(value), paper_low, paper_high) in ("reproduced", "not reproduced")
-    assert verdict(None, paper_low, paper_high) == "needs training"
+    assert decide(Measure(value), paper_low, paper_high) in ("reproduced", "not reproduced")
+    assert decide(None, paper_low, paper_high) == "needs training"
 
 
 def test_verdicts_follow_the_numbers(tmp_path, table):

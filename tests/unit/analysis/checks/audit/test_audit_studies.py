@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from tests.unit.analysis.checks.audit.test_audit import asked
-from vlmscale.analysis.checks.audit import audit_markdown, load_evidence, predictions, verdict
+from vlmscale.analysis.checks.audit import audit_markdown, decide, load_evidence, predictions
 from vlmscale.analysis.checks.audit.checks import TRAINED
-from vlmscale.analysis.collect import CELL_COLUMNS, errors_table
-from vlmscale.analysis.laws.resampled import resampled_scores
+from vlmscale.analysis.collect import CELL_COLUMNS, tabulate_errors
+from vlmscale.analysis.laws.resampled import resample_scores
 from vlmscale.cli.audit import show
 from vlmscale.errors import UserError
 from vlmscale.evaluation.spec import read_benchmarks
@@ -49,7 +49,7 @@ def write_study(folder, cells, benchmarks, score, *, sizes, methods, protocol):
             for name, value in found.items()
             for i, shift in enumerate(SPREAD)
         ]
-    errors = errors_table(
+    errors = tabulate_errors(
         pd.DataFrame(cells, columns=CELL_COLUMNS),
         tables,
         sizes,
@@ -123,7 +123,7 @@ def decided(folder, claims):
     (study,) = evidence.studies.values()
     allowed = evidence.claims.set_index("id")[["paper_low", "paper_high"]]
     measures = {claim: TRAINED[claim].check(evidence, study) for claim in claims}
-    return {claim: (m, verdict(m, *allowed.loc[claim])) for claim, m in measures.items()}
+    return {claim: (m, decide(m, *allowed.loc[claim])) for claim, m in measures.items()}
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,7 @@ def test_a_draw_has_the_same_questions_and_seeds_for_all_groups():
 
     # a metric that is no mean of answers: half of it
     cells = groups([{s: right[f"{g}.{s}"].mean() / 2 for s in (0, 1)} for g in (0, 1)])
-    found = resampled_scores(cells, answers, ["b"], draws=400, seed=0)
+    found = resample_scores(cells, answers, ["b"], draws=400, seed=0)
     difference = found.drawn[:, 1, 0] - found.drawn[:, 0, 0]
     assert difference == pytest.approx(0.05)
     assert (found.seeds, found.questions) == (2, 50)
@@ -298,8 +298,8 @@ def test_a_draw_has_the_same_questions_and_seeds_for_all_groups():
 
 
 def test_groups_without_a_common_seed_are_not_compared():
-    assert resampled_scores(groups([{0: 0.5}, {1: 0.5}]), None, ["b"], draws=2, seed=0) is None
-    assert resampled_scores(groups([{0: 0.5}]), None, ["b", "c"], draws=2, seed=0) is None
+    assert resample_scores(groups([{0: 0.5}, {1: 0.5}]), None, ["b"], draws=2, seed=0) is None
+    assert resample_scores(groups([{0: 0.5}]), None, ["b", "c"], draws=2, seed=0) is None
 
 
 def test_a_lacking_question_is_refused():
@@ -308,4 +308,4 @@ def test_a_lacking_question_is_refused():
         return pd.DataFrame(rows[:-1])
 
     with pytest.raises(UserError, match=r"samples of b: cell 1\.0 lacks questions"):
-        resampled_scores(groups([{0: 0.5}, {0: 0.5}]), answers, ["b"], draws=2, seed=0)
+        resample_scores(groups([{0: 0.5}, {0: 0.5}]), answers, ["b"], draws=2, seed=0)
