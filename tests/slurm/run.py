@@ -10,8 +10,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from .cluster import Cluster
-from .conftest import HERE, OVERRIDES, ROOT
+from tests.slurm.cluster import Cluster
+from tests.slurm.study import HERE, OVERRIDES
+from tests.support.paths import ROOT
 
 
 def main(arguments):

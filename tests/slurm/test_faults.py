@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import OUT, Study
+from tests.slurm.study import OUT, Study
 
 RUN = "d32__mlp__v36__s0"
 STAGE2 = f"{OUT}/runs/{RUN}/stage2"

@@ -6,7 +6,7 @@ import signal
 import pandas as pd
 import yaml
 
-from .conftest import OUT
+from tests.slurm.study import OUT
 
 ON_GPU = ("train_tower", "train_llm", "train_stage1", "train_stage2", "evaluate_cell")
 TABLES = ("errors", "samples", "laws", "paired", "verdicts")

@@ -5,7 +5,8 @@ import re
 import pandas as pd
 import pytest
 
-from .conftest import JOINT, ROOT
+from tests.support.paths import ROOT
+from tests.support.trees import JOINT
 
 pytestmark = pytest.mark.smoke
 

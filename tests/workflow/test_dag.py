@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.support.paths import ROOT
+from tests.support.trees import Tree
 from vlmscale.report.figures import LAW_FIGURES
-
-from .conftest import ROOT, Tree
 
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob("*.yaml"))
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from .conftest import ROOT
+from tests.support.paths import ROOT
 
 RUN = "d32__tokenpacker__v1__s0"
 

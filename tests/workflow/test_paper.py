@@ -18,12 +18,12 @@ import yaml
 from safetensors import safe_open
 
 from tests.support.hub import Hub
+from tests.support.paths import ROOT
+from tests.support.released import PLAIN, backbones, benchmarks, resources, training_data
+from tests.support.trees import COPIED, Tree
 from tests.support.upstream import site
 from vlmscale.records.parquet import read_provenance
 from vlmscale.report.figures import LAW_FIGURES
-
-from .conftest import COPIED, ROOT, Tree
-from .released import PLAIN, backbones, benchmarks, resources, training_data
 
 FITTED, HELD_OUT = ["Qwen1.5-0.5B", "Qwen1.5-1.8B"], ["Qwen1.5-14B"]
 BENCHMARKS = ["mme", "gqa", "ai2d", "mmbench", "mmmu", "scienceqa", "mathvista", "pope", "chartqa"]
@@ -178,8 +178,10 @@ def test_repeated_it_does_nothing(tree, out):
     assert tree.planned(config=STUDY) == {}
 
 
-def test_every_cell_has_every_benchmark(out):
-    questions = pd.read_csv(out / "../../resources/benchmarks.csv", index_col="benchmark")
+def test_every_cell_has_every_benchmark(tree, out):
+    questions = pd.read_csv(
+        tree.path / "src/vlmscale/resources/benchmarks.csv", index_col="benchmark"
+    )
     errors = pd.read_parquet(out / "errors.parquet")
     cells = pd.read_csv(out / "cells.csv")
     assert len(cells) == 2 * 4 + 1 + 4

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from .conftest import ROOT
+from tests.support.paths import ROOT
 
 REFERENCE = ROOT / "src/vlmscale/resources/reference/mini"
 CELL = "d20__tokenpacker__v1__s0__short"

@@ -5,7 +5,7 @@ import os
 import pandas as pd
 import pytest
 
-from .conftest import JOINT
+from tests.support.trees import JOINT
 
 pytestmark = pytest.mark.smoke
 

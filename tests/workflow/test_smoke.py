@@ -12,12 +12,11 @@ import pytest
 from PIL import Image
 from transformers import set_seed
 
+from tests.support.paths import ROOT
 from vlmscale.methods import method_names
 from vlmscale.records.parquet import read_provenance
 from vlmscale.report.figures import LAW_FIGURES
 from vlmscale.study.load import load_study
-
-from .conftest import ROOT
 
 pytestmark = pytest.mark.smoke
 

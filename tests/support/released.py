@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
@@ -19,10 +18,9 @@ from transformers import (
 from tests.support import lookalikes
 from tests.support.benchmark_cases import CASES
 from tests.support.benchmark_files import write
+from tests.support.paths import ROOT
 from tests.support.upstream import TREES, archive, image, mix, pretrain, record
 from vlmscale.evaluation.spec import read_benchmarks
-
-ROOT = Path(__file__).parents[2]
 
 # What the LLMs answer: words that benchmarks know, each of them one token.
 ANSWERS = ["Yes", "No", "yes", "no", "A", "B", "cat", "dog", "2", "Acme", "nokia", "unanswerable"]
