@@ -11,7 +11,8 @@ from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGener
 
 from vlmscale.latency import machine
 from vlmscale.methods import method as declared
-from vlmscale.models.vlm import Vlm, VlmConfig
+from vlmscale.models.config import VlmConfig
+from vlmscale.models.vlm import Vlm
 from vlmscale.planning.trainings import load_gpus
 from vlmscale.resources import resource
 

@@ -32,8 +32,8 @@ from vlmscale.latency.spec import Compressor, all_asked
 from vlmscale.latency.steps import training_steps
 from vlmscale.methods import method as declared
 from vlmscale.models.checkpoint import build_frame
+from vlmscale.models.config import VlmConfig
 from vlmscale.models.meta import build_with_random_weights, load_backbone_config
-from vlmscale.models.vlm import VlmConfig
 from vlmscale.planning.trainings import load_gpus
 from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import resource

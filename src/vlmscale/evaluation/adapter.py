@@ -14,7 +14,7 @@ from vlmscale.errors import UserError
 from vlmscale.evaluation.visual_token_cache import SeenImages
 from vlmscale.models.checkpoint import load
 from vlmscale.models.feature_store import FeatureStore
-from vlmscale.models.vlm import VisualTokens
+from vlmscale.models.vlm_model import VisualTokens
 from vlmscale.settings import IMAGE_TOKEN
 
 # Given by some tasks, understood by their own adapters only.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from vlmscale.models.vlm import VisualTokens
+from vlmscale.models.vlm_model import VisualTokens
 
 
 class SeenImages:

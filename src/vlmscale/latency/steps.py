@@ -11,8 +11,9 @@ from vlmscale.costs.flops import training_gflops
 from vlmscale.costs.memory import Layout, Stage, gpu_memory
 from vlmscale.latency.machine import clock
 from vlmscale.latency.spec import Compressor
+from vlmscale.models.config import VlmConfig
 from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
-from vlmscale.models.vlm import Vlm, VlmConfig
+from vlmscale.models.vlm import Vlm
 
 TEXT = 64  # tokens of a sample
 _WARM_UP, _REPETITIONS = 2, 5

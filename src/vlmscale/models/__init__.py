@@ -9,8 +9,9 @@ then opens by the Auto classes alone, with its method and without remote code.
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from vlmscale.models.config import VlmConfig
 from vlmscale.models.processor import VlmProcessor
-from vlmscale.models.vlm import Vlm, VlmConfig
+from vlmscale.models.vlm import Vlm
 
 __all__ = ["Vlm", "VlmConfig", "VlmProcessor"]
 

@@ -16,8 +16,9 @@ from transformers import (
 )
 
 from vlmscale.errors import UserError
+from vlmscale.models.config import VlmConfig
 from vlmscale.models.processor import VlmProcessor
-from vlmscale.models.vlm import Vlm, VlmConfig
+from vlmscale.models.vlm import Vlm
 from vlmscale.records.files import read_json
 from vlmscale.settings import IMAGE_TOKEN, Setting
 

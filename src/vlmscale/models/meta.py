@@ -9,7 +9,8 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from vlmscale.costs.shapes import Decoder, Tower
 from vlmscale.models.checkpoint import build_frame
-from vlmscale.models.vlm import Vlm, VlmConfig
+from vlmscale.models.config import VlmConfig
+from vlmscale.models.vlm import Vlm
 from vlmscale.records.files import read_json
 from vlmscale.resources import resource
 from vlmscale.settings import Setting

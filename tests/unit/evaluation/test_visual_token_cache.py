@@ -11,7 +11,7 @@ from PIL import Image
 from vlmscale.data.images import compute_image_key
 from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.visual_token_cache import SeenImages
-from vlmscale.models.vlm import VisualTokens
+from vlmscale.models.vlm_model import VisualTokens
 from vlmscale.training.stages import save_checkpoint
 
 

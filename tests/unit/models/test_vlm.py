@@ -23,7 +23,6 @@ from vlmscale.errors import UserError
 from vlmscale.methods import method, method_names
 from vlmscale.models.checkpoint import assemble, load
 from vlmscale.models.feature_store import FeatureStore, write_store
-from vlmscale.models.vlm import _last as last_state
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.stages import save_checkpoint
 
@@ -113,15 +112,20 @@ def test_the_question_reaches_quecc_and_only_its_own_sample(build, images):
     assert not torch.allclose(before[2], after[2], atol=1e-6)
 
 
-def test_question_embedding_is_the_last_real_token_after_the_final_norm(build):
+def test_question_embedding_is_the_last_real_token_after_the_final_norm(build, images):
     model, processor = build("quecc", 4)
     ids = torch.tensor([processor.tokenizer.encode(QUESTIONS[0])])
     padded = torch.cat([ids, torch.full((1, 5), processor.tokenizer.pad_token_id)], dim=1)
     mask = torch.cat([torch.ones_like(ids), torch.zeros(1, 5, dtype=torch.long)], dim=1)
+    embedded = []
+    model.model.multi_modal_projector.register_forward_pre_hook(
+        lambda _, inputs: embedded.append(inputs[0].question)
+    )
     with torch.no_grad():
         alone = model.model.language_model(input_ids=ids).last_hidden_state[:, -1]
-    embedded = last_state(model.model.encode_questions(padded, mask), mask)
-    torch.testing.assert_close(embedded, alone, atol=1e-5, rtol=1e-4)
+        pixels = processor.to_pixels(images[:1])
+        model.model.encode_images(pixels, question_input_ids=padded, question_attention_mask=mask)
+    torch.testing.assert_close(embedded[0], alone, atol=1e-5, rtol=1e-4)
 
 
 def test_quecc_without_a_question_says_what_to_pass(build, images):

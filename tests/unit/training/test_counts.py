@@ -198,5 +198,5 @@ def test_downsample_needs_the_image_itself(build, images):
 
 def test_beams_are_refused(build, images):
     model, processor = build("mlp", 36)
-    with pytest.raises(ValueError, match="num_beams 3"):
+    with pytest.raises(ValueError, match="num_beams=3"):
         model.generate(**processor.ask(images, QUESTIONS), num_beams=3)

@@ -36,9 +36,9 @@ class M3(Projector):
         self.grid_side = widths.grid_side
         self.mlp = build_mlp(widths.tower, widths.llm)
 
-    def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, d_llm), regions row by row."""
-        side, _ = find_region_side(self.visual_tokens, features.grid_side)
+    def forward(self, features: VisionFeatures, visual_tokens: int | None = None) -> Tensor:
+        """features.patches (b, p, d) -> (b, v, n), regions row by row."""
+        side, _ = find_region_side(visual_tokens or self.visual_tokens, features.grid_side)
         return average_regions(self.mlp(features.patches), side)
 
     def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:

@@ -54,9 +54,9 @@ class Mqt(Projector):
         nn.init.trunc_normal_(self.attention.out_proj.weight, std=0.02)
         nn.init.normal_(self.matrix, std=widths.llm**-0.5)
 
-    def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, d_llm), the first v queries."""
-        patches, v = features.patches, self.visual_tokens
+    def forward(self, features: VisionFeatures, visual_tokens: int | None = None) -> Tensor:
+        """features.patches (b, p, d) -> (b, v, n), from the first v queries."""
+        patches, v = features.patches, visual_tokens or self.visual_tokens
         places = make_sine_positions(self.side, patches.shape[-1], patches.device)
         finer = F.interpolate(
             rearrange(places, "(h w) d -> 1 d h w", h=self.side),

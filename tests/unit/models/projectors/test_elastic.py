@@ -116,9 +116,8 @@ def test_mqt_gives_the_first_few_of_all_its_tokens():
     with torch.no_grad():
         everything = projector(f)
         for v in method("mqt").supported(6):
-            projector.visual_tokens = v
-            assert projector(f).shape[1] == v
-            torch.testing.assert_close(projector(f), everything[:, :v])
+            assert projector(f, v).shape[1] == v
+            torch.testing.assert_close(projector(f, v), everything[:, :v])
 
 
 @pytest.mark.parametrize(("keys", "linear"), [("pos_only", True), ("pos_plus_x", False)])
@@ -177,11 +176,8 @@ def test_m3_at_full_scale_is_the_mlp():
 def test_m3_scales_are_nested_means():
     projector, f = make("m3", 36), features()
     with torch.no_grad():
-        projector.visual_tokens = 9
-        nine = projector(f)
-        projector.visual_tokens = 1
-        torch.testing.assert_close(projector(f)[:, 0], nine.mean(dim=1))
-        projector.visual_tokens = 36
+        nine = projector(f, 9)
+        torch.testing.assert_close(projector(f, 1)[:, 0], nine.mean(dim=1))
         finest = projector(f)[0].reshape(6, 6, -1)
     torch.testing.assert_close(nine[0, 5], finest[2:4, 4:6].mean(dim=(0, 1)))
 
