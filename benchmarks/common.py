@@ -10,11 +10,11 @@ from torch import nn
 from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
 from vlmscale.latency import machine
-from vlmscale.methods import method as declared
+from vlmscale.methods import find_method
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.vlm import Vlm
 from vlmscale.planning.trainings import load_gpus
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DTYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
@@ -64,7 +64,7 @@ def about(**settings: Any) -> dict[str, Any]:
 def peak_gflops(gpu: str | None) -> float:
     """GFLOP/s that others are a share of: the GPU's by its data sheet, else of large matrices here."""
     if gpu is not None:
-        return 1e3 * load_gpus(resource("gpus.csv"))[gpu].bf16_tflops
+        return 1e3 * load_gpus(find_resource("gpus.csv"))[gpu].bf16_tflops
     return machine.matmul_gflops_per_s(DEVICE, DTYPE)
 
 
@@ -114,7 +114,7 @@ def ours(
             vision_feature_layer=[layers - 1, layers],
             method=method,
             visual_tokens=tokens,
-            method_options=declared(method).make_setting(tokens).options,
+            method_options=find_method(method).make_setting(tokens).options,
             template=template,
         )
     ).to(DEVICE)

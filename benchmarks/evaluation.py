@@ -38,7 +38,7 @@ from vlmscale.jobs.entry import clear_errors
 from vlmscale.models.checkpoint import load, load_tokenizer
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.records.parquet import write_parquet
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 from vlmscale.settings import IMAGE_TOKEN, Counts
 from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
@@ -140,7 +140,7 @@ def main(
     repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 3,
     parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
 ) -> None:
-    asked = list(read_benchmarks(resource("benchmarks.csv"), benchmarks.split(",")))
+    asked = list(read_benchmarks(find_resource("benchmarks.csv"), benchmarks.split(",")))
     sizes = [int(size) for size in batch_sizes.split(",")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

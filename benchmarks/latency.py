@@ -30,13 +30,13 @@ from vlmscale.latency.machine import machine, matmul_gflops_per_s
 from vlmscale.latency.measure import PRECISIONS, measure
 from vlmscale.latency.spec import Compressor, all_asked
 from vlmscale.latency.steps import training_steps
-from vlmscale.methods import method as declared
+from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.meta import build_with_random_weights, load_backbone_config
 from vlmscale.planning.trainings import load_gpus
 from vlmscale.records.parquet import write_parquet
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 
 SMALL = "w256,w512,w1024"
 COUNTS = "1,4,16,36,64,144,576"
@@ -66,14 +66,14 @@ def config_of(name: str) -> VlmConfig:
         )
         layers = [1, 2, 3, 4]
     else:
-        known = {file.stem for file in resource("backbones").glob("*.json")}
+        known = {file.stem for file in find_resource("backbones").glob("*.json")}
         text = load_backbone_config(name if name in known else f"{name}-Chat")
         vision, layers = load_backbone_config("clip-vit-large-patch14-336"), [12, 16, 22, 23]
     side = vision.image_size // vision.patch_size
     model = build_frame(
         text,
         vision,
-        declared("mlp").make_setting(side**2),
+        find_method("mlp").make_setting(side**2),
         image_token=text.vocab_size - 1,
         feature_layers=layers,
         template="plain",
@@ -84,10 +84,10 @@ def config_of(name: str) -> VlmConfig:
 def compressors(names: list[str], counts: list[int], side: int) -> list[Compressor]:
     """Every method at each count it can give; all patches are the mlp's, where that is among them."""
     return [
-        Compressor(name=name, **declared(name).make_setting(v).model_dump())
+        Compressor(name=name, **find_method(name).make_setting(v).model_dump())
         for name in names
         for v in counts
-        if v in declared(name).supported(side)
+        if v in find_method(name).list_counts(side)
         and (name == "mlp" or v < side**2 or "mlp" not in names)
     ]
 
@@ -96,7 +96,7 @@ def peak_of(gpu: str | None, device: torch.device, dtype: torch.dtype) -> tuple[
     """GFLOP/s that a training step is held against, and whose they are."""
     if gpu is None:
         return matmul_gflops_per_s(device, dtype), "a product of large matrices here"
-    rows = load_gpus(resource("gpus.csv"))
+    rows = load_gpus(find_resource("gpus.csv"))
     if gpu not in rows:
         raise UserError(
             f"--gpu {gpu}: not in src/vlmscale/resources/gpus.csv. There are: {', '.join(rows)}."

@@ -32,7 +32,7 @@ from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.pixels import to_pixels
 from vlmscale.planning.trainings import load_gpus, planned_trainings
 from vlmscale.records.parquet import write_parquet
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.batch_split import split_batch
@@ -126,7 +126,7 @@ def samples_a_second(source: Batches) -> float:
 def wanted(study: Path, gpu: str, utilisation: float) -> pd.DataFrame:
     """Samples a second that one GPU takes, by stage, LLM and visual tokens."""
     found = pd.DataFrame(planned_trainings(load_study(study))).query("method == 'tokenpacker'")
-    flops = load_gpus(resource("gpus.csv"))[gpu].bf16_tflops * 1e12 * utilisation
+    flops = load_gpus(find_resource("gpus.csv"))[gpu].bf16_tflops * 1e12 * utilisation
     found = found.assign(samples_per_second=flops / (found["flops"] / found["samples"]))
     keys = ["stage", "llm", "visual_tokens"]
     return found.groupby(keys, as_index=False, sort=False)["samples_per_second"].first()

@@ -21,7 +21,7 @@ from vlmscale.planning.specs import (
 )
 from vlmscale.planning.trainings import benchmark_rows
 from vlmscale.report.figures import LAW_FIGURES
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study, validate
 from vlmscale.study.selection import FULL, RELEASED_PROTOCOL, SUITES, Selection
 
@@ -35,7 +35,7 @@ CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).pare
 
 def table(name):
     """Path of a table of vlmscale.resources: relative below the working directory, so that a move reruns nothing."""
-    path, here = resource(name), Path.cwd()
+    path, here = find_resource(name), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
@@ -48,7 +48,7 @@ try:
     else:
         STUDY = load_study(CHECKOUT / "config/mini.yaml")
     SPECS = JobSpecs(STUDY, scripts=CHECKOUT / "workflow/scripts")
-    BENCHMARKS = benchmark_rows(resource("benchmarks.csv"))
+    BENCHMARKS = benchmark_rows(find_resource("benchmarks.csv"))
     QUESTIONS = sum(STUDY.count_questions(BENCHMARKS).values())  # of a cell
     REQUESTS = {
         stage: {
@@ -63,7 +63,9 @@ except UserError as error:
 OUT, WORK = SPECS.out, SPECS.work
 PUBLISHED = "results/published"  # from the paper's released scores
 CELLS, RUNS, LAWS, TRAININGS = SPECS.cells, SPECS.runs, SPECS.laws, SPECS.trainings
-SAMPLES = STUDY.samples({run.seed for run in RUNS.values()})  # folder -> (split, seed)
+SAMPLES = STUDY.list_samples(
+    {run.seed for run in RUNS.values()}
+)  # folder -> (split, seed)
 hash_code = SPECS.hash_code
 
 

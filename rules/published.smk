@@ -1,6 +1,6 @@
 # The paper's released numbers through the same fit, figures and tables. Needs no torch and no training.
 PUBLISHED_SERIES = {"published": Selection(("tokenpacker",))}
-with open(resource("published/readings.csv")) as file:
+with open(find_resource("published/readings.csv")) as file:
     READINGS = {
         row["name"]: tuple(map(float, row["value"].split()))
         for row in csv.DictReader(file)

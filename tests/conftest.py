@@ -123,14 +123,14 @@ def backbones(study, tmp_path_factory):
 @pytest.fixture(scope="session")
 def build(backbones):
     """build(method, visual_tokens, **options) -> an untrained Vlm and its processor, in eval mode."""
-    from vlmscale.methods import method as declared
+    from vlmscale.methods import find_method
     from vlmscale.models.checkpoint import assemble
 
     def assemble_tiny(name, visual_tokens, **options):
         model, processor = assemble(
             backbones["llm"],
             backbones["tower"],
-            declared(name).make_setting(visual_tokens, **options),
+            find_method(name).make_setting(visual_tokens, **options),
             feature_layers=[1, 2, 3],
             template="qa",
             seed=0,

@@ -1,11 +1,10 @@
-"""What each compression method declares about itself, read without importing it.
+"""The declarations of every method, read from its source without importing torch.
 
-Method `x` is the file models/projectors/x.py with one subclass of Projector. Its class attributes
-are literals, so they can be read from the source: the workflow knows every method without importing
-torch, and no list of methods exists to be kept. models/projectors/base.py says what each means.
+Method `x` is the file models/projectors/x.py with one subclass of Projector. Its class attributes are
+literals; models/projectors/base.py says what each means. No list of methods has to be maintained.
 
-A *variant* is a method under a name of its own with some of its options chosen, as a study's config
-names it under `methods`; every method is also a variant with all options at their defaults.
+A *variant* is a method with chosen options under a name of its own, as in `methods` of a config. Every
+method is also a variant with default options.
 """
 
 import ast
@@ -20,7 +19,7 @@ from vlmscale.errors import UserError
 from vlmscale.settings import Setting
 
 PROJECTORS = Path(__file__).parent / "models" / "projectors"
-METHOD_KEY = "method"  # of a variant's options in a config
+_METHOD_KEY = "method"  # beside the options of a variant in a config
 _BASE = "base"
 
 
@@ -40,8 +39,8 @@ class Method:
     positions: str
     stage2_copies: str
 
-    def supported(self, side: int) -> list[int]:
-        """Every number of visual tokens this method can give on a grid of side x side patches."""
+    def list_counts(self, side: int) -> list[int]:
+        """Return every V that this method can give on a grid of side x side patches."""
         patches = side * side
         squares = [g * g for g in range(1, side + 1) if side % g == 0]
         match self.counts.split(" "):
@@ -54,7 +53,7 @@ class Method:
             case ["any"]:
                 return list(range(1, patches + 1))
             case ["any", "to", *formula]:
-                most = evaluate(" ".join(formula), {"w": side})
+                most = evaluate_formula(" ".join(formula), {"w": side})
                 return list(range(1, int(most) + 1))
             case ["multiples", "of", number] if number.isdecimal():
                 return list(range(int(number), patches + 1, int(number)))
@@ -62,14 +61,16 @@ class Method:
             f"{PROJECTORS / self.name}.py: counts={self.counts!r} is none of those in base.py"
         )
 
-    def copies(self, side: int, stage: Literal["stage1", "stage2"]) -> int:
+    def count_copies(self, side: int, stage: Literal["stage1", "stage2"]) -> int:
         """Return how often a sample stands in a batch: once for each token count trained at once."""
         if stage == "stage1":
             return 1
-        return int(evaluate(self.stage2_copies, {"w": side, "f": _count_prime_factors(side)}))
+        return int(
+            evaluate_formula(self.stage2_copies, {"w": side, "f": _count_prime_factors(side)})
+        )
 
     def complete_options(self, chosen: Mapping[str, str], variant: str = "") -> dict[str, str]:
-        """Every option of the method: the chosen value, else the default, which stands first.
+        """Return the value of every option: the chosen one or the default, the first allowed one.
 
         Raises UserError for an unknown option or value.
         """
@@ -95,6 +96,7 @@ class Method:
 
     @property
     def reads_question(self) -> bool:
+        """Whether the projector uses the question."""
         return any(need.startswith("question") for need in self.needs)
 
 
@@ -110,8 +112,8 @@ class Variant:
         """Return the setting of this variant at `visual_tokens`."""
         return self.method.make_setting(visual_tokens, **self.options)
 
-    def trained_as(self, visual_tokens: int, side: int) -> tuple[str, int]:
-        """(variant, visual tokens) of the training run that serves this one at `visual_tokens`."""
+    def find_training(self, visual_tokens: int, side: int) -> tuple[str, int]:
+        """Return (variant, V) of the training run that serves this variant at `visual_tokens`."""
         served = self.method.served_by.get(self.options.get("training", ""))
         if served is None:
             return self.name, visual_tokens
@@ -119,31 +121,32 @@ class Variant:
         if tokens == "full":
             tokens = side * side
         elif tokens == "most":
-            tokens = self.method.supported(side)[-1]
+            tokens = self.method.list_counts(side)[-1]
         return self.name if name == "self" else name, int(tokens)
 
 
-def variant(name: str, configured: Mapping[str, Mapping[str, str]]) -> Variant:
-    """The variant `name` of a study whose config has `configured` under `methods`.
+def find_variant(name: str, configured: Mapping[str, Mapping[str, str]]) -> Variant:
+    """Return the variant `name` of a study whose config has `configured` under `methods`.
 
-    Raises UserError when neither it nor a method has that name, or for a wrong option.
+    Raises UserError for an unknown name and for a wrong option.
     """
     chosen = dict(configured.get(name, {}))
-    found = method(chosen.pop(METHOD_KEY, name))
+    found = find_method(chosen.pop(_METHOD_KEY, name))
     return Variant(name, found, found.complete_options(chosen, name))
 
 
-def method_names() -> list[str]:
+def list_method_names() -> list[str]:
+    """Return the names of all methods, sorted."""
     return sorted(
         p.stem for p in PROJECTORS.glob("*.py") if p.stem != _BASE and not p.stem.startswith("_")
     )
 
 
 @cache
-def method(name: str) -> Method:
+def find_method(name: str) -> Method:
     """Read the declarations of method `name`. Raises UserError when there is no such method."""
-    if name not in method_names():
-        raise UserError(f"no method {name!r}. There are: {', '.join(method_names())}.")
+    if name not in list_method_names():
+        raise UserError(f"no method {name!r}. There are: {', '.join(list_method_names())}.")
     node = _projector_class(name)
     fields = {**_literals(_projector_class(_BASE)), **_literals(node)}
     return Method(
@@ -171,8 +174,11 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 }
 
 
-def evaluate(formula: str, names: Mapping[str, float]) -> float:
-    """The value of a declared formula: numbers, names, + - * / // ** and brackets, nothing else."""
+def evaluate_formula(formula: str, names: Mapping[str, float]) -> float:
+    """Return the value of a formula of numbers, `names`, + - * / // ** and brackets.
+
+    Raises UserError for anything else in it.
+    """
 
     def value(node: ast.expr) -> float:
         match node:
@@ -187,10 +193,10 @@ def evaluate(formula: str, names: Mapping[str, float]) -> float:
     return value(ast.parse(formula.strip(), mode="eval").body)
 
 
-def formula_names(
+def make_variables(
     *, grid_side: int, visual_tokens: int, tower: int, layers: int, llm: int, llm_layers: int
 ) -> dict[str, float]:
-    """The names that formulas are written in (see Projector)."""
+    """Return the variables of declared formulas (see Projector) with their values."""
     return {
         "w": grid_side,
         "p": grid_side**2,
@@ -203,7 +209,7 @@ def formula_names(
 
 
 def _count_prime_factors(number: int) -> int:
-    """Count with multiplicity: 24 = 2 * 2 * 2 * 3 has four."""
+    """Return the number of prime factors, with multiplicity: 24 = 2 * 2 * 2 * 3 has four."""
     found, divisor = 0, 2
     while number > 1:
         if number % divisor:

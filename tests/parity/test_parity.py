@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from vlmscale.methods import method
+from vlmscale.methods import find_method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
 from vlmscale.models.projectors.mqt import make_sine_positions
@@ -24,7 +24,7 @@ NO_EFFECT = ("key.3.bias", "key_norm.bias")
 
 def ours(name, tokens, tower=TOWER, **options):
     widths = Widths(tower=tower, layers=LAYERS, llm=LLM, grid_side=SIDE)
-    return build_projector(widths, method(name).make_setting(tokens, **options))
+    return build_projector(widths, find_method(name).make_setting(tokens, **options))
 
 
 def inputs(tower=TOWER, b=2):

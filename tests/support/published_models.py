@@ -4,7 +4,7 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from transformers import PreTrainedModel
 
-from vlmscale.methods import method as declared
+from vlmscale.methods import find_method
 from vlmscale.models.meta import build_from_shapes
 
 TOWER = "clip-vit-large-patch14-336"
@@ -56,7 +56,7 @@ def build_published(llm, method, tokens):
     return build_from_shapes(
         llm,
         TOWER,
-        declared(method).make_setting(tokens),
+        find_method(method).make_setting(tokens),
         feature_layers=LAYERS,
     )
 

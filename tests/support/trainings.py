@@ -1,6 +1,6 @@
 """Specs of tiny trainings, and what they leave."""
 
-from vlmscale.methods import method
+from vlmscale.methods import find_method
 from vlmscale.training.spec import StageSpec
 
 STEPS = 24
@@ -13,7 +13,7 @@ def stage_spec(backbones, splits, folder, **changes):
         "run": folder.name,
         "method": "tokenpacker",
         "visual_tokens": 4,
-        "options": method(changes.get("method", "tokenpacker")).complete_options({}),
+        "options": find_method(changes.get("method", "tokenpacker")).complete_options({}),
         "seed": 3,
         "template": "qa",
         "feature_layers": (1, 2, 3),

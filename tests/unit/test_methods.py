@@ -6,14 +6,21 @@ import sys
 import pytest
 
 from vlmscale.errors import UserError
-from vlmscale.methods import Method, Variant, evaluate, method, method_names, variant
+from vlmscale.methods import (
+    Method,
+    Variant,
+    evaluate_formula,
+    find_method,
+    find_variant,
+    list_method_names,
+)
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", list_method_names())
 def test_declaration_equals_class(name):
     from vlmscale.models.projectors.base import find_projector_class
 
-    declared, cls = method(name), find_projector_class(name)
+    declared, cls = find_method(name), find_projector_class(name)
     assert (declared.needs, declared.counts) == (cls.needs, cls.counts)
     assert (declared.served_by, declared.options) == (cls.served_by, cls.options)
     assert (declared.weights, declared.multiply_adds) == (cls.weights, cls.multiply_adds)
@@ -26,20 +33,20 @@ def test_declaration_equals_class(name):
 
 
 @pytest.mark.parametrize("side", [24, 12, 10])
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", list_method_names())
 def test_declared_copies_are_the_counts_that_a_batch_is_trained_at(name, side):
     import numpy as np
     import torch
 
     from vlmscale.models.projectors.base import Widths, build_projector
 
-    declared = method(name)
-    most = declared.supported(side)[-1]
+    declared = find_method(name)
+    most = declared.list_counts(side)[-1]
     with torch.device("meta"):
         projector = build_projector(Widths(16, 4, 24, side), declared.make_setting(most))
     for stage in ("stage1", "stage2"):
         counts = projector.draw_training_counts(stage, np.random.default_rng(0))
-        assert declared.copies(side, stage) == len(counts)
+        assert declared.count_copies(side, stage) == len(counts)
 
 
 def test_config_and_cells_import_no_torch():
@@ -82,45 +89,45 @@ def declare(counts="square", served_by=None, options=None):
     ],
 )
 def test_counts(counts, side, expected):
-    assert declare(counts).supported(side) == expected
+    assert declare(counts).list_counts(side) == expected
 
 
 def test_counts_nobody_knows():
     with pytest.raises(UserError, match="counts='prime' is none of those"):
-        declare("prime").supported(6)
+        declare("prime").list_counts(6)
 
 
 def test_which_run_serves_a_cell():
     options = {"training": ("free", "trained")}
     pruned = declare("any", {"free": ("mlp", "full")}, options)
-    assert Variant("x", pruned, {"training": "free"}).trained_as(4, 12) == ("mlp", 144)
-    assert Variant("x", pruned, {"training": "trained"}).trained_as(4, 12) == ("x", 4)
+    assert Variant("x", pruned, {"training": "free"}).find_training(4, 12) == ("mlp", 144)
+    assert Variant("x", pruned, {"training": "trained"}).find_training(4, 12) == ("x", 4)
     repeated = declare("multiples of 4", {"free": ("tokenpacker", 4)}, options)
-    assert Variant("x", repeated, {"training": "free"}).trained_as(36, 12) == ("tokenpacker", 4)
+    assert Variant("x", repeated, {"training": "free"}).find_training(36, 12) == ("tokenpacker", 4)
     elastic = declare("any to 20", {"elastic": ("self", "most")}, {"training": ("elastic",)})
-    assert Variant("mine", elastic, {"training": "elastic"}).trained_as(3, 12) == ("mine", 20)
-    assert Variant("x", declare(), {}).trained_as(4, 12) == ("x", 4)
+    assert Variant("mine", elastic, {"training": "elastic"}).find_training(3, 12) == ("mine", 20)
+    assert Variant("x", declare(), {}).find_training(4, 12) == ("x", 4)
 
 
 def test_a_variant_is_a_method_with_options_and_a_name():
     configured = {"even": {"method": "tokenpacker", "query_resize": "avgpool"}}
-    found = variant("even", configured)
+    found = find_variant("even", configured)
     assert (found.name, found.method.name) == ("even", "tokenpacker")
     assert found.options["query_resize"] == "avgpool"
-    assert variant("tokenpacker", configured).options["query_resize"] == "bilinear"
+    assert find_variant("tokenpacker", configured).options["query_resize"] == "bilinear"
     with pytest.raises(UserError, match=r"methods\.even\.query_resize: 'cubic' is not allowed"):
-        variant("even", {"even": {"method": "tokenpacker", "query_resize": "cubic"}})
+        find_variant("even", {"even": {"method": "tokenpacker", "query_resize": "cubic"}})
     with pytest.raises(UserError, match="no method 'odd'"):
-        variant("odd", configured)
+        find_variant("odd", configured)
 
 
 def test_formulas_are_arithmetic_and_nothing_else():
-    assert evaluate("(2*w//3)**2 + v/2 - 1.5", {"w": 24, "v": 3}) == 256
+    assert evaluate_formula("(2*w//3)**2 + v/2 - 1.5", {"w": 24, "v": 3}) == 256
     for formula in ("__import__('os')", "w.real", "unknown", "w if w else 1", "[1]"):
         with pytest.raises(UserError, match="is not allowed"):
-            evaluate(formula, {"w": 24})
+            evaluate_formula(formula, {"w": 24})
 
 
 def test_unknown_method_lists_the_known():
     with pytest.raises(UserError, match=r"no method 'magic'.*avgpool"):
-        method("magic")
+        find_method("magic")

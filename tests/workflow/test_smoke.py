@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import set_seed
 
 from tests.support.paths import ROOT
-from vlmscale.methods import method_names
+from vlmscale.methods import list_method_names
 from vlmscale.records.parquet import read_provenance
 from vlmscale.report.figures import LAW_FIGURES
 from vlmscale.study.load import load_study
@@ -83,8 +83,8 @@ def test_every_method_is_evaluated_and_trained_no_more_than_needed(out):
     assert cells["run"].nunique() == 24
     assert len(cells) == 33
     study = load_study(ROOT / "config/smoke.yaml")
-    used = {study.variant(name).method.name for name in cells["method"]}
-    assert used == set(method_names())
+    used = {study.find_variant(name).method.name for name in cells["method"]}
+    assert used == set(list_method_names())
     table = (out / "tables/methods.md").read_text()
     chance, *rows = [row.split("|") for row in table.splitlines()[2:]]
     assert chance[2].strip() == "chance"

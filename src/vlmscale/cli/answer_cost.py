@@ -14,7 +14,7 @@ from vlmscale.cli.points import read_table
 from vlmscale.costs.flops import answer_gflops, prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find
 from vlmscale.errors import UserError
-from vlmscale.methods import method as declared
+from vlmscale.methods import find_method
 from vlmscale.study.selection import SizeAxis
 
 Architectures = Mapping[str, Decoder | Tower]
@@ -140,7 +140,7 @@ def token_counts(question: Question, architectures: Architectures) -> list[int]:
         return counts
     if question.with_tower:  # a compressor's cost is known for the counts it can give
         side = find(architectures, _PAPER_TOWER, Tower).grid_side
-        return declared(question.method).supported(side)
+        return find_method(question.method).list_counts(side)
     return list(range(1, _MOST_TOKENS + 1))
 
 

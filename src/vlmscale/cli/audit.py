@@ -10,7 +10,7 @@ from rich.console import Console
 from vlmscale.analysis.checks.audit import audit, load_evidence
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.errors import UserError
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 
 
 def check(studies: Sequence[Path], claim: str | None) -> Report:
@@ -19,7 +19,7 @@ def check(studies: Sequence[Path], claim: str | None) -> Report:
     studies: folders of results whose numbers count as evidence, too.
     """
     with status("checking claims"):
-        found = audit(load_evidence(resource("published").parent, studies))
+        found = audit(load_evidence(find_resource("published").parent, studies))
     if claim is not None:
         known = found["id"].astype(str)
         found = found[known.str.lower() == claim.lower()]

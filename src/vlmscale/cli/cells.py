@@ -17,7 +17,7 @@ from vlmscale.planning.trainings import (
     load_gpus,
     run_costs,
 )
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study
 
 _UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
@@ -35,7 +35,7 @@ def plan(
     table knows or ASSUMED_UTILISATION. Raises UserError for an unknown GPU or a wrong config.
     """
     study, chosen = load_study(config), _gpu(gpu)
-    questions = study.count_questions(benchmark_rows(resource("benchmarks.csv")))
+    questions = study.count_questions(benchmark_rows(find_resource("benchmarks.csv")))
     used = utilisation or chosen.utilisation or ASSUMED_UTILISATION
     costs = run_costs(study, questions, assumed)
     runs = {cost.run.run: cost.run for cost in costs}
@@ -154,7 +154,7 @@ def show(console: Console, report: Report) -> None:
 
 
 def _gpu(name: str) -> Gpu:
-    gpus = load_gpus(resource("gpus.csv"))
+    gpus = load_gpus(find_resource("gpus.csv"))
     if name not in gpus:
         raise UserError(
             f"no GPU {name!r} in resources/gpus.csv. There are: {', '.join(gpus)}. Add a row for yours."

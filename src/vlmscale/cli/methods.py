@@ -7,7 +7,7 @@ from rich.console import Console
 from vlmscale.cli.output import Report, number, table
 from vlmscale.costs.flops import compressor_gflops, compressor_parameters
 from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
-from vlmscale.methods import method, method_names
+from vlmscale.methods import find_method, list_method_names
 
 _TOWER, _LLM = "CLIP-ViT-L/14-336", "Vicuna-7B"
 _TYPICAL = 36  # visual tokens at which costs are compared; else the count nearest to it
@@ -18,9 +18,9 @@ def list_methods(architectures: Path) -> Report:
     shapes = load_architectures(architectures)
     tower, decoder = find(shapes, _TOWER, Tower), find(shapes, _LLM, Decoder)
     n, rows = decoder.hidden_size, []
-    for name in method_names():
-        declared = method(name)
-        counts = declared.supported(tower.grid_side)
+    for name in list_method_names():
+        declared = find_method(name)
+        counts = declared.list_counts(tower.grid_side)
         typical = min(counts, key=lambda v: abs(v - _TYPICAL))
         rows.append(
             {

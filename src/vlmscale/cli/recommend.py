@@ -19,7 +19,7 @@ from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, size_axis
 from vlmscale.costs.shapes import load_architectures
 from vlmscale.errors import UserError
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 from vlmscale.study.selection import SizeAxis
 
 _DRAWS = 1000
@@ -32,7 +32,7 @@ def recommend(
     """The choices within the budget, best first, by the law of `scores` or of the released ones."""
     points, source = _points(family, scores, methods)
     law = fit_power_law(points)
-    architectures = load_architectures(resource("architectures.csv"))
+    architectures = load_architectures(find_resource("architectures.csv"))
     axis = _axis(points)
     # Of LLMs that a study has made no table of shapes knows.
     known = dict(points[["llm", "n_params_b"]].values) if scores and "llm" in points else {}
@@ -92,7 +92,7 @@ def recommend(
 def _points(family: str, scores: Path | None, methods: Sequence[str]) -> tuple[pd.DataFrame, str]:
     """The points of the law, and where they come from in words."""
     if scores is None:
-        path = resource(f"published/{family}_scores.csv")
+        path = find_resource(f"published/{family}_scores.csv")
         return read_points(path)[""], f"the paper's released {family} scores"
     families = read_points(scores, methods)
     if "" in families:

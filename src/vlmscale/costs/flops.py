@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vlmscale.costs.shapes import Decoder, DecoderCost, Tower
 from vlmscale.errors import UserError
-from vlmscale.methods import evaluate, formula_names
-from vlmscale.methods import method as declared
+from vlmscale.methods import evaluate_formula, find_method, make_variables
 
 # What is known of the text before the image comes.
 #   new     nothing
@@ -52,9 +51,9 @@ def compressor_gflops(
     feature_layers: how many of the tower's layers the method reads, if it reads several. The LLM's pass
     over the question is not included. Raises UserError for a count the method cannot give.
     """
-    formula = declared(method).multiply_adds
+    formula = find_method(method).multiply_adds
     names = _names(method, visual_tokens, tower, llm_width, feature_layers)
-    return 2 * evaluate(formula, names) / 1e9
+    return 2 * evaluate_formula(formula, names) / 1e9
 
 
 def compressor_parameters(
@@ -67,20 +66,20 @@ def compressor_parameters(
 ) -> float:
     """Parameters of the compressor; arguments and errors as of compressor_gflops."""
     names = _names(method, visual_tokens, tower, llm_width, feature_layers)
-    return evaluate(declared(method).weights, names)
+    return evaluate_formula(find_method(method).weights, names)
 
 
 def _names(
     method: str, visual_tokens: int, tower: Tower, llm_width: int, feature_layers: int
 ) -> dict[str, float]:
     """What formulas are written in; checks that the method can give that many tokens."""
-    possible = declared(method).supported(tower.grid_side)
+    possible = find_method(method).list_counts(tower.grid_side)
     if visual_tokens not in possible:
         raise UserError(
             f"{method} cannot give {visual_tokens} visual tokens from {tower.patches} patches, only "
             f"{', '.join(map(str, possible))}"
         )
-    return formula_names(
+    return make_variables(
         grid_side=tower.grid_side,
         visual_tokens=visual_tokens,
         tower=tower.hidden_size,
@@ -92,7 +91,7 @@ def _names(
 
 def llm_positions(method: str, visual_tokens: int, *, tower: Tower, decoder: Decoder) -> float:
     """Positions of the LLM that an image takes up, averaged over its layers: usually visual_tokens."""
-    names = formula_names(
+    names = make_variables(
         grid_side=tower.grid_side,
         visual_tokens=visual_tokens,
         tower=tower.hidden_size,
@@ -100,7 +99,7 @@ def llm_positions(method: str, visual_tokens: int, *, tower: Tower, decoder: Dec
         llm=decoder.hidden_size,
         llm_layers=decoder.layers,
     )
-    return evaluate(declared(method).positions, names)
+    return evaluate_formula(find_method(method).positions, names)
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def answer_gflops(
         # The hidden state is read, nothing is scored.
         text_pass=(
             decoder.forward(text_tokens, cached=0, scored=0).total
-            if declared(method).reads_question and text == "new"
+            if find_method(method).reads_question and text == "new"
             else 0.0
         ),
         prefill=decoder.prefill(positions, text_tokens, text_cached=text == "cached"),
@@ -213,7 +212,7 @@ def training_gflops(
         compressor=3 * compressor,
         text_pass=(
             decoder.forward(text_tokens, cached=0, scored=0).total
-            if declared(method).reads_question
+            if find_method(method).reads_question
             else 0.0
         ),
         llm=llm,
@@ -224,5 +223,5 @@ def _tower_gflops(
     method: str, visual_tokens: int, tower: Tower, layers: int | None = None
 ) -> float:
     # A method that sees the image itself shrinks it to as many patches as it gives visual tokens.
-    shrunk = visual_tokens if "pixels" in declared(method).needs else None
+    shrunk = visual_tokens if "pixels" in find_method(method).needs else None
     return tower.gflops(layers, shrunk)

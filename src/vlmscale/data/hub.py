@@ -14,8 +14,8 @@ import httpx2
 
 from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
-from vlmscale.records.files import atomic_path, read_json, versions, write_json
-from vlmscale.resources import resource
+from vlmscale.records.files import atomic_path, list_versions, read_json, write_json
+from vlmscale.resources import find_resource
 from vlmscale.settings import Released, ReleasedTower
 
 # Weights, configs, chat templates and tokenizers. Modules are never asked for.
@@ -66,7 +66,12 @@ def fetch_backbone(
                 shutil.move(file, scratch)
         files = {file.name: file.stat().st_size for file in sorted(scratch.iterdir())}
     shutil.rmtree(work)
-    about = {"kind": "released", **backbone.model_dump(), "files": files, "versions": versions()}
+    about = {
+        "kind": "released",
+        **backbone.model_dump(),
+        "files": files,
+        "versions": list_versions(),
+    }
     write_json(record, about if converted is None else {**about, "converted": converted})
 
 
@@ -154,7 +159,7 @@ def explain_hub_errors(what: str, cure: str) -> Iterator[None]:
 
 
 def _check_shape(backbone: Released, config: Path) -> None:
-    shapes, found = load_architectures(resource("architectures.csv")), read_json(config)
+    shapes, found = load_architectures(find_resource("architectures.csv")), read_json(config)
     known: Decoder | Tower
     if isinstance(backbone, ReleasedTower):
         known = find(shapes, backbone.architecture, Tower)

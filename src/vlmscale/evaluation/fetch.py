@@ -17,9 +17,9 @@ from vlmscale.evaluation.questions import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
 from vlmscale.jobs.entry import clear_errors
 from vlmscale.records.files import atomic_path, read_json
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 
-TABLE = resource("benchmarks.csv")
+TABLE = find_resource("benchmarks.csv")
 
 
 def fetch_all(benchmarks: Sequence[Benchmark], folder: Path, *, work: Path) -> None:

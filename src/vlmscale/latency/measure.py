@@ -21,7 +21,7 @@ from vlmscale.analysis.decisions.latency import summarize_times
 from vlmscale.costs.flops import answer_gflops
 from vlmscale.latency.machine import clock, machine, matmul_gflops_per_s
 from vlmscale.latency.spec import Asked, Compressor, LatencySpec, all_asked
-from vlmscale.methods import method as declared
+from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import assemble
 from vlmscale.models.meta import count_llm_parameters, read_decoder_shape, read_tower_shape
 from vlmscale.models.projectors.base import Projector, build_projector
@@ -176,7 +176,7 @@ class _Bench:
             text="cached" if asked.cached_text else "new",
             feature_layers=len(self.config.layers),
         )
-        apart = "pixels" not in declared(compressor.method).needs
+        apart = "pixels" not in find_method(compressor.method).needs
         parts = {
             "latency": cost.total - cost.decode.total,
             "tower": cost.tower if apart else cost.tower + cost.compressor,

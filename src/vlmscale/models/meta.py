@@ -12,7 +12,7 @@ from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.vlm import Vlm
 from vlmscale.records.files import read_json
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 from vlmscale.settings import Setting
 
 
@@ -21,7 +21,7 @@ def load_backbone_config(name: str) -> PreTrainedConfig:
 
     Raises UserError when there is none.
     """
-    values: dict[str, Any] = read_json(resource(f"backbones/{name}.json"))["config"]
+    values: dict[str, Any] = read_json(find_resource(f"backbones/{name}.json"))["config"]
     return AutoConfig.for_model(**values)
 
 

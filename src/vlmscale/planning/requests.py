@@ -30,8 +30,8 @@ def of_training(study: Study, stage: Stage, run: Run) -> cluster.Request:
     return cluster.training(
         study.cluster,
         parameters_of(study.decoders[run.llm]),
-        study.recipe(stage, run.budget),
-        study.training_data(stage),
+        study.get_recipe(stage, run.budget),
+        study.get_training_data(stage),
         visual_tokens=run.visual_tokens,
         frozen=stage == "stage1",
     )
@@ -86,12 +86,12 @@ def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
     for stage in STAGES:
         for run in _unlike(stage, runs.values()):
             request = of_training(study, stage, run)
-            recipe = study.recipe(stage, run.budget)
+            recipe = study.get_recipe(stage, run.budget)
             asked = recipe.execution
             samples = split_batch(
                 recipe.batch_size, request.gpus, asked.micro_batch_size
             ).micro_batch_size
-            method = study.variant(run.method).method
+            method = study.find_variant(run.method).method
             try:
                 check_fits(
                     run.stage1 if stage == "stage1" else run.run,
@@ -108,7 +108,7 @@ def misfits(study: Study, runs: Mapping[str, Run]) -> Iterator[str]:
                         max_length=recipe.max_length,
                         checkpointing=asked.activation_checkpointing,
                     ),
-                    copies=method.copies(study.grid_side, stage),
+                    copies=method.count_copies(study.grid_side, stage),
                 )
             except UserError as error:
                 yield str(error)

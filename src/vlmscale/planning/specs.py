@@ -10,7 +10,7 @@ from typing import Any
 
 from vlmscale.jobs.fingerprint import PACKAGE, fingerprint
 from vlmscale.settings import StageRecipe
-from vlmscale.study.grid import Cell, Run, expand, law_series, stage1_trainings
+from vlmscale.study.grid import Cell, Run, expand_grid, list_laws, list_stage1_trainings
 from vlmscale.study.schema import Stage, Study
 
 ANALYSIS_STACK = ("numpy", "pandas", "pyarrow", "scipy")
@@ -41,27 +41,27 @@ class JobSpecs:
         self.study = study
         self.scripts = scripts
         self.out, self.work = f"results/{study.study}", f"work/{study.study}"
-        self.cells, self.runs = expand(study)
-        self.laws = law_series(study, self.cells.values())
+        self.cells, self.runs = expand_grid(study)
+        self.laws = list_laws(study, self.cells.values())
         self.trainings: dict[Stage, dict[str, Run]] = {
-            "stage1": stage1_trainings(self.runs.values()),
+            "stage1": list_stage1_trainings(self.runs.values()),
             "stage2": self.runs,
         }
 
     def features_of(self, sample: str, method: str) -> str | list[str]:
         """Return the folder of a sample's stored tower features, or [] where pixels are encoded anew."""
-        reads_pixels = "pixels" in self.study.variant(method).method.needs
+        reads_pixels = "pixels" in self.study.find_variant(method).method.needs
         return [] if reads_pixels or not self.study.vision_cache else f"{self.out}/vision/{sample}"
 
     def setting(self, served: Cell | Run) -> Spec:
         """Return what the projector of a cell or a run is built from."""
-        variant = self.study.variant(served.method)
+        variant = self.study.find_variant(served.method)
         return variant.make_setting(served.visual_tokens).model_dump()
 
     def method_settings(self) -> dict[str, Spec]:
         """Return method and options behind each name that the study's cells use."""
         chosen = {
-            name: self.study.variant(name)
+            name: self.study.find_variant(name)
             for name in sorted({cell.method for cell in self.cells.values()})
         }
         return {
@@ -79,14 +79,14 @@ class JobSpecs:
             "seed": run.seed,
             "template": self.study.template,
             "feature_layers": list(self.study.tower.feature_layers),
-            "recipe": _dump_recipe(self.study.recipe(stage, run.budget)),
+            "recipe": _dump_recipe(self.study.get_recipe(stage, run.budget)),
             "fingerprint": self.training_fingerprint(run.method),
         }
 
     def stage_inputs(self, stage: Stage, name: str) -> Inputs:
         """Return what the training `name` of a stage reads, beside the tower."""
         run = self.trainings[stage][name]
-        sample, _ = self.study.training_sample(stage, run.seed)
+        sample, _ = self.study.choose_sample(stage, run.seed)
         inputs: Inputs = {
             "data": f"{self.out}/data/{sample}",
             "features": self.features_of(sample, run.method),
@@ -164,7 +164,7 @@ class JobSpecs:
 
     def projector_module(self, method: str) -> str:
         """Return the module of the method that the study calls `method`."""
-        return f"vlmscale.models.projectors.{self.study.variant(method).method.name}"
+        return f"vlmscale.models.projectors.{self.study.find_variant(method).method.name}"
 
     def hash_code(
         self, script: str, *modules: str, packages: tuple[str, ...] = ANALYSIS_STACK

@@ -12,7 +12,7 @@ from typing import Any
 
 from vlmscale.costs.cluster import samples as samples_seen
 from vlmscale.costs.flops import answer_gflops, compressor_parameters, training_gflops
-from vlmscale.study.grid import Cell, Run, expand, stage1_trainings
+from vlmscale.study.grid import Cell, Run, expand_grid, list_stage1_trainings
 from vlmscale.study.schema import STAGES, Stage, Study
 
 # Bytes a trained parameter takes with AdamW: weight, gradient, two moments; in bf16 with float32 copies.
@@ -85,11 +85,11 @@ def run_costs(
     study: Study, questions: Mapping[str, int], assumed: Assumptions = ASSUMED
 ) -> list[RunCost]:
     """Every training run of the study. questions: benchmark -> how many are asked."""
-    cells, runs = expand(study)
+    cells, runs = expand_grid(study)
     served: dict[str, list[Cell]] = {}
     for cell in cells.values():
         served.setdefault(cell.run, []).append(cell)
-    first = {run.run for run in stage1_trainings(runs.values()).values()}
+    first = {run.run for run in list_stage1_trainings(runs.values()).values()}
     number = sum(questions.values())
     costs = []
     for run in runs.values():
@@ -133,11 +133,11 @@ def planned_trainings(study: Study) -> list[dict[str, Any]]:
 
 
 def _training(study: Study, run: Run, stage: Stage, assumed: Assumptions) -> Training:
-    data = study.training_data(stage)
-    samples = samples_seen(study.recipe(stage, run.budget), data.samples)
+    data = study.get_training_data(stage)
+    samples = samples_seen(study.get_recipe(stage, run.budget), data.samples)
     text = data.text_tokens or assumed.text_tokens
     text_only = (data.samples - data.images) / data.samples
-    method = study.variant(run.method).method
+    method = study.find_variant(run.method).method
 
     def gflops(visual_tokens: int) -> float:
         return training_gflops(
@@ -161,7 +161,7 @@ def _training(study: Study, run: Run, stage: Stage, assumed: Assumptions) -> Tra
 
 
 def _answer_flops(study: Study, cell: Cell, assumed: Assumptions) -> float:
-    method = study.variant(cell.method).method
+    method = study.find_variant(cell.method).method
     cost = answer_gflops(
         study.decoders[cell.llm],
         study.tower_shape,
@@ -178,7 +178,7 @@ def _answer_flops(study: Study, cell: Cell, assumed: Assumptions) -> float:
 def _projector_parameters(study: Study, run: Run) -> int:
     return round(
         compressor_parameters(
-            study.variant(run.method).method.name,
+            study.find_variant(run.method).method.name,
             run.visual_tokens,
             tower=study.tower_shape,
             llm_width=study.decoders[run.llm].hidden_size,
@@ -234,7 +234,7 @@ def features_gb(study: Study) -> float:
     tower, images = study.tower_shape, study.count_images("test")
     seeds = {seed for block in study.grid for seed in block.seeds}
     for stage in STAGES:
-        samples = {study.training_sample(stage, seed) for seed in seeds}
+        samples = {study.choose_sample(stage, seed) for seed in seeds}
         images += len(samples) * study.count_images(stage)
     values = (tower.patches + 1) * tower.hidden_size * len(study.tower.feature_layers)
     return 4 * images * values / _GIGABYTE

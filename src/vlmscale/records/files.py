@@ -14,7 +14,7 @@ from typing import Any
 PACKAGES = ("vlmscale", "numpy", "scipy", "pandas", "pyarrow", "torch", "transformers", "lmms-eval")
 
 
-def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+def list_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Installed version of each package; a package that is not installed is left out."""
     found = {}
     for name in packages:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlmscale.records.files import atomic_path, versions
+from vlmscale.records.files import atomic_path, list_versions
 
 _KEY = b"vlmscale"
 
@@ -20,7 +20,7 @@ def write_parquet(path: Path, frame: pd.DataFrame, provenance: Mapping[str, Any]
     Nothing in it depends on the time or the machine, so equal results are equal bytes.
     """
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    record = json.dumps({"versions": versions(), **provenance}, sort_keys=True).encode()
+    record = json.dumps({"versions": list_versions(), **provenance}, sort_keys=True).encode()
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: record})
     with atomic_path(path) as scratch:
         pq.write_table(table, scratch)

@@ -5,7 +5,7 @@ from pathlib import Path
 from vlmscale.errors import UserError
 
 
-def resource(name: str) -> Path:
+def find_resource(name: str) -> Path:
     """Return the path of the table or folder `name` in this package.
 
     Raises UserError when there is none.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from vlmscale.methods import method_names
+from vlmscale.methods import list_method_names
 from vlmscale.study.selection import FULL
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _check_budgets(study: Study) -> None:
                 f"budgets.{name}.execution: belongs to stage2, it is the same for all budgets"
             )
         try:
-            same = study.stage2_at(name) == study.stage2
+            same = study.get_recipe("stage2", name) == study.stage2
         except ValidationError as error:
             raise ValueError("\n  ".join(complaints(error, f"budgets.{name}"))) from None
         if same:
@@ -104,8 +104,10 @@ def _check_names(study: Study) -> None:
         budgets += [(f"exclude.{i}.budget", rule.budget)] if rule.budget is not None else []
 
     for key, name in methods:
-        if name not in study.methods and name not in method_names():
-            raise ValueError(f"{key}: no method {name!r}. There are: {', '.join(method_names())}.")
+        if name not in study.methods and name not in list_method_names():
+            raise ValueError(
+                f"{key}: no method {name!r}. There are: {', '.join(list_method_names())}."
+            )
         _check_variant(study, key, name)
     _require(llms, list(study.llms), "is not under llms")
     _require(budgets, [FULL, *study.budgets], "is not under budgets")
@@ -120,7 +122,7 @@ def _require(named: Sequence[tuple[str, str]], known: Collection[str], objection
 
 def _check_variant(study: Study, key: str, name: str) -> None:
     try:
-        needs = study.variant(name).method.needs
+        needs = study.find_variant(name).method.needs
     except ValueError as error:
         message = str(error)  # begins with the key of the option if it is about one
         raise ValueError(message if message.startswith(key) else f"{key}: {message}") from None
@@ -138,8 +140,8 @@ def _check_counts(study: Study) -> None:
     side = study.grid_side
     for i, block in enumerate(study.grid):
         for name in block.methods:
-            method = study.variant(name).method
-            allowed = method.supported(side)
+            method = study.find_variant(name).method
+            allowed = method.list_counts(side)
             for v in block.visual_tokens:
                 if v not in allowed:
                     raise ValueError(
@@ -156,18 +158,18 @@ def _check_counts(study: Study) -> None:
 
 def _check_served(study: Study, key: str, name: str, visual_tokens: int) -> None:
     """The run that serves a cell must be possible, and trained with the options that both have."""
-    served, side = study.variant(name), study.grid_side
-    server, tokens = served.trained_as(visual_tokens, side)
+    served, side = study.find_variant(name), study.grid_side
+    server, tokens = served.find_training(visual_tokens, side)
     if server == name:
         return
     _check_variant(study, f"{key} (served by {server})", server)
-    serving = study.variant(server)
+    serving = study.find_variant(server)
     if serving.method.name != server:
         raise ValueError(
             f"{key}: {name} is served by the method {server}, but methods.{server} makes that "
             f"{serving.method.name}. Give the latter another name."
         )
-    if tokens not in serving.method.supported(side):
+    if tokens not in serving.method.list_counts(side):
         raise ValueError(
             f"{key}: {name} is served by {server} at {tokens} visual tokens, which a "
             f"{side} x {side} grid does not allow"
@@ -192,13 +194,13 @@ def _check_laws(study: Study) -> None:
 def _check_trainings(study: Study) -> None:
     """Recipes, methods, stored features and machines go together."""
     for name in study.grid_methods:
-        count = study.variant(name).options.get("count")
+        count = study.find_variant(name).options.get("count")
         if study.stage2.turns == "apart" and count == "adaptive":
             raise ValueError(
                 f"methods.{name}: count: adaptive hides tokens from all turns alike, which needs "
                 "stage2.turns: joined"
             )
-    recipes = (study.stage1, *(study.stage2_at(budget) for budget in (FULL, *study.budgets)))
+    recipes = [study.stage1] + [study.get_recipe("stage2", name) for name in (FULL, *study.budgets)]
     if study.vision_cache and "crop" in {recipe.aspect for recipe in recipes}:
         raise ValueError(
             "vision_cache: true keeps the features of padded images; "

@@ -1,7 +1,7 @@
 """The grid of a study: cells, the points of the law, and the training runs that serve them.
 
 A training run is (LLM, method, visual tokens, seed, budget) as trained. A cell is the same five, as
-evaluated. Several cells can be served by one run: a method says so in its own file (Variant.trained_as).
+evaluated. Several cells can be served by one run: a method says so in its own file (Variant.find_training).
 Runs that differ in their budget alone share stage 1. Methods go by the names that the study gives them.
 """
 
@@ -15,7 +15,7 @@ from typing import Literal
 from vlmscale.errors import UserError
 from vlmscale.records.files import atomic_path
 from vlmscale.study.schema import Exclude, Study
-from vlmscale.study.selection import FULL, Selection, with_budget
+from vlmscale.study.selection import FULL, Selection, append_budget
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Run:
     @property
     def stage1(self) -> str:
         """The id of its stage 1, which no budget changes: that of the run with the full budget."""
-        return slug(self.llm, self.method, self.visual_tokens, self.seed, FULL)
+        return make_id(self.llm, self.method, self.visual_tokens, self.seed, FULL)
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Cell:
     role: Literal["fit", "holdout"]
 
 
-def slug(llm: str, method_name: str, visual_tokens: int, seed: int, budget: str) -> str:
+def make_id(llm: str, method_name: str, visual_tokens: int, seed: int, budget: str) -> str:
     """The id of a run or a cell, for people and paths; nothing ever parses it."""
-    return with_budget(f"{llm}__{method_name}__v{visual_tokens}__s{seed}", budget, "__")
+    return append_budget(f"{llm}__{method_name}__v{visual_tokens}__s{seed}", budget, "__")
 
 
-def expand(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
+def expand_grid(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
     """Cells and runs of a study, by id. Raises UserError for a duplicate cell or an empty grid."""
     cells: dict[str, Cell] = {}
     runs: dict[str, Run] = {}
@@ -64,11 +64,16 @@ def expand(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
         ):
             if any(_matches(rule, llm, name, tokens, seed, budget) for rule in study.exclude):
                 continue
-            trained = (llm, *study.variant(name).trained_as(tokens, study.grid_side), seed, budget)
-            run = Run(slug(*trained), *trained)
+            trained = (
+                llm,
+                *study.find_variant(name).find_training(tokens, study.grid_side),
+                seed,
+                budget,
+            )
+            run = Run(make_id(*trained), *trained)
             evaluated = (llm, name, tokens, seed, budget)
             role: Literal["fit", "holdout"] = "holdout" if llm in study.laws.holdout else "fit"
-            cell = Cell(slug(*evaluated), run.run, *evaluated, role)
+            cell = Cell(make_id(*evaluated), run.run, *evaluated, role)
             if cell.cell in cells:
                 raise UserError(
                     f"grid: cell {cell.cell} is listed twice. Take it out of one block."
@@ -80,7 +85,7 @@ def expand(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
     return cells, runs
 
 
-def stage1_trainings(runs: Iterable[Run]) -> dict[str, Run]:
+def list_stage1_trainings(runs: Iterable[Run]) -> dict[str, Run]:
     """Every stage 1 once, by its id: the first of the runs that start from it."""
     trainings: dict[str, Run] = {}
     for run in runs:
@@ -88,7 +93,7 @@ def stage1_trainings(runs: Iterable[Run]) -> dict[str, Run]:
     return trainings
 
 
-def law_series(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
+def list_laws(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
     """The laws of a study by name: each of laws.series, once for each budget whose cells determine it.
 
     That takes four fitted cells, of two LLMs and two token counts. Raises UserError for a series without
@@ -111,7 +116,7 @@ def law_series(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
                 "held out, of two LLMs and two token counts. A study that compares methods needs no series."
             )
         for budget in determined:
-            name = with_budget(series, budget, "_")
+            name = append_budget(series, budget, "_")
             if name in laws:
                 raise UserError(
                     f"laws.series.{series}: its law at budget {budget} and another are both called "

@@ -14,8 +14,8 @@ from vlmscale.costs import shapes
 from vlmscale.costs.cluster import Cluster
 from vlmscale.costs.shapes import Decoder
 from vlmscale.errors import UserError
-from vlmscale.methods import Variant, variant
-from vlmscale.resources import resource
+from vlmscale.methods import Variant, find_variant
+from vlmscale.resources import find_resource
 from vlmscale.settings import (
     Counts,
     Dataset,
@@ -110,7 +110,7 @@ class Study(Frozen, ABC):
         return {}
 
     @abstractmethod
-    def training_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
+    def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
         """Return folder name and random seed of the data that a training with `seed` reads."""
 
     @abstractmethod
@@ -156,31 +156,32 @@ class Study(Frozen, ABC):
         """What the N of the laws counts."""
         return self.laws.size or self.default_size
 
-    def variant(self, name: str) -> Variant:
+    def find_variant(self, name: str) -> Variant:
         """Return the method that this study calls `name`, with its options."""
-        return variant(name, self.methods)
+        return find_variant(name, self.methods)
 
-    def stage2_at(self, budget: str) -> StageRecipe:
-        """Return stage 2's recipe at a training budget; `steps` replaces `epochs`, and vice versa."""
+    def get_recipe(self, stage: Stage, budget: str) -> StageRecipe:
+        """Return the recipe of a stage at a training budget, which changes stage 2 only.
+
+        A budget's `steps` replaces `epochs`, and vice versa.
+        """
+        if stage == "stage1":
+            return self.stage1
         changes = self.budgets[budget] if budget != FULL else {}
         lengths = {"epochs", "steps"}
         replaced = lengths if lengths & set(changes) else set()
         return StageRecipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
 
-    def recipe(self, stage: Stage, budget: str) -> StageRecipe:
-        """Return the recipe of a stage at a training budget, which changes stage 2 only."""
-        return self.stage1 if stage == "stage1" else self.stage2_at(budget)
-
-    def training_data(self, stage: Stage) -> Counts | Dataset:
+    def get_training_data(self, stage: Stage) -> Counts | Dataset:
         """Return the size of the data that a stage trains on."""
         return self.data.stage1 if stage == "stage1" else self.data.stage2
 
-    def samples(self, seeds: Iterable[int]) -> dict[str, tuple[str, int]]:
+    def list_samples(self, seeds: Iterable[int]) -> dict[str, tuple[str, int]]:
         """Return folder name -> (split, random seed) of all data; `seeds` are those of trainings."""
         found = {split: (split, 0) for split in self.shared_splits}
         for seed in seeds:
             for stage in STAGES:
-                name, drawn_with = self.training_sample(stage, seed)
+                name, drawn_with = self.choose_sample(stage, seed)
                 found[name] = (stage, drawn_with)
         return found
 
@@ -273,7 +274,7 @@ class GeneratedStudy(Study):
         llms = {name: (llm.recipe, self.data.corpus) for name, llm in self.llms.items()}
         return {"tower": (self.tower.recipe, self.data.tower), **llms}
 
-    def training_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
+    def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
         """Return folder name and random seed: each training seed has its own sample of the world."""
         return f"{stage}_s{seed}", seed
 
@@ -284,7 +285,7 @@ class GeneratedStudy(Study):
 
 
 def _find_shape(backbone: Released, kind: type[shapes.Shape]) -> shapes.Shape:
-    known = shapes.load_architectures(resource("architectures.csv"))
+    known = shapes.load_architectures(find_resource("architectures.csv"))
     return shapes.find(known, backbone.architecture, kind)
 
 
@@ -343,7 +344,7 @@ class ReleasedStudy(Study):
         """LLM -> billions of parameters according to its name."""
         return {name: decoder.nominal_b for name, decoder in self.decoders.items()}
 
-    def training_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
+    def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
         """Return folder name and random seed: all trainings read the same data."""
         return stage, 0
 

@@ -24,6 +24,6 @@ class Selection:
 Series = Mapping[str, Selection]  # by the name of the law
 
 
-def with_budget(name: str, budget: str, separator: str) -> str:
+def append_budget(name: str, budget: str, separator: str) -> str:
     """`name` for the full budget, and with the budget behind it for any other."""
     return name if budget == FULL else f"{name}{separator}{budget}"

@@ -28,7 +28,7 @@ from vlmscale.data.stored import read_columns, read_row
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED, TEMPLATES
 from vlmscale.models.supervised_forward import compute_supervised_states, shift_labels
-from vlmscale.records.files import atomic_path, versions, write_json
+from vlmscale.records.files import atomic_path, list_versions, write_json
 from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.checkpoint_folder import discard
 from vlmscale.training.data import Collate, Conversations
@@ -254,7 +254,7 @@ def _finish(spec: LlmSpec | TowerSpec, outcome: Outcome, parameters: int) -> Non
             **spec.model_dump(mode="json", include={"kind", "shape", "seed"}),
             **asdict(outcome),
             "parameters": parameters,
-            "versions": versions(),
+            "versions": list_versions(),
         },
     )
     discard(spec.paths.work)

@@ -12,7 +12,7 @@ from vlmscale.models.checkpoint import assemble, check_safetensors
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm
-from vlmscale.records.files import atomic_path, versions, write_json
+from vlmscale.records.files import atomic_path, list_versions, write_json
 from vlmscale.settings import Setting
 from vlmscale.training.checkpoint_folder import discard
 from vlmscale.training.data import Collate, Conversations
@@ -90,7 +90,7 @@ def train_stage(spec: StageSpec) -> None:
             **spec.model_dump(mode="json", include=_RECORDED),
             **asdict(outcome),
             **counts,
-            "versions": versions(),
+            "versions": list_versions(),
         },
     )
     discard(spec.paths.work)

@@ -12,8 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from vlmscale.cli import app
-from vlmscale.methods import method_names
-from vlmscale.resources import resource
+from vlmscale.methods import list_method_names
+from vlmscale.resources import find_resource
 
 ROOT = Path(__file__).parents[3]
 REASONING = ROOT / "src/vlmscale/resources/published" / "reasoning_scores.csv"
@@ -536,7 +536,7 @@ def test_a_config_that_is_not_there():
 
 def test_resources_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert resource("published/reasoning_scores.csv") == REASONING
+    assert find_resource("published/reasoning_scores.csv") == REASONING
 
 
 # Methods
@@ -544,7 +544,7 @@ def test_resources_are_found_from_anywhere(tmp_path, monkeypatch):
 
 def test_methods_with_the_published_numbers():
     rows = {row["method"]: row for row in call_json("methods")["methods"]}
-    assert set(rows) == set(method_names())
+    assert set(rows) == set(list_method_names())
     assert rows["tokenpacker"]["parameters"] == 36_722_688
     assert rows["mqt"]["parameters"] == 8_660_992
     assert rows["quecc"]["gflops"] == pytest.approx(18.58, abs=0.01)

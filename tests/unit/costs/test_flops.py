@@ -14,7 +14,7 @@ from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.costs.flops import answer_gflops, compressor_gflops, prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
 from vlmscale.errors import UserError
-from vlmscale.methods import method as find_method
+from vlmscale.methods import find_method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
 

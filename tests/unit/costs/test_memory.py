@@ -34,10 +34,10 @@ from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.meta import load_backbone_config
 from vlmscale.models.supervised_forward import compute_supervised_states
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 from vlmscale.training.loop import freeze
 
-SHAPES = load_architectures(resource("architectures.csv"))
+SHAPES = load_architectures(find_resource("architectures.csv"))
 CLIP = find(SHAPES, "CLIP-ViT-L/14-336", Tower)
 EIGHT = Layout(gpus=8, zero=3, micro_batch=4)
 

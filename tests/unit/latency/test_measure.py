@@ -24,7 +24,7 @@ from vlmscale.errors import UserError
 from vlmscale.latency.measure import measure
 from vlmscale.latency.spec import Asked, Compressor, all_asked
 from vlmscale.latency.steps import training_steps
-from vlmscale.methods import method as declared
+from vlmscale.methods import find_method
 from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.prompt_cache import cache_tokens
 from vlmscale.report.figures.latency import draw
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def compressor(name, tokens, **options):
-    return Compressor(name=name, **declared(name).make_setting(tokens, **options).model_dump())
+    return Compressor(name=name, **find_method(name).make_setting(tokens, **options).model_dump())
 
 
 CHOSEN = [

@@ -33,11 +33,11 @@ from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.meta import load_backbone_config
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 from vlmscale.training.loop import freeze
 
-SHAPES = load_architectures(resource("architectures.csv"))
-BACKBONES = resource("backbones")
+SHAPES = load_architectures(find_resource("architectures.csv"))
+BACKBONES = find_resource("backbones")
 CLIP = find(SHAPES, "CLIP-ViT-L/14-336", Tower)
 TEXT, ANSWER = 50, 20  # tokens, and how many of them are learned
 
@@ -62,7 +62,7 @@ def test_the_configs_and_the_table_of_shapes_agree(file):
     assert {key: value for key, value in config.to_dict().items() if key in stored["config"]} == (
         stored["config"]
     )
-    with resource("architectures.csv").open() as table:
+    with find_resource("architectures.csv").open() as table:
         rows = {row["source"]: row for row in csv.DictReader(table)}
     shape = SHAPES[rows[stored["source"]]["name"]]
     common = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)

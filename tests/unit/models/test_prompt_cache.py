@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from vlmscale.errors import UserError
-from vlmscale.methods import method, method_names
+from vlmscale.methods import find_method, list_method_names
 from vlmscale.models.prompt_cache import cache_prompt
 from vlmscale.training.stages import save_checkpoint
 
@@ -18,9 +18,9 @@ TEXT = "any red circle ?"
 # Every method but the one that acts inside the LLM, at one token and at more where it can.
 CASES = [
     (name, tokens)
-    for name in method_names()
+    for name in list_method_names()
     if name != "fastv"
-    for tokens in sorted({1, 4, 5, 36} & {*method(name).supported(6)})[:2]
+    for tokens in sorted({1, 4, 5, 36} & {*find_method(name).list_counts(6)})[:2]
 ]
 GREEDY = {
     "max_new_tokens": 6,

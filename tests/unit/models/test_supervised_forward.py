@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModel, LlamaConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config
 
 from tests.support.samples import conversations
-from vlmscale.methods import method
+from vlmscale.methods import find_method
 from vlmscale.models import supervised_forward as learned
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.supervised_forward import compute_supervised_states
@@ -180,7 +180,7 @@ def inputs_of(data, processor):
     ],
 )
 def test_a_model_learns_as_if_all_were_scored(build, splits, name, options, apart):
-    model, processor = build(name, method(name).supported(6)[-1], **options)
+    model, processor = build(name, find_method(name).list_counts(6)[-1], **options)
     batch = inputs_of(conversations(splits["stage2"], processor, apart=apart), processor)
     count, found = int((batch["labels"][:, 1:] != IGNORED).sum()), []
     assert count < batch["labels"].numel() / 2

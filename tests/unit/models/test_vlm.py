@@ -20,14 +20,16 @@ from tests.support.samples import model_inputs
 from vlmscale.data.images import decode_image
 from vlmscale.data.shards import read_unique_images
 from vlmscale.errors import UserError
-from vlmscale.methods import method, method_names
+from vlmscale.methods import find_method, list_method_names
 from vlmscale.models.checkpoint import assemble, load
 from vlmscale.models.feature_store import FeatureStore, write_store
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.stages import save_checkpoint
 
 CASES = [
-    (name, tokens) for name in method_names() for tokens in {4, 36} & {*method(name).supported(6)}
+    (name, tokens)
+    for name in list_method_names()
+    for tokens in {4, 36} & {*find_method(name).list_counts(6)}
 ]
 QUESTIONS = ["any red circle ?", "how many ?", "line 1 ?"]
 
@@ -91,9 +93,9 @@ def test_samples_with_and_without_an_image_share_a_batch(build, images, name, to
     torch.testing.assert_close(mixed[:1], text, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", list_method_names())
 def test_generation_with_and_without_cache_agree(build, images, name):
-    model, processor = build(name, method(name).supported(6)[-3:][0])
+    model, processor = build(name, find_method(name).list_counts(6)[-3:][0])
     inputs = processor.ask(images, QUESTIONS)
     settings = {"max_new_tokens": 6, "eos_token_id": None, "do_sample": False}
     cached = model.generate(**inputs, **settings)
@@ -252,7 +254,7 @@ def test_the_row_of_an_image_mark_that_an_llm_lacks_is_seeded(backbones, tmp_pat
         model, processor = assemble(
             folder,
             backbones["tower"],
-            method("mlp").make_setting(36),
+            find_method("mlp").make_setting(36),
             feature_layers=[1, 2, 3],
             template="vicuna_v1",
             seed=seed,

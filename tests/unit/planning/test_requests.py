@@ -15,7 +15,7 @@ from vlmscale.planning.requests import (
     of_training,
 )
 from vlmscale.planning.trainings import benchmark_rows
-from vlmscale.study.grid import expand
+from vlmscale.study.grid import expand_grid
 from vlmscale.study.load import load_study
 from vlmscale.training.trainer import set_precision
 
@@ -37,12 +37,12 @@ def study(name, *, memory_gb=80, **execution):
 @pytest.mark.parametrize("name", ["paper", "table1"])
 def test_the_papers_studies_fit_80_gb(name):
     chosen = study(name)
-    check_memory(chosen, expand(chosen)[1])
+    check_memory(chosen, expand_grid(chosen)[1])
 
 
 def test_the_cells_that_do_not_fit_are_named_with_what_would():
     chosen = study("table1", stage2={"micro_batch_size": 16})
-    (message,) = misfits(chosen, expand(chosen)[1])
+    (message,) = misfits(chosen, expand_grid(chosen)[1])
     # M3 alone learns five scales at once.
     assert message.startswith("Vicuna-7B__m3__v576__s0, stage2: needs ")
     assert "activations of 80 sequences" in message
@@ -53,14 +53,14 @@ def test_the_cells_that_do_not_fit_are_named_with_what_would():
 def test_a_budget_may_need_more():
     chosen = study("table1")
     longer = chosen.model_copy(update={"budgets": {"two_epochs": {"max_length": 32_768}}})
-    found = list(misfits(longer, expand(longer)[1]))
+    found = list(misfits(longer, expand_grid(longer)[1]))
     (name,) = {line.partition(", ")[0] for line in found}
     assert name == "Vicuna-7B__mqt__v256__s0__two_epochs"
 
 
 def test_a_study_that_does_not_fit_is_refused_with_a_few_names():
     chosen = study("paper", memory_gb=40)
-    runs = expand(chosen)[1]
+    runs = expand_grid(chosen)[1]
     found = list(misfits(chosen, runs))
     with pytest.raises(UserError) as caught:
         check_memory(chosen, runs)
@@ -72,7 +72,7 @@ def test_a_study_that_does_not_fit_is_refused_with_a_few_names():
 
 def test_smaller_gpus_get_more_of_them_before_they_are_refused():
     few, many = study("table1"), study("table1", memory_gb=40)
-    run = expand(few)[1]["Vicuna-7B__mlp__v576__s0"]
+    run = expand_grid(few)[1]["Vicuna-7B__mlp__v576__s0"]
     asked = [of_training(chosen, "stage2", run).gpus for chosen in (few, many)]
     assert asked == [8, 16]
 
@@ -80,7 +80,7 @@ def test_smaller_gpus_get_more_of_them_before_they_are_refused():
 def test_main_memory_of_each_node_holds_the_llm_in_16_bits_once_a_process():
     """Embeddings included: of Qwen1.5-0.5B they are a third."""
     chosen = study("paper")
-    runs = expand(chosen)[1]
+    runs = expand_grid(chosen)[1]
     for llm, parameters, gpus in (("0.5B", 463_987_712, 1), ("14B", 14_167_290_880, 8)):
         asked = of_training(chosen, "stage2", runs[f"Qwen1.5-{llm}__mlp__v576__s0"])
         assert asked.gpus // asked.nodes == gpus
@@ -104,7 +104,7 @@ def test_processes_of_a_node_share_weights_that_have_the_type_computed_in(
 
 def test_evaluations_ask_for_the_time_of_their_questions():
     chosen = study("paper")
-    cells, _ = expand(chosen)
+    cells, _ = expand_grid(chosen)
     questions = sum(chosen.count_questions(BENCHMARKS).values())
 
     def hours(name):
@@ -120,7 +120,7 @@ def test_evaluations_ask_for_the_time_of_their_questions():
 @pytest.mark.parametrize("name", ["smoke", "mini-full"])
 def test_jobs_of_a_tiny_study_ask_for_one_gpu_for_an_hour_at_most(name):
     chosen = study(name)
-    cells, runs = expand(chosen)
+    cells, runs = expand_grid(chosen)
     questions = sum(chosen.count_questions(BENCHMARKS).values())
     found = [of_training(chosen, s, run) for run in runs.values() for s in ("stage1", "stage2")]
     found += [of_evaluation(chosen, cell, questions) for cell in cells.values()]

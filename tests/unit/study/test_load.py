@@ -8,7 +8,7 @@ import yaml
 
 from tests.support.paths import ROOT
 from vlmscale.errors import UserError
-from vlmscale.study.grid import expand, law_series, stage1_trainings, write_cells
+from vlmscale.study.grid import expand_grid, list_laws, list_stage1_trainings, write_cells
 from vlmscale.study.load import json_schema, load_study, validate
 from vlmscale.study.selection import Selection
 
@@ -311,7 +311,7 @@ def test_an_error_is_told_once(raw):
 
 
 def test_cells_and_runs(study, tmp_path):
-    cells, runs = expand(study)
+    cells, runs = expand_grid(study)
     # elastic and training-free methods add cells, not runs
     assert len(cells) == 33
     assert len(runs) == 24
@@ -334,7 +334,7 @@ def test_cells_and_runs(study, tmp_path):
 def test_exclusions_and_holdout(raw):
     raw["exclude"] = [{"method": "quecc", "llm": "d64"}, {"visual_tokens": 9}]
     raw["laws"]["holdout"] = ["d64"]
-    cells, _ = expand(validate(raw, "x"))
+    cells, _ = expand_grid(validate(raw, "x"))
     assert not [c for c in cells.values() if c.method == "quecc" and c.llm == "d64"]
     assert not [c for c in cells.values() if c.visual_tokens == 9]
     assert {c.role for c in cells.values() if c.llm == "d64"} == {"holdout"}
@@ -343,9 +343,9 @@ def test_exclusions_and_holdout(raw):
 def test_a_cell_listed_twice_and_an_empty_grid(raw):
     twice = {**raw, "grid": [raw["grid"][0], raw["grid"][0]]}
     with pytest.raises(UserError, match="listed twice"):
-        expand(validate(twice, "x"))
+        expand_grid(validate(twice, "x"))
     with pytest.raises(UserError, match="every cell is excluded"):
-        expand(validate({**raw, "exclude": [{"seed": 0}]}, "x"))
+        expand_grid(validate({**raw, "exclude": [{"seed": 0}]}, "x"))
 
 
 @pytest.fixture
@@ -363,21 +363,21 @@ def budgets(raw):
 
 def test_a_budget_changes_what_it_names_of_stage_2(budgets):
     study = validate(budgets, "x")
-    assert study.stage2_at("full") == study.stage2
-    short, long = study.stage2_at("short"), study.stage2_at("long")
+    assert study.get_recipe("stage2", "full") == study.stage2
+    short, long = study.get_recipe("stage2", "short"), study.get_recipe("stage2", "long")
     assert (short.steps, short.epochs, short.learning_rate) == (100, None, 0.01)
     assert (long.steps, long.epochs, long.learning_rate) == (None, 2, 0.003)
     assert short.batch_size == long.batch_size == study.stage2.batch_size
 
 
 def test_runs_of_all_budgets_share_stage_1(budgets):
-    cells, runs = expand(validate(budgets, "x"))
+    cells, runs = expand_grid(validate(budgets, "x"))
     assert {"d64__tokenpacker__v9__s0", "d64__tokenpacker__v9__s0__short"} <= set(runs)
     assert cells["d32__fastv__v9__s0__long"].run == "d32__mlp__v36__s0__long"
     assert cells["d32__m3__v4__s0__short"].run == "d32__m3__v36__s0__short"
     assert runs["d32__m3__v36__s0__short"].budget == "short"
     assert len(runs) == 2 * 6 + 3 * 2 + 2 + 1
-    trainings = stage1_trainings(runs.values())
+    trainings = list_stage1_trainings(runs.values())
     assert [run.stage1 for run in trainings.values()] == list(trainings)
     assert len(trainings) == 6 + 2 + 2 + 1
     assert "d32__m3__v36__s0" in trainings  # of which no run has the full budget
@@ -386,14 +386,14 @@ def test_runs_of_all_budgets_share_stage_1(budgets):
 
 def test_a_budget_can_be_excluded(budgets):
     budgets["exclude"] = [{"budget": "short", "llm": "d64"}]
-    kept, _ = expand(validate(budgets, "x"))
+    kept, _ = expand_grid(validate(budgets, "x"))
     assert {c.llm for c in kept.values() if c.budget == "short"} == {"d32"}
     assert {c.llm for c in kept.values() if c.budget == "full"} == {"d32", "d64"}
 
 
 def laws(raw):
     study = validate(raw, "x")
-    return law_series(study, expand(study)[0].values())
+    return list_laws(study, expand_grid(study)[0].values())
 
 
 def test_each_budget_that_determines_a_law_has_one(budgets):

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.support.samples import conversations, model_inputs
 from tests.support.trainings import weights
 from vlmscale.errors import UserError
-from vlmscale.methods import method
+from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import use_setting
 from vlmscale.models.conversation import Encoded, truncate_visual_tokens
 from vlmscale.training.data import Collate
@@ -121,7 +121,7 @@ def test_an_elastic_checkpoint_at_another_count(build, images, name, trained, ev
     model, processor = build(name, trained)
     before = model.model.multi_modal_projector.state_dict()
     full = model.model.encode_images(processor.ask(images, QUESTIONS)["pixel_values"]).tokens
-    use_setting(model, processor, method(name).make_setting(evaluated))
+    use_setting(model, processor, find_method(name).make_setting(evaluated))
     inputs = processor.ask(images, QUESTIONS)
     assert (inputs["input_ids"] == model.config.image_token_index).sum() == 3 * evaluated
     fewer = model.model.encode_images(inputs["pixel_values"]).tokens
@@ -137,7 +137,7 @@ def test_an_elastic_checkpoint_at_another_count(build, images, name, trained, ev
 def test_a_training_free_method_answers_with_the_weights_of_mlp(build, images, name):
     model, processor = build("mlp", 36)
     expected = {k: v.clone() for k, v in model.model.multi_modal_projector.state_dict().items()}
-    use_setting(model, processor, method(name).make_setting(9, training="free"))
+    use_setting(model, processor, find_method(name).make_setting(9, training="free"))
     found = model.model.multi_modal_projector.state_dict()
     assert set(found) == set(expected)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
@@ -148,7 +148,7 @@ def test_a_training_free_method_answers_with_the_weights_of_mlp(build, images, n
 def test_repeat_takes_the_weights_of_tokenpacker(build, images):
     model, processor = build("tokenpacker", 4)
     four = model.model.encode_images(processor.ask(images, QUESTIONS)["pixel_values"]).tokens
-    use_setting(model, processor, method("repeat").make_setting(16))
+    use_setting(model, processor, find_method("repeat").make_setting(16))
     many = model.model.encode_images(processor.ask(images, QUESTIONS)["pixel_values"]).tokens
     torch.testing.assert_close(many.view(3, 4, 4, -1), four.view(3, 1, 4, -1).expand(3, 4, 4, -1))
 
@@ -156,7 +156,7 @@ def test_repeat_takes_the_weights_of_tokenpacker(build, images):
 def test_weights_that_do_not_fit_are_refused(build):
     model, processor = build("tokenpacker", 4)
     with pytest.raises(UserError, match="trained with tokenpacker cannot serve random"):
-        use_setting(model, processor, method("random").make_setting(4))
+        use_setting(model, processor, find_method("random").make_setting(4))
 
 
 def test_tokens_an_image_lacks_are_as_good_as_never_there(build, images):

@@ -80,7 +80,7 @@ def test_steps_and_learning_rates_of_the_recipes(
     study = load_study(CONFIG / f"{study}.yaml")
     recipe, data = study.stage1, study.data.stage1
     if stage != "stage1":
-        recipe, data = study.stage2_at(stage), study.data.stage2
+        recipe, data = study.get_recipe("stage2", stage), study.data.stage2
     assert data.samples == samples
     assert recipe.order == ("shuffled" if stage == "stage1" else "grouped")
     made = trainer(samples, recipe)

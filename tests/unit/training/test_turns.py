@@ -11,7 +11,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from tests.support.samples import conversations, model_inputs
 from vlmscale.data.shards import list_shards
 from vlmscale.data.world.questions import list_vocabulary
-from vlmscale.methods import method
+from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import assemble, load_tokenizer
 from vlmscale.models.conversation import IGNORED, Encoded, encode, truncate_visual_tokens
 from vlmscale.models.processor import pad_batch
@@ -208,7 +208,7 @@ def test_the_first_loss_of_a_training_is_that_of_single_questions(
     model, processor = assemble(
         run.llm,
         run.tower,
-        method(run.method).make_setting(run.visual_tokens),
+        find_method(run.method).make_setting(run.visual_tokens),
         feature_layers=list(run.feature_layers),
         template="qa",
         seed=run.seed,

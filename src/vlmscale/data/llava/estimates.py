@@ -8,7 +8,7 @@ from pathlib import Path
 from vlmscale.data.llava.download import count_missing_bytes
 from vlmscale.data.llava.sources import Source, locate_own_images, read_sources
 from vlmscale.errors import UserError
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 
 _DOWNLOAD_RATE = 50e6  # bytes per second
 # Samples per second and process: decoding a photograph of 640 x 480 pixels took 4 ms of one core.
@@ -51,7 +51,7 @@ def print_estimates(
     datasets: folder of a split -> name in resources/datasets.csv. others: folder -> bytes to download
     into it. Raises UserError if the disks have no room for all of it together.
     """
-    table, disk = resource("datasets.csv"), list(others.items())
+    table, disk = find_resource("datasets.csv"), list(others.items())
     for output, name in datasets.items():
         estimate = estimate_dataset(read_sources(table, name), raw, output, workers)
         print(estimate, flush=True)

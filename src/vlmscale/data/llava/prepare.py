@@ -26,8 +26,8 @@ from vlmscale.data.llava.records import get_image_path, read_records
 from vlmscale.data.llava.sources import Source, locate_own_images, match_folder, read_sources
 from vlmscale.data.llava.verify import read_record
 from vlmscale.errors import UserError
-from vlmscale.records.files import read_json, versions
-from vlmscale.resources import resource
+from vlmscale.records.files import list_versions, read_json
+from vlmscale.resources import find_resource
 
 MAX_LOSS = 0.001  # share of the samples; with more missing it is another dataset
 _TEXT, _NO_FOLDER = "text only", "no known folder"
@@ -60,7 +60,7 @@ def prepare_dataset(
     Raises UserError if the disk is too small, a file cannot be downloaded, or more than 0.1 % of the
     samples are lost; finished work is kept for the next run.
     """
-    sources = read_sources(table or resource("datasets.csv"), dataset)
+    sources = read_sources(table or find_resource("datasets.csv"), dataset)
     estimate = estimate_dataset(sources, raw, output, workers, limit)
     print(estimate, file=sys.stderr, flush=True)
     check_disk_space(estimate.disk)
@@ -100,7 +100,7 @@ def prepare_dataset(
             for source in files
         },
         "licence": "; ".join(dict.fromkeys(source.licence for source in files)),
-        "versions": versions(("vlmscale", "pillow", "pyarrow")),
+        "versions": list_versions(("vlmscale", "pillow", "pyarrow")),
     }
     join_parts(parts, output, about)
     shutil.rmtree(parts_folder)

@@ -27,7 +27,7 @@ from vlmscale.data.llava.prepare import prepare_dataset
 from vlmscale.data.llava.sources import RECORDS, match_folder, read_sources
 from vlmscale.data.shards import list_shards
 from vlmscale.errors import UserError
-from vlmscale.resources import resource
+from vlmscale.resources import find_resource
 
 
 @pytest.fixture
@@ -362,19 +362,19 @@ def test_a_disk_that_cannot_hold_it_is_refused_first(server, run, tmp_path, monk
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 100e9))
     with pytest.raises(UserError, match=r"has 100\.0 GB free, 17\d\.\d GB are needed"):
-        run("llava_mix665k", resource("datasets.csv"))
+        run("llava_mix665k", find_resource("datasets.csv"))
     assert server.asked == []
     assert not (tmp_path / "raw").exists()
 
 
 def test_an_unknown_dataset(run):
     with pytest.raises(UserError, match="Choose one of llava_mix665k, llava_pretrain"):
-        run("llava", resource("datasets.csv"))
+        run("llava", find_resource("datasets.csv"))
 
 
 @pytest.mark.parametrize("dataset", ["llava_pretrain", "llava_mix665k"])
 def test_the_table_of_files(dataset):
-    sources = read_sources(resource("datasets.csv"), dataset)
+    sources = read_sources(find_resource("datasets.csv"), dataset)
     assert sources[0].holds == RECORDS
     assert sources[0].count == {"llava_pretrain": 558_128, "llava_mix665k": 665_298}[dataset]
     for source in sources:
@@ -386,7 +386,9 @@ def test_the_table_of_files(dataset):
 
 
 def test_which_file_holds_an_image():
-    folders = [source.holds for source in read_sources(resource("datasets.csv"), "llava_mix665k")]
+    folders = [
+        source.holds for source in read_sources(find_resource("datasets.csv"), "llava_mix665k")
+    ]
     assert match_folder("vg/VG_100K_2/1.jpg", folders) == "vg/VG_100K_2"
     assert match_folder("vg/VG_100K/1.jpg", folders) == "vg/VG_100K"
     assert match_folder("elsewhere/1.jpg", folders) is None
@@ -394,7 +396,7 @@ def test_which_file_holds_an_image():
 
 
 def test_announcements_name_disk_and_time(tmp_path):
-    sources = read_sources(resource("datasets.csv"), "llava_mix665k")
+    sources = read_sources(find_resource("datasets.csv"), "llava_mix665k")
     said = str(estimate_dataset(sources, tmp_path / "raw", tmp_path / "out", 8))
     assert re.match(
         r"llava_mix665k: about 73 GB to download into \S+raw \(24 min at 50 MB/s\)", said

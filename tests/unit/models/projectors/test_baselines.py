@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vlmscale.methods import evaluate, formula_names, method
+from vlmscale.methods import evaluate_formula, find_method, make_variables
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
 
@@ -19,7 +19,7 @@ QUESTION = 32  # tokens that llama_vid's declared cost is for
 
 def make(name, tokens, widths=SMALL, **options):
     torch.manual_seed(0)
-    return build_projector(widths, method(name).make_setting(tokens, **options)).eval()
+    return build_projector(widths, find_method(name).make_setting(tokens, **options)).eval()
 
 
 def features(widths=SMALL, b=2, seed=1, dtype=torch.float32, question=QUESTION):
@@ -51,7 +51,7 @@ def rows(f, wanted):
 
 def several(name, side):
     """A few supported numbers of tokens, the ends among them."""
-    supported = method(name).supported(side)
+    supported = find_method(name).list_counts(side)
     return sorted({*supported[:3], supported[len(supported) // 2], supported[-1]})
 
 
@@ -66,7 +66,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "widths", "tokens"), CASES)
 def test_declared_costs_are_the_counted_ones(name, widths, tokens):
     projector, f = make(name, tokens, widths), features(widths, b=1)
-    names = formula_names(
+    names = make_variables(
         grid_side=widths.grid_side,
         visual_tokens=tokens,
         tower=widths.tower,
@@ -74,15 +74,17 @@ def test_declared_costs_are_the_counted_ones(name, widths, tokens):
         llm=widths.llm,
         llm_layers=2,
     )
-    declared = method(name)
-    assert sum(p.numel() for p in projector.parameters()) == evaluate(declared.weights, names)
+    declared = find_method(name)
+    assert sum(p.numel() for p in projector.parameters()) == evaluate_formula(
+        declared.weights, names
+    )
     # Not under no_grad: the counter cannot follow a view of a parameter there. Of attention on the CPU
     # it knows the plain products only, not the fused kernel.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         out = projector(f)
     assert out.shape == (1, tokens, widths.llm)
     counted = counter.get_total_flops() / 2
-    assert evaluate(declared.multiply_adds, names) == pytest.approx(counted, rel=1e-9)
+    assert evaluate_formula(declared.multiply_adds, names) == pytest.approx(counted, rel=1e-9)
 
 
 @pytest.mark.parametrize(("name", "widths", "tokens"), CASES)
@@ -282,4 +284,4 @@ def test_training_free_methods_load_what_mlp_learned(name):
     whole = replace(f, patches_at={6: f.patches}.__getitem__)
     with torch.no_grad():
         torch.testing.assert_close(projector(whole), mlp(f))
-    assert method(name).served_by["free"] == ("mlp", "full")
+    assert find_method(name).served_by["free"] == ("mlp", "full")

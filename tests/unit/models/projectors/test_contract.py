@@ -7,7 +7,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vlmscale.methods import evaluate, formula_names, method, method_names, variant
+from vlmscale.methods import (
+    evaluate_formula,
+    find_method,
+    find_variant,
+    list_method_names,
+    make_variables,
+)
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors import tokenpacker
 from vlmscale.models.projectors.base import Widths, build_projector, find_region_side
@@ -18,7 +24,7 @@ LAYERS, TOWER = 3, 16
 def make(name, side, tokens, llm=24, **options):
     torch.manual_seed(0)
     widths = Widths(tower=TOWER, layers=LAYERS, llm=llm, grid_side=side)
-    return build_projector(widths, method(name).make_setting(tokens, **options))
+    return build_projector(widths, find_method(name).make_setting(tokens, **options))
 
 
 def features(side, b=2, llm=24, seed=1, dtype=torch.float32, q=5):
@@ -70,21 +76,23 @@ def some(counts):
 
 CASES = [
     (name, side, tokens)
-    for name in method_names()
+    for name in list_method_names()
     for side in (12, 24)
-    for tokens in some(method(name).supported(side))
+    for tokens in some(find_method(name).list_counts(side))
 ]
 SMALL = [
     (name, 6, tokens)
-    for name in method_names()
-    for tokens in sorted({method(name).supported(6)[0], some(method(name).supported(6))[-2:][0]})
+    for name in list_method_names()
+    for tokens in sorted(
+        {find_method(name).list_counts(6)[0], some(find_method(name).list_counts(6))[-2:][0]}
+    )
 ]
 # These are about data and trainings; every other option makes another compressor.
 ELSEWHERE = {"training", "query_turn", "stage1_template"}
 OPTIONAL = [
-    (name, 6, some(method(name).supported(6))[-2:][0], option, value)
-    for name in method_names()
-    for option, values in method(name).options.items()
+    (name, 6, some(find_method(name).list_counts(6))[-2:][0], option, value)
+    for name in list_method_names()
+    for option, values in find_method(name).options.items()
     if option not in ELSEWHERE
     for value in values[1:]
 ]
@@ -94,24 +102,26 @@ BOTH = [(*case, {}) for case in SMALL] + [(*case[:3], {case[3]: case[4]}) for ca
 @pytest.mark.parametrize(("name", "side", "tokens"), CASES)
 def test_shape_weights_and_multiply_adds(name, side, tokens):
     """What the method declares is what torch counts: parameters exactly, products within 2 %."""
-    projector, declared = make(name, side, tokens), method(name)
+    projector, declared = make(name, side, tokens), find_method(name)
     # The plain kernel: torch counts no products of the CPU's fused attention.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         out = tokens_of(projector(features(side, b=1, q=32)))
     assert out.shape == (1, projector.placeholders, 24)
-    names = formula_names(
+    names = make_variables(
         grid_side=side, visual_tokens=tokens, tower=TOWER, layers=LAYERS, llm=24, llm_layers=2
     )
-    assert sum(p.numel() for p in projector.parameters()) == evaluate(declared.weights, names)
+    assert sum(p.numel() for p in projector.parameters()) == evaluate_formula(
+        declared.weights, names
+    )
     counted = counter.get_total_flops() / 2
-    assert evaluate(declared.multiply_adds, names) == pytest.approx(counted, rel=0.02)
+    assert evaluate_formula(declared.multiply_adds, names) == pytest.approx(counted, rel=0.02)
 
 
 @pytest.mark.parametrize("side", [12, 24])
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", list_method_names())
 def test_every_supported_count(name, side):
     """Of more than 300, every fifth."""
-    counts, given = method(name).supported(side), features(side, b=1)
+    counts, given = find_method(name).list_counts(side), features(side, b=1)
     for tokens in counts if len(counts) <= 300 else [*counts[::5], counts[-1]]:
         projector = make(name, side, tokens)
         with torch.no_grad():
@@ -163,16 +173,18 @@ def test_bfloat16_and_state_dict(name, side, tokens, options):
     assert torch.isfinite(low).all()
 
 
-SERVED = [(name, training) for name in method_names() for training in method(name).served_by]
+SERVED = [
+    (name, training) for name in list_method_names() for training in find_method(name).served_by
+]
 
 
 @pytest.mark.parametrize(("name", "training"), SERVED)
 def test_a_served_method_takes_the_weights_of_its_run(name, training):
     """Whatever the run is: another method's, or its own at another count."""
     options = {"training": training}
-    tokens = some(method(name).supported(6))[0]
+    tokens = some(find_method(name).list_counts(6))[0]
     cell = make(name, 6, tokens, **options)
-    server, count = variant(name, {name: options}).trained_as(tokens, 6)
+    server, count = find_variant(name, {name: options}).find_training(tokens, 6)
     assert (server, count) != (name, tokens)
     trained = make(server, 6, count, **(options if server == name else {}))
     with torch.no_grad():
@@ -241,7 +253,7 @@ def test_tokenpacker_initialisation_is_the_released_one_scaled_from_its_width():
 def test_tokenpacker_parameters_do_not_depend_on_the_token_count():
     counts = {
         sum(p.numel() for p in make("tokenpacker", 24, tokens).parameters())
-        for tokens in method("tokenpacker").supported(24)
+        for tokens in find_method("tokenpacker").list_counts(24)
     }
     assert len(counts) == 1
 
@@ -257,7 +269,7 @@ def test_tokenpacker_parameters_do_not_depend_on_the_token_count():
 def test_parameters_at_clip_and_vicuna_widths_are_the_published_ones(name, tokens, published):
     widths = Widths(tower=1024, layers=4, llm=4096, grid_side=24)
     with torch.device("meta"):
-        projector = build_projector(widths, method(name).make_setting(tokens))
+        projector = build_projector(widths, find_method(name).make_setting(tokens))
     assert sum(p.numel() for p in projector.parameters()) == published
 
 

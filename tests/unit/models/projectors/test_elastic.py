@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vlmscale.methods import evaluate, formula_names, method
+from vlmscale.methods import evaluate_formula, find_method, make_variables
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
 from vlmscale.models.projectors.mqt import make_sine_positions
@@ -23,7 +23,7 @@ SIZES = [
 
 def make(name, tokens, widths=SIZES[0], **options):
     torch.manual_seed(0)
-    return build_projector(widths, method(name).make_setting(tokens, **options))
+    return build_projector(widths, find_method(name).make_setting(tokens, **options))
 
 
 def features(widths=SIZES[0], b=2, seed=1, dtype=torch.float32):
@@ -52,7 +52,7 @@ def one(f, i):
 
 def some_counts(name, side):
     """All token counts, thinned out where there are many."""
-    counts = method(name).supported(side)
+    counts = find_method(name).list_counts(side)
     return counts if len(counts) <= 9 else [*counts[:4], counts[len(counts) // 2], *counts[-2:]]
 
 
@@ -67,7 +67,7 @@ SETTINGS = [
 @pytest.mark.parametrize(("name", "widths", "tokens"), SETTINGS)
 def test_formulas_give_what_is_counted(name, widths, tokens):
     projector, f = make(name, tokens, widths), features(widths, b=1)
-    names = formula_names(
+    names = make_variables(
         grid_side=widths.grid_side,
         visual_tokens=tokens,
         tower=widths.tower,
@@ -75,15 +75,15 @@ def test_formulas_give_what_is_counted(name, widths, tokens):
         llm=widths.llm,
         llm_layers=2,
     )
-    declared = method(name)
+    declared = find_method(name)
     parameters = sum(p.numel() for p in projector.parameters())
-    assert evaluate(declared.weights, names) == parameters
+    assert evaluate_formula(declared.weights, names) == parameters
     # The CPU's fused attention is not counted, its plain matrix products are.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         out = projector(f)
     assert out.shape == (1, tokens, widths.llm)
     counted = counter.get_total_flops() / 2
-    assert evaluate(declared.multiply_adds, names) == pytest.approx(counted, rel=0.02)
+    assert evaluate_formula(declared.multiply_adds, names) == pytest.approx(counted, rel=0.02)
 
 
 @pytest.mark.parametrize(("name", "widths", "tokens"), SETTINGS)
@@ -98,7 +98,7 @@ def test_bfloat16(name, widths, tokens):
 @pytest.mark.parametrize("name", METHODS)
 def test_built_on_the_meta_device(name):
     """A checkpoint is loaded into a model without storage: nothing may be computed when it is built."""
-    tokens = method(name).supported(6)[-1]
+    tokens = find_method(name).list_counts(6)[-1]
     with torch.device("meta"):
         empty = make(name, tokens)
     filled = make(name, tokens)
@@ -115,7 +115,7 @@ def test_mqt_gives_the_first_few_of_all_its_tokens():
     projector, f = make("mqt", 16), features()
     with torch.no_grad():
         everything = projector(f)
-        for v in method("mqt").supported(6):
+        for v in find_method("mqt").list_counts(6):
             assert projector(f, v).shape[1] == v
             torch.testing.assert_close(projector(f, v), everything[:, :v])
 
@@ -191,7 +191,7 @@ def test_m3_trains_all_nested_scales_in_stage_2(side, scales):
     projector = make("m3", side * side, widths)
     assert projector.draw_training_counts("stage1", rng) == [side * side]
     assert projector.draw_training_counts("stage2", rng) == scales
-    assert set(scales) <= set(method("m3").supported(side))
+    assert set(scales) <= set(find_method("m3").list_counts(side))
 
 
 # --- repeated tokens ---

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from vlmscale.errors import UserError
-from vlmscale.methods import evaluate, formula_names, method
+from vlmscale.methods import evaluate_formula, find_method, make_variables
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
 
@@ -35,7 +35,7 @@ def make_llm(kind="qwen2", layers=4, attention="eager"):
 def make(tokens, side=SIDE, tower=8, llm=WIDTH, name="fastv"):
     torch.manual_seed(0)
     widths = Widths(tower=tower, layers=1, llm=llm, grid_side=side)
-    return build_projector(widths, method(name).make_setting(tokens))
+    return build_projector(widths, find_method(name).make_setting(tokens))
 
 
 def prompt(seed, before, after, image=True):
@@ -253,26 +253,28 @@ def test_an_unfit_llm_is_refused():
 
 @pytest.mark.parametrize("side", [6, 12, 24])
 def test_declared_costs_are_the_module_s(side):
-    declared = method("fastv")
-    assert declared.supported(side) == list(range(1, side * side + 1))
+    declared = find_method("fastv")
+    assert declared.list_counts(side) == list(range(1, side * side + 1))
     for tokens in (1, side, side * side):
         projector = make(tokens, side, tower=16, llm=24)
-        names = formula_names(
+        names = make_variables(
             grid_side=side, visual_tokens=tokens, tower=16, layers=1, llm=24, llm_layers=2
         )
-        assert sum(p.numel() for p in projector.parameters()) == evaluate(declared.weights, names)
+        assert sum(p.numel() for p in projector.parameters()) == evaluate_formula(
+            declared.weights, names
+        )
         with FlopCounterMode(display=False) as counter:
             out = projector(VisionFeatures(torch.randn(1, side * side, 16), side))
         assert out.shape == (1, projector.placeholders, 24) == (1, side * side, 24)
-        assert counter.get_total_flops() == 2 * evaluate(declared.multiply_adds, names)
+        assert counter.get_total_flops() == 2 * evaluate_formula(declared.multiply_adds, names)
 
 
 @pytest.mark.parametrize(("layers", "expected"), [(2, (36 + 4) / 2), (24, (2 * 36 + 22 * 4) / 24)])
 def test_declared_positions_average_the_layers(layers, expected):
-    names = formula_names(
+    names = make_variables(
         grid_side=6, visual_tokens=4, tower=16, layers=1, llm=24, llm_layers=layers
     )
-    assert evaluate(method("fastv").positions, names) == pytest.approx(expected)
+    assert evaluate_formula(find_method("fastv").positions, names) == pytest.approx(expected)
 
 
 def test_a_plain_projector_s_weights_serve_it():

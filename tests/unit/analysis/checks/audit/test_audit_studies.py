@@ -17,7 +17,7 @@ from vlmscale.cli.audit import show
 from vlmscale.errors import UserError
 from vlmscale.evaluation.spec import read_benchmarks
 from vlmscale.records.parquet import write_parquet
-from vlmscale.study.grid import expand
+from vlmscale.study.grid import expand_grid
 from vlmscale.study.load import load_study
 
 ROOT = Path(__file__).parents[5]
@@ -62,14 +62,14 @@ def write_study(folder, cells, benchmarks, score, *, sizes, methods, protocol):
 
 
 def methods_of(study, names):
-    variants = {name: study.variant(name) for name in names}
+    variants = {name: study.find_variant(name) for name in names}
     return {n: {"method": v.method.name, "options": v.options} for n, v in variants.items()}
 
 
 def study_of(config, folder, score, **changes):
     """The tables of config/{config}.yaml's own cells."""
     study = load_study(ROOT / f"config/{config}.yaml")
-    cells = [vars(cell) for cell in expand(study)[0].values()]
+    cells = [vars(cell) for cell in expand_grid(study)[0].values()]
     decoders = study.decoders.items()
     return write_study(
         folder,
