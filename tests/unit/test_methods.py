@@ -52,7 +52,7 @@ def test_declared_copies_are_the_counts_that_a_batch_is_trained_at(name, side):
 def test_config_and_cells_import_no_torch():
     code = (
         "import sys; from pathlib import Path; from vlmscale.study.load import load_study;"
-        "from vlmscale.study.grid import expand; expand(load_study(Path('config/smoke.yaml')));"
+        "from vlmscale.study.grid import expand_grid; expand_grid(load_study(Path('config/smoke.yaml')));"
         "from vlmscale.jobs.fingerprint import fingerprint;"
         "fingerprint(['vlmscale.training.stages'], packages=['torch']);"
         "assert not {'torch', 'transformers', 'pandas'} & set(sys.modules), 'heavy import'"
