@@ -1,43 +1,43 @@
-"""Answers to questions about the generated world, read off the subject instead of the image.
+"""Answer questions about the generated world from the subject of an image.
 
-It understands the words of a question and knows nothing of how the question was drawn, so that it checks
-questions.py and is what a perfect model would score.
+The oracle reads the words of a question and does not know how it was drawn: it checks questions.py, and
+its score is that of a perfect model.
 """
 
-from vlmscale.data.world.scenes import Facts, Object, Page, Scene
+from vlmscale.data.world.scenes import Facts, Object, Page, Subject
 
 
-def answer_question(question: str, subject: Scene | Page, facts: Facts) -> str:
-    """The one right answer. Raises KeyError or ValueError for what the question cannot be asked of."""
+def answer_question(question: str, subject: Subject, facts: Facts) -> str:
+    """Return the right answer. Raises KeyError or ValueError if the question does not fit `subject`."""
     words = question.removesuffix(" ?").split()
     if isinstance(subject, Page):
-        return _about_page(words, subject)
-    things = {thing.colour: thing for thing in subject.objects}
+        return _answer_about_page(words, subject)
+    objects = {item.colour: item for item in subject.objects}
     match words:
         case ["any", colour, shape]:
-            there = colour in things and things[colour].shape == shape
-            return "yes" if there else "no"
+            shown = colour in objects and objects[colour].shape == shape
+            return "yes" if shown else "no"
         case ["how", "many"]:
-            return str(len(things))
+            return str(len(objects))
         case ["shape", "of", colour]:
-            return things[colour].shape
+            return objects[colour].shape
         case [one, ("left" | "above") as relation, other]:
-            first, second = things[one], things[other]
+            first, second = objects[one], objects[other]
             holds = first.column < second.column if relation == "left" else first.row < second.row
             return "yes" if holds else "no"
         case [relation, "of", colour, "plus", number]:
-            return str(_value(facts, things[colour], relation) + int(number))
+            return str(_look_up(facts, objects[colour], relation) + int(number))
         case [relation, "of", colour]:
-            return str(_value(facts, things[colour], relation))
+            return str(_look_up(facts, objects[colour], relation))
         case [colour, ":", *options]:
-            return options[options.index(things[colour].shape) - 1]
+            return options[options.index(objects[colour].shape) - 1]
     raise ValueError(f"no such question about a scene: {question}")
 
 
-def _about_page(words: list[str], page: Page) -> str:
+def _answer_about_page(words: list[str], page: Page) -> str:
     match words:
         case ["letter", place]:
-            return page.cells()[place]
+            return page.list_cells()[place]
         case ["line", number]:
             return " ".join(page.lines[int(number) - 1])
         case ["after", first]:
@@ -46,5 +46,5 @@ def _about_page(words: list[str], page: Page) -> str:
     raise ValueError(f"no such question about a page: {' '.join(words)} ?")
 
 
-def _value(facts: Facts, thing: Object, relation: str) -> int:
-    return facts.values[thing.colour, thing.shape, relation]
+def _look_up(facts: Facts, item: Object, relation: str) -> int:
+    return facts.values[item.colour, item.shape, relation]

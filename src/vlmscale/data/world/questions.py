@@ -1,28 +1,38 @@
-"""What is said about the world: captions, and questions in families that mirror real benchmarks.
+"""Text about the generated world: captions, and questions in families that mirror real benchmarks.
 
 | family | about  | mirrors         | asks                                                      |
 |--------|--------|-----------------|-----------------------------------------------------------|
-| exist  | scenes | POPE            | is this coloured shape there? (balanced, hard no's)       |
+| exist  | scenes | POPE            | whether a coloured shape is there (balanced, hard no's)   |
 | attr   | scenes | GQA             | the shape of the object of a colour                       |
-| rel    | scenes | GQA             | is one object left of, or above, another? (balanced)      |
-| count  | scenes | MME             | how many objects                                          |
-| fact   | scenes | ScienceQA, MMMU | see the shape, recall a fact told only in text            |
-| calc   | scenes | MathVista       | a fact, and a small number added to it                    |
+| rel    | scenes | GQA             | whether one object is left of or above another (balanced) |
+| count  | scenes | MME             | the number of objects                                     |
+| fact   | scenes | ScienceQA, MMMU | a fact about an object, told only in text                 |
+| calc   | scenes | MathVista       | a fact plus a small number                                |
 | choice | scenes | MMBench, AI2D   | the shape of an object, out of three options              |
 | char   | pages  | TextVQA         | one letter by the name of its place                       |
-| row    | pages  | DocVQA          | a whole line                                              |
-| field  | pages  | DocVQA          | what stands after a letter that begins a line, as in a form |
+| row    | pages  | DocVQA          | a line                                                    |
+| field  | pages  | DocVQA          | the rest of a line, named by its first letter, as in a form |
 
-Questions are short: tiny LLMs spend most of their compute on them. A family returns None for a subject
-that it has no question about.
+Questions are short, because tiny LLMs spend most of their compute on them. A family gives None for a
+subject that it has no question about.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from vlmscale.data.world.scenes import COLOURS, COLUMNS, LETTERS, ROWS, SHAPES, Facts, Page, Scene
+from vlmscale.data.world.scenes import (
+    COLOURS,
+    COLUMNS,
+    LETTERS,
+    ROWS,
+    SHAPES,
+    Facts,
+    Page,
+    Scene,
+    Subject,
+)
 from vlmscale.settings import World
 
 T = TypeVar("T")
@@ -32,94 +42,85 @@ OPTIONS = ("x", "y", "z")
 MOST_ADDED = 4
 
 
-def describe_subject(subject: Scene | Page) -> str:
-    """All there is to see, in words."""
-    match subject:
-        case Scene(objects):
-            return " , ".join(f"{o.colour} {o.shape} {o.place_name}" for o in objects) + " ."
-        case Page():
-            cells = subject.cells()
-            return " ".join(f"{place} {letter}" for place, letter in cells.items()) + " ."
+def describe_subject(subject: Subject) -> str:
+    """Return a caption that says all there is to see."""
+    if isinstance(subject, Scene):
+        parts = (f"{o.colour} {o.shape} {o.place_name}" for o in subject.objects)
+        return " , ".join(parts) + " ."
+    return " ".join(f"{place} {letter}" for place, letter in subject.list_cells().items()) + " ."
 
 
 class Asker:
     """Draws questions about one world.
 
-    stage: which facts may be asked for: "pretraining" all, "stage2" those not held out, "test" only
-    those held out (sums use other ones).
+    stage: which facts it may ask for: "pretraining" all, "stage2" those not held out, "test" those held
+    out (and for sums those of r0).
     """
 
     def __init__(self, world: World, facts: Facts, stage: str, rng: np.random.Generator) -> None:
         self.world, self.facts, self.stage, self.rng = world, facts, stage, rng
         self.colours, self.shapes = list(COLOURS)[: world.colours], SHAPES[: world.shapes]
 
-    def exist(self, scene: Scene) -> Turn:
-        thing = self._pick(scene.objects)
-        colour, shape, answer = thing.colour, thing.shape, "yes"
+    def ask_exist(self, scene: Scene) -> Turn:
+        item = self._pick(scene.objects)
+        colour, shape, answer = item.colour, item.shape, "yes"
         if self.rng.random() < 0.5:
             # A hard no keeps a colour that is there, so that colours alone do not answer.
             answer = "no"
             if self.rng.random() < self.world.difficulty:
-                shape = self._other(self.shapes, {shape})
+                shape = self._pick_other(self.shapes, {shape})
             else:
-                colour = self._other(self.colours, {o.colour for o in scene.objects})
+                colour = self._pick_other(self.colours, {o.colour for o in scene.objects})
         return f"any {colour} {shape} ?", answer
 
-    def attr(self, scene: Scene) -> Turn:
-        thing = self._pick(scene.objects)
-        return f"shape of {thing.colour} ?", thing.shape
+    def ask_attr(self, scene: Scene) -> Turn:
+        item = self._pick(scene.objects)
+        return f"shape of {item.colour} ?", item.shape
 
-    def rel(self, scene: Scene) -> Turn | None:
+    def ask_rel(self, scene: Scene) -> Turn | None:
         if len(scene.objects) < 2:
             return None
         first, second = self.rng.permutation(len(scene.objects))[:2]
         one, other = scene.objects[first], scene.objects[second]
-        asked = [
-            (name, mine < its)
-            for name, mine, its in (
-                ("left", one.column, other.column),
-                ("above", one.row, other.row),
-            )
-            if mine != its
-        ]
-        name, holds = self._pick(asked)
+        places = (("left", one.column, other.column), ("above", one.row, other.row))
+        name, holds = self._pick([(name, a < b) for name, a, b in places if a != b])
         return f"{one.colour} {name} {other.colour} ?", "yes" if holds else "no"
 
-    def count(self, scene: Scene) -> Turn:
+    def ask_count(self, scene: Scene) -> Turn:
         return "how many ?", str(len(scene.objects))
 
-    def fact(self, scene: Scene) -> Turn | None:
-        thing = self._pick(scene.objects)
-        relation = self.relation(thing.colour, thing.shape)
+    def ask_fact(self, scene: Scene) -> Turn | None:
+        item = self._pick(scene.objects)
+        relation = self._draw_relation(item.colour, item.shape)
         if relation is None:
             return None
-        value = self.facts.values[thing.colour, thing.shape, relation]
-        return f"{relation} of {thing.colour} ?", str(value)
+        value = self.facts.values[item.colour, item.shape, relation]
+        return f"{relation} of {item.colour} ?", str(value)
 
-    def calc(self, scene: Scene) -> Turn:
-        thing = self._pick(scene.objects)
+    def ask_calc(self, scene: Scene) -> Turn:
+        item = self._pick(scene.objects)
         added = int(self.rng.integers(1, MOST_ADDED + 1))
-        value = self.facts.values[thing.colour, thing.shape, "r0"] + added
-        return f"r0 of {thing.colour} plus {added} ?", str(value)
+        value = self.facts.values[item.colour, item.shape, "r0"] + added
+        return f"r0 of {item.colour} plus {added} ?", str(value)
 
-    def choice(self, scene: Scene) -> Turn:
-        thing = self._pick(scene.objects)
-        others = [shape for shape in self.shapes if shape != thing.shape]
+    def ask_choice(self, scene: Scene) -> Turn:
+        item = self._pick(scene.objects)
+        others = [shape for shape in self.shapes if shape != item.shape]
         size = min(len(OPTIONS), 1 + len(others)) - 1
-        shown = [thing.shape, *self.rng.choice(others, size=size, replace=False)]
+        shown = [item.shape, *self.rng.choice(others, size=size, replace=False)]
         order = self.rng.permutation(len(shown))
         options = " ".join(f"{OPTIONS[i]} {shown[j]}" for i, j in enumerate(order))
-        return f"{thing.colour} : {options} ?", OPTIONS[int(np.argmin(order))]
+        return f"{item.colour} : {options} ?", OPTIONS[int(np.argmin(order))]
 
-    def char(self, page: Page) -> Turn:
-        place = self._pick(sorted(page.cells()))
-        return f"letter {place} ?", page.cells()[place]
+    def ask_char(self, page: Page) -> Turn:
+        place, letter = self._pick(sorted(page.list_cells().items()))
+        return f"letter {place} ?", letter
 
-    def row(self, page: Page) -> Turn:
+    def ask_row(self, page: Page) -> Turn:
         line = int(self.rng.integers(len(page.lines)))
         return f"line {line + 1} ?", " ".join(page.lines[line])
 
-    def field(self, page: Page) -> Turn | None:
+    def ask_field(self, page: Page) -> Turn | None:
         keys = [line[0] for line in page.lines]
         unique = [line for line in page.lines if keys.count(line[0]) == 1]
         if not unique:
@@ -127,22 +128,22 @@ class Asker:
         line = self._pick(unique)
         return f"after {line[0]} ?", " ".join(line[1:])
 
-    def addition(self) -> Turn:
-        """A sum without an image."""
+    def ask_sum(self) -> Turn:
+        """Draw a sum, which needs no image."""
         value, added = self.rng.integers(self.world.values), self.rng.integers(1, MOST_ADDED + 1)
         return f"{value} plus {added} ?", str(value + added)
 
-    def known_fact(self) -> Turn:
-        """A fact told in text."""
+    def ask_fact_in_text(self) -> Turn:
+        """Draw a question for a fact that needs no image."""
         while True:
             colour, shape = self._pick(self.colours), self._pick(self.shapes)
-            relation = self.relation(colour, shape)
+            relation = self._draw_relation(colour, shape)
             if relation is not None:
                 value = self.facts.values[colour, shape, relation]
                 return f"{relation} of {colour} {shape} ?", str(value)
 
-    def relation(self, colour: str, shape: str) -> str | None:
-        """One that this stage may ask for, by frequency; None if there is none."""
+    def _draw_relation(self, colour: str, shape: str) -> str | None:
+        """Draw by frequency among the relations that this stage may ask for; None if there is none."""
         allowed = [
             relation
             for relation in self.facts.frequency
@@ -157,42 +158,29 @@ class Asker:
     def _pick(self, items: Sequence[T]) -> T:
         return items[int(self.rng.integers(len(items)))]
 
-    def _other(self, pool: Sequence[str], taken: set[str]) -> str:
-        return self._pick([word for word in pool if word not in taken])
+    def _pick_other(self, words: Sequence[str], excluded: set[str]) -> str:
+        return self._pick([word for word in words if word not in excluded])
 
 
-SCENE_FAMILIES: dict[str, Callable[[Asker, Scene], Turn | None]] = {
-    "exist": Asker.exist,
-    "attr": Asker.attr,
-    "rel": Asker.rel,
-    "count": Asker.count,
-    "fact": Asker.fact,
-    "calc": Asker.calc,
-    "choice": Asker.choice,
-}
-PAGE_FAMILIES: dict[str, Callable[[Asker, Page], Turn | None]] = {
-    "char": Asker.char,
-    "row": Asker.row,
-    "field": Asker.field,
-}
+def _get_families(*names: str) -> dict[str, Callable[[Asker, Any], Turn | None]]:
+    return {name: getattr(Asker, f"ask_{name}") for name in names}
 
 
-def draw_conversation(asker: Asker, subject: Scene | Page) -> list[Turn]:
-    """Distinct questions about one image, every family once or more, in random order."""
-    found: list[Turn | None]
-    if isinstance(subject, Scene):
-        families = [*SCENE_FAMILIES, "attr", "fact"]
-        found = [SCENE_FAMILIES[f](asker, subject) for f in asker.rng.permutation(families)]
-    else:
-        families = ["char"] * 5 + ["row"] * 2 + ["field"] * 2
-        found = [PAGE_FAMILIES[f](asker, subject) for f in asker.rng.permutation(families)]
-    return list(dict(turn for turn in found if turn is not None).items())
+SCENE_FAMILIES = _get_families("exist", "attr", "rel", "count", "fact", "calc", "choice")
+PAGE_FAMILIES = _get_families("char", "row", "field")
+
+
+def draw_conversation(asker: Asker, subject: Subject) -> list[Turn]:
+    """Draw distinct questions about one image, at least one of every family, in random order."""
+    families, names = SCENE_FAMILIES, [*SCENE_FAMILIES, "attr", "fact"]
+    if isinstance(subject, Page):
+        families, names = PAGE_FAMILIES, ["char"] * 5 + ["row"] * 2 + ["field"] * 2
+    turns = [families[name](asker, subject) for name in asker.rng.permutation(names)]
+    return list(dict(turn for turn in turns if turn is not None).items())
 
 
 def list_vocabulary(world: World) -> list[str]:
-    """Every word that can occur, in a fixed order."""
-    letters = LETTERS[: world.alphabet]
-    places = [f"{column}{line}" for column in "abcd" for line in range(1, 5)]
+    """Return every word that can occur, in a fixed order."""
     words = [
         *" ".join(CAPTION_REQUESTS).split(),
         *("any", "shape", "of", "left", "above", "how", "many", "plus", "letter", "line", "after"),
@@ -204,7 +192,7 @@ def list_vocabulary(world: World) -> list[str]:
         *OPTIONS,
         *(f"r{relation}" for relation in range(world.relations)),
         *map(str, range(world.values + MOST_ADDED)),
-        *letters,
-        *places,
+        *LETTERS[: world.alphabet],
+        *(f"{column}{line}" for column in "abcd" for line in range(1, 5)),
     ]
     return list(dict.fromkeys(words))

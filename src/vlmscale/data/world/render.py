@@ -1,4 +1,4 @@
-"""Scenes and pages as pixels, and which patch shows what."""
+"""Draw scenes and pages as pixels, and tell which patch shows what."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vlmscale.data.world.scenes import COLOURS, LETTERS, SHAPES, Object, Page, Scene
+from vlmscale.data.world.scenes import COLOURS, LETTERS, SHAPES, Object, Page, Scene, Subject
 from vlmscale.settings import World
 
 
@@ -19,25 +19,32 @@ class Picture:
     shape: np.ndarray  # (h, w) int8, 1 + index in SHAPES
     letter: np.ndarray  # (h, w) int8, 1 + index in LETTERS
 
-    def patch_tags(self, patch: int) -> dict[str, list[int]]:
-        """Per patch, row by row, the most frequent class if it fills a quarter, else 0."""
+    def tag_patches(self, patch: int) -> dict[str, list[int]]:
+        """Return for each patch, row by row, the most frequent class if it fills a quarter, else 0."""
         return {
-            name: [_majority(block) for block in _blocks(getattr(self, name), patch)]
+            name: [_find_majority(block) for block in _split_patches(getattr(self, name), patch)]
             for name in ("colour", "shape", "letter")
         }
 
 
+def render(world: World, subject: Subject, rng: np.random.Generator) -> Picture:
+    """Draw a scene or a page."""
+    if isinstance(subject, Scene):
+        return render_scene(world, subject, rng)
+    return render_page(world, subject, rng)
+
+
 def render_scene(world: World, scene: Scene, rng: np.random.Generator) -> Picture:
-    """Draw on a dark, noisy background; size and position vary a little."""
+    """Draw objects on a dark, noisy background; size and position vary a little."""
     side = world.image_size
-    image = _background(side, rng, noise=16 * world.difficulty)
+    image = _draw_background(side, rng, noise=16 * world.difficulty)
     colour, shape = np.zeros((2, side, side), dtype=np.int8)
     cell = side / 3
     for thing in scene.objects:
         jitter = rng.integers(-1, 2, size=2)
         centre_x = (thing.column + 0.5) * cell + jitter[0]
         centre_y = (thing.row + 0.5) * cell + jitter[1]
-        mask = _outline(thing, side, centre_x, centre_y, radius=cell * rng.uniform(0.31, 0.44))
+        mask = _draw_outline(thing, side, centre_x, centre_y, r=cell * rng.uniform(0.31, 0.44))
         image.paste(COLOURS[thing.colour], mask=mask)
         covered = np.asarray(mask) > 0
         colour[covered] = 1 + list(COLOURS).index(thing.colour)
@@ -46,9 +53,9 @@ def render_scene(world: World, scene: Scene, rng: np.random.Generator) -> Pictur
 
 
 def render_page(world: World, page: Page, rng: np.random.Generator) -> Picture:
-    """Draw the letters on a grid of cells, from the top left, each with a small jitter.
+    """Draw letters on a grid of cells, from the top left, each with a small jitter.
 
-    Their size is that of the fullest page, so the rest of a page with few letters is empty.
+    Cells have the size of those of the fullest page, so a page with few letters is partly empty.
     """
     side = world.image_size
     dark, light = rng.integers(0, 70, size=3), rng.integers(170, 256, size=3)
@@ -72,17 +79,15 @@ def render_page(world: World, page: Page, rng: np.random.Generator) -> Picture:
     return Picture(image, empty, empty, letter)
 
 
-def _background(side: int, rng: np.random.Generator, *, noise: float) -> Image.Image:
+def _draw_background(side: int, rng: np.random.Generator, *, noise: float) -> Image.Image:
     base = rng.integers(10, 60, size=3)
     pixels = base + rng.uniform(-noise, noise, size=(side, side, 3))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8), "RGB")
 
 
-def _outline(thing: Object, side: int, x: float, y: float, radius: float) -> Image.Image:
+def _draw_outline(thing: Object, side: int, x: float, y: float, r: float) -> Image.Image:
     mask = Image.new("L", (side, side))
-    draw = ImageDraw.Draw(mask)
-    r = radius
-    box = (x - r, y - r, x + r, y + r)
+    draw, box = ImageDraw.Draw(mask), (x - r, y - r, x + r, y + r)
     match thing.shape:
         case "circle":
             draw.ellipse(box, fill=255)
@@ -105,12 +110,12 @@ def _outline(thing: Object, side: int, x: float, y: float, radius: float) -> Ima
     return mask
 
 
-def _blocks(labels: np.ndarray, patch: int) -> np.ndarray:
-    side = labels.shape[0] // patch
+def _split_patches(labels: np.ndarray, patch: int) -> np.ndarray:
+    side = labels.shape[0] // patch  # in patches
     blocks = labels.reshape(side, patch, side, patch).swapaxes(1, 2)
     return blocks.reshape(side * side, patch * patch)
 
 
-def _majority(block: np.ndarray) -> int:
+def _find_majority(block: np.ndarray) -> int:
     counts = np.bincount(block[block > 0])
     return int(counts.argmax()) if counts.size and counts.max() * 4 >= block.size else 0

@@ -1,4 +1,4 @@
-"""What exists in the generated world: scenes of coloured shapes, pages of letters, and facts."""
+"""The generated world: scenes of coloured shapes, pages of letters, and facts."""
 
 import hashlib
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Object:
+    """One coloured shape of a scene."""
+
     colour: str
     shape: str
     place: int  # 0 to 8, row by row on a 3 x 3 layout
@@ -44,22 +46,19 @@ class Object:
 
 @dataclass(frozen=True)
 class Scene:
-    """One to a few objects; no colour occurs twice, so a colour names an object."""
+    """A few objects. No colour occurs twice, so a colour names an object."""
 
     objects: tuple[Object, ...]
 
 
 @dataclass(frozen=True)
 class Page:
-    """Lines of independent, uniformly drawn letters: nothing to guess from language.
-
-    All lines are of one length. Pages with few letters leave the rest of the paper empty.
-    """
+    """Lines of equal length, of independent, uniformly drawn letters: language gives nothing away."""
 
     lines: tuple[str, ...]
 
-    def cells(self) -> dict[str, str]:
-        """Letter by the name of its place: columns are a, b, c, d, lines 1, 2, 3, 4."""
+    def list_cells(self) -> dict[str, str]:
+        """Return place -> letter; columns are called a, b, c, d and lines 1, 2, 3, 4."""
         return {
             f"{'abcd'[column]}{line}": letter
             for line, letters in enumerate(self.lines, 1)
@@ -67,11 +66,19 @@ class Page:
         }
 
 
+Subject = Scene | Page  # of an image
+
+
 def draw_number(low: int, high: int, difficulty: float, rng: np.random.Generator) -> int:
-    """From low to high: `low` at difficulty 0, `high` at 1, all alike at one half."""
+    """Draw from `low` to `high`: always `low` at difficulty 0, `high` at 1; uniformly at one half."""
     steps = np.arange(high - low + 1)
     weights = difficulty**steps * (1 - difficulty) ** (high - low - steps)
     return low + int(rng.choice(steps, p=weights / weights.sum()))
+
+
+def draw_subject(kind: str, world: World, rng: np.random.Generator) -> Subject:
+    """Draw a "scene" or a "page"."""
+    return draw_scene(world, rng) if kind == "scene" else draw_page(world, rng)
 
 
 def draw_scene(world: World, rng: np.random.Generator) -> Scene:
@@ -79,11 +86,8 @@ def draw_scene(world: World, rng: np.random.Generator) -> Scene:
     colours = rng.choice(list(COLOURS)[: world.colours], size=count, replace=False)
     shapes = rng.choice(SHAPES[: world.shapes], size=count)
     places = np.sort(rng.choice(9, size=count, replace=False))
-    return Scene(
-        tuple(
-            Object(str(c), str(s), int(p)) for c, s, p in zip(colours, shapes, places, strict=True)
-        )
-    )
+    objects = zip(colours, shapes, places, strict=True)
+    return Scene(tuple(Object(str(c), str(s), int(p)) for c, s, p in objects))
 
 
 def draw_page(world: World, rng: np.random.Generator) -> Page:
@@ -95,14 +99,14 @@ def draw_page(world: World, rng: np.random.Generator) -> Page:
 
 @dataclass(frozen=True)
 class Facts:
-    """What cannot be seen: for each (colour, shape, relation) a number, told only in text.
+    """A number for each (colour, shape, relation), which no image shows and only text tells.
 
-    Relations are asked with a skewed frequency, so that LLMs of different sizes know different shares.
-    A share of the facts is held out of stage 2: whoever knows them learned them in pretraining.
+    Relations occur with a skewed frequency, so that LLMs of different sizes learn different shares. Some
+    facts are held out of stage 2: a model that knows them learned them in pretraining.
     """
 
     values: dict[tuple[str, str, str], int]
-    frequency: dict[str, float]  # of each relation, sums to 1
+    frequency: dict[str, float]  # relation -> share of questions; sums to 1
     held_out_share: float
 
     @classmethod
@@ -124,7 +128,7 @@ class Facts:
         )
 
     def is_held_out(self, colour: str, shape: str, relation: str) -> bool:
-        """Whether stage 2 never asks for this fact. The first relation is never held out: sums use it."""
+        """Return whether stage 2 never asks for this fact; those of r0 it does, since sums use them."""
         if relation == "r0":
             return False
         digest = hashlib.sha256(f"{colour} {shape} {relation}".encode()).digest()

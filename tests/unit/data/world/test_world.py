@@ -220,10 +220,10 @@ def test_a_false_answer_is_never_written(monkeypatch, rng):
 def test_text_is_true(world):
     ask, facts = asker(world), Facts.draw(world)
     for _ in range(300):
-        question, said = ask.known_fact()
+        question, said = ask.ask_fact_in_text()
         relation, _, colour, shape, _ = question.split()
         assert said == str(facts.values[colour, shape, relation])
-        question, said = ask.addition()
+        question, said = ask.ask_sum()
         value, _, added, _ = question.split()
         assert int(said) == int(value) + int(added)
     assert describe_subject(SCENE) == "red circle top left , blue star bottom centre ."
@@ -236,7 +236,7 @@ def test_exist_is_balanced_and_its_no_as_hard_as_the_dial_says(difficulty, rng):
     ask, said, hard = asker(world), Counter(), []
     for _ in range(3000):
         scene = draw_scene(world, rng)
-        question, reply = ask.exist(scene)
+        question, reply = ask.ask_exist(scene)
         said[reply] += 1
         if reply == "no":
             hard.append(question.split()[1] in {thing.colour for thing in scene.objects})
@@ -247,7 +247,7 @@ def test_exist_is_balanced_and_its_no_as_hard_as_the_dial_says(difficulty, rng):
 def test_rel_is_balanced(rng):
     ask, said = asker(WORLD), Counter()
     for _ in range(4000):
-        turn = ask.rel(draw_scene(WORLD, rng))
+        turn = ask.ask_rel(draw_scene(WORLD, rng))
         if turn is not None:
             said[turn[0].split()[1], turn[1]] += 1
     assert len(said) == 4
@@ -258,7 +258,7 @@ def test_rel_is_balanced(rng):
 
 def test_the_right_option_is_anywhere(rng):
     ask = asker(WORLD)
-    said = Counter(ask.choice(draw_scene(WORLD, rng))[1] for _ in range(3000))
+    said = Counter(ask.ask_choice(draw_scene(WORLD, rng))[1] for _ in range(3000))
     assert {option: n / 3000 for option, n in said.items()} == pytest.approx(
         dict.fromkeys("xyz", 1 / 3), abs=0.04
     )
@@ -294,7 +294,7 @@ def test_pages_have_varied_density_and_the_rest_is_empty(rng):
     shapes = {(len(p.lines), len(p.lines[0])) for p in (draw_page(world, rng) for _ in range(500))}
     assert shapes == {(lines, columns) for lines in (1, 2, 3, 4) for columns in (2, 3, 4)}
     picture = render_page(world, Page(("AB",)), rng)
-    tags = np.array(picture.patch_tags(12)["letter"]).reshape(4, 4)
+    tags = np.array(picture.tag_patches(12)["letter"]).reshape(4, 4)
     assert tags[0].tolist() == [1, 2, 0, 0]
     assert not tags[1:].any()
     pixels = np.asarray(picture.image)
@@ -381,12 +381,12 @@ def test_held_out_is_the_share_asked_for_but_never_of_the_relation_sums_use(shar
 
 def calculations(world):
     ask, rng = asker(world, "test"), np.random.default_rng(0)
-    return [ask.calc(draw_scene(world, rng))[0] for _ in range(50)]
+    return [ask.ask_calc(draw_scene(world, rng))[0] for _ in range(50)]
 
 
 def test_early_relations_are_told_most():
     ask = asker(WORLD)
-    said = Counter(ask.known_fact()[0].split()[0] for _ in range(8000))
+    said = Counter(ask.ask_fact_in_text()[0].split()[0] for _ in range(8000))
     assert {r: n / 8000 for r, n in said.items()} == pytest.approx(FACTS.frequency, abs=0.02)
     shares = list(FACTS.frequency.values())
     assert shares == sorted(shares, reverse=True)
@@ -465,15 +465,15 @@ def _kind(question):
     return kind
 
 
-def test_patch_tags_lie_where_the_thing_is(rng):
+def test_tag_patches_lie_where_the_thing_is(rng):
     scene = Scene((Object("red", "circle", 0), Object("blue", "star", 8)))
-    tags = render_scene(WORLD, scene, rng).patch_tags(8)
+    tags = render_scene(WORLD, scene, rng).tag_patches(8)
     colour = np.array(tags["colour"]).reshape(6, 6)
     assert set(colour[:3, :3].ravel()) == {0, 1}  # red, top left
     assert set(colour[3:, 3:].ravel()) == {0, 3}  # blue, bottom right
     assert set(tags["letter"]) == {0}
     picture = render_page(WORLD, Page(("AB", "CD")), rng)
-    letters = np.array(picture.patch_tags(8)["letter"]).reshape(6, 6)
+    letters = np.array(picture.tag_patches(8)["letter"]).reshape(6, 6)
     assert set(letters[:3, :3].ravel()) == {1}  # A
     assert set(letters[3:, 3:].ravel()) == {4}  # D
 
