@@ -2,17 +2,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.collect import select_cells
-from vlmscale.analysis.laws.tables import select_family_means
 from vlmscale.jobs.entry import logged
-from vlmscale.report.figures.fig4 import draw
+from vlmscale.report.figures.catalogue import draw_figure
 from vlmscale.report.figures.style import save
-from vlmscale.study.selection import Selection
 
+OPTIONS = ("selection", "configurations", "reference", "title")
 with logged(snakemake.log[0]):
-    params = snakemake.params
-    errors = select_family_means(pd.read_parquet(snakemake.input.errors))
-    errors = select_cells(errors, Selection(**params.selection))
-    families = dict(list(errors.groupby("family", sort=False)))
-    figure = draw(families, params.configurations, params.reference, title=params.title)
-    save(figure, Path(snakemake.output.pdf), Path(snakemake.output.png))
+    tables = {name: pd.read_parquet(file) for name, file in snakemake.input.items()}
+    options = {name: snakemake.params[name] for name in OPTIONS}
+    save(
+        draw_figure("fig4", tables, **options),
+        Path(snakemake.output.pdf),
+        Path(snakemake.output.png),
+    )

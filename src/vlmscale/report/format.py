@@ -1,8 +1,7 @@
 """Numbers as text, and tables of text as Markdown and LaTeX."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +22,9 @@ def fixed(digits: int) -> Callable[[float], str]:
     return lambda value: "" if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def format_interval(value: float, interval: Mapping[Any, Any], digits: int) -> str:
-    """Write `value [low, high]`; interval: its ends `low` and `high`."""
-    return f"{value:.{digits}f} [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]"
+def format_interval(value: float, low: float, high: float, *, digits: int) -> str:
+    """Write `value [low, high]`."""
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def format_ratio(value: float) -> str:

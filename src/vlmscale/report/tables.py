@@ -16,16 +16,17 @@ def format_laws(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for law in laws.to_dict("records"):
         spread = main_intervals(intervals, law)
+        ends = dict(zip(spread.index, zip(spread["low"], spread["high"], strict=True), strict=True))
         row = {"law": law["series"], "family": law["family"], "N": law["size_axis"]}
         row["A"] = f"{law['amplitude']:.4f}"
         for name, symbol, digits in (("alpha", "α", 4), ("beta", "β", 4), ("ratio", "α/β", 2)):
-            row[symbol] = format_interval(law[name], spread.loc[name], digits)
+            row[symbol] = format_interval(law[name], *ends[name], digits=digits)
         row["D"] = format_floor(law["floor"], law["floor_bound"])
         for quantity in spread.index[spread.index.str.startswith("tokens_at_")]:
             q = quantity.removeprefix("tokens_at_")
             most = law["most_visual_tokens"]
             best = optimal_tokens(law["ratio"], float(q), low=1, high=most).item()
-            row[f"V*({q})"] = format_interval(best, spread.loc[quantity], 1)
+            row[f"V*({q})"] = format_interval(best, *ends[quantity], digits=1)
         row |= {
             "SSE": f"{law['sse']:.3e}",
             "RMSE": f"{law['rmse']:.4f}",
@@ -178,7 +179,7 @@ def format_suites(suites: pd.DataFrame) -> pd.DataFrame:
 def format_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
     """Format the verdict on each hypothesis with its value, interval, rule and note."""
     values = [
-        fixed(3)(value) if np.isnan(low) else format_interval(value, {"low": low, "high": high}, 3)
+        fixed(3)(value) if np.isnan(low) else format_interval(value, low, high, digits=3)
         for value, low, high in verdicts[["value", "low", "high"]].itertuples(index=False)
     ]
     return pd.DataFrame(

@@ -27,7 +27,7 @@ from vlmscale.latency.steps import training_steps
 from vlmscale.methods import find_method
 from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.prompt_cache import cache_tokens
-from vlmscale.report.figures.latency import draw
+from vlmscale.report.figures.latency import draw_table
 from vlmscale.report.tables import format_cached_text, format_fewer_tokens
 
 ROOT = Path(__file__).parents[3]
@@ -227,10 +227,8 @@ def test_where_flops_mislead():
 
 
 def test_the_figure_rings_what_misleads():
-    import matplotlib.pyplot as plt
-
     found = join_latency(ERRORS, TABLE, text_tokens=50)
-    figure = draw(found, title="a study", text_tokens=50)
+    figure = draw_table(found, title="a study", text_tokens=50)
     by_flops, by_time = figure.axes
     for ax, x in ((by_flops, 4.0), (by_time, 12.0)):
         (ring,) = [line for line in ax.get_lines() if line.get_markersize() == 10]
@@ -238,7 +236,6 @@ def test_the_figure_rings_what_misleads():
     assert [text.get_text() for text in by_time.texts] == ["50%"]
     assert not by_flops.texts
     assert "50 text tokens, cached" in figure.get_suptitle()
-    plt.close(figure)
 
 
 def test_a_step_of_training_is_timed_at_both_stages(build):

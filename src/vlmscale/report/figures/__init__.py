@@ -1,13 +1,14 @@
-"""Figures, one a module; each draws what it is given and fits nothing."""
+"""Figures: one module each. They draw what they are given and fit nothing."""
 
-# Of every law, in the order of a report. The workflow plans by these names, so no matplotlib here.
-LAW_FIGURES = (
-    "fig1",
-    "fig2",
-    "fig3a",
-    "fig3b",
-    "profile",
-    "exponents",
-    "optimum",
-    "residuals",
-)
+# The workflow plans by these names, so there is no matplotlib here.
+# The figures of every law, in the order of a report.
+LAW_FIGURES = ("fig1", "fig2", "fig3a", "fig3b", "profile", "exponents", "optimum", "residuals")
+# The result tables that each figure is drawn from.
+INPUTS = {
+    **dict.fromkeys(LAW_FIGURES, ("errors", "laws", "draws", "profile")),
+    "fig4": ("errors",),
+    "paired": ("paired",),
+    "cost": ("cost",),
+    "side_by_side": ("laws", "intervals", "released_laws", "released_intervals"),
+    "latency": ("errors", "latency"),
+}

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.collect import require_one_protocol
+from vlmscale.analysis.collect import require_one_protocol, select_cells
 from vlmscale.analysis.decisions.recommend import predict_refits
 from vlmscale.analysis.laws.bootstrap import choose_scheme, summarize_draws
 from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
+from vlmscale.analysis.laws.tables import read_law, select_family_means
+from vlmscale.study.selection import Selection
 
 LEVELS = (0.025, 0.975)  # of every interval and band
 
@@ -38,10 +41,12 @@ class LawData:
 
     @property
     def fitted(self) -> pd.DataFrame:
+        """Means of the cells that the law is fitted on."""
         return self.means.query("role == 'fit'")
 
     @property
     def held_out(self) -> pd.DataFrame:
+        """Means of the cells of held-out LLMs."""
         return self.means.query("role == 'holdout'")
 
     @property
@@ -53,6 +58,7 @@ class LawData:
 
     @property
     def counts(self) -> list[int]:
+        """Every V measured, fewest first."""
         return sorted(self.points["visual_tokens"].unique().tolist())
 
     @property
@@ -61,10 +67,11 @@ class LawData:
         return choose_scheme(self.fitted)
 
     def draws_of(self, scheme: str) -> pd.DataFrame:
+        """Return the refits of one bootstrap scheme."""
         return self.draws[self.draws["scheme"] == scheme]
 
     def interval(self, quantity: str) -> tuple[float, float]:
-        """95 % interval of alpha, beta, floor or ratio."""
+        """Return the 95 % interval of alpha, beta, floor or ratio."""
         table = summarize_draws(self.draws_of(self.scheme), (), self.counts[-1]).set_index(
             "quantity"
         )
@@ -72,10 +79,39 @@ class LawData:
         return float(low), float(high)
 
     def band(self, n_params_b: float, visual_tokens: Floats) -> Floats:
-        """Low and high end of the law's error at each token count, (2, counts)."""
+        """Return the low and high end of the law's error at each token count, (2, counts)."""
         sizes = np.full(np.shape(visual_tokens), n_params_b)
         errors = predict_refits(self.draws_of(self.scheme), sizes, visual_tokens)
         return np.asarray(np.quantile(errors, LEVELS, axis=0))
+
+
+def read_law_data(
+    errors: pd.DataFrame,
+    laws: pd.DataFrame,
+    draws: pd.DataFrame,
+    profile: pd.DataFrame,
+    *,
+    series: str,
+    family: str,
+    selection: Mapping[str, Any],
+    **options: Any,
+) -> LawData:
+    """Return LawData of one series and family from a study's tables.
+
+    selection: the fields of the series' Selection. options: of gather.
+    """
+    points = select_cells(select_family_means(errors), Selection(**selection))
+    law, draws, profile = (
+        table[(table["series"] == series) & (table["family"] == family)]
+        for table in (laws, draws, profile)
+    )
+    return gather(
+        points[points["family"] == family],
+        read_law({str(name): value for name, value in law.iloc[0].items()}),
+        draws,
+        profile,
+        **options,
+    )
 
 
 def gather(
@@ -86,10 +122,10 @@ def gather(
     *,
     title: str,
     text_tokens: Sequence[int],
-    predicted: Mapping[str, float],
-    printed: Mapping[str, float] | None,
+    predicted: Mapping[str, float] | None = None,
+    printed: Mapping[str, float] | None = None,
 ) -> LawData:
-    """LawData of one series and family, to which the rows of all four tables belong.
+    """Return LawData from the rows of one series and family.
 
     errors: family means, with the column size_axis. printed: alpha and beta. The law without V = 1 is
     fitted when more than two other counts are left. Raises UserError where scores of two protocols meet.
@@ -105,7 +141,7 @@ def gather(
         draws=draws,
         profile=profile,
         text_tokens=tuple(text_tokens),
-        predicted=dict(predicted),
+        predicted=dict(predicted or {}),
         printed=(printed["alpha"], printed["beta"]) if printed else None,
         without_one=fit_power_law(fitted[fitted["visual_tokens"] > 1]) if several else None,
         size_axis=str(errors["size_axis"].iloc[0]),

@@ -1,6 +1,7 @@
-"""Figures 2 and 6 of the paper: the law of the fitted sizes, and what it says of others."""
+"""Figures 2 and 6 of the paper: the law of the fitted sizes, and its predictions for others."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -16,39 +17,42 @@ from vlmscale.report.figures.panels import (
     note,
     token_range,
 )
-from vlmscale.report.figures.style import GREY
+from vlmscale.report.figures.style import GREY, finish
 
 
 def draw(data: LawData) -> Figure:
-    """Every LLM's curve with its 95 % band, dashed where it took no part in the fit.
-
-    Points of a held-out LLM are drawn where it was measured, its curve over all token counts.
-    """
-    points, fitted, looks = data.means, data.fitted, Looks.of(data)
-    figure, axes = cost_panels(data)
-    used = set(fitted["llm"])
-    tokens = token_range(points)
-    for llm, n in data.sizes.items():
-        colour, style = looks.colours[llm], "-" if llm in used else "--"
-        error, (low, high) = data.law.predict(n, tokens), data.band(n, tokens)
-        for ax, q in zip(axes, data.text_tokens, strict=True):
-            cost = prefill_gflops(n, tokens, q)
-            ax.fill_between(cost, low, high, color=colour, alpha=0.2, lw=0)
-            ax.plot(cost, error, style, color=colour, lw=1)
-    for ax, q in zip(axes, data.text_tokens, strict=True):
-        cost = prefill_gflops(points["n_params_b"], points["visual_tokens"], q)
-        draw_points(ax, points, cost, points["error"].to_numpy(float), looks)
-    handles = [*look_lines(fitted, looks), *_outside_lines(data, looks)]
-    handles += [
+    """Draw one panel for each Q of the data."""
+    figure, panels = cost_panels(data)
+    for q, ax in panels.items():
+        draw_predictions(ax, data, q)
+    looks = Looks.of(data)
+    handles = [
+        *look_lines(data.fitted, looks),
+        *_outside_lines(data, looks),
         entry("95 % band of the law", color=GREY, lw=6, alpha=0.3, solid_capstyle="butt"),
         *law_lines(data),
     ]
-    figure.legend(handles=handles, loc="outside right upper")
-    return figure
+    return finish(figure, data.title, handles)
+
+
+def draw_predictions(ax: Axes, data: LawData, text_tokens: int) -> None:
+    """Draw every LLM's curve with its 95 % band, dashed where it took no part in the fit.
+
+    Points of a held-out LLM are drawn where it was measured, its curve over all token counts.
+    """
+    points, looks, used = data.means, Looks.of(data), set(data.fitted["llm"])
+    tokens = token_range(points)
+    for llm, n in data.sizes.items():
+        colour, style = looks.colours[llm], "-" if llm in used else "--"
+        cost, (low, high) = prefill_gflops(n, tokens, text_tokens), data.band(n, tokens)
+        ax.fill_between(cost, low, high, color=colour, alpha=0.2, lw=0)
+        ax.plot(cost, data.law.predict(n, tokens), style, color=colour, lw=1)
+    cost = prefill_gflops(points["n_params_b"], points["visual_tokens"], text_tokens)
+    draw_points(ax, points, cost, points["error"].to_numpy(float), looks)
 
 
 def _outside_lines(data: LawData, looks: Looks) -> list[Line2D]:
-    """Legend: the LLMs outside the fit, and how far the law is off where they were measured."""
+    """Return the legend of LLMs outside the fit, with the law's deviation where they were measured."""
     lines = []
     for llm, rows in data.held_out.groupby("llm", sort=False):
         predicted = data.law.predict(

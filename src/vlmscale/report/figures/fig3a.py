@@ -2,37 +2,42 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from vlmscale.analysis.laws.optimum import crossover, least_text_tokens
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.report.figures.data import LawData
-from vlmscale.report.figures.panels import ERROR_LABEL, cost_axis, entry, note, token_range
-from vlmscale.report.figures.style import DARK, use_house_style
+from vlmscale.report.figures.panels import cost_axis, entry, note, token_range
+from vlmscale.report.figures.style import DARK, finish, new_figure
 
 _TEXT_TOKENS = np.linspace(0, 100, 11)
 
 
 def draw(data: LawData) -> Figure:
-    """The second and third smallest size, as the paper draws; of two sizes, these."""
+    """Draw the second and third smallest size, as the paper does; of two sizes, these."""
     sizes = sorted(data.fitted["n_params_b"].unique())
-    return draw_pair(data, *(sizes[1:3] if len(sizes) > 2 else sizes))
+    figure, axes = new_figure(1, 1, (6.6, 3.9))
+    handles = draw_crossovers(axes[0, 0], data, *(sizes[1:3] if len(sizes) > 2 else sizes))
+    return finish(figure, data.title, handles)
 
 
-def draw_pair(data: LawData, small_b: float, large_b: float) -> Figure:
-    """Laws of two fitted sizes for Q from 0 to 100, their crossovers, and what was measured at Q = 0."""
-    use_house_style()
+def draw_crossovers(ax: Axes, data: LawData, small_b: float, large_b: float) -> list[Line2D]:
+    """Draw the law of two fitted sizes (billions) for Q from 0 to 100, with their crossovers.
+
+    Measured points are those of Q = 0. Returns the legend.
+    """
     points, law = data.fitted, data.law
     tokens = token_range(points)
     low, high = tokens[0], tokens[-1]
     # The lightest end of the map is hard to see on white.
-    colours = ListedColormap(plt.get_cmap("viridis")(np.linspace(0, 0.9, 256)))
+    colours = ListedColormap(mpl.colormaps["viridis"](np.linspace(0, 0.9, 256)))
     norm = Normalize(_TEXT_TOKENS[0], _TEXT_TOKENS[-1])
-    figure, ax = plt.subplots(figsize=(6.6, 3.9))
     crossed = False
     for q in _TEXT_TOKENS:
         for n, style in ((small_b, "--"), (large_b, "-")):
@@ -58,9 +63,6 @@ def draw_pair(data: LawData, small_b: float, large_b: float) -> Figure:
         handles.append(note("to its left the smaller is better"))
     else:
         handles.append(note(f"no crossover up to Q = {_TEXT_TOKENS[-1]:g}"))
-    figure.colorbar(ScalarMappable(norm, colours), ax=ax, label="text tokens Q", pad=0.02)
-    figure.legend(handles=handles, loc="outside right upper")
-    cost_axis(ax, data)
-    ax.set_ylabel(ERROR_LABEL)
-    figure.suptitle(data.title, x=0.01, ha="left")
-    return figure
+    ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, label="text tokens Q", pad=0.02)
+    cost_axis(ax, data, named=True)
+    return handles

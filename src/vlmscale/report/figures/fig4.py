@@ -1,33 +1,52 @@
 """Figure 4 of the paper: large LLMs with few tokens against small ones with many, at about equal cost."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vlmscale.analysis.collect import select_cells
+from vlmscale.analysis.laws.tables import select_family_means
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.errors import UserError
-from vlmscale.report.figures.style import DARK, use_house_style
+from vlmscale.report.figures.style import DARK, finish, new_figure
+from vlmscale.study.selection import Selection
 
 Configuration = tuple[str, int]  # LLM, visual tokens
 
 
 def draw(
+    errors: pd.DataFrame,
+    *,
+    selection: Mapping[str, Any],
+    configurations: Sequence[Configuration],
+    reference: Configuration,
+    title: str,
+) -> Figure:
+    """Draw all families of the cells chosen by `selection`, the fields of a Selection."""
+    points = select_cells(select_family_means(errors), Selection(**selection))
+    families = {str(name): rows for name, rows in points.groupby("family", sort=False)}
+    figure, axes = new_figure(1, 1, (2.2 * len(families) + 3.6, 3.7))
+    ax = axes[0, 0]
+    draw_score_changes(ax, families, configurations, reference)
+    bars = ax.get_legend_handles_labels()[0]
+    return finish(figure, title, bars, title="2NV in GFLOPs", alignment="left")
+
+
+def draw_score_changes(
+    ax: Axes,
     families: Mapping[str, pd.DataFrame],
     configurations: Sequence[Configuration],
     reference: Configuration,
-    *,
-    title: str,
-) -> Figure:
-    """Change of each family's score, in percent of the reference's, one bar a configuration.
+) -> None:
+    """Draw the change of each family's score in percent of the reference's, one bar a configuration.
 
     families: columns llm, n_params_b, visual_tokens, score; one row a cell, those of the same LLM and
     count are averaged. Costs are of cached text, 2 N V. Raises UserError for cells that are missing.
     """
-    use_house_style()
-    figure, ax = plt.subplots(figsize=(2.2 * len(families) + 3.6, 3.7))
     width = 0.8 / len(configurations)
     offsets = width * (np.arange(len(configurations)) - (len(configurations) - 1) / 2)
     for configuration, offset in zip(configurations, offsets, strict=True):
@@ -42,15 +61,12 @@ def draw(
     ax.grid(visible=False, axis="x")
     ax.margins(y=0.12)
     ax.set_ylabel(f"change of score (%) from\n{reference[0]}, V = {reference[1]}")
-    figure.legend(title="2NV in GFLOPs", loc="outside right upper", alignment="left")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
 
 
 def change(
     table: pd.DataFrame, configuration: Configuration, reference: Configuration, family: str
 ) -> float:
-    """Percent by which the score of `configuration` exceeds that of `reference`."""
+    """Return the percent by which the score of `configuration` exceeds that of `reference`."""
     scores = []
     for llm, tokens in (configuration, reference):
         rows = table[(table["llm"] == llm) & (table["visual_tokens"] == tokens)]

@@ -1,20 +1,26 @@
-"""How many visual tokens are best, by the length of the text: T* = Q / (alpha / beta - 1)."""
+"""The best number of visual tokens by the length of the text: V* = Q / (alpha / beta - 1)."""
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.analysis.laws.power_law import divide_exponents
 from vlmscale.report.figures.data import LEVELS, LawData
-from vlmscale.report.figures.style import DARK, use_house_style
+from vlmscale.report.figures.style import DARK, finish, new_figure
 
 _TEXT_TOKENS = np.linspace(0, 200, 201)
 
 
 def draw(data: LawData) -> Figure:
-    """The optimum of the law with the 95 % band of its refits, between 1 and the most tokens tested."""
-    use_house_style()
+    """Draw the only panel with its legend."""
+    figure, axes = new_figure(1, 1, (6.6, 3.7))
+    draw_optimum(axes[0, 0], data)
+    return finish(figure, data.title, axes[0, 0].get_legend_handles_labels()[0])
+
+
+def draw_optimum(ax: Axes, data: LawData) -> None:
+    """Draw V* of the law with the 95 % band of its refits, between 1 and the most tokens tested."""
     most = data.counts[-1]
     draws = data.draws_of(data.scheme)["ratio"].to_numpy()
     # A draw, never a mean of two: every law of the bootstrap has an optimum within the range.
@@ -24,7 +30,6 @@ def draw(data: LawData) -> Figure:
         axis=0,
         method="closest_observation",
     )
-    figure, ax = plt.subplots(figsize=(6.6, 3.7))
     band = f"95 % of refits over {data.scheme}"
     ax.fill_between(_TEXT_TOKENS, low, high, color="C0", alpha=0.2, lw=0, label=band)
     ax.plot(_TEXT_TOKENS, median, color="C0", lw=1, label="their median")
@@ -44,6 +49,3 @@ def draw(data: LawData) -> Figure:
     ax.set_ylim(0.9, 1.15 * most)
     ax.set_xlabel("text tokens Q")
     ax.set_ylabel("best number of visual tokens\n(ticks: tested counts)")
-    figure.legend(loc="outside right upper")
-    figure.suptitle(data.title, x=0.01, ha="left")
-    return figure

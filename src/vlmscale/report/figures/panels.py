@@ -1,9 +1,9 @@
 """Pieces that several figures share: looks, error against cost, lines of a legend."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -14,50 +14,58 @@ from matplotlib.lines import Line2D
 from vlmscale.analysis.laws.power_law import Floats, PowerLaw
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.report.figures.data import LawData
-from vlmscale.report.figures.style import DARK, MARKERS, use_house_style
+from vlmscale.report.figures.style import DARK, MARKERS, new_figure
 
 ERROR_LABEL = "average downstream error"
+Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Looks:
     """One colour for each LLM, small to large; one marker for each token count."""
 
-    colours: dict[str, tuple[float, float, float]]
+    colours: dict[str, Colour]
     markers: dict[int, str]
 
     @classmethod
     def of(cls, data: LawData) -> "Looks":
-        """The same for every figure of `data`, whichever LLMs it draws."""
-        llms, counts = list(data.sizes), data.counts
-        return cls(
-            dict(zip(llms, sns.color_palette("colorblind", len(llms)), strict=True)),
-            {count: MARKERS[i % len(MARKERS)] for i, count in enumerate(counts)},
-        )
+        """Return the same looks for every figure of `data`, whichever LLMs it draws."""
+        return cls.of_names(data.sizes, data.counts)
+
+    @classmethod
+    def of_names(cls, llms: Iterable[str], counts: Iterable[int]) -> "Looks":
+        """Return the looks of `llms`, small to large, and of `counts`."""
+        markers = {count: MARKERS[i % len(MARKERS)] for i, count in enumerate(counts)}
+        return cls(colour_llms(llms), markers)
 
 
-def cost_panels(data: LawData) -> tuple[Figure, list[Axes]]:
-    """Empty panels of error against cost, one for each Q."""
-    use_house_style()
-    panels = len(data.text_tokens)
-    figure, axes = plt.subplots(
-        1, panels, figsize=(3.9 * panels + 1.9, 3.9), sharey=True, squeeze=False
-    )
-    for letter, ax, q in zip("abcdefgh", axes[0], data.text_tokens, strict=False):
+def colour_llms(llms: Iterable[str]) -> dict[str, Colour]:
+    """Return a colour for each LLM, given small to large."""
+    names = list(llms)
+    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
+def cost_panels(data: LawData) -> tuple[Figure, dict[int, Axes]]:
+    """Return a figure with empty panels of error against cost, by their Q."""
+    count = len(data.text_tokens)
+    figure, axes = new_figure(1, count, (3.9 * count + 1.9, 3.9), sharey=True)
+    panels = dict(zip(data.text_tokens, axes[0], strict=True))
+    for letter, (q, ax) in zip("abcdefgh", panels.items(), strict=False):
         cached = ", text cached" if q == 0 else ""
         ax.set_title(f"({letter}) Q = {q} text tokens{cached}", loc="left")
-        cost_axis(ax, data)
-    axes[0][0].set_ylabel(ERROR_LABEL)
-    figure.suptitle(data.title, x=0.01, ha="left")
-    return figure, list(axes[0])
+        cost_axis(ax, data, named=letter == "a")
+    return figure, panels
 
 
-def cost_axis(ax: Axes, data: LawData) -> None:
+def cost_axis(ax: Axes, data: LawData, *, named: bool) -> None:
+    """Make x the cost in GFLOPs; name the errors on y, too, where `named`."""
     ax.set_xscale("log")
     ax.set_xlabel(f"GFLOPs per question, 2N(Q + V), {data.size_axis} N")
+    if named:
+        ax.set_ylabel(ERROR_LABEL)
 
     def label(cost: float, _: float) -> str:
-        """Of a minor tick: 2 and 5 alone, where powers of ten are too few."""
+        """Label the minor ticks 2 and 5 alone, where powers of ten are too few."""
         low, high = ax.get_xlim()
         digit, exponent = f"{cost:.0e}".split("e")
         if high > 100 * low or digit not in "25":
@@ -68,7 +76,7 @@ def cost_axis(ax: Axes, data: LawData) -> None:
 
 
 def draw_points(ax: Axes, points: pd.DataFrame, x: Floats, y: Floats, looks: Looks) -> None:
-    """One collection for each token count, whose label it carries; x and y as the rows of `points`."""
+    """Draw one collection for each token count, labelled by it; x and y as the rows of `points`."""
     colours = points["llm"].map(looks.colours)
     for count, marker in looks.markers.items():
         rows = (points["visual_tokens"] == count).to_numpy()
@@ -89,7 +97,7 @@ def draw_points(ax: Axes, points: pd.DataFrame, x: Floats, y: Floats, looks: Loo
 def draw_measured(
     ax: Axes, points: pd.DataFrame, law: PowerLaw, looks: Looks, *, text_tokens: int
 ) -> None:
-    """Measured points, and the law of each of their LLMs over its token counts."""
+    """Draw measured points, and the law of each of their LLMs over its token counts."""
     for llm, row in points.groupby("llm", sort=False):
         n, tokens = float(row["n_params_b"].iloc[0]), token_range(row)
         cost = prefill_gflops(n, tokens, text_tokens)
@@ -99,18 +107,18 @@ def draw_measured(
 
 
 def token_range(points: pd.DataFrame) -> Floats:
-    """From the fewest to the most tokens, for a smooth curve."""
+    """Return V from the fewest to the most tokens, for a smooth curve."""
     return np.geomspace(points["visual_tokens"].min(), points["visual_tokens"].max(), 80)
 
 
 def look_lines(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
-    """Legend: the LLMs and token counts among `points`."""
+    """Return the legend of the LLMs and token counts among `points`."""
     lines = [entry(str(llm), color=looks.colours[str(llm)]) for llm in points["llm"].unique()]
     return lines + count_lines(points, looks)
 
 
 def count_lines(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
-    """Legend: the token counts among `points`."""
+    """Return the legend of the token counts among `points`."""
     counts = sorted(points["visual_tokens"].unique())
     return [
         entry(f"V = {count}", color="0.4", marker=looks.markers[count], ls="") for count in counts
@@ -118,7 +126,7 @@ def count_lines(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
 
 
 def law_lines(data: LawData) -> list[Line2D]:
-    """Legend: the exponents of `data.law` with their intervals, and D."""
+    """Return the legend of the law: exponents with their intervals, and D."""
     texts = []
     for symbol, name in (("α", "alpha"), ("β", "beta")):
         low, high = data.interval(name)
@@ -127,14 +135,15 @@ def law_lines(data: LawData) -> list[Line2D]:
 
 
 def floor_text(law: PowerLaw) -> str:
+    """Write D and whether it is at a bound."""
     return f"D = {law.floor:.3g}" + ("" if law.floor_bound == "interior" else " (bound)")
 
 
 def entry(label: str, **look: Any) -> Line2D:
-    """A line of a legend that stands for nothing drawn under its own label."""
+    """Return a line of a legend without a counterpart in the axes."""
     return Line2D([], [], label=label, **{"color": DARK, "lw": 1.2, **look})
 
 
 def note(text: str) -> Line2D:
-    """A line of a legend with text alone."""
+    """Return a line of a legend with text alone."""
     return entry(text, ls="")

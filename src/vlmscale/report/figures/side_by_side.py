@@ -1,6 +1,5 @@
 """The laws of a study beside those of the paper's released scores: exponents with 95 % intervals."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,7 +8,7 @@ from matplotlib.ticker import LogLocator
 
 from vlmscale.analysis.collect import require_one_protocol
 from vlmscale.report.figures.panels import entry
-from vlmscale.report.figures.style import DARK, ROW, draw_filled_or_open, use_house_style
+from vlmscale.report.figures.style import DARK, ROW, draw_filled_or_open, finish, new_figure
 from vlmscale.report.tables import main_intervals
 
 RELEASED = "released scores"
@@ -26,14 +25,13 @@ def draw(
     *,
     title: str,
 ) -> Figure:
-    """One panel a quantity, one row a law; in each family of the study the released law comes last.
+    """Draw one panel a quantity, one row a law; in each family of the study the released law comes last.
 
     laws: of tabulate_laws, with intervals. Open: D is at a bound. An arrow stands where an interval or a
     point leaves the axis. The title says what N counts in each. Raises UserError where they are of two
     protocols.
     """
     require_one_protocol(laws, released_laws)
-    use_house_style()
     released = _rows(released_laws, released_intervals).assign(series=RELEASED)
     families = released["family"][released["family"].isin(laws["family"])].tolist()
     rows = pd.concat([_rows(laws, intervals), released])
@@ -44,9 +42,7 @@ def draw(
     rows["place"] = rows.index + rows["order"] + 1
     names = rows.groupby("family", sort=False)["place"].min() - 1
     last = rows["place"].max()
-    figure, axes = plt.subplots(
-        1, len(_SYMBOLS), figsize=(10.5, 1.6 + ROW * (last + 1)), sharey=True, squeeze=False
-    )
+    figure, axes = new_figure(1, len(_SYMBOLS), (10.5, 1.6 + ROW * (last + 1)), sharey=True)
     for ax, (quantity, symbol) in zip(axes[0], _SYMBOLS.items(), strict=True):
         columns = dict(zip([f"{quantity}_low", quantity, f"{quantity}_high"], _ENDS, strict=True))
         shown = rows[["place", "series", "at_bound", *columns]].rename(columns=columns)
@@ -68,16 +64,16 @@ def draw(
         entry("D at a bound", marker="o", mfc="white", ls=""),
         entry("beyond the axis", marker=">", ls=""),
     ]
-    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles))
     axes_of_n = [table["size_axis"].iloc[0] for table in (laws, released_laws)]
     counted = "N of both {}" if len(set(axes_of_n)) == 1 else "N {}, of theirs {}"
     words = f"laws beside those of the released scores; {counted.format(*axes_of_n)}"
-    figure.suptitle(f"{title}: {words}", x=0.01, ha="left")
-    return figure
+    return finish(
+        figure, f"{title}: {words}", handles, loc="outside lower right", ncols=len(handles)
+    )
 
 
 def _rows(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
-    """Exponents and ratio of each law, each with the ends of its main interval."""
+    """Return exponents and ratio of each law, each with the ends of its main interval."""
     rows = []
     for law in laws.to_dict("records"):
         spread = main_intervals(intervals, law)
@@ -100,7 +96,7 @@ def _exponent_axis(ax: Axes, shown: pd.DataFrame) -> None:
 
 
 def _ratio_axis(ax: Axes, shown: pd.DataFrame) -> None:
-    """Logarithmic, with 1 marked."""
+    """Make the axis logarithmic and mark 1."""
     values = shown["value"][(shown["value"] > 0) & np.isfinite(shown["value"])]
     least, most = min([*values, 0.8]), max([*values, 1.25])
     first, last = shown[_ENDS].min(axis=None), shown[_ENDS].max(axis=None)
@@ -129,7 +125,7 @@ def _ratio_axis(ax: Axes, shown: pd.DataFrame) -> None:
 
 
 def _draw_panel(ax: Axes, shown: pd.DataFrame) -> None:
-    """Interval, point, arrows and, at the right, numbers of each row; the axis has its limits."""
+    """Draw interval, point, arrows and, at the right, numbers of each row; the axis has its limits."""
     left, right = ax.get_xlim()
     theirs = shown["series"] == RELEASED
     for which, colour in ((~theirs, "C0"), (theirs, DARK)):

@@ -1,16 +1,18 @@
 """The look of every figure, and how it is saved: vector and bitmap, the same bytes for the same data."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vlmscale.records.files import atomic_path
 
-mpl.use("Agg")
 # One marker for each token count, one colour for each LLM.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 DARK, GREY = "0.15", "0.5"  # what belongs to no LLM
@@ -18,7 +20,10 @@ ROW = 0.24  # inches a row takes, in a figure of rows
 _DPI = 150  # of bitmaps, and of clouds of points within the vector file
 
 
-def use_house_style() -> None:
+def new_figure(
+    rows: int, columns: int, size: tuple[float, float], **shared: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of `size` inches in the house style, and its axes (rows, columns)."""
     sns.set_theme(
         context="paper",
         style="ticks",
@@ -33,6 +38,15 @@ def use_house_style() -> None:
             "svg.hashsalt": "vlmscale",
         },
     )
+    figure = Figure(figsize=size)  # of no window system, and closed by nobody
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+
+
+def finish(figure: Figure, title: str, handles: Sequence[Artist], /, **legend: Any) -> Figure:
+    """Add the title and, to the right of the axes, the legend; return the figure."""
+    figure.legend(handles=handles, **{"loc": "outside right upper", **legend})
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
 
 
 def draw_filled_or_open(
@@ -42,12 +56,13 @@ def draw_filled_or_open(
     filled: "pd.Series[bool]",
     colour: str | tuple[float, float, float],
 ) -> None:
-    """Points of one colour, of which those not `filled` are white within."""
+    """Draw points of one colour; those not `filled` are white inside."""
     for which, face in ((filled, colour), (~filled, "white")):
         ax.plot(x[which], y[which], "o", mfc=face, mec=colour, ms=5)
 
 
 def save(figure: Figure, pdf: Path, png: Path) -> None:
+    """Write the figure to both files."""
     # The layout is slow and the same for both files, so it is made once.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

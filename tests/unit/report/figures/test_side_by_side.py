@@ -1,6 +1,5 @@
 """The figure of a study's laws beside the released ones shows the tables' numbers, whatever they are."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,8 +40,7 @@ def tables(rows, scheme="sizes", axis="total"):
 def panels():
     figure = draw(*tables(STUDY, "cases"), *tables(RELEASED), title="x")
     figure.draw_without_rendering()
-    yield figure.axes
-    plt.close("all")
+    return figure.axes
 
 
 def marks(ax, marker):
@@ -135,7 +133,6 @@ def test_a_ratio_of_zero_points_to_the_left():
     assert bars(ratio)[1] == (ratio.get_xlim()[0], 2.0)
     # of a family that the study lacks nothing is shown
     assert [len(numbers(ax)) for ax in figure.axes] == [2, 2, 2]
-    plt.close("all")
 
 
 def test_a_law_without_intervals():
@@ -144,7 +141,6 @@ def test_a_law_without_intervals():
     figure.draw_without_rendering()
     assert numbers(figure.axes[0]) == ["0.03", "0.03"]
     assert set(marks(figure.axes[2], "o")) == {1, 2}
-    plt.close("all")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +149,6 @@ def test_a_law_without_intervals():
 def test_the_figure_says_what_n_counts(released, words):
     figure = draw(*tables(STUDY), *tables(RELEASED, axis=released), title="x")
     assert figure.get_suptitle().endswith(words)
-    plt.close("all")
 
 
 def test_laws_of_two_protocols_are_not_drawn_together():
