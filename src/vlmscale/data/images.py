@@ -1,4 +1,4 @@
-"""Images as bytes: decoding with a clear error, and the key under which features are cached."""
+"""Images as bytes: decoding, encoding, and the key under which features are cached."""
 
 import hashlib
 import io
@@ -9,7 +9,7 @@ from vlmscale.errors import UserError
 
 
 def decode_image(content: bytes, where: str) -> Image.Image:
-    """The RGB image in `content`. Raises UserError, naming `where` it came from, if it is none."""
+    """Return the RGB image in `content`. Raises UserError, naming `where` it came from."""
     try:
         return Image.open(io.BytesIO(content)).convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
@@ -20,7 +20,7 @@ def decode_image(content: bytes, where: str) -> Image.Image:
 
 
 def compute_image_key(image: Image.Image) -> str:
-    """A hash of the pixels: equal images have equal keys whatever file format held them."""
+    """Return a hash of the pixels, equal for equal images in whatever file format."""
     rgb = image.convert("RGB")
     return hashlib.sha256(repr(rgb.size).encode() + rgb.tobytes()).hexdigest()[:32]
 

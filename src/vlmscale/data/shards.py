@@ -1,8 +1,8 @@
-"""Splits on disk: a folder of Parquet shards and the manifest.json that says what they hold.
+"""Splits on disk: a folder of Parquet shards and the manifest.json that describes them.
 
-One row is one sample in the LLaVA format: an image or none, and a conversation whose turns are
+A row is a sample in LLaVA's format: an image or none, and a conversation whose turns are
 {"from": "human" | "gpt", "value": text}; `<image>` in the first human turn marks the image's place.
-The manifest is written last, so its presence means that the split is complete.
+The manifest is written last: where it exists, the split is complete.
 """
 
 import hashlib
@@ -17,36 +17,16 @@ from datasets import Features, Image, List, Value
 from vlmscale.errors import UserError
 from vlmscale.records.files import atomic_path, read_json, write_json
 
-SAMPLE = Features(
-    {
-        "id": Value("string"),
-        "image": Image(),
-        "image_key": Value("string"),
-        "conversations": List({"from": Value("string"), "value": Value("string")}),
-    }
-)
-# The tower's training data: the class of every patch, row by row.
+_TEXT, _CLASSES = Value("string"), List(Value("int8"))
+_KEYED_IMAGE = {"id": _TEXT, "image": Image(), "image_key": _TEXT}
+SAMPLE = Features({**_KEYED_IMAGE, "conversations": List({"from": _TEXT, "value": _TEXT})})
+QUESTION = Features({**_KEYED_IMAGE, "question": _TEXT, "answer": _TEXT})  # of a benchmark
+# The tower's training data: the classes of all patches, row by row.
 TAGGED = Features(
-    {
-        "id": Value("string"),
-        "image": Image(),
-        "colour": List(Value("int8")),
-        "shape": List(Value("int8")),
-        "letter": List(Value("int8")),
-    }
-)
-# One question of a benchmark.
-QUESTION = Features(
-    {
-        "id": Value("string"),
-        "image": Image(),
-        "image_key": Value("string"),
-        "question": Value("string"),
-        "answer": Value("string"),
-    }
+    {"id": _TEXT, "image": Image(), **dict.fromkeys(("colour", "shape", "letter"), _CLASSES)}
 )
 
-
+# Bounds of a row group, which is read and decompressed to get one image.
 _GROUP_ROWS, _GROUP_BYTES = 256, 2**20
 
 
@@ -56,20 +36,21 @@ def write_split(
     features: Features,
     about: Mapping[str, Any],
 ) -> None:
-    """Write each of `shards` (name -> rows) and a manifest with counts, checksums and `about`."""
+    """Write `shards` (name -> rows) and a manifest with counts, checksums and `about`."""
     with atomic_path(folder) as scratch:
         scratch.mkdir()
-        names = []
         for name, rows in shards.items():
-            file = scratch / f"{name}.parquet"
             table = pa.Table.from_pylist(list(rows), schema=features.arrow_schema)
-            pq.write_table(table, file, row_group_size=_group_rows(table), write_page_checksum=True)
-            names.append(file.name)
-        write_manifest(scratch, names, about)
+            pq.write_table(
+                table,
+                scratch / f"{name}.parquet",
+                row_group_size=_choose_group_size(table),
+                write_page_checksum=True,
+            )
+        write_manifest(scratch, [f"{name}.parquet" for name in shards], about)
 
 
-def _group_rows(table: pa.Table) -> int:
-    """Rows of a row group: small ones, since that much is read and decompressed to get one image."""
+def _choose_group_size(table: pa.Table) -> int:
     return max(1, min(_GROUP_ROWS, len(table) * _GROUP_BYTES // max(1, table.nbytes)))
 
 
@@ -79,7 +60,7 @@ def write_manifest(folder: Path, names: Sequence[str], about: Mapping[str, Any])
         name: {
             "rows": pq.read_metadata(folder / name).num_rows,
             "bytes": (folder / name).stat().st_size,
-            "sha256": _sha256(folder / name),
+            "sha256": _compute_sha256(folder / name),
         }
         for name in names
     }
@@ -88,47 +69,46 @@ def write_manifest(folder: Path, names: Sequence[str], about: Mapping[str, Any])
 
 
 def list_shards(folder: Path, *, checksum: bool = False) -> list[Path]:
-    """The split's shards in order, after checking them against the manifest.
+    """Return the split's shards in order, after checking them against the manifest.
 
     Sizes are always checked; `checksum` also reads every byte. Raises UserError naming the file.
     """
     manifest = folder / "manifest.json"
     if not manifest.exists():
-        raise UserError(f"{folder} holds no manifest.json: the split is missing or incomplete.")
+        raise UserError(
+            f"{folder} has no manifest.json: the split is missing or incomplete. {format_remedy(folder)}"
+        )
     files = []
     for name, record in sorted(read_json(manifest)["shards"].items()):
-        file = folder / name
+        file, problem = folder / name, ""
         if not file.exists():
-            raise UserError(f"{file} is missing. {format_remedy(folder)}")
-        if file.stat().st_size != record["bytes"]:
-            raise UserError(
-                f"{file} is damaged: {file.stat().st_size} bytes, the manifest says "
-                f"{record['bytes']}. {format_remedy(folder)}"
-            )
-        if checksum and _sha256(file) != record["sha256"]:
-            raise UserError(
-                f"{file} is damaged: its checksum is not the manifest's. {format_remedy(folder)}"
-            )
+            problem = "missing"
+        elif (size := file.stat().st_size) != record["bytes"]:
+            problem = f"damaged: {size} bytes, the manifest says {record['bytes']}"
+        elif checksum and _compute_sha256(file) != record["sha256"]:
+            problem = "damaged: its checksum is not the manifest's"
+        if problem:
+            raise UserError(f"{file} is {problem}. {format_remedy(folder)}")
         files.append(file)
     return files
 
 
 def format_remedy(folder: Path) -> str:
-    """What to do about a damaged split."""
-    return f"Delete {folder} and run again: the split will be made anew."
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    """Return what to do about a damaged split."""
+    return f"Delete {folder} and run again to make the split anew."
 
 
 def read_unique_images(folder: Path) -> list[tuple[str, bytes]]:
-    """(image key, file content) of every different image of a split that has image keys."""
-    found: dict[str, bytes] = {}
+    """Return (image key, file content) of every different image of a split that has image keys."""
+    images: dict[str, bytes] = {}
     for file in list_shards(folder, checksum=True):
         table = pq.read_table(file, columns=["image", "image_key"])
         for image, key in zip(table["image"], table["image_key"], strict=True):
-            if key.as_py() is not None and key.as_py() not in found:
-                found[key.as_py()] = image["bytes"].as_py()
-    return list(found.items())
+            if key.as_py() is not None and key.as_py() not in images:
+                images[key.as_py()] = image["bytes"].as_py()
+    return list(images.items())
+
+
+def _compute_sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
