@@ -406,7 +406,7 @@ def test_announcements_name_disk_and_time(tmp_path):
 
 def test_from_the_command_line(server, tmp_path, monkeypatch):
     table = mix(server.folder, server.url)
-    monkeypatch.setattr(preparation, "resource", lambda name: table)
+    monkeypatch.setattr(preparation, "find_resource", lambda name: table)
     folders = [str(tmp_path / "out"), "--raw", str(tmp_path / "raw"), "--workers", "1"]
     command = ["data", "llava_mix665k", *folders]
     printed = CliRunner().invoke(app, command, catch_exceptions=False).stdout
