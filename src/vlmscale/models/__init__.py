@@ -1,7 +1,7 @@
-"""Vision-language models with a choice of compressors.
+"""Vision-language models with a choice of projectors.
 
-Importing this package registers them with transformers: a checkpoint, an ordinary transformers folder,
-then opens by the Auto classes alone, with its method and without remote code.
+Importing this package registers them with transformers. A model folder then opens by the Auto classes,
+with its method and without remote code:
 
     AutoModelForImageTextToText.from_pretrained(folder)
     AutoProcessor.from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Attention that compressors share: projections made once, and one query for each region of patches."""
+"""Attention that several projectors use: one query for each region of patches."""
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ HEADS = 8  # as released, for any width divisible by 8
 
 
 def build_normed_mlp(d_in: int, d_out: int) -> nn.Sequential:
-    """Linear, GELU, Linear, LayerNorm: how both papers make queries, keys or values."""
+    """Build Linear, GELU, Linear, LayerNorm, from which TokenPacker and QueCC make queries, keys or values."""
     return nn.Sequential(
         nn.Linear(d_in, d_out),
         nn.GELU(),
@@ -22,9 +22,9 @@ def build_normed_mlp(d_in: int, d_out: int) -> nn.Sequential:
 def project(
     attention: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor
 ) -> list[Tensor]:
-    """Queries, keys and values by the attention's own matrices, (..., d) each.
+    """Project queries, keys and values by the attention's own matrices, (..., d) each.
 
-    Its forward pass would do that once for each image, also where they are the same for all, and copy
+    The module's forward pass would project inputs that all images share once per image, and copy
     everything three times.
     """
     weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
@@ -39,12 +39,12 @@ class RegionAttention(nn.Module):
         self.attention = nn.MultiheadAttention(d, HEADS, batch_first=True)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *, side: int) -> Tensor:
-        """Query (b v d), keys and values (b p d) on a grid of side x side regions -> (b v d)."""
-        asked, *seen = project(self.attention, query, key, value)
+        """Attend from (b, v, d) to keys and values (b, p, d) on a grid of side x side regions: (b, v, d)."""
+        query, *patches = project(self.attention, query, key, value)
         window = int(key.shape[1] ** 0.5) // side
         keys, values = (
             rearrange(
-                patches,
+                each,
                 "b (gh h gw w) (a e) -> (b gh gw) a (h w) e",
                 gh=side,
                 gw=side,
@@ -52,10 +52,10 @@ class RegionAttention(nn.Module):
                 w=window,
                 a=HEADS,
             )
-            for patches in seen
+            for each in patches
         )
-        asked = rearrange(asked, "b v (a e) -> (b v) a 1 e", a=HEADS)
-        out = scaled_dot_product_attention(asked, keys, values)
-        out = rearrange(out, "(b v) a 1 e -> b v (a e)", b=query.shape[0])
+        query = rearrange(query, "b v (a e) -> (b v) a 1 e", a=HEADS)
+        out = scaled_dot_product_attention(query, keys, values)
+        out = rearrange(out, "(b v) a 1 e -> b v (a e)", b=len(key))
         mixed: Tensor = self.attention.out_proj(out)
         return mixed

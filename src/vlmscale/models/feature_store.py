@@ -1,6 +1,6 @@
 """The tower's features of a split, computed once and memory-mapped.
 
-The tower is frozen, so its features are the same for every cell of a study.
+The tower is frozen: its features are the same for every cell of a study.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,18 +29,18 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         index = folder / "index.json"
         if not index.exists():
-            raise UserError(f"{folder} holds no index.json. Delete it and run again.")
+            raise UserError(f"{folder} has no index.json. Delete the folder and run again.")
         self.folder = folder
         self.rows: dict[str, int] = read_json(index)["rows"]
-        # Copy on write: torch takes no array that cannot be written to.
+        # Copy on write, because torch refuses read-only arrays.
         self.features = np.load(folder / "features.npy", mmap_mode="c")
 
     def get(self, key: str) -> Tensor:
-        """Features of one image, (1 + p, l d), float32; read from disk when they are used."""
+        """Return the features of one image, (1 + p, l d), float32, read from disk when they are used."""
         if key not in self.rows:
             raise UserError(
                 f"{self.folder} has no features of image {key}: it was made from other data. "
-                "Delete it and run again."
+                "Delete the folder and run again."
             )
         return torch.from_numpy(self.features[self.rows[key]])
 
@@ -56,7 +56,8 @@ def write_store(
 ) -> None:
     """Run the tower over `images`, pairs of a key and a PIL image, and write their features.
 
-    `total` is the number of images. float32, so that training from the store and from pixels agree.
+    `total` is the number of images. Features are float32, so that training from them and from pixels
+    agrees.
     """
     check_folder(tower, "preprocessor_config.json")
     model = CLIPVisionModel.from_pretrained(tower).eval()
@@ -71,16 +72,16 @@ def write_store(
             scratch / "features.npy", mode="w+", dtype=np.float32, shape=shape
         )
         with tqdm(total=total, desc="tower", unit="image") as bar:
-            for batch in _batches(images, batch_size):
-                seen = to_pixels([image for _, image in batch], processor, "pad")
-                features = compute_tower_features(model, seen, list(feature_layers))
+            for batch in _split_batches(images, batch_size):
+                pixels = to_pixels([image for _, image in batch], processor, "pad")
+                features = compute_tower_features(model, pixels, list(feature_layers))
                 store[len(rows) : len(rows) + len(batch)] = features.numpy()
                 rows.update({key: len(rows) + i for i, (key, _) in enumerate(batch)})
                 bar.update(len(batch))
         write_json(scratch / "index.json", {"feature_layers": list(feature_layers), "rows": rows})
 
 
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def _split_batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""Images to the pixels that the tower sees, whatever their shape."""
+"""Images of any shape to the pixels that the tower reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,24 +8,24 @@ from torch import Tensor
 
 from vlmscale.settings import Aspect
 
-# i images, all h by w once they are pixels
+# i images, h x w pixels
 
 
 def to_pixels(images: Sequence[Image.Image], image_processor: Any, aspect: Aspect) -> Tensor:
-    """Pixels (i, 3, h, w) of images.
+    """Convert images to pixels (i, 3, h, w).
 
-    aspect: "pad" puts an image on a square of its longer side first; with "crop" the processor's own
-    rule applies, which for CLIP is to cut the middle out. Square images are the same with both.
+    aspect: "pad" first puts an image on a square of its longer side; "crop" leaves it to the image
+    processor, which for CLIP crops the middle. Both treat square images alike.
     """
     if aspect == "pad":
-        # The mean colour becomes 0 when the processor has normalised it.
+        # The processor normalises the mean colour to 0.
         colour = tuple(int(255 * mean) for mean in image_processor.image_mean)
-        images = [_letterbox(image, colour) for image in images]
-    found: Tensor = image_processor(list(images), return_tensors="pt")["pixel_values"]
-    return found
+        images = [_pad_to_square(image, colour) for image in images]
+    pixel_values: Tensor = image_processor(list(images), return_tensors="pt")["pixel_values"]
+    return pixel_values
 
 
-def _letterbox(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:
+def _pad_to_square(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:
     width, height = image.size
     side = max(width, height)
     if width == height:

@@ -1,4 +1,4 @@
-"""Keep some patches, merge into each the patches whose keys are like its own: what both PruMerges do."""
+"""Keep some patches and merge the patches with similar keys into them, as PruMerge and PruMerge+ do."""
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,13 @@ NEIGHBOURS = 32  # merged into a kept patch, as released; all others on a smalle
 
 
 def rank_by_attention(features: VisionFeatures) -> Tensor:
-    """Patches of each image by falling attention of the CLS position, (b, p) numbers of patches."""
+    """Rank the patches of each image by falling attention of the CLS position: (b, p) indices."""
     assert features.cls_attention is not None
     return features.cls_attention.argsort(dim=1, descending=True, stable=True)
 
 
 def count_outliers(features: VisionFeatures) -> Tensor:
-    """How many patches of each image get unusual attention, above Q3 + 1.5 IQR: (b,), at least 1."""
+    """Count the patches of each image with attention above Q3 + 1.5 IQR: (b,), at least 1."""
     assert features.cls_attention is not None
     attention = features.cls_attention.float()
     first, third = attention.quantile(attention.new_tensor([0.25, 0.75]), dim=1)
@@ -27,11 +27,11 @@ def count_outliers(features: VisionFeatures) -> Tensor:
 
 
 def merge_patches(features: VisionFeatures, ranking: Tensor, counts: Tensor, most: int) -> Tensor:
-    """The first `counts` patches of `ranking`, with what is merged into them, and what is left over.
+    """Keep the first `counts` patches of `ranking`, merge similar ones into them, and sum up the rest.
 
-    ranking (b, p) holds every patch once; counts (b,) <= most -> (b, most + 1, d): slot i has the i-th
-    patch of the ranking, to be ignored from `counts` on; the last sums up the patches not kept.
-    Weights are the attention on the merged patch, not normalised.
+    ranking (b, p) holds every patch once; counts (b,) <= most. Returns (b, most + 1, d): slot i is the
+    i-th patch of the ranking, to be ignored from `counts` on; the last slot sums up the patches not
+    kept. Weights are the attention on the merged patch, not normalised.
     """
     assert features.cls_attention is not None
     assert features.keys is not None
@@ -56,6 +56,6 @@ def merge_patches(features: VisionFeatures, ranking: Tensor, counts: Tensor, mos
 
 
 def mark_filled_slots(counts: Tensor, most: int) -> Tensor:
-    """Which of the tokens of `merge_patches` are there, (b, most + 1) bool."""
+    """Return which of the slots of `merge_patches` are filled, (b, most + 1) bool."""
     kept = torch.arange(most, device=counts.device) < counts[:, None]
     return F.pad(kept, (0, 1), value=True)

@@ -1,4 +1,4 @@
-"""What is read off the frozen vision tower."""
+"""Features of the frozen vision tower."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 
 def compute_tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[int]) -> Tensor:
-    """Selected hidden states, the CLS position first, joined on channels: (i, 1 + p, l d).
+    """Compute selected hidden states, CLS position first, joined on channels: (i, 1 + p, l d).
 
-    Index 0 is the embedding, index k the output of block k; no final norm (LLaVA's convention). Images
-    may be smaller than the tower's own: its positions are interpolated.
+    Layer 0 is the embedding, layer k the output of block k, without the final norm (as in LLaVA).
+    Images may be smaller than the tower's: its positions are interpolated.
     """
     with torch.no_grad():
         hidden = tower(
@@ -21,8 +21,9 @@ def compute_tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[
 
 
 def compute_last_attention(tower: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the tower's last block: attention of CLS to each patch (i, p), as one head of full width, and
-    the patches' keys (i, p, d). hidden (i, 1 + p, d): what that block gets.
+    """Compute attention of CLS to each patch (i, p) in the tower's last block, and patches' keys (i, p, d).
+
+    Attention is that of one head of full width. hidden (i, 1 + p, d): the input of that block.
     """
     block = tower.get_submodule("encoder.layers")[-1]  # type: ignore[index]
     with torch.no_grad():
@@ -35,7 +36,7 @@ def compute_last_attention(tower: nn.Module, hidden: Tensor) -> tuple[Tensor, Te
 def compute_shrunk_patches(
     tower: nn.Module, pixel_values: Tensor, *, pixels: int, layer: int
 ) -> Tensor:
-    """Patches of the images made smaller, to pixels x pixels, (i, p, d), p of the smaller grid."""
+    """Compute the patches of images shrunk to pixels x pixels: (i, p, d), p of the smaller grid."""
     small = functional.interpolate(
         pixel_values.float(), size=(pixels, pixels), mode="bicubic", antialias=True
     ).to(pixel_values.dtype)

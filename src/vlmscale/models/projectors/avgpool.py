@@ -1,4 +1,4 @@
-"""Average pooling, the baseline that any learned compressor must beat."""
+"""Average pooling, the baseline that any trained projector must beat."""
 
 from typing import ClassVar
 
@@ -18,7 +18,8 @@ from vlmscale.settings import Setting
 class AvgPool(Projector):
     """The mean over each region of patches, then LLaVA-1.5's two-layer MLP.
 
-    As LLaVA-VL/LLaVA-NeXT multimodal_resampler/spatial_pool.py (mode average) before the MLP.
+    LLaVA-VL/LLaVA-NeXT multimodal_resampler/spatial_pool.py, mode average. Differences: none; it
+    stands before the MLP.
     """
 
     source = "LLaVA-NeXT, spatial pool"
@@ -33,7 +34,7 @@ class AvgPool(Projector):
         self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, d_llm), regions row by row."""
+        """Compress features.patches (b, p, d) -> (b, v, n), regions row by row."""
         pooled = average_regions(features.patches, self.side)
         out: Tensor = self.mlp(pooled)
         return out

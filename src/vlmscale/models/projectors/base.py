@@ -1,4 +1,4 @@
-"""The contract of a compressor: one file with one subclass of Projector, found by its file name."""
+"""The contract of a projector: one file with one subclass of Projector, found by its file name."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,16 +15,16 @@ from torch.nn import functional
 from vlmscale.models.features import VisionFeatures
 from vlmscale.settings import Setting
 
-# b images, p patches, v visual tokens, l tower layers, d width of the tower
+# b images, p patches, v visual tokens, l tower layers, d tower width, n LLM width
 
 
 @dataclass(frozen=True)
 class Widths:
-    """The sizes a compressor is built for."""
+    """The sizes a projector is built for."""
 
     tower: int  # d
     layers: int  # l, tower layers in VisionFeatures.multilayer
-    llm: int
+    llm: int  # n
     grid_side: int  # sqrt(p)
 
 
@@ -38,23 +38,23 @@ class Projector(nn.Module, ABC):
 
     # Where the method comes from, in a few words.
     source: ClassVar[str] = ""
-    # What forward() uses beside the patches: of "multilayer", "question", "question_tokens",
+    # What forward() reads beside the patches: "multilayer", "question", "question_tokens",
     # "tower_attention" (cls_attention and keys), "pixels" (patches_at), "llm_attention" (see `hook_llm`).
     needs: ClassVar[tuple[str, ...]] = ()
-    # Which numbers of visual tokens there are: "full", all patches; "square", one for each of g x g
-    # equal regions; "square + 1"; "any", up to all patches; "any to <formula>"; "multiples of <number>".
+    # The possible numbers of visual tokens: "full", all patches; "square", one for each of g x g equal
+    # regions; "square + 1"; "any", up to all patches; "any to <formula>"; "multiples of <number>".
     counts: ClassVar[str] = "square"
-    # Choices left to the config, each with its allowed values, default first. Three are read elsewhere:
+    # Options of the config with their allowed values, default first. Training reads three of them:
     # stage1_template and query_turn (models/conversation.py), and training (served_by).
     options: ClassVar[dict[str, tuple[str, ...]]] = {}
-    # By value of the option `training`: the (method, visual tokens) of the training run that serves a
-    # cell. method may be "self"; visual tokens "full", "most" (the largest count) or a number. A value
-    # that is not listed, or no such option, means a run of the cell's own.
+    # By value of the option `training`: (method, visual tokens) of the run that serves a cell. method
+    # may be "self"; visual tokens "full", "most" (the largest count) or a number. A cell whose value
+    # is not listed, or whose method has no such option, has its own run.
     served_by: ClassVar[dict[str, tuple[str, int | str]]] = {}
-    # Formulas: parameters, and multiply-adds of one image.
+    # Formulas: parameters, and multiply-adds for one image.
     weights: ClassVar[str] = ""
     multiply_adds: ClassVar[str] = ""
-    # Formula: positions of the LLM that an image takes up, averaged over its layers.
+    # Formula: LLM positions that an image takes, averaged over the LLM's layers.
     positions: ClassVar[str] = "v"
     # Formula in w and f, the number of prime factors of w: how often a sample stands in a stage-2 batch,
     # once for each of its `draw_training_counts`.
@@ -62,7 +62,6 @@ class Projector(nn.Module, ABC):
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__()
-        # Elastic methods read it at every call, so that training can vary it.
         self.visual_tokens = setting.visual_tokens
 
     @property
@@ -71,38 +70,40 @@ class Projector(nn.Module, ABC):
 
     @property
     def placeholders(self) -> int:
-        """Positions in the LLM's input for one image."""
+        """Return the number of positions in the LLM's input for one image."""
         return self.visual_tokens
 
     @abstractmethod
     def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:
-        """Features of b images -> (b, v, n); for a method whose count depends on the image also which
-        of the v tokens are there, (b, v) bool: the LLM never sees the others.
+        """Compress features of b images to visual tokens (b, v, n).
+
+        A method whose count depends on the image returns also which of the v tokens are present,
+        (b, v) bool; the LLM never attends to the others. An elastic method takes v as a second,
+        optional argument, in place of its own `visual_tokens`.
         """
 
     @property
     def elastic(self) -> bool:
-        """Whether one training serves many token counts."""
+        """Return whether one training serves several token counts."""
         return type(self).draw_training_counts is not Projector.draw_training_counts
 
     def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
-        """Visual tokens of a training batch of stage `kind`; with several it is learned at each."""
+        """Draw the numbers of visual tokens that one batch of stage `kind` is trained at."""
         return [self.visual_tokens]
 
     def hook_llm(
         self, llm: nn.Module, places: Tensor | None, length: int
     ) -> AbstractContextManager[None]:
-        """Wraps each pass of the LLM, for methods that act inside it.
+        """Return a context for one pass of the LLM, for methods that act inside it.
 
-        places: (b, t) bool, the positions of visual tokens in a pass over a prompt (and perhaps text
-        generated after it, then t is the prompt's length); None when decoding from a cache. length: of
-        the sequence with what is cached.
+        places (b, t) bool: the positions of visual tokens in a prompt of t tokens, which generated text
+        may follow; None when decoding from a cache. length: of the sequence, cached tokens included.
         """
         return nullcontext()
 
 
 def find_projector_class(name: str) -> type[Projector]:
-    """The compressor of method `name`; imports its module and no other method's."""
+    """Return the class of method `name`. Imports the module of no other method."""
     module = import_module(f"{__package__}.{name}")
     (found,) = [
         value
@@ -118,25 +119,25 @@ def build_projector(widths: Widths, setting: Setting) -> Projector:
 
 
 def find_region_side(visual_tokens: int, grid_side: int) -> tuple[int, int]:
-    """(g, s): visual tokens g x g, each for a region of s x s patches.
+    """Return (g, s): g x g visual tokens, each for a region of s x s patches.
 
     Raises ValueError unless `visual_tokens` is a square whose side divides the grid's.
     """
     g = math.isqrt(visual_tokens)
     if g * g != visual_tokens or grid_side % g:
         raise ValueError(
-            f"{visual_tokens} visual tokens: need g x g with g a divisor of the grid side {grid_side}"
+            f"visual_tokens={visual_tokens}: choose g x g, with g a divisor of the grid side {grid_side}"
         )
     return g, grid_side // g
 
 
 def average_regions(patches: Tensor, side: int) -> Tensor:
-    """(b, p, d) -> (b, v, d): the mean over each of side x side regions of a square grid, row by row."""
+    """Average each of side x side regions of a square grid, row by row: (b, p, d) -> (b, v, d)."""
     grid_side = math.isqrt(patches.shape[1])
     grid = rearrange(patches, "b (h w) d -> b d h w", h=grid_side)
     return rearrange(functional.avg_pool2d(grid, grid_side // side), "b d h w -> b (h w) d")
 
 
 def build_mlp(d_in: int, d_out: int) -> nn.Sequential:
-    """Linear, exact GELU, Linear: the projector of LLaVA-1.5 ("mlp2x_gelu")."""
+    """Build the MLP of LLaVA-1.5 ("mlp2x_gelu"): Linear, exact GELU, Linear."""
     return nn.Sequential(nn.Linear(d_in, d_out), nn.GELU(), nn.Linear(d_out, d_out))

@@ -1,4 +1,4 @@
-"""Blind: what can be answered without the image, the baseline every score should be read against."""
+"""Blind: what can be answered without the image, the baseline for every score."""
 
 import torch
 from einops import repeat
@@ -10,9 +10,9 @@ from vlmscale.settings import Setting
 
 
 class Blind(Projector):
-    """Learned tokens that are the same for every image, trained like any other compressor.
+    """Trained tokens that are the same for every image.
 
-    It learns what questions and their answers give away; no method that sees should do worse.
+    They learn what questions and their answers give away: no method that sees should do worse.
     """
 
     source = "baseline"
@@ -26,5 +26,5 @@ class Blind(Projector):
         nn.init.normal_(self.tokens, std=0.02)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """-> (b, v, d_llm), for b images of whatever content."""
+        """Repeat the tokens for b images of any content: (b, v, n)."""
         return repeat(self.tokens, "v n -> b v n", b=len(features.patches))

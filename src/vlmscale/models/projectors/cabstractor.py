@@ -16,13 +16,13 @@ class CAbstractor(Projector):
 
     Cha et al. 2024, arXiv 2312.06742; khanrc/honeybee honeybee/projectors/projectors.py, whose stages
     are timm's RegStage with its defaults: group width 1 (the 3 x 3 convolution is depth-wise),
-    bottleneck ratio 1, squeeze to a quarter of the channels. Differences: the stages are as wide as the
-    tower at any width, which the released 1024 is for CLIP-L; the features are those that every method
-    here reads, where Honeybee takes the last layer.
+    bottleneck ratio 1, squeeze to a quarter of the channels. Differences: the stages are as wide as any
+    tower, as the released 1024 is for CLIP-L; it reads the layer that every method here reads, where
+    Honeybee reads the last one.
     """
 
     source = "Honeybee, arXiv 2312.06742"
-    # positions; six blocks of three convolutions, their norms, squeeze and excitation; the MLP
+    # positions; six blocks: three convolutions, their norms, squeeze and excitation; the MLP
     weights = "p*d + 6*(2*d*d + 9*d + 6*d + d*d/2 + d/4 + d) + d*n + n + n*n + n"
     multiply_adds = "3*(p + v)*(2*d*d + 9*d) + 6*(d*d/2) + v*(d*n + n*n)"
 
@@ -38,7 +38,7 @@ class CAbstractor(Projector):
         self.apply(_initialise)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, n), regions row by row."""
+        """Compress features.patches (b, p, d) -> (b, v, n), regions row by row."""
         grid = rearrange(
             features.patches + self.position, "b (h w) d -> b h w d", h=features.grid_side
         )
@@ -80,7 +80,7 @@ class _Bottleneck(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Released initialisation: normal 0.02 for every convolution and Linear, no bias."""
+    """Initialise as released: normal 0.02 for every convolution and Linear, biases zero."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -12,8 +12,8 @@ from vlmscale.settings import Setting
 class Downsample(Projector):
     """The image is shrunk until the tower gives g x g patches, then LLaVA-1.5's MLP on each.
 
-    The baseline of Liao et al. 2025, arXiv 2510.07143. Differences: they shrink images for an LLM whose
-    tower takes any resolution; here the tower has one, and its positions are interpolated.
+    The baseline of Liao et al. 2025, arXiv 2510.07143. Differences: their tower takes any resolution;
+    here the tower has one resolution, and its positions are interpolated.
     """
 
     source = "image downsampling, arXiv 2510.07143"
@@ -29,7 +29,7 @@ class Downsample(Projector):
         self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches_at(g) (b, g g, d) -> (b, v, n)."""
+        """Compress features.patches_at(g) (b, g g, d) -> (b, v, n)."""
         assert features.patches_at is not None
         out: Tensor = self.mlp(features.patches_at(self.side))
         return out

@@ -1,4 +1,4 @@
-"""FastV: the LLM's first layers see every patch, the others only those that proved to matter."""
+"""FastV: the LLM's first layers attend to every patch, the others only to the most attended ones."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +19,15 @@ from vlmscale.settings import Setting
 
 
 class FastV(Projector):
-    """Pruning inside the LLM: from its third layer on only the v visual tokens to which the second
-    layer attends most can be seen. No training; a projector for all patches serves it.
+    """Pruning inside the LLM: its third and later layers attend only to the v visual tokens that the
+    second layer attends to most. Needs no training: a projector for all patches serves it.
 
-    Chen et al. 2024, arXiv 2403.06764; pkunlp-icler/FastV llama/fastv_forward.py. Tokens are hidden by
-    the attention mask, as there: the result is that of removing them, the time is not. Written from
-    its description. Differences: each sequence of a batch has a choice of its own, wherever its image
-    stands, and padding stays hidden; the last token of the prompt chooses once, while the released
-    code chooses again at every generated token; equal attention goes to the earlier patch; an LLM of
-    two layers is pruned in its second.
+    Chen et al. 2024, arXiv 2403.06764; pkunlp-icler/FastV llama/fastv_forward.py. As there, the
+    attention mask hides tokens: the result equals removing them, the time does not. Written from its
+    description. Differences: each sequence of a batch has its own choice, wherever its image stands,
+    and padding stays hidden; the last token of the prompt chooses once, where the released code
+    chooses again at every generated token; of equal attention the earlier patch wins; an LLM of two
+    layers is pruned in its second.
     """
 
     source = "FastV, arXiv 2403.06764"
@@ -43,33 +43,32 @@ class FastV(Projector):
         super().__init__(widths, setting)
         self.patches = widths.grid_side**2
         self.mlp = build_mlp(widths.tower, widths.llm)
-        # Of each generation, by its cache: the hidden positions of its prompts, (b, s) bool.
+        # The hidden positions of the prompts, (b, s) bool, by the cache of their generation.
         self._hidden: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
 
     @property
     def placeholders(self) -> int:
-        """Every patch enters the LLM."""
+        """Return all patches: every one enters the LLM."""
         return self.patches
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, p, n)."""
+        """Compress features.patches (b, p, d) -> (b, p, n)."""
         out: Tensor = self.mlp(features.patches)
         return out
 
     @contextmanager
     def hook_llm(self, llm: nn.Module, places: Tensor | None, length: int) -> Iterator[None]:
-        """Hides all but v visual tokens of each image from layer 2 of `llm` on, counted from 0.
+        """Hide all but v visual tokens of each image from layer 2 of `llm` on, counted from 0.
 
-        The last attended position within `places` (b, s) chooses: s less than the positions of the
-        pass means that the rest has been generated. A pass that continues a cache hides what was
-        hidden in its prefill.
+        The last attended position within `places` (b, s) chooses: positions of the pass beyond s have
+        been generated. A pass that continues a cache hides what its prefill hid.
         """
         layers = llm.get_submodule("layers").children()
         attentions = [layer.get_submodule("self_attn") for layer in layers]
         if len(attentions) < 2:
             raise UserError(
-                "fastv: the LLM has 1 layer, but one must choose the visual tokens that the next "
-                "ones see. Take an LLM of two layers or more."
+                "fastv: the LLM has 1 layer, but one layer must choose the visual tokens for the "
+                "next ones. Take an LLM of two layers or more."
             )
         start = min(2, len(attentions) - 1)
         chosen: Tensor | None = None
@@ -77,7 +76,7 @@ class FastV(Projector):
         def choose(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
             nonlocal chosen
             assert places is not None
-            chosen = self._overlooked(output[1], kwargs["attention_mask"], places)
+            chosen = self.find_overlooked(output[1], kwargs["attention_mask"], places)
             if kwargs["past_key_values"] is not None:
                 self._hidden[kwargs["past_key_values"]] = chosen
 
@@ -106,8 +105,8 @@ class FastV(Projector):
             for hook in hooks:
                 hook.remove()
 
-    def _overlooked(self, attention: Tensor | None, mask: Tensor, places: Tensor) -> Tensor:
-        """Which visual tokens are not among the v most attended to: (b, s) bool.
+    def find_overlooked(self, attention: Tensor | None, mask: Tensor, places: Tensor) -> Tensor:
+        """Return which visual tokens are not among the v most attended ones: (b, s) bool.
 
         attention (b, h, t, k); mask (b, 1, t, k), 0 where there may be attention; places (b, s).
         """
@@ -119,6 +118,6 @@ class FastV(Projector):
         last = (real * torch.arange(s, device=real.device)).amax(dim=1)
         row = attention.detach()[torch.arange(prompts, device=last.device), :, last]
         score = row[..., :s].float().mean(dim=1).masked_fill(~places, -1)
-        # Sorted stably, so that ties are settled the same way on every device.
+        # A stable sort breaks ties the same way on every device.
         rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         return places & (rank >= self.visual_tokens)

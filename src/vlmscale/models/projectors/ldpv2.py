@@ -1,4 +1,4 @@
-"""LDPv2, MobileVLM V2's projector: pooled features and a convolution that tells their places."""
+"""LDPv2, MobileVLM V2's projector: pooled features, and a convolution that encodes their positions."""
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class Ldpv2(Projector):
     """LLaVA-1.5's MLP on each patch, the mean over each region, a depth-wise convolution with residual.
 
     Chu et al. 2024, arXiv 2402.03766; Meituan-AutoML/MobileVLM mobilevlm/model/vision_projector.py.
-    Differences: any grid; released for 12 x 12 tokens only.
+    Differences: any grid; the released one has 12 x 12 tokens.
     """
 
     source = "MobileVLM V2, arXiv 2402.03766"
@@ -33,7 +33,7 @@ class Ldpv2(Projector):
         self.position = nn.Conv2d(n, n, kernel_size=3, padding=1, groups=n)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, n), regions row by row."""
+        """Compress features.patches (b, p, d) -> (b, v, n), regions row by row."""
         pooled = average_regions(self.mlp(features.patches), self.side)
         grid = rearrange(pooled, "b (h w) n -> b n h w", h=self.side)
         return pooled + rearrange(self.position(grid), "b n h w -> b (h w) n")

@@ -1,4 +1,4 @@
-"""LLaMA-VID: one token for what the question asks, the others for what the image shows."""
+"""LLaMA-VID: one token for what the question asks, the others for the image's content."""
 
 import torch
 from einops import rearrange
@@ -16,21 +16,21 @@ from vlmscale.settings import Setting
 
 
 class LlamaVid(Projector):
-    """A context token, patches weighted by the question, before content tokens, patches averaged.
+    """A context token (patches weighted by the question), then content tokens (patches averaged).
 
     Li et al. 2024, arXiv 2311.17043; dvlab-research/LLaMA-VID llamavid/model/llamavid_arch.py.
-    Differences: the queries are the LLM's own states on the question's tokens, without gradient; the
-    released text decoder (Q-Former or BERT, 32 learned queries or the tokens) is trained and sees the
-    image. One set of tokens serves a conversation, where the released code repeats the image in each
-    turn with that turn's question. Keys have no bias, which the softmax would cancel. Any tower.
+    Differences: the queries are the LLM's own states on the question's tokens, without gradient, where
+    the released text decoder (Q-Former or BERT, 32 learned queries or the tokens) is trained and sees
+    the image; one set of tokens serves a conversation, where the released code repeats the image in
+    each turn with that turn's question; keys have no bias, which the softmax would cancel; any tower.
     """
 
     source = "LLaMA-VID, arXiv 2311.17043"
     needs = ("question_tokens",)
     counts = "square + 1"
     weights = "n*d + d + d*d + d*n + n + d*n + n + n*n + n"
-    # For a question of 32 tokens, as many as there are released queries: queries, keys, scores, the
-    # weighted patches, the context token; the MLP on the content.
+    # For a question of 32 tokens, the number of released queries: queries, keys, scores, the weighted
+    # patches, the context token; the MLP on the content.
     multiply_adds = "32*n*d + p*d*d + 32*p*d + p*d + d*n + (v - 1)*(d*n + n*n)"
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
@@ -43,16 +43,16 @@ class LlamaVid(Projector):
         self.mlp = build_mlp(d, n)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d), question_tokens (b, q, n), question_mask (b, q) -> (b, v, n).
+        """Compress features.patches (b, p, d), question_tokens (b, q, n), question_mask (b, q) -> (b, v, n).
 
         The context token comes first.
         """
         content = average_regions(features.patches, self.side)
-        context = rearrange(self._context(features), "b d -> b 1 d")
+        context = rearrange(self._average_by_question(features), "b d -> b 1 d")
         return torch.cat([self.context(context), self.mlp(content)], dim=1)
 
-    def _context(self, features: VisionFeatures) -> Tensor:
-        """The patches, weighted by the mean attention of the question's tokens: (b, d)."""
+    def _average_by_question(self, features: VisionFeatures) -> Tensor:
+        """Average the patches by the mean attention of the question's tokens: (b, d)."""
         assert features.question_mask is not None
         patches, mask = features.patches, features.question_mask.to(features.patches.dtype)
         query, key = self.query(features.question_tokens), self.key(patches)

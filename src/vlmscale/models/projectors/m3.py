@@ -21,7 +21,7 @@ class M3(Projector):
 
     Cai et al. 2024, Matryoshka Multimodal Models, arXiv 2405.17430; mu-cai/matryoshka-mm
     llava/model/llava_arch.py. Written from its description. Differences: it starts from its own
-    stage 1 at full scale, as all methods do here, not from a finished LLaVA-1.5; any grid side.
+    stage 1 at full scale, as all methods do here, not from a trained LLaVA-1.5; any grid side.
     """
 
     source = "arXiv 2405.17430"
@@ -37,13 +37,15 @@ class M3(Projector):
         self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures, visual_tokens: int | None = None) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, n), regions row by row."""
+        """Compress features.patches (b, p, d) -> (b, v, n), regions row by row."""
         side, _ = find_region_side(visual_tokens or self.visual_tokens, features.grid_side)
         return average_regions(self.mlp(features.patches), side)
 
     def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
-        """Stage 1: all patches. Stage 2: 1, 9, 36, 144 and 576 of 24 x 24, as released; in general
-        each scale joins the regions of the one before by the least number that divides its side.
+        """Return all patches in stage 1; in stage 2 every scale at once.
+
+        As released, 1, 9, 36, 144 and 576 of 24 x 24 patches. On other grids each scale divides the side
+        of the one before by its smallest divisor.
         """
         sides = [self.grid_side]
         while kind == "stage2" and sides[-1] > 1:

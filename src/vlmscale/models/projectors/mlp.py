@@ -11,7 +11,7 @@ class Mlp(Projector):
     """No compression: a two-layer MLP on each patch, v = p.
 
     Liu et al. 2023, arXiv 2310.03744; haotian-liu/LLaVA multimodal_projector/builder.py.
-    Differences: none. The paper's 576-token point.
+    Differences: none. The paper's point at 576 visual tokens.
     """
 
     source = "LLaVA-1.5, arXiv 2310.03744"
@@ -24,6 +24,6 @@ class Mlp(Projector):
         self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, p, d_llm)."""
+        """Compress features.patches (b, p, d) -> (b, p, n)."""
         out: Tensor = self.mlp(features.patches)
         return out

@@ -1,4 +1,4 @@
-"""MQT: learned queries of which any first few can be used, chosen at run time."""
+"""MQT: learned queries of which the first v are used, with v chosen at run time."""
 
 import math
 from typing import ClassVar
@@ -23,10 +23,10 @@ class Mqt(Projector):
 
     Hu et al. 2024, Matryoshka Query Transformer, arXiv 2405.19315; gordonhu608/MQT-LLaVA
     multimodal_projector/builder.py. Written from its description. As released, keys are positions
-    alone: all images are mixed by the same attention; `keys: pos_plus_x` adds the patches.
-    Differences: the grid of queries is 2/3 of any grid of patches (16 of 24); heads are of width 64
-    where the tower's width allows; positions are not rounded to half precision; a count is always
-    given, never drawn at inference.
+    alone, so the same attention mixes every image; `keys: pos_plus_x` adds the patches. Differences:
+    the side of the grid of queries is 2/3 of any grid's (16 of 24); heads have width 64 where the
+    tower's width allows; positions are not rounded to half precision; v is always given, never drawn
+    at inference.
     """
 
     source = "arXiv 2405.19315"
@@ -34,7 +34,7 @@ class Mqt(Projector):
     options: ClassVar = {"training": ("elastic",), "keys": ("pos_only", "pos_plus_x")}
     served_by: ClassVar = {"elastic": ("self", "most")}
     weights = "(2*w//3)**2*d + 6*d + 4*(d*d + d) + d*n"
-    # the attention's projections of queries, keys and values, and output; its products; the matrix
+    # the attention's projections of queries, of keys and values, of the output; its products; the matrix
     multiply_adds = "v*d*d + 2*p*d*d + v*d*d + 2*v*p*d + v*d*n"
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
@@ -49,13 +49,13 @@ class Mqt(Projector):
         heads = math.gcd(d, max(1, d // HEAD_WIDTH))  # their number must divide the width
         self.attention = nn.MultiheadAttention(d, heads, batch_first=True)
         self.matrix = nn.Parameter(torch.empty(d, widths.llm))
-        # Released initialisation; the attention's fused input projection keeps PyTorch's.
+        # Initialised as released; the attention's fused input projection keeps PyTorch's own.
         nn.init.trunc_normal_(self.query, std=0.02)
         nn.init.trunc_normal_(self.attention.out_proj.weight, std=0.02)
         nn.init.normal_(self.matrix, std=widths.llm**-0.5)
 
     def forward(self, features: VisionFeatures, visual_tokens: int | None = None) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, n), from the first v queries."""
+        """Compress features.patches (b, p, d) -> (b, v, n), from the first v queries."""
         patches, v = features.patches, visual_tokens or self.visual_tokens
         places = make_sine_positions(self.side, patches.shape[-1], patches.device)
         finer = F.interpolate(
@@ -80,7 +80,7 @@ class Mqt(Projector):
         return mixed @ self.matrix
 
     def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
-        """Stage 1: all queries. Stage 2: one of 2, 4, ... all, as released."""
+        """Return all queries in stage 1; in stage 2 draw one of 2, 4, ... all, as released."""
         queries = self.side**2
         if kind == "stage1" or queries < 2:
             return [queries]
@@ -88,7 +88,7 @@ class Mqt(Projector):
 
 
 def make_sine_positions(side: int, d: int, device: torch.device) -> Tensor:
-    """Fixed positions on a grid: (side side, d), sines and cosines of the column, then of the row."""
+    """Make fixed positions on a grid: (side side, d), sines and cosines of the column, then of the row."""
     frequency = TEMPERATURE ** -(torch.arange(d // 4, device=device) / (d // 4))
     angle = torch.arange(side, device=device)[:, None] * frequency
     along = torch.cat([angle.sin(), angle.cos()], dim=1)  # (side, d / 2)

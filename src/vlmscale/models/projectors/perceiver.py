@@ -18,14 +18,13 @@ class Perceiver(Projector):
 
     Alayrac et al. 2022, arXiv 2204.14198; LLaVA-VL/LLaVA-NeXT multimodal_resampler/perceiver.py.
     Differences: a single image, so no embeddings of time. The depth is the paper's and the module's
-    default; LLaVA-NeXT's training script sets 3. As released, patches carry no position but what the
-    tower gave them.
+    default; LLaVA-NeXT's training script sets 3. As released, patches have no positions but the tower's.
     """
 
     source = "Flamingo, arXiv 2204.14198"
     counts = "any"
     weights = "v*d + 6*(4*512*d + 8*d*d + 6*d) + 2*d + d*n + n + n*n + n"
-    # of a layer: queries and output, keys and values, attention, feed-forward; then the MLP
+    # in each layer: queries and output, keys and values, attention, feed-forward; then the MLP
     multiply_adds = "6*(2*v*d*512 + 2*(p + v)*d*512 + 2*v*(p + v)*512 + 8*v*d*d) + v*(d*n + n*n)"
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
@@ -37,7 +36,7 @@ class Perceiver(Projector):
         self.mlp = build_mlp(d, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, n)."""
+        """Compress features.patches (b, p, d) -> (b, v, n)."""
         latents = repeat(self.latents, "v d -> b v d", b=len(features.patches))
         for layer in self.layers:
             latents = layer(features.patches, latents)
@@ -46,7 +45,7 @@ class Perceiver(Projector):
 
 
 class _Layer(nn.Module):
-    """Attention of the latents to patches and latents, then a feed-forward; each with its residual."""
+    """Attention of latents to patches and latents, then a feed-forward; each with its residual."""
 
     def __init__(self, d: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""PruMerge: the patches that the tower itself attends to, with the others merged into them."""
+"""PruMerge: the patches that the tower attends to most, with the others merged into them."""
 
 from typing import ClassVar
 
@@ -16,13 +16,13 @@ from vlmscale.settings import Setting
 
 
 class PruMerge(Projector):
-    """Patches by the attention of the tower's CLS position, each with its 32 nearest by keys merged
-    into it, and one token for all the rest; then LLaVA-1.5's two-layer MLP.
+    """Patches most attended by the tower's CLS position, each merged with its 32 nearest by keys, and
+    one token for all the rest; then LLaVA-1.5's two-layer MLP.
 
     Shang et al. 2024, arXiv 2403.15388; 42Shawn/LLaVA-PruMerge multimodal_encoder/clip_encoder.py.
-    Written from its description. Differences: as many patches as the count allows, where the
-    released code takes the outliers of each image (`count: adaptive`: one at least, v - 1 at most);
-    outliers are found for each image, not over the batch; any grid side and width.
+    Written from its description. Differences: v - 1 patches, where the released code takes the
+    outliers of each image (`count: adaptive`: at least one, at most v - 1); outliers are found for each
+    image, not over the batch; any grid side and width.
     """
 
     source = "arXiv 2403.15388"
@@ -40,8 +40,8 @@ class PruMerge(Projector):
         self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:
-        """features.patches, keys (b, p, d), cls_attention (b, p) -> (b, v, d_llm): kept patches by
-        falling attention, then the rest; if adaptive also which of them are there, (b, v).
+        """Compress features.patches, keys (b, p, d), cls_attention (b, p) -> (b, v, n): kept patches by
+        falling attention, then the rest; if adaptive also which of them are present, (b, v).
         """
         most = self.visual_tokens - 1
         counts = count_outliers(features).clamp(max=most)

@@ -1,4 +1,4 @@
-"""QueCC: region attention whose queries know the question."""
+"""QueCC: region attention whose queries contain the question."""
 
 from typing import ClassVar
 
@@ -19,15 +19,14 @@ class QueCC(Projector):
 
     The paper, section 4; locuslab/llava-token-compression multimodal_projector/quecc.py. Written
     from its description. Differences: any grid side and width; the question comes from the
-    conversation's structure instead of a search in decoded text; an empty question cannot select
-    the embedding of a padding token; `question` and `downsampling` take away what the paper argues for
-    without showing it.
+    conversation's structure, not from a search in decoded text; an empty question cannot select the
+    embedding of a padding token; the options `question` and `downsampling` ablate what the paper
+    argues for without an experiment.
     """
 
     source = "the paper, arXiv 2411.03312, section 4"
     needs = ("multilayer", "question")
-    # Both formulas are those of the defaults: without the convolution d*(p/v) + d weights and p*d products
-    # fewer.
+    # Both formulas are for the defaults: bilinear has d*(p/v) + d weights and p*d products less.
     weights = (
         "n*d + 3*d + 2*(d*d + d) + 2*d + d*(p/v) + d + 2*(l*d*d + d*d + 4*d) + 4*(d*d + d)"
         "+ d*n + n + n*n + n"
@@ -42,9 +41,9 @@ class QueCC(Projector):
         "query_turn": ("first", "last", "random"),
         # The released recipe keeps the chat template in stage 1, so that a question exists there.
         "stage1_template": ("chat", "plain"),
-        # constant: the same compressor, with ones in place of every question's embedding.
+        # constant: the same projector, with ones in place of every question's embedding.
         "question": ("asked", "constant"),
-        # bilinear: as TokenPacker's queries are made smaller, without anti-aliasing.
+        # bilinear: as TokenPacker shrinks its queries, without anti-aliasing.
         "downsampling": ("convolution", "bilinear"),
     }
 
@@ -52,7 +51,7 @@ class QueCC(Projector):
         super().__init__(widths, setting)
         d, d_multi = widths.tower, widths.tower * widths.layers
         self.side, window = find_region_side(setting.visual_tokens, widths.grid_side)
-        self.knows_question = setting.options["question"] == "asked"
+        self.reads_embedding = setting.options["question"] == "asked"
         self.question = nn.Sequential(nn.Linear(widths.llm, d), nn.LayerNorm(d, eps=1e-6))
         self.query = build_normed_mlp(d, d)
         self.downsample = (
@@ -66,11 +65,11 @@ class QueCC(Projector):
         self.mlp = build_mlp(d, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d), multilayer (b, p, l d), question (b, d_llm) -> (b, v, d_llm)."""
-        asked = features.question
-        if asked is not None and not self.knows_question:
-            asked = torch.ones_like(asked)
-        question = rearrange(self.question(asked), "b d -> b 1 d")
+        """Compress features.patches (b, p, d), multilayer (b, p, l d), question (b, n) -> (b, v, n)."""
+        embedding = features.question
+        if embedding is not None and not self.reads_embedding:
+            embedding = torch.ones_like(embedding)
+        question = rearrange(self.question(embedding), "b d -> b 1 d")
         fine = rearrange(
             self.query(features.patches + question), "b (h w) d -> b d h w", h=features.grid_side
         )
@@ -81,7 +80,7 @@ class QueCC(Projector):
 
 
 class _Bilinear(nn.Module):
-    """(b, d, h, w) -> (b, d, side, side), computed in float32 as TokenPacker's."""
+    """Resizing (b, d, h, w) -> (b, d, side, side), in float32 as TokenPacker's."""
 
     def __init__(self, side: int) -> None:
         super().__init__()

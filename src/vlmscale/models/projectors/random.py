@@ -11,16 +11,16 @@ from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Projector, Widths, build_mlp
 from vlmscale.settings import Setting
 
-CHANNELS = 8  # that an image's choice depends on
-STEPS = 64  # their rounding, per standard deviation
+CHANNELS = 8  # channels that seed the draw
+STEPS = 64  # rounding steps per standard deviation
 
 
 class RandomPatches(Projector):
     """Keeps patches drawn at random, in the order of the image, then LLaVA-1.5's MLP.
 
     The baseline of Wen et al. 2025, arXiv 2502.11501. Differences: before the LLM, where they also prune
-    inside it; the draw is seeded by the image itself, so that an image keeps the same patches in
-    training and evaluation, alone and in any batch. Fewer tokens are a part of more.
+    inside it; the image itself seeds the draw, so that it keeps the same patches in training and
+    evaluation, alone and in any batch. The patches at a small v are among those at a larger v.
     """
 
     source = "random selection, arXiv 2502.11501"
@@ -35,7 +35,7 @@ class RandomPatches(Projector):
         self.mlp = build_mlp(widths.tower, widths.llm)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d) -> (b, v, n)."""
+        """Compress features.patches (b, p, d) -> (b, v, n)."""
         kept = _draw(features.patches, self.visual_tokens)
         rows = rearrange(torch.arange(len(kept), device=kept.device), "b -> b 1")
         out: Tensor = self.mlp(features.patches[rows, kept])
@@ -43,10 +43,10 @@ class RandomPatches(Projector):
 
 
 def _draw(patches: Tensor, count: int) -> Tensor:
-    """(b, p, d) -> places of `count` patches of each image, (b, count), ascending.
+    """Draw the positions of `count` patches of each image: (b, p, d) -> (b, count), ascending.
 
     The seed is the mean of a few channels in units of their spread, coarsely rounded: it differs
-    between images, and noise in the last digits, from another device or batch, hardly ever reaches it.
+    between images, and rounding noise of another device or batch size almost never changes it.
     """
     some = patches[..., :: patches.shape[-1] // CHANNELS].detach().cpu().double()
     level = some.mean(dim=1) / (some.std(dim=1, correction=0) + 1e-6)

@@ -1,4 +1,4 @@
-"""Repeated tokens: are more positions in the LLM worth anything without more information?"""
+"""Repeated tokens: do more LLM positions help without more information?"""
 
 from typing import ClassVar
 
@@ -13,11 +13,11 @@ from vlmscale.settings import Setting
 PACKED = 4  # tokens before they are repeated, as in the paper
 
 
-# A TokenPacker in all but the last step; Projector stands here to be seen in the source.
+# Projector is named as a base because vlmscale.methods finds the class by it, in the source.
 class Repeat(tokenpacker.TokenPacker, Projector):
     """TokenPacker's 4 tokens, repeated up to the count before the LLM reads them.
 
-    The paper, section 3.3.1. It tells neither the order nor whether the model is trained so: both
+    The paper, section 3.3.1. It names neither the order nor whether the model is trained this way: both
     are options. Differences: none known.
     """
 
@@ -32,7 +32,7 @@ class Repeat(tokenpacker.TokenPacker, Projector):
     }
     served_by: ClassVar = {"free": ("tokenpacker", 4)}
     weights = "d*d + 2*d + 2*(l*d*d + d*d + 4*d) + 4*(d*d + d) + d*n + n + n*n + n"
-    # TokenPacker's at 4 tokens
+    # as TokenPacker's at 4 tokens
     multiply_adds = "4*d*d + 2*p*(l*d*d + d*d) + 2*4*d*d + 2*p*d*d + 2*p*d + 4*(d*n + n*n)"
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
@@ -43,5 +43,5 @@ class Repeat(tokenpacker.TokenPacker, Projector):
         )
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d), multilayer (b, p, l d) -> (b, v, d_llm)."""
+        """Compress features.patches (b, p, d), multilayer (b, p, l d) -> (b, v, n)."""
         return repeat(super().forward(features), self.pattern, r=self.visual_tokens // PACKED)

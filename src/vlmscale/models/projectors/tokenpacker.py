@@ -1,4 +1,4 @@
-"""TokenPacker: a coarse query for each region, refined by attention to the region's fine features."""
+"""TokenPacker: one coarse query per region, refined by attention to the region's fine features."""
 
 from typing import ClassVar
 
@@ -16,8 +16,8 @@ class TokenPacker(Projector):
     """Down-sampled patches query the multi-layer features of their own region.
 
     Li et al. 2024, arXiv 2407.02392; CircleRadon/TokenPacker multimodal_projector/builder.py. The
-    compressor of the paper's scaling law. Written from its description. Differences: any grid side
-    and width; `query_resize` offers what the released code does not.
+    projector of the paper's scaling law. Written from its description. Differences: any grid side
+    and width; `query_resize` adds two values to the released bilinear.
     """
 
     source = "arXiv 2407.02392"
@@ -42,14 +42,14 @@ class TokenPacker(Projector):
         self.apply(_initialise)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """features.patches (b, p, d), multilayer (b, p, l d) -> (b, v, d_llm)."""
-        query = self.query(self._coarse(features.patches, features.grid_side))
+        """Compress features.patches (b, p, d), multilayer (b, p, l d) -> (b, v, n)."""
+        query = self.query(self.shrink(features.patches, features.grid_side))
         key, value = self.key(features.multilayer), self.value(features.multilayer)
         out: Tensor = self.mlp(self.attention(query, key, value, side=self.side))
         return out
 
-    def _coarse(self, patches: Tensor, grid_side: int) -> Tensor:
-        """(b, p, d) -> (b, v, d)."""
+    def shrink(self, patches: Tensor, grid_side: int) -> Tensor:
+        """Shrink the grid of patches: (b, p, d) -> (b, v, d)."""
         grid = rearrange(patches, "b (h w) d -> b d h w", h=grid_side)
         if self.query_resize == "avgpool":
             grid = F.avg_pool2d(grid, self.window)
@@ -65,10 +65,10 @@ class TokenPacker(Projector):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Released initialisation: normal 0.02 for every Linear, the attention's output included.
+    """Initialise as released: normal 0.02 for every Linear, the attention's output included.
 
-    That is at its 1024 channels; with fewer the deviation grows as their square root shrinks, so that the
-    outputs start as large. The fused input projection is no Linear and keeps PyTorch's Xavier-uniform.
+    0.02 is for 1024 channels; the deviation grows with the inverse square root of the width, so that
+    outputs start equally large. The fused input projection keeps PyTorch's Xavier-uniform.
     """
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02 * (1024 / module.in_features) ** 0.5)

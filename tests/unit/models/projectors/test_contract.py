@@ -223,7 +223,7 @@ def query_sources(tokens, side, **options):
     """Which patches the first TokenPacker query depends on."""
     projector = make("tokenpacker", side, tokens, **options)
     patches = features(side, b=1).patches.clone().requires_grad_()
-    projector._coarse(patches, side)[0, 0].sum().backward()
+    projector.shrink(patches, side)[0, 0].sum().backward()
     return (patches.grad[0].abs().sum(-1) > 0).nonzero().flatten().tolist()
 
 
@@ -335,7 +335,7 @@ def test_quecc_bilinear_makes_queries_smaller_as_tokenpacker_and_lacks_the_convo
     packer, fine = make("tokenpacker", 24, 16), torch.randn(2, 24 * 24, TOWER)
     grid = fine.transpose(1, 2).reshape(2, TOWER, 24, 24)
     mine = bilinear.downsample(grid).flatten(2).transpose(1, 2)
-    assert torch.equal(mine, packer._coarse(fine, 24))
+    assert torch.equal(mine, packer.shrink(fine, 24))
 
 
 def test_quecc_convolution_has_the_region_as_kernel_and_no_norm_behind_it():

@@ -239,7 +239,7 @@ def test_equal_attention_goes_to_the_earlier_patch():
     attention, mask = torch.full((1, 2, 12, 12), 1 / 12), torch.zeros(1, 1, 12, 12)
     places = torch.zeros(1, 12, dtype=torch.bool)
     places[0, 2:11] = True
-    hidden = make(3)._overlooked(attention, mask, places)
+    hidden = make(3).find_overlooked(attention, mask, places)
     assert hidden[0].nonzero().flatten().tolist() == [5, 6, 7, 8, 9, 10]
 
 
