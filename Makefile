@@ -39,8 +39,8 @@ check: setup ## formatting, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, unit tests, the smoke study
-	$(BIN)/pytest --numprocesses $(CORES)
+test: check ## check, all tests, the smoke study, the documentation site
+	$(BIN)/pytest --numprocesses $(CORES) -m "slow or not slow"
 
 format: setup ## format and sort imports
 	$(BIN)/ruff check --fix .
