@@ -100,16 +100,17 @@ onstart:
     # One that was killed could not cancel its jobs in Slurm, and they are in the way of their successors.
     if workflow.executor_plugin.name == "slurm":
         jobs = [
-            comment(job.name, job.wildcards) for job in workflow.dag.needrun_jobs()
+            make_comment(job.name, job.wildcards)
+            for job in workflow.dag.needrun_jobs()
         ]
-        if left := end_left_behind(Path.cwd(), jobs):
+        if left := end_leftover_jobs(Path.cwd(), jobs):
             print(
                 f"Ended what an earlier run left in Slurm: jobs {', '.join(left)}."
             )
 
 
 onerror:
-    print(failure_report(failed_jobs(), this_command()))
+    print(format_failures(failed_jobs(), this_command()))
 
 
 onsuccess:

@@ -34,7 +34,7 @@ from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.run import ask, benchmark_files
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
-from vlmscale.jobs.entry import clear_errors
+from vlmscale.jobs.entry import exit_with_message
 from vlmscale.models.checkpoint import load, load_tokenizer
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.records.parquet import write_parquet
@@ -130,7 +130,7 @@ class Timed:
         return seconds
 
 
-@clear_errors()
+@exit_with_message()
 def main(
     model: Annotated[Path | None, typer.Option(help="a finished mlp checkpoint")] = None,
     data: Annotated[Path | None, typer.Option(help="its study's data/test")] = None,

@@ -25,7 +25,7 @@ from transformers import CLIPVisionConfig, PreTrainedConfig, Qwen2Config
 from vlmscale.analysis.decisions.latency import CASE, PARTS, compare_cached_text
 from vlmscale.cli.output import number
 from vlmscale.errors import UserError
-from vlmscale.jobs.entry import clear_errors
+from vlmscale.jobs.entry import exit_with_message
 from vlmscale.latency.machine import machine, matmul_gflops_per_s
 from vlmscale.latency.measure import PRECISIONS, measure
 from vlmscale.latency.spec import Compressor, all_asked
@@ -167,7 +167,7 @@ def show_steps(console: Console, steps: pd.DataFrame, peak: str) -> None:
     console.print(table)
 
 
-@clear_errors()
+@exit_with_message()
 def main(
     shapes: Annotated[
         str, typer.Option(help="LLMs: names of resources/backbones, or w{width}")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from vlmscale.costs import cluster
 from vlmscale.errors import UserError
-from vlmscale.jobs.failures import FailedJob, failure_report
-from vlmscale.jobs.slurm import comment, end_left_behind
+from vlmscale.jobs.failures import FailedJob, format_failures
+from vlmscale.jobs.slurm import make_comment, end_leftover_jobs
 from vlmscale.planning import requests as needs
 from vlmscale.planning.specs import (
     FIGURE_STACK,

@@ -1,12 +1,12 @@
 from pathlib import Path
 
 from vlmscale.analysis.checks.audit import audit, audit_markdown, load_evidence
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.records.files import atomic_path
 from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import find_resource
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     studies = [Path(file).parent for file in snakemake.input.get("errors", [])]
     table = audit(load_evidence(find_resource("."), studies))
     provenance = {"source": "resources/published", "studies": [folder.name for folder in studies]}

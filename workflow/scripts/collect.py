@@ -3,11 +3,11 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.collect import Answers, collect
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.records.files import read_json
 from vlmscale.records.parquet import read_provenance, write_parquet
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     cells = pd.read_csv(files.cells)
     tables = collect(

@@ -4,11 +4,11 @@ import pandas as pd
 
 from vlmscale.analysis.comparisons.paired import compare_methods
 from vlmscale.analysis.comparisons.suites import correct_for_chance, leave_one_out
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.records.parquet import read_provenance, write_parquet
 from vlmscale.study.selection import Selection
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     source, params, output = snakemake.input, snakemake.params, snakemake.output
     series = {name: Selection(**cells) for name, cells in params.series.items()}
     errors, samples, chance = (

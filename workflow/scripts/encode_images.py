@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from vlmscale.jobs.entry import logged
-from vlmscale.jobs.process import carry_out
+from vlmscale.jobs.entry import log_to
+from vlmscale.jobs.process import run_module
 from vlmscale.training.spec import FeaturesSpec
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     spec = FeaturesSpec(
         data=files.data,
@@ -12,4 +12,4 @@ with logged(snakemake.log[0]):
         feature_layers=params.feature_layers,
         output=snakemake.output[0],
     )
-    carry_out(spec, "vlmscale.training", "encoding images", Path(params.work))
+    run_module(spec, "vlmscale.training", "encoding images", Path(params.work))

@@ -1,10 +1,10 @@
 from pathlib import Path
 
 from vlmscale.evaluation.spec import EvaluationSpec, benchmark
-from vlmscale.jobs.entry import logged
-from vlmscale.jobs.process import carry_out
+from vlmscale.jobs.entry import log_to
+from vlmscale.jobs.process import run_module
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     spec = EvaluationSpec(
         model=files.model,
@@ -14,4 +14,4 @@ with logged(snakemake.log[0]):
         **params.spec,
         **snakemake.output,
     )
-    carry_out(spec, "vlmscale.evaluation", "evaluation", Path(params.work))
+    run_module(spec, "vlmscale.evaluation", "evaluation", Path(params.work))

@@ -2,9 +2,9 @@ from pathlib import Path
 
 from vlmscale.evaluation.fetch import fetch_all
 from vlmscale.evaluation.spec import read_benchmarks
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     fetch_all(
         read_benchmarks(Path(snakemake.input.table), list(snakemake.params.benchmarks)),
         Path(snakemake.output[0]),

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.report.figures.catalogue import draw_figure
 from vlmscale.report.figures.style import save
 
 OPTIONS = ("series", "selection", "text_tokens", "predicted", "printed", "title")
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     tables = {name: pd.read_parquet(file) for name, file in snakemake.input.items()}
     options = {name: snakemake.params[name] for name in OPTIONS}
     for file in map(Path, snakemake.output):

@@ -4,11 +4,11 @@ import pandas as pd
 
 from vlmscale.analysis.laws import tables as fits
 from vlmscale.analysis.laws.frontier import tabulate_frontiers
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.records.parquet import read_provenance, write_parquet
 from vlmscale.study.selection import Selection
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     source, params = snakemake.input, snakemake.params
     series = {name: Selection(**cells) for name, cells in params.series.items()}
     errors = fits.select_family_means(pd.read_parquet(source.errors))

@@ -1,10 +1,10 @@
 from pathlib import Path
 
 from vlmscale.data.world.generate import generate_split
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.settings import Counts, World
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     generate_split(
         World(**snakemake.params.world),
         snakemake.params.split,

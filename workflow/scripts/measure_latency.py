@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from vlmscale.jobs.entry import logged
-from vlmscale.jobs.process import carry_out
+from vlmscale.jobs.entry import log_to
+from vlmscale.jobs.process import run_module
 from vlmscale.latency.spec import LatencySpec
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     spec = LatencySpec(llm=files.llm, tower=files.tower, output=snakemake.output[0], **params.spec)
-    carry_out(spec, "vlmscale.latency", "measuring latency", Path(params.work))
+    run_module(spec, "vlmscale.latency", "measuring latency", Path(params.work))

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 from vlmscale.data.llava.prepare import prepare_dataset
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     prepare_dataset(
         snakemake.params.dataset,
         raw=Path(snakemake.params.raw),

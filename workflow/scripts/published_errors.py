@@ -4,10 +4,10 @@ import pandas as pd
 
 from vlmscale.analysis.published import select_paper_decoders, tabulate_published_errors
 from vlmscale.costs.shapes import load_architectures
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.records.parquet import write_parquet
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     families = ("reasoning", "ocr")
     scores = {family: pd.read_csv(snakemake.input[family]) for family in families}
     decoders = select_paper_decoders(load_architectures(Path(snakemake.input.architectures)))

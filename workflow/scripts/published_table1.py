@@ -3,12 +3,12 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.comparisons.table1 import measure_gaps
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.records.parquet import write_parquet
 from vlmscale.report.format import write_table
 from vlmscale.report.tables import format_table1
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     output, method = snakemake.output, snakemake.params.method
     scores = pd.read_csv(snakemake.input[0])
     provenance = {

@@ -3,10 +3,10 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.reference import select_reference
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.records.files import atomic_path
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     tables = select_reference(
         **{name: pd.read_parquet(file) for name, file in snakemake.input.items()}
     )

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.report import tables as report
 from vlmscale.report.format import write_table
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     source, output = snakemake.input, snakemake.output
     given = {name: pd.read_parquet(file) for name, file in source.items()}
     tables = {}

@@ -1,10 +1,10 @@
 from pydantic import TypeAdapter
 
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.training.launch import launch
 from vlmscale.training.spec import LlmSpec, TowerSpec
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     spec = {
         **snakemake.params.spec,
         **dict(snakemake.input.items()),

@@ -1,9 +1,9 @@
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.settings import Execution
 from vlmscale.training.launch import launch
 from vlmscale.training.spec import StageSpec
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     files = {name: file for name, file in snakemake.input.items() if file}
     given = dict(snakemake.resources.items())
     launch(

@@ -4,13 +4,13 @@ import pandas as pd
 
 from vlmscale.analysis.checks.hypotheses import Results, decide_hypotheses
 from vlmscale.analysis.checks.learning import check_learning, summarize_losses
-from vlmscale.jobs.entry import logged
+from vlmscale.jobs.entry import log_to
 from vlmscale.records.parquet import read_provenance, write_parquet
 from vlmscale.report.format import write_table
 from vlmscale.report.tables import format_sanity, format_verdicts
 from vlmscale.study.selection import Selection
 
-with logged(snakemake.log[0]):
+with log_to(snakemake.log[0]):
     source, params, output = snakemake.input, snakemake.params, snakemake.output
     names = ("errors", "samples", "paired", "laws", "draws", "forms")
     given = {name: pd.read_parquet(file) for name, file in source.items()}

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vlmscale.jobs.entry import clear_errors
+from vlmscale.jobs.entry import exit_with_message
 
 app = typer.Typer(
     name="vlmscale",
@@ -34,7 +34,7 @@ Methods = Annotated[
 
 
 @app.command("fit", epilog="Example: vlmscale fit scores.csv --text-tokens 0,50,100")
-@clear_errors()
+@exit_with_message()
 def fit_command(
     file: Annotated[
         Path,
@@ -113,7 +113,7 @@ def fit_command(
 
 
 @app.command("recommend", epilog="Example: vlmscale recommend --gflops 2000 --text-tokens 50")
-@clear_errors()
+@exit_with_message()
 def recommend_command(
     gflops: Annotated[
         float | None, typer.Option(min=0, help="What an answer may cost, in GFLOPs.")
@@ -216,7 +216,7 @@ def recommend_command(
 
 
 @app.command("audit", epilog="Example: vlmscale audit --study results/mini --claim C13")
-@clear_errors()
+@exit_with_message()
 def audit_command(
     study: Annotated[
         list[Path] | None,
@@ -235,7 +235,7 @@ def audit_command(
 
 
 @app.command("summary", epilog="Example: vlmscale summary results/mini")
-@clear_errors()
+@exit_with_message()
 def summary_command(
     results: Annotated[
         Path,
@@ -254,7 +254,7 @@ def summary_command(
 
 
 @app.command("cells", epilog="Example: vlmscale cells --config config/paper.yaml --gpu h100")
-@clear_errors()
+@exit_with_message()
 def cells_command(
     config: Annotated[Path, typer.Option(help="Config of the study.")] = Path("config/mini.yaml"),
     gpu: Annotated[str, typer.Option(help="Row of resources/gpus.csv.")] = "h100",
@@ -292,7 +292,7 @@ def cells_command(
 
 
 @app.command("methods", epilog="Example: vlmscale methods --json")
-@clear_errors()
+@exit_with_message()
 def methods_command(json: Json = False) -> None:
     """List the compression methods: source, token counts, how they are trained, what they cost."""
     from vlmscale.cli.methods import list_methods, show
@@ -305,7 +305,7 @@ def methods_command(json: Json = False) -> None:
 @app.command(
     "data", epilog="Example: vlmscale data llava_pretrain data/llava_pretrain --raw downloads"
 )
-@clear_errors()
+@exit_with_message()
 def data_command(
     dataset: Annotated[str, typer.Argument(help="Its name in resources/datasets.csv.")],
     output: Annotated[Path, typer.Argument(help="Folder to make: Parquet shards and a manifest.")],

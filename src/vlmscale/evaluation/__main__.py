@@ -3,11 +3,11 @@
 from pydantic import TypeAdapter
 
 from vlmscale.evaluation.spec import EvaluationSpec
-from vlmscale.jobs.entry import clear_errors, told
+from vlmscale.jobs.entry import exit_with_message, read_spec_from_argv
 
 
 def main() -> None:
-    spec = told("vlmscale.evaluation", "evaluation", TypeAdapter(EvaluationSpec))
+    spec = read_spec_from_argv("vlmscale.evaluation", "evaluation", TypeAdapter(EvaluationSpec))
     # Imported late: --help and a bad spec answer without waiting for torch.
     from vlmscale.evaluation.run import evaluate
 
@@ -15,5 +15,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with clear_errors():
+    with exit_with_message():
         main()

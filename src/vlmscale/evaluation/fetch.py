@@ -15,7 +15,7 @@ from vlmscale.data.shards import write_manifest
 from vlmscale.errors import UserError
 from vlmscale.evaluation.questions import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
-from vlmscale.jobs.entry import clear_errors
+from vlmscale.jobs.entry import exit_with_message
 from vlmscale.records.files import atomic_path, read_json
 from vlmscale.resources import find_resource
 
@@ -95,6 +95,6 @@ if __name__ == "__main__":
         sys.exit(
             f"usage: python -m vlmscale.evaluation.fetch DATA BENCHMARK...   (rows of {TABLE})"
         )
-    with clear_errors():
+    with exit_with_message():
         for row in read_benchmarks(TABLE, sys.argv[2:]):
             fetch(row, Path(sys.argv[1]))

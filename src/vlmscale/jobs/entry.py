@@ -15,7 +15,7 @@ from vlmscale.errors import Stopped, UserError
 Spec = TypeVar("Spec")
 
 
-def told(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spec:
+def read_spec_from_argv(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spec:
     """The spec, of one of these kinds, that `python -m module SPEC.json` was called with.
 
     Ends the process with its usage when it was called otherwise; raises UserError for a file that is no
@@ -38,7 +38,7 @@ def told(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spec:
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
+def exit_with_message() -> Iterator[None]:
     """End the process with status 1 (75 if it was asked to stop) and one line for a UserError; anything
     else is a bug and keeps its traceback.
     """
@@ -52,14 +52,14 @@ def clear_errors() -> Iterator[None]:
 
 
 @contextmanager
-def logged(log: str | os.PathLike[str]) -> Iterator[None]:
+def log_to(log: str | os.PathLike[str]) -> Iterator[None]:
     """Send all output, also that of subprocesses and C code, to the file `log`; errors included."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
-        with clear_errors():
+        with exit_with_message():
             yield
     except Exception:
         traceback.print_exc()

@@ -17,7 +17,7 @@ class FailedJob:
     logs: Sequence[str]
 
 
-def failure_report(jobs: Iterable[FailedJob], command: Sequence[str]) -> str:
+def format_failures(jobs: Iterable[FailedJob], command: Sequence[str]) -> str:
     """Return a text with each failed job, the end of its log and the command that runs it alone.
 
     command: the snakemake command without targets.

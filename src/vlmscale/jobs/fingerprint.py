@@ -33,7 +33,7 @@ def fingerprint(
     imported = [module for script in scripts for module in _imports_of(script)]
     for script in scripts:
         digest.update(f"{script.name}\n{_syntax(script)}\n".encode())
-    for name in sorted(closure([*modules, *imported])):
+    for name in sorted(find_imported_modules([*modules, *imported])):
         digest.update(f"{name}\n{_syntax(_path(name))}\n".encode())
     for file in sorted(files):
         digest.update(file.name.encode() + b"\n" + file.read_bytes())
@@ -43,7 +43,7 @@ def fingerprint(
     return digest.hexdigest()[:16]
 
 
-def closure(modules: Iterable[str]) -> frozenset[str]:
+def find_imported_modules(modules: Iterable[str]) -> frozenset[str]:
     """Every module of vlmscale that `modules` import, directly or not, themselves and their
     parent packages included.
     """

@@ -13,7 +13,7 @@ from vlmscale.jobs.import_server import start
 from vlmscale.records.files import write_json
 
 
-def carry_out(spec: BaseModel, module: str, what: str, work: Path) -> None:
+def run_module(spec: BaseModel, module: str, what: str, work: Path) -> None:
     """Have `python -m module` do `what`, told by a file in the folder `work`, which is removed when that
     has ended well.
 
@@ -21,11 +21,11 @@ def carry_out(spec: BaseModel, module: str, what: str, work: Path) -> None:
     """
     file = work / "spec.json"
     write_json(file, spec.model_dump(mode="json"))
-    run([sys.executable, "-m", module, str(file)], what, "Fix the cause and run again.")
+    run_command([sys.executable, "-m", module, str(file)], what, "Fix the cause and run again.")
     shutil.rmtree(work)
 
 
-def run(command: list[str], what: str, cure: str) -> None:
+def run_command(command: list[str], what: str, cure: str) -> None:
     """Run `command`, which does `what`, with this process's output.
 
     Raises UserError, which ends with `cure`, when it fails (the reason stands in the log), and Stopped

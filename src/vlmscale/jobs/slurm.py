@@ -11,13 +11,13 @@ from vlmscale.errors import UserError
 _AGAIN = 15
 
 
-def comment(rule: str, wildcards: Iterable[str]) -> str:
+def make_comment(rule: str, wildcards: Iterable[str]) -> str:
     """What snakemake's executor notes in Slurm of a job."""
     values = "_".join(wildcards).replace("/", "_")
     return f"rule_{rule}" + (f"_wildcards_{values}" if values else "")
 
 
-def left_behind(listing: str, folder: Path, comments: Collection[str]) -> dict[str, str]:
+def find_leftover_jobs(listing: str, folder: Path, comments: Collection[str]) -> dict[str, str]:
     """{id: state} of the jobs in squeue's listing that run in `folder` with one of `comments`."""
     rows = (line.split("|", 3) for line in listing.splitlines())
     return {
@@ -27,7 +27,7 @@ def left_behind(listing: str, folder: Path, comments: Collection[str]) -> dict[s
     }
 
 
-def end_left_behind(folder: Path, comments: Collection[str], *, patience: int = 600) -> list[str]:
+def end_leftover_jobs(folder: Path, comments: Collection[str], *, patience: int = 600) -> list[str]:
     """End the user's jobs in `folder` with one of `comments`; return their ids when all have ended.
 
     Running ones get SIGTERM, upon which a training saves a checkpoint; after `patience` seconds they are
@@ -35,7 +35,7 @@ def end_left_behind(folder: Path, comments: Collection[str], *, patience: int = 
     """
     found: set[str] = set()
     seconds = 0
-    while left := left_behind(_squeue(), folder, comments):
+    while left := find_leftover_jobs(_squeue(), folder, comments):
         found |= set(left)
         waiting = [job for job, state in left.items() if state == "PENDING" or seconds > patience]
         if waiting:

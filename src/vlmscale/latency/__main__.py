@@ -2,12 +2,12 @@
 
 from pydantic import TypeAdapter
 
-from vlmscale.jobs.entry import clear_errors, told
+from vlmscale.jobs.entry import exit_with_message, read_spec_from_argv
 from vlmscale.latency.spec import LatencySpec
 
 
 def main() -> None:
-    spec = told("vlmscale.latency", "measuring latency", TypeAdapter(LatencySpec))
+    spec = read_spec_from_argv("vlmscale.latency", "measuring latency", TypeAdapter(LatencySpec))
     # Imported late: --help and a bad spec answer without waiting for torch.
     from vlmscale.latency.measure import measure_backbones
 
@@ -15,5 +15,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with clear_errors():
+    with exit_with_message():
         main()

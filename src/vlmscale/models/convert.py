@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from vlmscale.errors import UserError
-from vlmscale.jobs.entry import clear_errors
+from vlmscale.jobs.entry import exit_with_message
 from vlmscale.records.files import read_json
 
 _INDEX = "pytorch_model.bin.index.json"
@@ -147,5 +147,5 @@ def _digests(files: list[Path]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    with clear_errors():
+    with exit_with_message():
         sys.stdout.write(json.dumps(convert(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from vlmscale.jobs.entry import clear_errors, told
+from vlmscale.jobs.entry import exit_with_message, read_spec_from_argv
 from vlmscale.training.graceful_stop import request_stop_on_sigterm
 from vlmscale.training.spec import FeaturesSpec, LlmSpec, Spec, StageSpec, TokenizerSpec
 
@@ -14,7 +14,7 @@ def main() -> None:
     kinds: TypeAdapter[Spec | TokenizerSpec | FeaturesSpec] = TypeAdapter(
         Annotated[Spec | TokenizerSpec | FeaturesSpec, Field(discriminator="kind")]
     )
-    spec = told("vlmscale.training", "training", kinds)
+    spec = read_spec_from_argv("vlmscale.training", "training", kinds)
     # Imported late, here and below: --help and a bad spec need not wait for torch.
     if isinstance(spec, TokenizerSpec):
         from vlmscale.training.backbones import train_tokenizer
@@ -47,5 +47,5 @@ def _train(spec: Spec) -> None:
 
 
 if __name__ == "__main__":
-    with clear_errors():
+    with exit_with_message():
         main()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from vlmscale.errors import Stopped, UserError
-from vlmscale.jobs.process import run
+from vlmscale.jobs.process import run_command
 from vlmscale.records.files import atomic_path
 from vlmscale.training.batch_split import split_batch
 from vlmscale.training.graceful_stop import request_stop_on_sigterm, stop_file
@@ -29,7 +29,7 @@ def launch(spec: Spec, *, processes: int = 1, nodes: int = 1) -> None:
     cure = f"Run again to resume from the last checkpoint in {spec.paths.work}."
     with request_stop_on_sigterm(spec.paths.work) as stop_requested:
         try:
-            run(command, "training", cure)
+            run_command(command, "training", cure)
         except UserError:
             if stop_requested.is_set():  # torchrun hides the status of its processes
                 raise Stopped(f"training was asked to stop. {cure}") from None

@@ -15,7 +15,6 @@ from vlmscale.costs.cluster import (
 )
 from vlmscale.costs.shapes import load_architectures
 from vlmscale.errors import UserError
-from vlmscale.jobs.slurm import comment, left_behind
 from vlmscale.settings import Counts, Dataset, Recipe
 
 ROOT = Path(__file__).parents[3]
@@ -130,18 +129,3 @@ def test_samples_of_steps_and_of_epochs():
     made = Counts(scenes=10, pages=5, text=5)
     released = Dataset(dataset="llava_pretrain", samples=20, text_tokens=16)
     assert made.samples == released.samples == 20
-
-
-def test_jobs_left_behind_are_told_from_those_of_others():
-    listing = "\n".join(
-        [
-            "1|RUNNING|/study|rule_train_stage2_wildcards_a",
-            "2|PENDING|/study|rule_evaluate_cell_wildcards_b",
-            "3|RUNNING|/other|rule_train_stage2_wildcards_a",
-            "4|RUNNING|/study|rule_train_stage2_wildcards_c",
-            "5|RUNNING|/study|(null)",
-        ]
-    )
-    mine = [comment("train_stage2", ["a"]), comment("evaluate_cell", ["b"])]
-    assert left_behind(listing, Path("/study"), mine) == {"1": "RUNNING", "2": "PENDING"}
-    assert left_behind("", Path("/study"), mine) == {}

@@ -1,6 +1,6 @@
 """The report of a failed run: the failed jobs, the end of their logs, how to run one of them again."""
 
-from vlmscale.jobs.failures import FailedJob, failure_report
+from vlmscale.jobs.failures import FailedJob, format_failures
 
 COMMAND = ["snakemake", "--configfile", "config/my study.yaml", "--cores", "2", "--"]
 PROJECTOR = "results/s/runs/a/stage1/projector.safetensors"
@@ -13,7 +13,7 @@ def test_names_each_job_and_shows_the_end_of_its_log(tmp_path):
         FailedJob("train_stage1", [PROJECTOR, "run.json"], [str(log)]),
         FailedJob("collect", ["errors.parquet"], [f"{tmp_path}/none.log"]),
     ]
-    text = failure_report(jobs, COMMAND)
+    text = format_failures(jobs, COMMAND)
     assert f"Failed: train_stage1, {PROJECTOR}\n" in text
     assert "  error: out of memory\n" in text
     assert "  line 81\n" in text
@@ -23,7 +23,7 @@ def test_names_each_job_and_shows_the_end_of_its_log(tmp_path):
 
 
 def test_gives_the_command_that_runs_a_job_alone():
-    text = failure_report([FailedJob("train_stage1", [PROJECTOR, "run.json"], [])], COMMAND)
+    text = format_failures([FailedJob("train_stage1", [PROJECTOR, "run.json"], [])], COMMAND)
     command = "snakemake --configfile 'config/my study.yaml' --cores 2 -- "
     assert f"This job alone: {command}{PROJECTOR}\n" in text
 
@@ -31,9 +31,9 @@ def test_gives_the_command_that_runs_a_job_alone():
 def test_reads_logs_that_are_no_text(tmp_path):
     log = tmp_path / "a.log"
     log.write_bytes(b"\xff\xfe broken\n")
-    assert "broken" in failure_report([FailedJob("fit", [], [str(log)])], COMMAND)
+    assert "broken" in format_failures([FailedJob("fit", [], [str(log)])], COMMAND)
 
 
 def test_a_run_that_failed_without_a_job():
-    text = failure_report([], COMMAND)
+    text = format_failures([], COMMAND)
     assert text == "Fix the cause and run the same command again: what is finished is kept."

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vlmscale.jobs import fingerprint as module
-from vlmscale.jobs.fingerprint import closure, fingerprint
+from vlmscale.jobs.fingerprint import find_imported_modules, fingerprint
 
 ROOTS = ["vlmscale.training.stages", "vlmscale.models.projectors.quecc"]
 
@@ -30,7 +30,7 @@ def copied(tmp_path, monkeypatch):
 
 
 def test_closure_reaches_imports_and_no_other_method():
-    found = closure(ROOTS)
+    found = find_imported_modules(ROOTS)
     assert "vlmscale.models.attention" in found
     assert "vlmscale.models.vlm" in found
     assert "vlmscale.models.projectors.tokenpacker" not in found

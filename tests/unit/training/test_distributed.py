@@ -194,10 +194,10 @@ def test_stops_and_resumes_after_sigterm(cell, shared):
 
 JOB = """
 import sys
-from vlmscale.jobs.entry import clear_errors
+from vlmscale.jobs.entry import exit_with_message
 from vlmscale.training.launch import launch
 from vlmscale.training.spec import StageSpec
-with clear_errors():
+with exit_with_message():
     launch(StageSpec.model_validate_json(open(sys.argv[1]).read()), processes=2)
 """
 

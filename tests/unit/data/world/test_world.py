@@ -33,7 +33,7 @@ from vlmscale.data.world.questions import (
 )
 from vlmscale.data.world.render import render_page, render_scene
 from vlmscale.data.world.scenes import Facts, Object, Page, Scene, draw_page, draw_scene
-from vlmscale.jobs.fingerprint import closure
+from vlmscale.jobs.fingerprint import find_imported_modules
 from vlmscale.settings import Counts, World
 
 ROOT = Path(__file__).parents[4]
@@ -187,7 +187,7 @@ def test_the_oracle_refuses_what_cannot_be_asked(question, subject):
 
 
 def test_the_oracle_knows_nothing_of_how_questions_are_drawn():
-    found = set(closure(["vlmscale.data.world.oracle"]))
+    found = set(find_imported_modules(["vlmscale.data.world.oracle"]))
     assert "vlmscale.data.world.scenes" in found
     assert "vlmscale.data.world.questions" not in found
 
