@@ -1,4 +1,4 @@
-"""LLaVA's training data, downloaded and converted from the command line."""
+"""Prepare LLaVA's training data from the command line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +19,9 @@ def prepare_data(
     limit: int | None,
     mirrors: Sequence[str],
 ) -> Report:
-    """The manifest of the split made at `output`, without its list of shards. See prepare()."""
+    """Make the split `output` and return its manifest without the shards. See prepare_dataset()."""
     if output.exists():
-        raise UserError(f"{output} is there already. Delete it to have it made anew.")
+        raise UserError(f"{output} exists already. Delete it to make it anew.")
     manifest = prepare_dataset(
         dataset, raw=raw, output=output, workers=workers, limit=limit, mirrors=mirrors
     )
@@ -29,17 +29,10 @@ def prepare_data(
 
 
 def show(console: Console, report: Report) -> None:
+    title = f"{report['dataset']}: samples by source"
     counts = [[name, f"{count:,}"] for name, count in report["samples_by_source"].items()]
-    console.print(
-        table(
-            f"{report['dataset']}: samples by source",
-            ["source", "samples"],
-            counts,
-            words=["source"],
-        )
-    )
-    mended = {**report["repaired_images"], **report["repaired_conversations"]}
-    for what, count in mended.items():
-        console.print(f"repaired: {what}, {count:,}")
+    console.print(table(title, ["source", "samples"], counts, words=["source"]))
+    for repair, count in {**report["repaired_images"], **report["repaired_conversations"]}.items():
+        console.print(f"repaired: {repair}, {count:,}")
     console.print(f"{report['rows']:,} samples written, {len(report['skipped']):,} skipped.")
     console.print(f"Licence: {report['licence']}")

@@ -1,4 +1,4 @@
-"""Released backbones from the Hugging Face hub: a pinned revision, and no file that could run code."""
+"""Fetch released backbones from the Hugging Face hub: pinned revisions, no file that could run code."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +19,11 @@ from vlmscale.records.files import atomic_path, list_versions, read_json, write_
 from vlmscale.resources import find_resource
 from vlmscale.settings import Released, ReleasedTower
 
-# Weights, configs, chat templates and tokenizers. Modules are never asked for.
+# Weights, configs, chat templates and tokenizers; no Python modules.
 FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model")
 PICKLES = "pytorch_model*.bin"
 
-# What a config.json calls the columns of resources/architectures.csv.
+# Columns of resources/architectures.csv -> keys of config.json.
 _KEYS = {
     "layers": "num_hidden_layers",
     "hidden_size": "hidden_size",
@@ -38,27 +39,23 @@ _KEYS = {
 def fetch_backbone(
     backbone: Released, folder: Path, record: Path, *, work: Path, pickled: bool = False
 ) -> None:
-    """Fetch `backbone` into `folder`, then write `record`. What has arrived waits in `work` until all has.
+    """Fetch `backbone` into `folder`, then write `record`. Downloads are kept in `work` until complete.
 
     pickled: where there are no safetensors, make them from pickled weights. Raises UserError when the hub
     or the revision cannot be reached, when it has no weights that may be opened, when an LLM has no
     tokenizer, and when its shape is not that of its row in resources/architectures.csv.
     """
-    cure = f"What has arrived is kept in {work}, and the rest follows when you run again."
-
-    def fetch(*patterns: str) -> None:
-        download_files(
-            backbone.repository, backbone.revision, patterns, work, kind="model", cure=cure
-        )
-
-    fetch(*FILES)
+    fetch = partial(
+        download_files, backbone.repository, backbone.revision, folder=work, kind="model"
+    )
+    fetch(FILES)
     if pickled and not any(work.glob("*.safetensors")):
-        fetch(PICKLES)
+        fetch([PICKLES])
     _check_files(backbone, work, pickled)
     _check_shape(backbone, work / "config.json")
     shutil.rmtree(work / ".cache", ignore_errors=True)  # the hub's own notes of the download
     with atomic_path(folder) as scratch:
-        kinds = _lacking(work)
+        kinds = _list_conversions(work)
         converted = _convert(work, scratch, kinds) if kinds else None
         scratch.mkdir(exist_ok=True)
         for file in work.iterdir():
@@ -66,13 +63,10 @@ def fetch_backbone(
                 shutil.move(file, scratch)
         files = {file.name: file.stat().st_size for file in sorted(scratch.iterdir())}
     shutil.rmtree(work)
-    about = {
-        "kind": "released",
-        **backbone.model_dump(),
-        "files": files,
-        "versions": list_versions(),
-    }
-    write_json(record, about if converted is None else {**about, "converted": converted})
+    about = {"kind": "released", **backbone.model_dump(), "files": files}
+    if converted is not None:
+        about["converted"] = converted
+    write_json(record, {**about, "versions": list_versions()})
 
 
 def _check_files(backbone: Released, work: Path, pickled: bool) -> None:
@@ -93,29 +87,33 @@ def _check_files(backbone: Released, work: Path, pickled: bool) -> None:
         raise UserError(f"{where} has neither of {' and '.join(tokenizers)}. Name one that has.")
 
 
-def _lacking(work: Path) -> list[str]:
-    """The kinds of what convert.py makes that are not there and can be made."""
-    there = {
-        "weights": any(work.glob("*.safetensors")) or not any(work.glob(PICKLES)),
-        "tokenizer": (work / "tokenizer.json").exists() or not (work / "tokenizer.model").exists(),
+def _list_conversions(work: Path) -> list[str]:
+    """Return what models/convert.py can make that was not downloaded: weights, tokenizer."""
+    pairs = {
+        "weights": ("*.safetensors", PICKLES),
+        "tokenizer": ("tokenizer.json", "tokenizer.model"),
     }
-    return [kind for kind, found in there.items() if not found]
+    return [
+        kind
+        for kind, (wanted, source) in pairs.items()
+        if any(work.glob(source)) and not any(work.glob(wanted))
+    ]
 
 
-def _convert(work: Path, made: Path, kinds: list[str]) -> dict[str, dict[str, str]]:
-    """What convert.py says, run in a process that is given no token and no way to the hub."""
+def _convert(work: Path, output: Path, kinds: list[str]) -> dict[str, dict[str, str]]:
+    """Run models/convert.py in a process that has no token and cannot reach the hub; return its report."""
     kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
-    done = subprocess.run(
-        [sys.executable, "-m", "vlmscale.models.convert", str(work), str(made), *kinds],
+    process = subprocess.run(
+        [sys.executable, "-m", "vlmscale.models.convert", str(work), str(output), *kinds],
         env={**{k: os.environ[k] for k in kept if k in os.environ}, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        said = done.stderr.strip().rpartition("error: ")[2] or f"status {done.returncode}"
-        raise UserError(f"converting {work} failed: {said}")
-    return dict(json.loads(done.stdout))
+    if process.returncode:
+        error = process.stderr.strip().rpartition("error: ")[2] or f"status {process.returncode}"
+        raise UserError(f"converting {work} failed: {error}")
+    return dict(json.loads(process.stdout))
 
 
 def download_files(
@@ -125,12 +123,11 @@ def download_files(
     folder: Path,
     *,
     kind: Literal["model", "dataset"],
-    cure: str,
 ) -> None:
-    """Bring the files of a repository that match `patterns` to `folder`; see `reached`."""
+    """Download the files of a repository that match `patterns` to `folder`. Raises UserError."""
     import huggingface_hub
 
-    with explain_hub_errors(f"{repository} at {revision}", cure):
+    with explain_hub_errors(f"{repository} at {revision}", folder):
         huggingface_hub.snapshot_download(
             repository,
             repo_type=kind,
@@ -142,34 +139,35 @@ def download_files(
 
 
 def get_endpoint() -> str | None:
-    """Where the hub is, if it is a mirror."""
+    """Return the address of a mirror of the hub, if one is configured."""
     return os.environ.get("HF_ENDPOINT")
 
 
 @contextmanager
-def explain_hub_errors(what: str, cure: str) -> Iterator[None]:
-    """Raise UserError, which ends with `cure`, when the hub cannot be reached or does not have `what`."""
+def explain_hub_errors(item: str, folder: Path) -> Iterator[None]:
+    """Raise UserError when the hub cannot be reached or lacks `item`, downloaded to `folder`."""
     try:
         yield
-    except (OSError, httpx2.HTTPError) as error:  # of the hub's own errors, too, all are
+    except (OSError, httpx2.HTTPError) as error:  # the hub's own errors are among them
         raise UserError(
-            f"{what} could not be fetched: {error}\nFetching needs the network: run this rule on a machine "
-            f"that reaches the hub, with HF_TOKEN set where a repository asks for a login. {cure}"
+            f"{item} could not be fetched: {error}\nFetching needs the network: run this rule on a machine "
+            "that reaches the hub, with HF_TOKEN set where a repository asks for a login. What has arrived "
+            f"is kept in {folder}; run again to fetch the rest."
         ) from None
 
 
 def _check_shape(backbone: Released, config: Path) -> None:
-    shapes, found = load_architectures(find_resource("architectures.csv")), read_json(config)
-    known: Decoder | Tower
+    shapes, values = load_architectures(find_resource("architectures.csv")), read_json(config)
+    shape: Decoder | Tower
     if isinstance(backbone, ReleasedTower):
-        known = find(shapes, backbone.architecture, Tower)
-        found = found.get("vision_config", found)  # CLIP's config is of text and vision together
+        shape = find(shapes, backbone.architecture, Tower)
+        values = values.get("vision_config", values)  # CLIP's config has text and vision together
     else:
-        known = find(shapes, backbone.architecture, Decoder)
+        shape = find(shapes, backbone.architecture, Decoder)
     for column, key in _KEYS.items():
-        expected = getattr(known, column, None)  # LLMs have no patches, towers no vocabulary
-        if expected is not None and found.get(key, expected) != expected:
+        expected = getattr(shape, column, None)  # LLMs have no patches, towers no vocabulary
+        if expected is not None and values.get(key, expected) != expected:
             raise UserError(
-                f"{backbone.repository}: {key} is {found[key]} in its config.json, but {expected} in "
+                f"{backbone.repository}: {key} is {values[key]} in its config.json, but {expected} in "
                 f"row {backbone.architecture} of resources/architectures.csv. Name the row that fits."
             )

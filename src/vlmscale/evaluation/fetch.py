@@ -72,10 +72,9 @@ def fetch(asked: Benchmark, data: Path) -> None:
 def _download(dataset: str, revision: str | None, patterns: Sequence[str], root: Path) -> str:
     from huggingface_hub import HfApi
 
-    cure = f"What has arrived is kept in {root}, and the rest follows when you run again."
-    with explain_hub_errors(dataset, cure):
+    with explain_hub_errors(dataset, root):
         revision = revision or str(HfApi(endpoint=get_endpoint()).dataset_info(dataset).sha)
-    download_files(dataset, revision, patterns, root, kind="dataset", cure=cure)
+    download_files(dataset, revision, patterns, root, kind="dataset")
     return revision
 
 

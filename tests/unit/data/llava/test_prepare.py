@@ -414,7 +414,7 @@ def test_from_the_command_line(server, tmp_path, monkeypatch):
     assert "repaired: GIF stored as PNG, 1" in printed
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 1
-    assert "is there already" in str(again.exception)
+    assert "exists already" in str(again.exception)
     shutil.rmtree(tmp_path / "out")
     report = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert report["rows"] == 11
