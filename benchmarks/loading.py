@@ -38,8 +38,8 @@ from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.feature_store import FeatureStore, write_store
 from vlmscale.records.parquet import write_parquet
 from vlmscale.settings import IMAGE_TOKEN, Counts
+from vlmscale.study.generated import GeneratedStudy
 from vlmscale.study.load import load_study
-from vlmscale.study.schema import GeneratedStudy
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.loop import freeze, keep_freed_memory

@@ -1,13 +1,13 @@
-"""Resolve requirements/direct.in to requirements/lock.txt: every package pinned, installed with --no-deps.
+"""Resolve requirements/direct.in to requirements/lock.txt: every package pinned, for --no-deps.
 
-Also writes envs/vlmscale.post-deploy.sh, which installs them in the environment of `snakemake --sdm conda`.
+Also write envs/vlmscale.post-deploy.sh, which installs the lock for `snakemake --sdm conda`.
 
-torch is left out, because the right build (CPU or CUDA) depends on the machine: `make setup` installs
-TORCH first. torchvision is left out on purpose: it has no CPU build on the package index, and beside a
-CPU torch it breaks the import of transformers.
+The lock has no torch, because its build (CPU or CUDA) depends on the machine: `make setup` installs TORCH
+first. It has no torchvision: the package index has no CPU build, and beside a CPU torch the other build
+breaks the import of transformers.
 
-    python requirements/lock.py          (make lock)     every package at its newest version
-    python requirements/lock.py --keep   (make lock-new) only what the lock lacks is resolved
+    python requirements/lock.py          (make lock)     resolve every package to its newest version
+    python requirements/lock.py --keep   (make lock-new) resolve only what the lock lacks
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEFT_OUT = re.compile(r"(torch|torchvision|triton|nvidia-.*|cuda-.*)$")
 
 
 def resolve(direct: Path, pinned: Path | None) -> dict[str, str]:
-    """Return name -> version of everything pip would install for `direct`, with nothing installed yet.
+    """Return name -> version of everything pip would install for `direct` in an empty environment.
 
     pinned: a lock whose versions are kept.
     """
@@ -46,11 +46,11 @@ def resolve(direct: Path, pinned: Path | None) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", m["name"]).lower(): m["version"] for m in chosen}
 
 
-def post_deploy(lock: str) -> str:
-    """The script that snakemake runs, in the folder of the checkout, in an environment it has made.
+def format_post_deploy(lock: str) -> str:
+    """Return the script that snakemake runs in the checkout after it has created an environment.
 
-    Pins stay in one file, which the script reads. The digest is for snakemake, which makes an environment
-    anew when this script has changed: so it does for another lock.
+    The script installs the lock. It names the lock's digest because snakemake recreates an environment
+    when the script changes.
     """
     digest = hashlib.sha256(lock.encode()).hexdigest()
     return f"""\
@@ -66,6 +66,7 @@ pip install --no-deps --no-build-isolation --editable .
 
 
 def main() -> None:
+    """Write the lock and the script that installs it."""
     lock_file = HERE / "lock.txt"
     pins = resolve(HERE / "direct.in", lock_file if "--keep" in sys.argv[1:] else None)
     lines = [f"{name}=={pins[name]}" for name in sorted(pins) if not LEFT_OUT.match(name)]
@@ -74,7 +75,7 @@ def main() -> None:
     )
     lock = header + "\n".join(lines) + "\n"
     lock_file.write_text(lock)
-    POST_DEPLOY.write_text(post_deploy(lock))
+    POST_DEPLOY.write_text(format_post_deploy(lock))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Results appear whole or not at all, and say which versions made them."""
+"""Write files atomically, and list the package versions that a result depends on."""
 
 import importlib.metadata
 import json
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# The packages whose version can change a number; recorded with every result.
+# Packages whose version can change a number; every result records them.
 PACKAGES = ("vlmscale", "numpy", "scipy", "pandas", "pyarrow", "torch", "transformers", "lmms-eval")
 
 
 def list_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Installed version of each package; a package that is not installed is left out."""
+    """Return the version of each package that is installed."""
     found = {}
     for name in packages:
         try:
@@ -27,9 +27,9 @@ def list_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary sibling of `path` that becomes `path` when the block ends without an exception.
+    """Yield a temporary path that is moved to `path` when the block ends without an exception.
 
-    The block may create a file or a folder there.
+    The block creates a file or a folder there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -43,9 +43,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` atomically as JSON with sorted keys: equal values give equal bytes."""
     with atomic_path(path) as scratch:
         scratch.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
     return dict(json.loads(path.read_text()))

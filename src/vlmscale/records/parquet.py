@@ -1,4 +1,4 @@
-"""Result tables: Parquet files that say where they come from."""
+"""Result tables as Parquet files that record their provenance."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _KEY = b"vlmscale"
 def write_parquet(path: Path, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
     """Write `frame` with `provenance` and the package versions in the file's metadata.
 
-    Nothing in it depends on the time or the machine, so equal results are equal bytes.
+    The file depends on neither time nor machine: equal results are equal bytes.
     """
     table = pa.Table.from_pandas(frame, preserve_index=False)
     record = json.dumps({"versions": list_versions(), **provenance}, sort_keys=True).encode()
@@ -27,6 +27,6 @@ def write_parquet(path: Path, frame: pd.DataFrame, provenance: Mapping[str, Any]
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """The record that write_parquet left in the file; empty for a file of another origin."""
+    """Return the record that write_parquet stored, or an empty one for any other file."""
     metadata = pq.read_schema(path).metadata or {}
     return dict(json.loads(metadata.get(_KEY, b"{}")))

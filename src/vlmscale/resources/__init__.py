@@ -1,4 +1,4 @@
-"""The tables that the code reads: they lie in this folder and travel in the wheel."""
+"""The tables that the code reads; the wheel carries them."""
 
 from pathlib import Path
 

@@ -87,7 +87,7 @@ def _check_tower(study: Study) -> None:
 
 
 def _check_names(study: Study) -> None:
-    """Every method, LLM and budget that is named somewhere exists."""
+    """Raise ValueError for a method, LLM or budget that does not exist."""
     methods = [(f"methods.{name}", name) for name in study.methods]
     llms = [("laws.holdout", name) for name in study.laws.holdout]
     budgets = []
@@ -136,7 +136,7 @@ def _check_variant(study: Study, key: str, name: str) -> None:
 
 
 def _check_counts(study: Study) -> None:
-    """Every method of the grid can give its visual tokens, to its LLMs, from a run that can be."""
+    """Raise ValueError unless each method of the grid can give its V to its LLMs from a possible run."""
     side = study.grid_side
     for i, block in enumerate(study.grid):
         for name in block.methods:
@@ -157,7 +157,7 @@ def _check_counts(study: Study) -> None:
 
 
 def _check_served(study: Study, key: str, name: str, visual_tokens: int) -> None:
-    """The run that serves a cell must be possible, and trained with the options that both have."""
+    """Raise ValueError unless the run that serves a cell can exist and has the options of the cell."""
     served, side = study.find_variant(name), study.grid_side
     server, tokens = served.find_training(visual_tokens, side)
     if server == name:
@@ -192,7 +192,7 @@ def _check_laws(study: Study) -> None:
 
 
 def _check_trainings(study: Study) -> None:
-    """Recipes, methods, stored features and machines go together."""
+    """Raise ValueError unless recipes, methods, stored features and machines go together."""
     for name in study.grid_methods:
         count = study.find_variant(name).options.get("count")
         if study.stage2.turns == "apart" and count == "adaptive":

@@ -1,8 +1,8 @@
-"""The grid of a study: cells, the points of the law, and the training runs that serve them.
+"""The grid of a study: its cells, which are the points of the law, and the training runs that serve them.
 
-A training run is (LLM, method, visual tokens, seed, budget) as trained. A cell is the same five, as
-evaluated. Several cells can be served by one run: a method says so in its own file (Variant.find_training).
-Runs that differ in their budget alone share stage 1. Methods go by the names that the study gives them.
+A run is (LLM, method, V, seed, budget) as trained, a cell the same five as evaluated. One run can serve
+several cells, as a method's file declares (Variant.find_training). Runs that differ only in their budget
+share stage 1. `method` is the name that the study gives to a variant.
 """
 
 import csv
@@ -20,7 +20,7 @@ from vlmscale.study.selection import FULL, Selection, append_budget
 
 @dataclass(frozen=True)
 class Run:
-    """A training run; `run` is its id."""
+    """A training run with the id `run`."""
 
     run: str
     llm: str
@@ -31,13 +31,13 @@ class Run:
 
     @property
     def stage1(self) -> str:
-        """The id of its stage 1, which no budget changes: that of the run with the full budget."""
+        """The id of its stage 1, which no budget changes: the id of the run with the full budget."""
         return make_id(self.llm, self.method, self.visual_tokens, self.seed, FULL)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A point of the study: the training run `run`, evaluated with `method` at `visual_tokens`."""
+    """A point of the law with the id `cell`: the run `run`, evaluated with `method` at `visual_tokens`."""
 
     cell: str
     run: str
@@ -50,28 +50,24 @@ class Cell:
 
 
 def make_id(llm: str, method_name: str, visual_tokens: int, seed: int, budget: str) -> str:
-    """The id of a run or a cell, for people and paths; nothing ever parses it."""
+    """Return the id of a run or a cell, for people and paths; nothing parses it."""
     return append_budget(f"{llm}__{method_name}__v{visual_tokens}__s{seed}", budget, "__")
 
 
 def expand_grid(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
-    """Cells and runs of a study, by id. Raises UserError for a duplicate cell or an empty grid."""
+    """Return cells and runs by id. Raises UserError for a duplicate cell or an empty grid."""
     cells: dict[str, Cell] = {}
     runs: dict[str, Run] = {}
     for block in study.grid:
-        for llm, name, tokens, seed, budget in product(
+        for evaluated in product(
             block.llms, block.methods, block.visual_tokens, block.seeds, block.budgets
         ):
-            if any(_matches(rule, llm, name, tokens, seed, budget) for rule in study.exclude):
+            if any(_matches(rule, *evaluated) for rule in study.exclude):
                 continue
-            trained = (
-                llm,
-                *study.find_variant(name).find_training(tokens, study.grid_side),
-                seed,
-                budget,
-            )
+            llm, name, tokens, seed, budget = evaluated
+            server = study.find_variant(name).find_training(tokens, study.grid_side)
+            trained = (llm, *server, seed, budget)
             run = Run(make_id(*trained), *trained)
-            evaluated = (llm, name, tokens, seed, budget)
             role: Literal["fit", "holdout"] = "holdout" if llm in study.laws.holdout else "fit"
             cell = Cell(make_id(*evaluated), run.run, *evaluated, role)
             if cell.cell in cells:
@@ -86,7 +82,7 @@ def expand_grid(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
 
 
 def list_stage1_trainings(runs: Iterable[Run]) -> dict[str, Run]:
-    """Every stage 1 once, by its id: the first of the runs that start from it."""
+    """Return the id of each stage 1 -> the first of the runs that start from it."""
     trainings: dict[str, Run] = {}
     for run in runs:
         trainings.setdefault(run.stage1, run)
@@ -94,10 +90,10 @@ def list_stage1_trainings(runs: Iterable[Run]) -> dict[str, Run]:
 
 
 def list_laws(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
-    """The laws of a study by name: each of laws.series, once for each budget whose cells determine it.
+    """Return name -> cells of each law: one for each series and each budget whose cells determine it.
 
-    That takes four fitted cells, of two LLMs and two token counts. Raises UserError for a series without
-    a fitted cell or such a budget, and for two laws of one name.
+    A law needs four fitted cells, of two LLMs and two V. Raises UserError for a series without a law
+    and for two laws of one name.
     """
     laws: dict[str, Selection] = {}
     for series, methods in study.laws.series.items():
@@ -112,8 +108,9 @@ def list_laws(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
         determined = [budget for budget, mine in fitted.items() if _determine_a_law(mine)]
         if not determined:
             raise UserError(
-                f"laws.series.{series}: no law can be fitted on its cells. That takes four that are not "
-                "held out, of two LLMs and two token counts. A study that compares methods needs no series."
+                f"laws.series.{series}: no law can be fitted on its cells. A law needs four that are not "
+                "held out, of two LLMs and two visual_tokens. Add cells, or remove the series: a "
+                "study that compares methods needs none."
             )
         for budget in determined:
             name = append_budget(series, budget, "_")
@@ -137,7 +134,7 @@ def _matches(rule: Exclude, llm: str, name: str, tokens: int, seed: int, budget:
 
 
 def write_cells(path: Path, study: str, cells: Iterable[Cell]) -> None:
-    """Write the table of cells for people to read: one row a cell."""
+    """Write a CSV table for people: one row per cell."""
     columns = ["study", *(f.name for f in fields(Cell))]
     with atomic_path(path) as scratch, scratch.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")

@@ -11,7 +11,9 @@ from pydantic.json_schema import models_json_schema
 
 from vlmscale.errors import UserError
 from vlmscale.study.checks import complaints
-from vlmscale.study.schema import GeneratedStudy, ReleasedStudy, Study
+from vlmscale.study.generated import GeneratedStudy
+from vlmscale.study.released import ReleasedStudy
+from vlmscale.study.schema import Study
 
 
 def validate(raw: dict[str, Any], source: str) -> Study:

@@ -11,7 +11,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from vlmscale.study.schema import GeneratedStudy, ReleasedStudy, Study
+from vlmscale.study.generated import GeneratedStudy
+from vlmscale.study.released import ReleasedStudy
+from vlmscale.study.schema import Study
 
 _INTRO = """\
 # Config keys

@@ -1,21 +1,19 @@
-"""The kinds of studies, each a typed and frozen config.
+"""A study as its config describes it: what all kinds share.
 
-Callers use what all kinds share (`Study`); what differs between kinds is a property or method of each.
+Callers use `Study` alone. What differs between generated.py and released.py is a property or method.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vlmscale.costs import shapes
 from vlmscale.costs.cluster import Cluster
 from vlmscale.costs.shapes import Decoder
 from vlmscale.errors import UserError
 from vlmscale.methods import Variant, find_variant
-from vlmscale.resources import find_resource
 from vlmscale.settings import (
     Counts,
     Dataset,
@@ -26,9 +24,8 @@ from vlmscale.settings import (
     StageRecipe,
     Tower,
     Transformer,
-    World,
 )
-from vlmscale.study.checks import check_consistent, check_made, check_released
+from vlmscale.study.checks import check_consistent
 from vlmscale.study.parts import Block, Data, Datasets, Evaluation, Exclude, Laws, Name
 from vlmscale.study.selection import FULL, SizeAxis
 
@@ -207,150 +204,3 @@ class Study(Frozen, ABC):
                     f"evaluation.benchmarks: {name!r} {what}. There are: {', '.join(benchmarks)}."
                 )
         return {name: self._count(name, benchmarks[name]) for name in names}
-
-
-class GeneratedStudy(Study):
-    """A study with a `world`: it generates its data and trains its backbones from nothing."""
-
-    world: World = Field(description="the generated world")
-    data: Annotated[Data, BeforeValidator(check_made)] = Field(description="samples of each split")
-    tower: Annotated[Tower, BeforeValidator(check_made)] = Field(description="the vision tower")
-    llms: dict[Name, Annotated[Transformer, BeforeValidator(check_made)]] = Field(
-        min_length=1, description="name -> shape of a Qwen2 decoder and its pretraining"
-    )
-
-    rule_files: ClassVar[tuple[str, ...]] = ("data", "backbones")
-    shared_splits: ClassVar[tuple[str, ...]] = ("corpus", "tower", "test")
-    default_size: ClassVar[SizeAxis] = "total"
-
-    @model_validator(mode="after")
-    def _sizes_have_no_names(self) -> "GeneratedStudy":
-        if self.laws.size == "nominal":
-            raise ValueError(
-                "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
-                "total and non_embedding"
-            )
-        return self
-
-    @cached_property
-    def tower_shape(self) -> shapes.Tower:
-        """The shape of the vision tower."""
-        size, patch = self.world.image_size, self.tower.patch_size
-        if size % patch:
-            raise UserError(
-                f"world.image_size {size} is not a multiple of tower.patch_size {patch}"
-            )
-        return shapes.Tower(
-            layers=self.tower.layers,
-            hidden_size=self.tower.hidden_size,
-            intermediate_size=self.tower.intermediate_size,
-            gated_mlp=False,
-            image_size=size,
-            patch_size=patch,
-        )
-
-    @cached_property
-    def decoders(self) -> dict[str, Decoder]:
-        """The shape of every LLM, without its vocabulary."""
-        return {
-            name: Decoder(
-                nominal_b=0.0,
-                layers=llm.layers,
-                hidden_size=llm.hidden_size,
-                intermediate_size=llm.intermediate_size,
-                heads=llm.heads,
-                key_value_heads=llm.heads,
-                vocabulary=0,
-                tied_head=True,
-                gated_mlp=True,
-                qkv_bias=True,
-            )
-            for name, llm in self.llms.items()
-        }
-
-    @property
-    def pretrainings(self) -> dict[str, tuple[Recipe, Counts]]:
-        """Name of each backbone -> its recipe and data."""
-        llms = {name: (llm.recipe, self.data.corpus) for name, llm in self.llms.items()}
-        return {"tower": (self.tower.recipe, self.data.tower), **llms}
-
-    def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
-        """Return folder name and random seed: each training seed has its own sample of the world."""
-        return f"{stage}_s{seed}", seed
-
-    def _count(self, benchmark: str, row: Mapping[str, str]) -> int:
-        if row["task"] != "world":
-            raise UserError(f"evaluation.benchmarks: {benchmark!r} is of a study that has no world")
-        return self.data.test.scenes if row["family"] == "reasoning" else self.data.test.pages
-
-
-def _find_shape(backbone: Released, kind: type[shapes.Shape]) -> shapes.Shape:
-    known = shapes.load_architectures(find_resource("architectures.csv"))
-    return shapes.find(known, backbone.architecture, kind)
-
-
-def _check_tower_shape(tower: ReleasedTower) -> ReleasedTower:
-    _find_shape(tower, shapes.Tower)
-    return tower
-
-
-def _check_decoder(llm: Released) -> Released:
-    _find_shape(llm, Decoder)
-    return llm
-
-
-class ReleasedStudy(Study):
-    """A study without a `world`: it trains on released data, from released backbones."""
-
-    data: Annotated[Datasets, BeforeValidator(check_released)] = Field(
-        description="data set of each stage"
-    )
-    tower: Annotated[
-        ReleasedTower, BeforeValidator(check_released), AfterValidator(_check_tower_shape)
-    ] = Field(description="the vision tower")
-    llms: dict[
-        Name, Annotated[Released, BeforeValidator(check_released), AfterValidator(_check_decoder)]
-    ] = Field(min_length=1, description="name -> a released LLM")
-    pickled: tuple[str, ...] = Field(
-        (),
-        description="`tower` or LLMs whose pickled weights may be opened if they have no safetensors: "
-        "once, in a process of its own that converts them; needs the disk space twice meanwhile",
-    )
-
-    rule_files: ClassVar[tuple[str, ...]] = ("released",)
-    shared_splits: ClassVar[tuple[str, ...]] = ("test",)
-    default_size: ClassVar[SizeAxis] = "nominal"
-
-    @model_validator(mode="after")
-    def _pickled_are_fetched(self) -> "ReleasedStudy":
-        fetched = ["tower", *self.llms]
-        for name in self.pickled:
-            if name not in fetched:
-                raise ValueError(f"pickled: {name!r} is not fetched: {', '.join(fetched)}")
-        return self
-
-    @cached_property
-    def tower_shape(self) -> shapes.Tower:
-        """The shape of the vision tower."""
-        return _find_shape(self.tower, shapes.Tower)
-
-    @cached_property
-    def decoders(self) -> dict[str, Decoder]:
-        """The shape of every LLM."""
-        return {name: _find_shape(llm, Decoder) for name, llm in self.llms.items()}
-
-    @property
-    def nominal_sizes(self) -> dict[str, float]:
-        """LLM -> billions of parameters according to its name."""
-        return {name: decoder.nominal_b for name, decoder in self.decoders.items()}
-
-    def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
-        """Return folder name and random seed: all trainings read the same data."""
-        return stage, 0
-
-    def _count(self, benchmark: str, row: Mapping[str, str]) -> int:
-        if row["task"] == "world":
-            raise UserError(
-                f"evaluation.benchmarks: {benchmark!r} is of a study that needs a world"
-            )
-        return int(row["questions"])
