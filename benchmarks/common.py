@@ -18,7 +18,7 @@ from vlmscale.resources import find_resource
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DTYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
-clock = machine.clock(DEVICE)
+clock = machine.choose_clock(DEVICE)
 
 
 def rounds(cases: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
@@ -58,14 +58,14 @@ def shown(row: Mapping[str, Any], name: str = "ratio") -> str:
 
 def about(**settings: Any) -> dict[str, Any]:
     """What a table of measurements says of where and how they were taken."""
-    return {**machine.machine(DEVICE, DTYPE), **settings}
+    return {**machine.describe_machine(DEVICE, DTYPE), **settings}
 
 
 def peak_gflops(gpu: str | None) -> float:
     """GFLOP/s that others are a share of: the GPU's by its data sheet, else of large matrices here."""
     if gpu is not None:
         return 1e3 * load_gpus(find_resource("gpus.csv"))[gpu].bf16_tflops
-    return machine.matmul_gflops_per_s(DEVICE, DTYPE)
+    return machine.measure_matmul_gflops_per_s(DEVICE, DTYPE)
 
 
 def llm_config(width: int, layers: int, vocabulary: int) -> Qwen2Config:

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from vlmscale.latency.machine import processor
+from vlmscale.latency.machine import processor_name
 from vlmscale.records.parquet import write_parquet
 
 ROOT = Path(__file__).parents[1]
@@ -132,7 +132,7 @@ def main(
         table.add_row(*told, *(f"{row[key]:.1f}" for key in keys))
     Console().print(table)
     if parquet:
-        about = {"device": processor(), "repeats": repeats, "imports": imports}
+        about = {"device": processor_name(), "repeats": repeats, "imports": imports}
         write_parquet(parquet, pd.DataFrame(rows), about)
 
 

@@ -32,7 +32,7 @@ from vlmscale.cli.output import number
 from vlmscale.data.world.generate import generate_split
 from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.evaluation.adapter import VlmScale
-from vlmscale.evaluation.run import ask, benchmark_files
+from vlmscale.evaluation.run import find_question_files, score_benchmark
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
 from vlmscale.jobs.entry import exit_with_message
 from vlmscale.models.checkpoint import load, load_tokenizer
@@ -122,9 +122,9 @@ class Timed:
 
         model.generate_until = timed
         model.clean = lambda: None  # it would delete the model after the first benchmark
-        files = benchmark_files(benchmarks, data)
+        files = find_question_files(benchmarks, data)
         for asked in benchmarks:
-            samples, _ = ask(model, asked, files[asked.benchmark], "lmms", batch)
+            samples, _ = score_benchmark(model, asked, files[asked.benchmark], "lmms", batch)
             answers += samples["answer"].str.strip().tolist()
         self.answers = answers
         return seconds

@@ -26,10 +26,10 @@ from vlmscale.analysis.decisions.latency import CASE, PARTS, compare_cached_text
 from vlmscale.cli.output import number
 from vlmscale.errors import UserError
 from vlmscale.jobs.entry import exit_with_message
-from vlmscale.latency.machine import machine, matmul_gflops_per_s
+from vlmscale.latency.machine import describe_machine, measure_matmul_gflops_per_s
 from vlmscale.latency.measure import PRECISIONS, measure
-from vlmscale.latency.spec import Compressor, all_asked
-from vlmscale.latency.steps import training_steps
+from vlmscale.latency.spec import NamedSetting, prompt_cases
+from vlmscale.latency.steps import time_training_steps
 from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.config import VlmConfig
@@ -81,10 +81,10 @@ def config_of(name: str) -> VlmConfig:
     return model.config
 
 
-def compressors(names: list[str], counts: list[int], side: int) -> list[Compressor]:
+def compressors(names: list[str], counts: list[int], side: int) -> list[NamedSetting]:
     """Every method at each count it can give; all patches are the mlp's, where that is among them."""
     return [
-        Compressor(name=name, **find_method(name).make_setting(v).model_dump())
+        NamedSetting(name=name, **find_method(name).make_setting(v).model_dump())
         for name in names
         for v in counts
         if v in find_method(name).list_counts(side)
@@ -95,7 +95,7 @@ def compressors(names: list[str], counts: list[int], side: int) -> list[Compress
 def peak_of(gpu: str | None, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
     """GFLOP/s that a training step is held against, and whose they are."""
     if gpu is None:
-        return matmul_gflops_per_s(device, dtype), "a product of large matrices here"
+        return measure_matmul_gflops_per_s(device, dtype), "a product of large matrices here"
     rows = load_gpus(find_resource("gpus.csv"))
     if gpu not in rows:
         raise UserError(
@@ -203,7 +203,7 @@ def main(
             measure(
                 model,
                 chosen,
-                all_asked(numbers(text_tokens), numbers(batches)),
+                prompt_cases(numbers(text_tokens), numbers(batches)),
                 llm=name,
                 repetitions=repetitions,
                 seconds=60 * minutes / len(names),
@@ -212,7 +212,7 @@ def main(
         )
         del model
         if training_parquet:
-            steps += training_steps(
+            steps += time_training_steps(
                 config,
                 chosen,
                 llm=name,
@@ -222,7 +222,7 @@ def main(
                 peak=peak,
             )
     table = pd.concat(tables, ignore_index=True)
-    about = {**machine(device, precision), "repetitions": repetitions, "minutes": minutes}
+    about = {**describe_machine(device, precision), "repetitions": repetitions, "minutes": minutes}
     show(console, table)
     console.print(about)
     if parquet:

@@ -172,7 +172,7 @@ def main(
     for row in asked.to_dict("records"):
         needs.add_row(*(str(v) for v in list(row.values())[:3]), number(row["samples_per_second"]))
     described = {
-        "device": machine.processor(),
+        "device": machine.processor_name(),
         "size": size,
         "kilobytes": round(kilobytes),
         "samples": samples,

@@ -11,7 +11,7 @@ from PIL import Image as Pixels
 
 from vlmscale.data.images import encode_png
 from vlmscale.data.shards import write_manifest
-from vlmscale.evaluation.questions import arrow_folder, write_arrow
+from vlmscale.evaluation.arrow_copies import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark
 
 TEXT, INT = Value("string"), Value("int64")

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from vlmscale.evaluation.spec import EvaluationSpec, benchmark
+from vlmscale.evaluation.spec import EvaluationSpec, parse_benchmark
 from vlmscale.jobs.entry import log_to
 from vlmscale.jobs.process import run_module
 
@@ -10,7 +10,7 @@ with log_to(snakemake.log[0]):
         model=files.model,
         data=files.data,
         features=files.get("features") or None,
-        benchmarks=[benchmark(row) for row in params.benchmarks],
+        benchmarks=[parse_benchmark(row) for row in params.benchmarks],
         **params.spec,
         **snakemake.output,
     )

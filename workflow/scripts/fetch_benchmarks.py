@@ -1,11 +1,11 @@
 from pathlib import Path
 
-from vlmscale.evaluation.fetch import fetch_all
+from vlmscale.evaluation.fetch import fetch_benchmarks
 from vlmscale.evaluation.spec import read_benchmarks
 from vlmscale.jobs.entry import log_to
 
 with log_to(snakemake.log[0]):
-    fetch_all(
+    fetch_benchmarks(
         read_benchmarks(Path(snakemake.input.table), list(snakemake.params.benchmarks)),
         Path(snakemake.output[0]),
         work=Path(snakemake.params.work),

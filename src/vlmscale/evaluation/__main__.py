@@ -1,4 +1,4 @@
-"""`python -m vlmscale.evaluation SPEC.json`: one evaluation process, as the workflow starts it."""
+"""`python -m vlmscale.evaluation SPEC.json`: evaluate one cell."""
 
 from pydantic import TypeAdapter
 
@@ -7,8 +7,9 @@ from vlmscale.jobs.entry import exit_with_message, read_spec_from_argv
 
 
 def main() -> None:
+    """Run the spec named on the command line."""
     spec = read_spec_from_argv("vlmscale.evaluation", "evaluation", TypeAdapter(EvaluationSpec))
-    # Imported late: --help and a bad spec answer without waiting for torch.
+    # Imported late: --help and a bad spec need not wait for torch.
     from vlmscale.evaluation.run import evaluate
 
     evaluate(spec)

@@ -1,4 +1,4 @@
-"""A vlmscale checkpoint as an lmms-eval model."""
+"""Let lmms-eval question a vlmscale model folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from vlmscale.data.images import compute_image_key
 from vlmscale.errors import UserError
-from vlmscale.evaluation.visual_token_cache import SeenImages
+from vlmscale.evaluation.visual_token_cache import VisualTokenCache
 from vlmscale.models.checkpoint import load
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.vlm_model import VisualTokens
 from vlmscale.settings import IMAGE_TOKEN
 
-# Given by some tasks, understood by their own adapters only.
+# Options that some tasks give for other models' adapters.
 _FOREIGN = ("until", "image_aspect_ratio")
 _SAMPLING = ("temperature", "top_p", "top_k", "num_beams")
 # For tasks that name no limit (TextVQA, VizWiz): their answers are a few words.
@@ -25,11 +25,11 @@ _DEFAULT_NEW_TOKENS = 32
 
 
 class VlmScale(lmms):
-    """Greedy generation in batches, padded on the left. An image is looked at once, however many
-    questions there are on it, unless the compressor reads the question.
+    """Greedy generation in batches, padded on the left.
 
-    pretrained: a checkpoint folder. features: a folder of stored tower features of the evaluated
-    images, instead of running the tower.
+    Encodes an image once for all its questions, unless the projector reads the question.
+    pretrained: a model folder. features: a folder of stored tower features of the evaluated images,
+    used instead of running the tower.
     """
 
     is_simple = True
@@ -47,7 +47,7 @@ class VlmScale(lmms):
         self.model.to(self._device).eval()
         self.batch_size = int(batch_size)
         self.features = FeatureStore(Path(features)) if features is not None else None
-        self._seen = SeenImages()
+        self.visual_tokens = VisualTokenCache()
 
     @property
     def device(self) -> torch.device:
@@ -62,21 +62,21 @@ class VlmScale(lmms):
         return 1
 
     def clean(self) -> None:
-        """lmms-eval would delete the model here; it is still needed for the next task."""
+        """Keep the model, which lmms-eval would delete here, for the next task."""
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         raise UserError(
-            "vlmscale checkpoints answer by generation only; choose generate_until tasks"
+            "vlmscale models answer by generation only. Choose tasks of type generate_until."
         )
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        raise UserError("vlmscale checkpoints answer single questions only")
+        raise UserError("vlmscale models answer single questions only. Choose single-round tasks.")
 
     @torch.inference_mode()
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """The answer to each request, in order.
+        """Return the answer to each request, in order.
 
-        Requests of equal generation settings share batches, long ones first; tasks may be mixed.
+        Requests with equal generation settings share batches, long ones first; tasks may be mixed.
         """
         answers: list[str] = [""] * len(requests)
         groups: dict[str, list[int]] = {}
@@ -101,16 +101,17 @@ class VlmScale(lmms):
             visuals = doc_to_visual(self.task_dict[task][split][doc_id])
             if len(visuals) > 1:
                 raise UserError(
-                    f"{task}, question {doc_id}: {len(visuals)} images; only one is read"
+                    f"{task}, question {doc_id}: {len(visuals)} images, but the model "
+                    "reads one. Leave the task out."
                 )
             images.append(visuals[0] if visuals else None)
             questions.append(context.replace(IMAGE_TOKEN, "").strip())
         inputs = self.processor.ask(images, questions, pixels=False).to(self._device)
-        if shown := [image for image in images if image is not None]:
+        if given := [image for image in images if image is not None]:
             if self.processor.reads_question:
-                inputs |= self._vision_inputs(shown)
+                inputs |= self._vision_inputs(given)
             else:
-                inputs["visual"] = self._look(shown)
+                inputs["visual"] = self._encode(given)
         settings = dict(requests[0].args[1])
         until = settings.get("until") or []
         for key in (*_FOREIGN, *(() if settings.get("do_sample") else _SAMPLING)):
@@ -120,25 +121,25 @@ class VlmScale(lmms):
         texts = self.processor.tokenizer.batch_decode(
             output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        return [_cut(text, until).strip() for text in texts]
+        return [_cut_at(text, until).strip() for text in texts]
 
     def _vision_inputs(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
-        """What the model takes for `images`."""
+        """Return the model's inputs for `images`: pixels or stored features."""
         if self.features is None:
             return {"pixel_values": self.processor.to_pixels(images).to(self._device)}
         stored = [self.features.get(compute_image_key(image)) for image in images]
         return {"vision_features": torch.stack(stored).to(self._device)}
 
-    def _look(self, images: Sequence[Image.Image]) -> VisualTokens:
-        """The visual tokens of images, for a compressor that reads no question."""
+    def _encode(self, images: Sequence[Image.Image]) -> VisualTokens:
+        """Return visual tokens, cached or encoded, for a projector that reads no question."""
         encode = self.model.model.encode_images
-        return self._seen.look(
+        return self.visual_tokens.get_or_encode(
             [compute_image_key(image) for image in images],
-            lambda places: encode(**self._vision_inputs([images[place] for place in places])),
+            lambda positions: encode(**self._vision_inputs([images[i] for i in positions])),
         )
 
 
-def _cut(text: str, until: list[str] | str) -> str:
+def _cut_at(text: str, until: list[str] | str) -> str:
     for stop in [until] if isinstance(until, str) else until:
         if stop:
             text = text.split(stop)[0]

@@ -1,4 +1,4 @@
-"""Evaluate one checkpoint on a study's benchmarks through lmms-eval."""
+"""Evaluate one model folder on a study's benchmarks through lmms-eval."""
 
 import json
 import math
@@ -21,29 +21,31 @@ from tenacity import RetryError
 from vlmscale.data.shards import list_shards
 from vlmscale.errors import UserError
 from vlmscale.evaluation.adapter import VlmScale
-from vlmscale.evaluation.questions import arrow_folder, write_arrow
+from vlmscale.evaluation.arrow_copies import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark, EvaluationSpec, Protocol
 from vlmscale.models.checkpoint import use_setting
 from vlmscale.records.parquet import write_parquet
 
 TASKS = Path(__file__).parent / "tasks"
 _UPSTREAM = Path(lmms_eval.tasks.__file__).parent
-# As on lmms-eval's command line: scoring reads no image, and files of results go to the working directory.
+# As on lmms-eval's command line: scoring reads no image, and result files go to the working directory.
 _LMMS_OPTIONS = Namespace(process_with_media=False, output_path=None, reasoning_tags=None)
 
 
 def evaluate(spec: EvaluationSpec) -> None:
     """Answer every question of `spec.benchmarks` and write two tables.
 
-    samples and scores: as of `ask`, of all benchmarks.
-    Raises UserError when a split or the checkpoint is damaged, when the latter was trained otherwise than
-    `spec` says, or when lmms-eval lost a question.
+    `score_benchmark` describes the rows of samples and scores. Raises UserError when a split or the model
+    folder is damaged, when the model was trained with another setting than `spec.trained`, or when
+    lmms-eval lost a question.
     """
-    files = benchmark_files(spec.benchmarks, spec.data)
+    files = find_question_files(spec.benchmarks, spec.data)
     model = _load(spec)
     frames, rows = [], []
-    for asked in spec.benchmarks:
-        samples, row = ask(model, asked, files[asked.benchmark], spec.protocol, spec.batch_size)
+    for benchmark in spec.benchmarks:
+        samples, row = score_benchmark(
+            model, benchmark, files[benchmark.benchmark], spec.protocol, spec.batch_size
+        )
         frames.append(samples)
         rows.append(row)
     provenance = {"cell": spec.cell, "fingerprint": spec.fingerprint, "protocol": spec.protocol}
@@ -51,56 +53,58 @@ def evaluate(spec: EvaluationSpec) -> None:
     write_parquet(spec.scores, pd.DataFrame(rows), provenance)
 
 
-def benchmark_files(benchmarks: Sequence[Benchmark], data: Path) -> dict[str, list[Path]]:
-    """By benchmark the Parquet files with its questions, checked against their manifests."""
+def find_question_files(benchmarks: Sequence[Benchmark], data: Path) -> dict[str, list[Path]]:
+    """Return each benchmark's Parquet files with questions, checked against their manifests."""
     checked: dict[Path, list[Path]] = {}
     found = {}
-    for asked in benchmarks:
-        folder = asked.folder(data)
+    for benchmark in benchmarks:
+        folder = benchmark.folder(data)
         if folder not in checked:
-            # Downloads were read when they were sealed, and can be of many GB.
-            checked[folder] = list_shards(folder, checksum=asked.dataset is None)
-        found[asked.benchmark] = [f for f in checked[folder] if fnmatch(f.name, asked.files)]
-        if not found[asked.benchmark]:
+            # Skip checksums of downloads: fetching has read them, and they can have many GB.
+            checked[folder] = list_shards(folder, checksum=benchmark.dataset is None)
+        found[benchmark.benchmark] = [
+            f for f in checked[folder] if fnmatch(f.name, benchmark.files)
+        ]
+        if not found[benchmark.benchmark]:
             raise UserError(
-                f"evaluation.benchmarks: {folder} has no {asked.files}, the questions of "
-                f"{asked.benchmark}. There are: {', '.join(f.stem for f in checked[folder])}."
+                f"evaluation.benchmarks: {folder} has no {benchmark.files}, the questions of "
+                f"{benchmark.benchmark}. There are: {', '.join(f.stem for f in checked[folder])}."
             )
-        arrow = arrow_folder(folder, asked.split)
-        if asked.dataset and not arrow.exists():
+        arrow = arrow_folder(folder, benchmark.split)
+        if benchmark.dataset and not arrow.exists():
             raise UserError(
                 f"{arrow}, which lmms-eval reads, is missing. Make it: "
-                f"python -m vlmscale.evaluation.fetch {data} {asked.benchmark}"
+                f"python -m vlmscale.evaluation.fetch {data} {benchmark.benchmark}"
             )
     return found
 
 
-def ask(
-    model: lmms, asked: Benchmark, files: Sequence[Path], protocol: Protocol, batch_size: int
+def score_benchmark(
+    model: lmms, benchmark: Benchmark, files: Sequence[Path], protocol: Protocol, batch_size: int
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The questions of one benchmark, from `files`, answered by `model` and scored by lmms-eval's task.
+    """Let `model` answer a benchmark's questions in `files`, scored by lmms-eval's task.
 
-    Samples: one row a question that counts for the metric: benchmark, id, question, target, answer, score
-    (how right that answer is, in [0, 1]), parsed (whether a rule made out what it says; missing where the
-    task has no such rule). And the row of the scores table: benchmark, family, metric, score (the
-    metric, in [0, 1]: not always the mean over questions, see docs/benchmarks.md), n, chance, unparsed
-    (share of answers that no rule made out), details (JSON: every number that the task reports).
+    Returns the samples, one row per question that counts for the metric: benchmark, id, question, target,
+    answer, score (of that answer, in [0, 1]), parsed (whether a rule could read the answer; missing where
+    the task has no such rule). And the row of the scores table: benchmark, family, metric, score (in
+    [0, 1], not always the mean over questions, see docs/benchmarks.md), n, chance, unparsed (share of
+    answers that no rule could read), details (JSON with every number that the task reports).
     """
-    results, records = _run_task(model, asked, files, protocol, batch_size)
-    samples = _samples(asked, records)
-    lacking = [name for name in asked.metrics if name not in results]
-    if lacking:
+    results, records = _run_task(model, benchmark, files, protocol, batch_size)
+    samples = _tabulate(benchmark, records)
+    missing = [name for name in benchmark.metrics if name not in results]
+    if missing:
         raise UserError(
-            f"{asked.benchmark}: task {asked.task} reports no {', '.join(lacking)}, only "
+            f"{benchmark.benchmark}: task {benchmark.task} reports no {', '.join(missing)}, only "
             f"{', '.join(results)}. Correct column metric of resources/benchmarks.csv."
         )
     return samples, {
-        "benchmark": asked.benchmark,
-        "family": asked.family,
-        "metric": asked.metric,
-        "score": sum(results[name] for name in asked.metrics) / asked.highest,
+        "benchmark": benchmark.benchmark,
+        "family": benchmark.family,
+        "metric": benchmark.metric,
+        "score": sum(results[name] for name in benchmark.metrics) / benchmark.highest,
         "n": len(samples),
-        "chance": asked.chance,
+        "chance": benchmark.chance,
         "unparsed": 1 - samples["parsed"].mean() if samples["parsed"].notna().any() else None,
         "details": json.dumps(results, sort_keys=True),
     }
@@ -119,8 +123,8 @@ def _load(spec: EvaluationSpec) -> VlmScale:
     return model
 
 
-def _layers(task: str, protocol: Protocol) -> list[str]:
-    """The files that define a task, the first one with a key decides: protocol, ours, lmms-eval's."""
+def _list_layers(task: str, protocol: Protocol) -> list[str]:
+    """List the files that define a task. The first one with a key decides: protocol, ours, lmms-eval's."""
     files = [
         TASKS / protocol / f"{task}.yaml",
         TASKS / f"{task}.yaml",
@@ -130,24 +134,26 @@ def _layers(task: str, protocol: Protocol) -> list[str]:
 
 
 def _run_task(
-    model: lmms, asked: Benchmark, files: Sequence[Path], protocol: Protocol, batch_size: int
+    model: lmms, benchmark: Benchmark, files: Sequence[Path], protocol: Protocol, batch_size: int
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """The numbers that lmms-eval reports, by metric, and its record of each question."""
+    """Return the numbers that lmms-eval reports, by metric, and its record of each question."""
     from lmms_eval import evaluator
     from lmms_eval.tasks import TaskManager
 
-    name = f"vlmscale_{asked.benchmark}"
-    layers = _layers(asked.task, protocol)
+    name = f"vlmscale_{benchmark.benchmark}"
+    layers = _list_layers(benchmark.task, protocol)
     if not layers:
-        raise UserError(f"{asked.benchmark}: neither lmms-eval nor {TASKS} has a task {asked.task}")
+        raise UserError(
+            f"{benchmark.benchmark}: neither lmms-eval nor {TASKS} has a task {benchmark.task}"
+        )
     source = files[0].parent.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        # Of a download there is one, for all evaluations; of generated questions it is made in no time.
-        arrow = arrow_folder(source, asked.split)
-        if not asked.dataset:
+        # A download has one copy for all evaluations; that of generated questions takes no time.
+        arrow = arrow_folder(source, benchmark.split)
+        if not benchmark.dataset:
             arrow = Path(folder, "arrow")
-            write_arrow(files, asked.split, arrow)
-        # Generated here, because it holds paths of this machine; the layers have the rest.
+            write_arrow(files, benchmark.split, arrow)
+        # Written here because it holds paths of this machine; the layers have the rest.
         config = {
             "include": layers,
             "task": name,
@@ -176,8 +182,8 @@ def _run_task(
         except RetryError as error:
             cause = error.last_attempt.exception()
             raise UserError(
-                f"{asked.benchmark}: task {asked.task} cannot read or score {source} ({cause!r}). Does "
-                "the folder hold the dataset that resources/benchmarks.csv names?"
+                f"{benchmark.benchmark}: task {benchmark.task} cannot read or score {source} ({cause!r}). "
+                "Check that the folder holds the dataset that resources/benchmarks.csv names."
             ) from cause
         finally:
             os.chdir(before)
@@ -185,7 +191,8 @@ def _run_task(
     expected = results["n-samples"][name]["effective"]
     if len(records) != expected:
         raise UserError(
-            f"{asked.benchmark}: lmms-eval returned {len(records)} of {expected} questions"
+            f"{benchmark.benchmark}: lmms-eval returned {len(records)} of {expected} questions. "
+            "Run again; if it happens again, check the log for the lost ones."
         )
     numbers = {
         key.partition(",")[0]: float(value)
@@ -195,26 +202,29 @@ def _run_task(
     return numbers, sorted(records, key=lambda record: int(record["doc_id"]))
 
 
-def _samples(asked: Benchmark, records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    # A metric may be about some of the questions only, as that of MME's perception.
-    mine = [record for record in records if any(name in record for name in asked.metrics)]
+def _tabulate(benchmark: Benchmark, records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    # A metric may cover only some of the questions, as that of MME's perception.
+    counted = [record for record in records if any(name in record for name in benchmark.metrics)]
     table = pd.DataFrame(
         {
-            "benchmark": asked.benchmark,
-            "id": [str(r["doc"][asked.id] if asked.id else r["doc_id"]) for r in mine],
-            "question": [str(record["doc"]["question"]) for record in mine],
-            "target": [str(record["target"]) for record in mine],
-            "answer": [str(record["resps"][0][0]) for record in mine],
-            "score": [_score(asked, record) for record in mine],
-            "parsed": pd.array([record.get("parsed") for record in mine], dtype="boolean"),
+            "benchmark": benchmark.benchmark,
+            "id": [str(r["doc"][benchmark.id] if benchmark.id else r["doc_id"]) for r in counted],
+            "question": [str(record["doc"]["question"]) for record in counted],
+            "target": [str(record["target"]) for record in counted],
+            "answer": [str(record["resps"][0][0]) for record in counted],
+            "score": [_read_score(benchmark, record) for record in counted],
+            "parsed": pd.array([record.get("parsed") for record in counted], dtype="boolean"),
         }
     )
     if not table["id"].is_unique:
-        raise UserError(f"{asked.benchmark}: column {asked.id} does not tell its questions apart")
+        raise UserError(
+            f"{benchmark.benchmark}: column {benchmark.id} is not unique per question. "
+            "Correct column id of resources/benchmarks.csv."
+        )
     return table
 
 
-def _score(asked: Benchmark, record: Mapping[str, Any]) -> float:
-    """How right an answer is: what our own tasks call `score`, or what the metric averages."""
-    value = record.get("score", next(record[name] for name in asked.metrics if name in record))
+def _read_score(benchmark: Benchmark, record: Mapping[str, Any]) -> float:
+    """Return the score of one answer: `score` in our own tasks, else what the metric averages."""
+    value = record.get("score", next(record[name] for name in benchmark.metrics if name in record))
     return float(value["score"] if isinstance(value, dict) else value)

@@ -1,4 +1,4 @@
-"""What an evaluation process is told: one JSON file, as with training. Needs no torch."""
+"""The spec of an evaluation process, and the table of benchmarks. Needs no torch."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from vlmscale.settings import Frozen, Setting
 
-# How questions are put: as lmms-eval does by default, or as LLaVA-1.5 was evaluated (docs/benchmarks.md).
+# How questions are put to a model: lmms-eval's way, or LLaVA-1.5's (docs/benchmarks.md).
 Protocol = Literal["lmms", "llava15"]
 
 
 class Benchmark(Frozen):
-    """A row of resources/benchmarks.csv; resources/README.md says what the columns mean."""
+    """A row of resources/benchmarks.csv; resources/README.md explains the columns."""
 
     benchmark: str
     family: str
@@ -32,21 +32,21 @@ class Benchmark(Frozen):
 
     @property
     def metrics(self) -> list[str]:
-        """The numbers of the task whose sum is the score."""
+        """The metrics of the task whose sum is the score."""
         return self.metric.split("+")
 
     @property
     def files(self) -> str:
-        """The pattern of the Parquet files with its questions."""
+        """The pattern of the Parquet files with the questions."""
         return f"{self.split}-*.parquet" if self.dataset else f"{self.benchmark}.parquet"
 
     def folder(self, data: Path) -> Path:
-        """Where these files lie: below `data` as on the hub, or in it for generated questions."""
+        """Return the folder of these files: below `data` as on the hub, `data` for generated questions."""
         return data / self.dataset / (self.config or "data") if self.dataset else data
 
 
 class EvaluationSpec(Frozen):
-    """One cell: a checkpoint `trained` so, seen `evaluated` so: the same, or what needs no training."""
+    """One cell: a model folder trained with one setting, evaluated with the same or a training-free one."""
 
     model: Path
     data: Path
@@ -63,12 +63,12 @@ class EvaluationSpec(Frozen):
 
 
 def read_benchmarks(table: Path, names: Sequence[str]) -> tuple[Benchmark, ...]:
-    """The rows `names` of resources/benchmarks.csv, in their order."""
+    """Read the rows `names` of resources/benchmarks.csv, in the order of `names`."""
     with table.open(newline="") as file:
         rows = {row["benchmark"]: row for row in csv.DictReader(file)}
-    return tuple(benchmark(rows[name]) for name in names)
+    return tuple(parse_benchmark(rows[name]) for name in names)
 
 
-def benchmark(row: Mapping[str, str]) -> Benchmark:
-    """A row of the table; an empty cell is None."""
+def parse_benchmark(row: Mapping[str, str]) -> Benchmark:
+    """Validate a row of the table; an empty cell is None."""
     return Benchmark.model_validate({key: value or None for key, value in row.items()})

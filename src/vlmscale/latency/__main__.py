@@ -1,4 +1,4 @@
-"""`python -m vlmscale.latency SPEC.json`: one measuring process, as the workflow starts it."""
+"""`python -m vlmscale.latency SPEC.json`: measure the latencies of one LLM."""
 
 from pydantic import TypeAdapter
 
@@ -7,8 +7,9 @@ from vlmscale.latency.spec import LatencySpec
 
 
 def main() -> None:
+    """Run the spec named on the command line."""
     spec = read_spec_from_argv("vlmscale.latency", "measuring latency", TypeAdapter(LatencySpec))
-    # Imported late: --help and a bad spec answer without waiting for torch.
+    # Imported late: --help and a bad spec need not wait for torch.
     from vlmscale.latency.measure import measure_backbones
 
     measure_backbones(spec)

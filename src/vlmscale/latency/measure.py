@@ -1,8 +1,8 @@
-"""How long an answer takes, whole and part by part, beside what the FLOPs of each part foresee.
+"""Time an answer, in total and part by part, beside the FLOPs of each part.
 
-Every case is measured once, then every case again: what slows the machine down for a while slows all of
-them. Passes of the model alone are timed, from pixels in its memory to logits, without generate()'s own
-work. What an adaptive compressor would hide from the LLM is computed all the same.
+Repetitions go round all cases, so that a temporary slowdown of the machine affects all of them. Only the
+model's passes are timed, from pixels in its memory to logits, without generate()'s own work. Tokens that
+an adaptive method masks for the LLM are computed all the same.
 """
 
 import time
@@ -19,8 +19,8 @@ from transformers import Cache
 
 from vlmscale.analysis.decisions.latency import summarize_times
 from vlmscale.costs.flops import answer_gflops
-from vlmscale.latency.machine import clock, machine, matmul_gflops_per_s
-from vlmscale.latency.spec import Asked, Compressor, LatencySpec, all_asked
+from vlmscale.latency.machine import choose_clock, describe_machine, measure_matmul_gflops_per_s
+from vlmscale.latency.spec import LatencySpec, NamedSetting, PromptCase, prompt_cases
 from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import assemble
 from vlmscale.models.meta import count_llm_parameters, read_decoder_shape, read_tower_shape
@@ -30,20 +30,20 @@ from vlmscale.models.tower import compute_tower_features
 from vlmscale.models.vlm import Vlm
 from vlmscale.records.parquet import write_parquet
 
-REPETITIONS = 5  # of a study's measurements, after one that warms up
-_STEPS = 2  # of decoding, timed together
-_LEAST = 2  # repetitions, however little time there is
+REPETITIONS = 5  # of a study's measurements, after a warm-up
+_STEPS = 2  # decoding steps that are timed together
+_MIN_REPETITIONS = 2  # also beyond the time limit
 Result = TypeVar("Result")
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def measure_backbones(spec: LatencySpec) -> None:
-    """Time an LLM of a study with its compressors, and write the table."""
+    """Time an LLM of a study with its settings, and write the table."""
     model, _ = assemble(
         spec.llm,
         spec.tower,
-        spec.compressors[0],
+        spec.settings[0],
         feature_layers=list(spec.feature_layers),
         template=spec.template,
         seed=0,
@@ -52,54 +52,58 @@ def measure_backbones(spec: LatencySpec) -> None:
     model = model.to(device, PRECISIONS[spec.precision]).eval()
     table = measure(
         model,
-        spec.compressors,
-        all_asked(spec.text_tokens),
+        spec.settings,
+        prompt_cases(spec.text_tokens),
         llm=spec.name,
         repetitions=REPETITIONS,
     )
     write_parquet(
-        spec.output, table, {"fingerprint": spec.fingerprint, **machine(device, model.dtype)}
+        spec.output,
+        table,
+        {"fingerprint": spec.fingerprint, **describe_machine(device, model.dtype)},
     )
 
 
 def measure(
     model: Vlm,
-    compressors: Sequence[Compressor],
-    questions: Sequence[Asked],
+    settings: Sequence[NamedSetting],
+    prompts: Sequence[PromptCase],
     *,
     llm: str,
     repetitions: int,
     seconds: float = float("inf"),
     positions: float = float("inf"),
 ) -> pd.DataFrame:
-    """One row a compressor and question: columns of analysis/latency.py.
+    """Return one row per setting and prompt; analysis/decisions/latency.py has the columns.
 
-    `model` keeps its LLM and tower and ends with the last compressor. What has more than `positions` in a
-    pass of the LLM, or runs out of a GPU's memory, is a row that says so; after `seconds` no further
-    repetition begins.
+    `model` keeps its LLM and tower and ends with the last projector. A case with more than `positions` in
+    a pass of the LLM, or that does not fit into a GPU's memory, is a row with the reason in `skipped`. No
+    repetition begins after `seconds`.
     """
     bench = _Bench(model)
-    rate = matmul_gflops_per_s(model.device, model.dtype)
-    cases = [_Case(*pair) for pair in product(compressors, questions)]
+    rate = measure_matmul_gflops_per_s(model.device, model.dtype)
+    cases = [_Case(*pair) for pair in product(settings, prompts)]
     started = time.perf_counter()
     with tqdm(total=(repetitions + 1) * len(cases), desc=llm) as bar:
         for repetition in range(repetitions + 1):
-            if repetition > _LEAST and time.perf_counter() - started > seconds:
+            if repetition > _MIN_REPETITIONS and time.perf_counter() - started > seconds:
                 break
             for case in cases:
                 _measure_once(case, bench, positions)
                 bar.update()
-    of_all = {"llm": llm, "n_params_b": count_llm_parameters(model) / 1e9}
+    common = {"llm": llm, "n_params_b": count_llm_parameters(model) / 1e9}
     return pd.DataFrame(
         [
             {
-                **of_all,
-                "method": case.compressor.name,
-                "visual_tokens": case.compressor.visual_tokens,
-                **case.asked.model_dump(),
+                **common,
+                "method": case.setting.name,
+                "visual_tokens": case.setting.visual_tokens,
+                **case.prompt.model_dump(),
                 "skipped": case.skipped,
                 # The first repetition warms up.
-                **summarize_times(case.times[1:], bench.gflops(case.compressor, case.asked), rate),
+                **summarize_times(
+                    case.times[1:], bench.count_gflops(case.setting, case.prompt), rate
+                ),
             }
             for case in cases
         ]
@@ -108,10 +112,10 @@ def measure(
 
 @dataclass
 class _Case:
-    """A row of the table as it is made: the times of each repetition, or why there are none."""
+    """A row of the table: the times of each repetition, or the reason why there are none."""
 
-    compressor: Compressor
-    asked: Asked
+    setting: NamedSetting
+    prompt: PromptCase
     times: list[dict[str, float]] = field(default_factory=list)
     skipped: str = ""
 
@@ -119,33 +123,33 @@ class _Case:
 def _measure_once(case: _Case, bench: "_Bench", positions: float) -> None:
     if case.skipped:
         return
-    bench.install(case.compressor)
-    case.skipped = bench.obstacle(case.asked, positions)
+    bench.install(case.setting)
+    case.skipped = bench.reason_to_skip(case.prompt, positions)
     if case.skipped:
         return
     try:
-        case.times.append(bench.once(case.asked))
+        case.times.append(bench.time_once(case.prompt))
     except torch.OutOfMemoryError:
         case.skipped, case.times = "does not fit into the GPU's memory", []
         torch.cuda.empty_cache()
 
 
 class _Bench:
-    """A model whose compressor can be exchanged, and timed passes of it."""
+    """A model whose projector can be exchanged, and timed passes of it."""
 
     def __init__(self, model: Vlm) -> None:
         self.model, self.config = model, model.config
-        self.now = clock(model.device)
+        self.read_clock = choose_clock(model.device)
         self.attention = self.config.text_config._attn_implementation
         self.projectors: dict[str, Projector] = {}
         self.prompts: dict[int, PromptCache] = {}  # by tokens of text
 
-    def install(self, compressor: Compressor) -> None:
-        """Put the compressor in, made at its first use."""
-        self.config.setting = compressor
-        key = compressor.model_dump_json()
+    def install(self, setting: NamedSetting) -> None:
+        """Put the projector of `setting` into the model, and build it at its first use."""
+        self.config.setting = setting
+        key = setting.model_dump_json()
         if key not in self.projectors:
-            projector = build_projector(self.config.widths, compressor).eval()
+            projector = build_projector(self.config.widths, setting).eval()
             self.projectors[key] = projector.to(self.model.device, self.model.dtype)
         self.model.model.multi_modal_projector = self.projectors[key]
         self.model.model.language_model.set_attn_implementation(self.attention)
@@ -155,28 +159,28 @@ class _Bench:
     def projector(self) -> Projector:
         return self.model.model.multi_modal_projector
 
-    def obstacle(self, asked: Asked, positions: float) -> str:
-        """Why a case is left out; empty where it is not."""
-        if asked.cached_text and asked.text_tokens and "llm_attention" in self.projector.needs:
+    def reason_to_skip(self, prompt: PromptCase, positions: float) -> str:
+        """Return why a case is not timed; empty if it is."""
+        if prompt.cached_text and prompt.text_tokens and "llm_attention" in self.projector.needs:
             return "prunes inside the LLM, by a pass over the whole prompt"
-        new = 0 if asked.cached_text else asked.text_tokens
-        if asked.batch * (self.projector.placeholders + new) > positions:
+        new = 0 if prompt.cached_text else prompt.text_tokens
+        if prompt.batch * (self.projector.placeholders + new) > positions:
             return f"more than {positions:g} positions in a pass"
         return ""
 
-    def gflops(self, compressor: Compressor, asked: Asked) -> dict[str, float]:
-        """Of each part, for the whole batch."""
+    def count_gflops(self, setting: NamedSetting, prompt: PromptCase) -> dict[str, float]:
+        """Return the GFLOPs of each part, for the whole batch."""
         cost = answer_gflops(
             read_decoder_shape(self.config),
             read_tower_shape(self.config),
-            compressor.method,
-            compressor.visual_tokens,
-            asked.text_tokens,
+            setting.method,
+            setting.visual_tokens,
+            prompt.text_tokens,
             _STEPS,
-            text="cached" if asked.cached_text else "new",
+            text="cached" if prompt.cached_text else "new",
             feature_layers=len(self.config.layers),
         )
-        apart = "pixels" not in find_method(compressor.method).needs
+        apart = "pixels" not in find_method(setting.method).needs
         parts = {
             "latency": cost.total - cost.decode.total,
             "tower": cost.tower if apart else cost.tower + cost.compressor,
@@ -185,41 +189,40 @@ class _Bench:
             "prefill": cost.prefill.total,
             "decode": cost.decode.total / _STEPS,
         }
-        return {part: asked.batch * gflops for part, gflops in parts.items()}
+        return {part: prompt.batch * gflops for part, gflops in parts.items()}
 
     @torch.inference_mode()
-    def once(self, asked: Asked) -> dict[str, float]:
-        """Milliseconds of the whole up to the first token, and of each part there is."""
-        inner, prompt = self.model.model, self._prompt(asked)
-        pixels, ids = self._inputs(asked)
-        question = self._question(asked, prompt)
-        found = {}
-        found["latency"], _ = self._timed(
-            lambda: self._prefill(ids, inner.encode_images(pixels, **question).tokens, prompt)
+    def time_once(self, prompt: PromptCase) -> dict[str, float]:
+        """Return milliseconds of everything up to the first token (latency), and of each part."""
+        inner, cache = self.model.model, self._cache_prompt(prompt)
+        pixels, ids = self._make_inputs(prompt)
+        question = self._question_inputs(prompt, cache)
+        times = {}
+        times["latency"], _ = self._time(
+            lambda: self._prefill(ids, inner.encode_images(pixels, **question).tokens, cache)
         )
         if (unread := question.pop("question_input_ids", None)) is not None:
-            found["text"], question["question_states"] = self._timed(
+            times["text"], question["question_states"] = self._time(
                 lambda: inner.encode_questions(unread, question["question_attention_mask"])
             )
-        if "pixels" in self.projector.needs:  # it has the tower look again: one part
-            found["tower"], visual = self._timed(lambda: inner.encode_images(pixels, **question))
+        if "pixels" in self.projector.needs:  # it runs the tower itself: one part
+            times["tower"], visual = self._time(lambda: inner.encode_images(pixels, **question))
         else:
-            found["tower"], features = self._timed(
+            times["tower"], features = self._time(
                 lambda: compute_tower_features(inner.vision_tower, pixels, self.config.layers)
             )
-            found["compressor"], visual = self._timed(
+            times["compressor"], visual = self._time(
                 lambda: inner.encode_images(vision_features=features, **question)
             )
-        found["prefill"], out = self._timed(lambda: self._prefill(ids, visual.tokens, prompt))
-        steps, _ = self._timed(lambda: self._decode(ids[:, -1:], out.past_key_values))
-        return {**found, "decode": steps / _STEPS}
+        times["prefill"], out = self._time(lambda: self._prefill(ids, visual.tokens, cache))
+        steps, _ = self._time(lambda: self._decode(ids[:, -1:], out.past_key_values))
+        return {**times, "decode": steps / _STEPS}
 
-    def _prefill(self, ids: Tensor, visual: Tensor, prompt: PromptCache | None) -> Any:
-        cache = None if prompt is None else prompt.build_cache(len(ids))
+    def _prefill(self, ids: Tensor, visual: Tensor, cache: PromptCache | None) -> Any:
         return self.model(
             input_ids=ids,
             visual_embeds=visual,
-            past_key_values=cache,
+            past_key_values=None if cache is None else cache.build_cache(len(ids)),
             use_cache=True,
             logits_to_keep=1,
         )
@@ -228,46 +231,46 @@ class _Bench:
         for _ in range(_STEPS):
             self.model(input_ids=token, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
-    def _timed(self, call: Callable[[], Result]) -> tuple[float, Result]:
-        """Milliseconds until the device has finished."""
-        started = self.now()
+    def _time(self, call: Callable[[], Result]) -> tuple[float, Result]:
+        """Return milliseconds until the device has finished, and the result."""
+        started = self.read_clock()
         result = call()
-        return 1e3 * (self.now() - started), result
+        return 1e3 * (self.read_clock() - started), result
 
-    def _inputs(self, asked: Asked) -> tuple[Tensor, Tensor]:
-        """Pixels of a batch, and the tokens of its pass: the image's, and before an answer new text."""
+    def _make_inputs(self, prompt: PromptCase) -> tuple[Tensor, Tensor]:
+        """Return a batch's pixels and the token ids of its pass: image tokens, then new text."""
         vision = self.config.vision_config
-        shape = (asked.batch, vision.num_channels, vision.image_size, vision.image_size)
+        shape = (prompt.batch, vision.num_channels, vision.image_size, vision.image_size)
         pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         image = torch.full(
-            (asked.batch, self.projector.placeholders), self.config.image_token_index
+            (prompt.batch, self.projector.placeholders), self.config.image_token_index
         )
-        new = 0 if asked.cached_text else asked.text_tokens
-        ids = torch.cat([image, self._words(asked.batch, new).cpu()], dim=1)
+        new = 0 if prompt.cached_text else prompt.text_tokens
+        ids = torch.cat([image, self._make_words(prompt.batch, new).cpu()], dim=1)
         return pixels.to(self.model.device, self.model.dtype), ids.to(self.model.device)
 
-    def _words(self, batch: int, number: int) -> Tensor:
-        """Some tokens that are no image's, the same at every call."""
+    def _make_words(self, batch: int, number: int) -> Tensor:
+        """Return random text tokens, the same at every call."""
         image, rows = self.config.image_token_index, self.config.text_config.vocab_size
         random = torch.Generator().manual_seed(number)
         words = torch.randint(rows - 1, (batch, number), generator=random)
         return (words + (words >= image)).to(self.model.device)
 
-    def _prompt(self, asked: Asked) -> PromptCache | None:
-        """The text that was computed before, if anything of it is used."""
-        tokens = asked.text_tokens
-        if not asked.cached_text or not (tokens or self.projector.reads_question):
+    def _cache_prompt(self, prompt: PromptCase) -> PromptCache | None:
+        """Return the cache of the prompt's text, None if the pass uses none of it."""
+        tokens = prompt.text_tokens
+        if not prompt.cached_text or not (tokens or self.projector.reads_question):
             return None
         if tokens not in self.prompts:
-            words = self._words(1, max(tokens, 1))  # a question has a word
+            words = self._make_words(1, max(tokens, 1))  # a question has at least one word
             self.prompts[tokens] = cache_tokens(self.model, words[:, :tokens], words[:, :0], words)
         return self.prompts[tokens]
 
-    def _question(self, asked: Asked, prompt: PromptCache | None) -> dict[str, Tensor]:
-        """What the compressor needs of it: as it was read before, or as it comes."""
+    def _question_inputs(self, prompt: PromptCase, cache: PromptCache | None) -> dict[str, Tensor]:
+        """Return what the projector reads of the question, from the cache or as new text."""
         if not self.projector.reads_question:
             return {}
-        if prompt is not None:
-            return prompt.build_question_inputs(asked.batch)
-        words = self._words(asked.batch, asked.text_tokens)
+        if cache is not None:
+            return cache.build_question_inputs(prompt.batch)
+        words = self._make_words(prompt.batch, prompt.text_tokens)
         return {"question_input_ids": words, "question_attention_mask": torch.ones_like(words)}

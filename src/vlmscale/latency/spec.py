@@ -1,4 +1,4 @@
-"""What is timed, and what a process that times is told: one JSON file, as with training. Needs no torch."""
+"""The spec of a process that measures latencies, and the cases it times. Needs no torch."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,24 +9,26 @@ from pydantic import NonNegativeInt, PositiveInt
 from vlmscale.settings import Frozen, Setting
 
 
-class Compressor(Setting):
+class NamedSetting(Setting):
     """A setting; `name` is what the study calls its method."""
 
     name: str
 
 
-class Asked(Frozen):
-    """What is asked of each of `batch` images at once."""
+class PromptCase(Frozen):
+    """A prompt that `batch` images share in one pass."""
 
     text_tokens: NonNegativeInt
-    cached_text: bool  # it stands before the image, and was computed before
+    cached_text: bool  # the text precedes the image and its keys and values are cached
     batch: PositiveInt = 1
 
 
-def all_asked(text_tokens: Iterable[int], batches: Iterable[int] = (1,)) -> tuple[Asked, ...]:
-    """Every number of text tokens, new and cached; without text there is nothing new."""
+def prompt_cases(
+    text_tokens: Iterable[int], batches: Iterable[int] = (1,)
+) -> tuple[PromptCase, ...]:
+    """List every number of text tokens, new and cached; zero tokens only cached."""
     return tuple(
-        Asked(text_tokens=q, cached_text=cached, batch=batch)
+        PromptCase(text_tokens=q, cached_text=cached, batch=batch)
         for batch in batches
         for q in text_tokens
         for cached in ((False, True) if q else (True,))
@@ -34,15 +36,15 @@ def all_asked(text_tokens: Iterable[int], batches: Iterable[int] = (1,)) -> tupl
 
 
 class LatencySpec(Frozen):
-    """One LLM of a study with every compressor that its cells see it with.
+    """One LLM of a study with every setting of its cells.
 
-    A compressor has fresh weights: what a product of matrices takes does not depend on what is in them.
+    Projectors have random weights: the time of a matrix product does not depend on the values.
     """
 
     name: str  # of the LLM
     llm: Path
     tower: Path
-    compressors: tuple[Compressor, ...]
+    settings: tuple[NamedSetting, ...]
     text_tokens: tuple[NonNegativeInt, ...]
     feature_layers: tuple[int, ...]
     template: str

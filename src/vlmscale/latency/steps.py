@@ -1,4 +1,4 @@
-"""A step of training, timed: random weights and text of one length, whatever the study."""
+"""Time training steps with random weights and text of one length."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from vlmscale.costs.flops import training_gflops
 from vlmscale.costs.memory import Layout, Stage, gpu_memory
-from vlmscale.latency.machine import clock
-from vlmscale.latency.spec import Compressor
+from vlmscale.latency.machine import choose_clock
+from vlmscale.latency.spec import NamedSetting
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.vlm import Vlm
@@ -21,9 +21,9 @@ _ROOM = 0.95  # of a GPU's memory
 _STAGES: tuple[Stage, ...] = ("stage1", "stage2")
 
 
-def training_steps(
+def time_training_steps(
     config: VlmConfig,
-    compressors: Sequence[Compressor],
+    settings: Sequence[NamedSetting],
     *,
     llm: str,
     device: torch.device,
@@ -31,22 +31,28 @@ def training_steps(
     batch: int,
     peak: float,
 ) -> list[dict[str, Any]]:
-    """One row a stage and compressor: llm, method, visual_tokens, stage, batch, text_tokens, gflops,
-    skipped (why, else ""), and step_ms, step_iqr_ms, utilisation, the share of `peak` (GFLOP/s) reached.
+    """Time a step of each stage and setting.
+
+    Returns rows of llm, method, visual_tokens, stage, batch, text_tokens, gflops, skipped (the reason,
+    else ""), step_ms, step_iqr_ms and utilisation (the share of `peak`, in GFLOP/s).
     """
     rows = []
     for stage in _STAGES:
         model = None
-        for compressor in compressors:
-            row = _planned(config, compressor, stage, batch)
+        for setting in settings:
+            row = _describe_step(config, setting, stage, batch)
             rows.append(
-                {"llm": llm, **row, "skipped": _obstacle(config, compressor, stage, batch, device)}
+                {
+                    "llm": llm,
+                    **row,
+                    "skipped": _reason_to_skip(config, setting, stage, batch, device),
+                }
             )
             if rows[-1]["skipped"]:
                 continue
             model = model or build_with_random_weights(config, device, dtype).train()
             try:
-                times = _steps(model, compressor, stage, batch, dtype)
+                times = _time_steps(model, setting, stage, batch, dtype)
             except torch.OutOfMemoryError:
                 rows[-1]["skipped"] = "does not fit into the GPU's memory"
             else:
@@ -59,19 +65,21 @@ def training_steps(
     return rows
 
 
-def _planned(config: VlmConfig, compressor: Compressor, stage: Stage, batch: int) -> dict[str, Any]:
+def _describe_step(
+    config: VlmConfig, setting: NamedSetting, stage: Stage, batch: int
+) -> dict[str, Any]:
     cost = training_gflops(
         read_decoder_shape(config),
         read_tower_shape(config),
-        compressor.method,
-        compressor.visual_tokens,
+        setting.method,
+        setting.visual_tokens,
         TEXT,
         llm_trained=stage == "stage2",
         feature_layers=len(config.layers),
     )
     return {
-        "method": compressor.name,
-        "visual_tokens": compressor.visual_tokens,
+        "method": setting.name,
+        "visual_tokens": setting.visual_tokens,
         "stage": stage,
         "batch": batch,
         "text_tokens": TEXT,
@@ -79,60 +87,60 @@ def _planned(config: VlmConfig, compressor: Compressor, stage: Stage, batch: int
     }
 
 
-def _obstacle(
-    config: VlmConfig, compressor: Compressor, stage: Stage, batch: int, device: torch.device
+def _reason_to_skip(
+    config: VlmConfig, setting: NamedSetting, stage: Stage, batch: int, device: torch.device
 ) -> str:
-    """Why a step is not tried; empty where it is."""
+    """Return why a step is not timed; empty if it is."""
     if device.type != "cuda":
         return ""
-    v = compressor.visual_tokens
+    v = setting.visual_tokens
     layout = Layout(1, 2, batch, max_length=v + TEXT, checkpointing=False)
     decoder, tower = read_decoder_shape(config), read_tower_shape(config)
-    needed = gpu_memory(decoder, tower, compressor.method, v, stage, layout, copies=1).total
+    needed = gpu_memory(decoder, tower, setting.method, v, stage, layout, copies=1).total
     if needed <= _ROOM * torch.cuda.mem_get_info()[1]:
         return ""
     return f"would need about {needed / 1e9:.0f} GB"
 
 
-def _steps(
-    model: Vlm, compressor: Compressor, stage: Stage, batch: int, dtype: torch.dtype
+def _time_steps(
+    model: Vlm, setting: NamedSetting, stage: Stage, batch: int, dtype: torch.dtype
 ) -> list[float]:
-    """Milliseconds of steps: forward, back, AdamW. What learns is kept in 32 bits, the rest in `dtype`."""
+    """Return milliseconds of steps: forward, backward, AdamW. Trainable weights have 32 bits."""
     device = model.device
-    model.config.setting = compressor
+    model.config.setting = setting
     model.initialise_projector(0)
     model.model.multi_modal_projector.to(device)
-    learning = _let_learn(model, stage)
-    optimizer = torch.optim.AdamW(learning, lr=1e-5, fused=True)
-    inputs = _batch(model, batch)
-    times, now = [], clock(device)
+    trained = _unfreeze(model, stage)
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
+    inputs = _make_batch(model, batch)
+    times, read_clock = [], choose_clock(device)
     for _ in range(_WARM_UP + _REPETITIONS):
-        started = now()
+        started = read_clock()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             loss = model(**inputs).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        times.append(1e3 * (now() - started))
+        times.append(1e3 * (read_clock() - started))
     return times[_WARM_UP:]
 
 
-def _let_learn(model: Vlm, stage: Stage) -> list[nn.Parameter]:
-    """The weights that `stage` trains, all others frozen."""
+def _unfreeze(model: Vlm, stage: Stage) -> list[nn.Parameter]:
+    """Freeze all weights but those that `stage` trains; return these, in 32 bits."""
     inner = model.model
     modules: list[nn.Module] = [inner.multi_modal_projector]
     if stage == "stage2":
         modules += [inner.language_model, model.lm_head]
     model.requires_grad_(False)
-    learning = list({weight for module in modules for weight in module.parameters()})
-    for weight in learning:
+    trained = list({weight for module in modules for weight in module.parameters()})
+    for weight in trained:
         weight.data = weight.data.float()
         weight.requires_grad_(True)
-    return learning
+    return trained
 
 
-def _batch(model: Vlm, batch: int) -> dict[str, Tensor]:
-    """Images, each with text of which the second half is learned; all of it is the question."""
+def _make_batch(model: Vlm, batch: int) -> dict[str, Tensor]:
+    """Return images with text whose second half is supervised; all of it is the question."""
     config, projector = model.config, model.model.multi_modal_projector
     vision = config.vision_config
     random = torch.Generator().manual_seed(0)

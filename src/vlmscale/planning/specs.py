@@ -149,7 +149,7 @@ class JobSpecs:
         }
         return {
             "name": llm,
-            "compressors": [{"name": cell.method, **self.setting(cell)} for cell in timed.values()],
+            "settings": [{"name": cell.method, **self.setting(cell)} for cell in timed.values()],
             "text_tokens": list(self.study.laws.text_tokens),
             "feature_layers": list(self.study.tower.feature_layers),
             "template": self.study.template,

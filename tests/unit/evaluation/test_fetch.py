@@ -13,8 +13,8 @@ from tests.support.hub import Hub
 from tests.support.upstream import site
 from vlmscale.errors import UserError
 from vlmscale.evaluation import fetch
-from vlmscale.evaluation.questions import arrow_folder
-from vlmscale.evaluation.run import benchmark_files
+from vlmscale.evaluation.arrow_copies import arrow_folder
+from vlmscale.evaluation.run import find_question_files
 from vlmscale.evaluation.spec import read_benchmarks
 
 ROOT = Path(__file__).parents[3]
@@ -51,28 +51,30 @@ def fetched(hub):
 
 def test_a_download_is_whole_recorded_and_not_repeated(hub, tmp_path):
     asked, data = benchmark("gqa"), tmp_path / "data"
-    fetch.fetch(asked, data)
+    fetch.fetch_benchmark(asked, data)
     part = "testdev-0000{}-of-0000{}.parquet".format
     assert fetched(hub) == [part(0, 1), part(0, 2), part(1, 2)]  # one of images, two of questions
-    fetch.fetch(asked, data)
+    fetch.fetch_benchmark(asked, data)
     assert fetched(hub) == []
     for folder in ("testdev_balanced_instructions", "testdev_balanced_images"):
         manifest = json.loads((data / asked.dataset / folder / "manifest.json").read_text())
         assert manifest["revision"] == Hub.commit
-    assert len(benchmark_files([asked], data)["gqa"]) == 2
+    assert len(find_question_files([asked], data)["gqa"]) == 2
     arrow = load_from_disk(str(arrow_folder(asked.folder(data), asked.split)))
     assert [row["id"] for row in arrow["testdev"]] == ["1", "2", "3"]
 
 
 def test_a_pinned_revision_is_what_is_asked_for(hub, tmp_path):
-    fetch.fetch(benchmark("pope").model_copy(update={"revision": "a" * 40}), tmp_path / "data")
+    fetch.fetch_benchmark(
+        benchmark("pope").model_copy(update={"revision": "a" * 40}), tmp_path / "data"
+    )
     assert all("a" * 40 in path for _, path, _ in hub.asked if "/hub/" in path)
 
 
 def test_half_a_split_is_no_split(hub, tmp_path):
     next((tmp_path / "site").rglob("POPE/data/test-00001-of-00002.parquet")).unlink()
-    with pytest.raises(UserError, match=f"POPE at {Hub.commit} has no whole data/test-"):
-        fetch.fetch(benchmark("pope"), tmp_path / "data")
+    with pytest.raises(UserError, match=f"POPE at {Hub.commit} has no complete data/test-"):
+        fetch.fetch_benchmark(benchmark("pope"), tmp_path / "data")
 
 
 def test_files_that_were_copied_are_counted_and_not_fetched(hub, tmp_path):
@@ -80,10 +82,10 @@ def test_files_that_were_copied_are_counted_and_not_fetched(hub, tmp_path):
     write(asked, [row for row, _, _ in CASES["chartqa"][0]], tmp_path)
     manifest = asked.folder(tmp_path) / "manifest.json"
     manifest.unlink()
-    with pytest.raises(UserError, match="has 4 questions, not the 2500 of chartqa"):
-        fetch.fetch(asked.model_copy(update={"questions": 2500}), tmp_path)
+    with pytest.raises(UserError, match="has 4 questions, but chartqa has 2500"):
+        fetch.fetch_benchmark(asked.model_copy(update={"questions": 2500}), tmp_path)
     assert not manifest.exists()
-    fetch.fetch(asked, tmp_path)
+    fetch.fetch_benchmark(asked, tmp_path)
     assert json.loads(manifest.read_text())["revision"] is None
     assert hub.asked == []
 
@@ -97,20 +99,20 @@ def test_all_or_none_and_what_has_arrived_is_kept(hub, tmp_path):
     with pytest.raises(
         UserError, match=r"(?s)ChartQA could not be fetched.*Fetching needs the network"
     ):
-        fetch.fetch_all(both, folder, work=work)
+        fetch.fetch_benchmarks(both, folder, work=work)
     assert not folder.exists()
     (tmp_path / "away").rename(place)
     fetched(hub)
-    fetch.fetch_all(both, folder, work=work)
+    fetch.fetch_benchmarks(both, folder, work=work)
     assert fetched(hub) == ["test-00000-of-00002.parquet", "test-00001-of-00002.parquet"]
-    assert set(benchmark_files(both, folder)) == {"pope", "chartqa"}
+    assert set(find_question_files(both, folder)) == {"pope", "chartqa"}
     assert not work.exists()
 
 
 def test_no_network(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="lmms-lab-encoder/POPE could not be fetched"):
-        fetch.fetch(benchmark("pope"), tmp_path / "data")
+        fetch.fetch_benchmark(benchmark("pope"), tmp_path / "data")
 
 
 def test_without_the_copy_that_lmms_eval_reads(tmp_path):
@@ -120,6 +122,6 @@ def test_without_the_copy_that_lmms_eval_reads(tmp_path):
     with pytest.raises(
         UserError, match=r"test-arrow, which lmms-eval reads, is missing.*fetch .* chartqa"
     ):
-        benchmark_files([asked], tmp_path)
-    fetch.fetch(asked, tmp_path)
-    assert benchmark_files([asked], tmp_path)
+        find_question_files([asked], tmp_path)
+    fetch.fetch_benchmark(asked, tmp_path)
+    assert find_question_files([asked], tmp_path)

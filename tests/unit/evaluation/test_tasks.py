@@ -14,7 +14,7 @@ from tests.support.benchmark_cases import CASES, MMMU
 from tests.support.benchmark_files import mme, picture, rotations, write
 from vlmscale.analysis.collect import tabulate_chance, tabulate_errors
 from vlmscale.errors import UserError
-from vlmscale.evaluation.run import ask, benchmark_files, evaluate
+from vlmscale.evaluation.run import evaluate, find_question_files, score_benchmark
 from vlmscale.evaluation.spec import EvaluationSpec, read_benchmarks
 from vlmscale.evaluation.tasks import mathvista
 
@@ -95,8 +95,8 @@ def run(name, folder, rows, answers, protocol="lmms"):
     """Samples, row of scores, and the model that was asked."""
     asked, model = BENCHMARKS[name], Scripted(answers)
     write(asked, rows, folder)
-    files = benchmark_files([asked], folder)[name]
-    return *ask(model, asked, files, protocol, 4), model
+    files = find_question_files([asked], folder)[name]
+    return *score_benchmark(model, asked, files, protocol, 4), model
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -253,7 +253,7 @@ def test_what_the_rules_read_in_an_answer_to_mathvista(answer, kind, extracted):
 def test_lmms_eval_would_refuse_the_decimals_of_mathvista():
     """Why we make an integer of them: when this fails, lmms-eval does so, too."""
     answer = ("0.62", None, "free_form", "float")
-    normalise = mathvista._upstream().normalize_extracted_answer
+    normalise = mathvista.load_evaluator().normalize_extracted_answer
     assert normalise(*answer, 1.0) is None
     assert normalise(*answer, 1) == "0.6"
 
@@ -300,20 +300,24 @@ def test_what_is_missing_or_of_another_kind_is_named(tmp_path):
     asked = BENCHMARKS["chartqa"]
     rows = [row for row, _, _ in CASES["chartqa"][0]]
     with pytest.raises(UserError, match=r"ChartQA/data holds no manifest"):
-        benchmark_files([asked], tmp_path)
+        find_question_files([asked], tmp_path)
     write(asked, rows, tmp_path)
     with pytest.raises(UserError, match=r"ChartQA/data has no val-.*There are: test-00000"):
-        benchmark_files([asked.model_copy(update={"split": "val"})], tmp_path)
-    files = benchmark_files([asked], tmp_path)["chartqa"]
+        find_question_files([asked.model_copy(update={"split": "val"})], tmp_path)
+    files = find_question_files([asked], tmp_path)["chartqa"]
     with pytest.raises(UserError, match=r"reports no accuracy, only relaxed_.*column metric"):
-        ask(
+        score_benchmark(
             Scripted(["1"] * 4),
             asked.model_copy(update={"metric": "relaxed_overall+accuracy"}),
             files,
             "lmms",
             4,
         )
-    with pytest.raises(UserError, match="column type does not tell"):
-        ask(Scripted(["1"] * 4), asked.model_copy(update={"id": "type"}), files, "lmms", 4)
+    with pytest.raises(UserError, match="column type is not unique"):
+        score_benchmark(
+            Scripted(["1"] * 4), asked.model_copy(update={"id": "type"}), files, "lmms", 4
+        )
     with pytest.raises(UserError, match=r"neither lmms-eval nor .* has a task chartqb"):
-        ask(Scripted([]), asked.model_copy(update={"task": "chartqb"}), files, "lmms", 4)
+        score_benchmark(
+            Scripted([]), asked.model_copy(update={"task": "chartqb"}), files, "lmms", 4
+        )

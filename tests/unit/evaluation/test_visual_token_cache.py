@@ -10,7 +10,7 @@ from PIL import Image
 
 from vlmscale.data.images import compute_image_key
 from vlmscale.evaluation.adapter import VlmScale
-from vlmscale.evaluation.visual_token_cache import SeenImages
+from vlmscale.evaluation.visual_token_cache import VisualTokenCache
 from vlmscale.models.vlm_model import VisualTokens
 from vlmscale.training.stages import save_checkpoint
 
@@ -24,11 +24,11 @@ def looked(keys, seen, kept=None):
         tokens = [float(ord(keys[place])) for place in places for _ in range(2)]
         return VisualTokens(torch.tensor(tokens)[:, None], kept and torch.tensor(kept(places)))
 
-    return seen.look(keys, encode), encoded
+    return seen.get_or_encode(keys, encode), encoded
 
 
 def test_each_image_is_encoded_once_and_comes_where_it_is_asked_for():
-    seen = SeenImages()
+    seen = VisualTokenCache()
     visual, encoded = looked("aba", seen)
     assert encoded == ["a", "b"]
     assert visual.tokens[:, 0].tolist() == [97, 97, 98, 98, 97, 97]
@@ -39,7 +39,7 @@ def test_each_image_is_encoded_once_and_comes_where_it_is_asked_for():
 
 
 def test_what_an_image_lacks_is_kept_with_it():
-    seen = SeenImages()
+    seen = VisualTokenCache()
     kept = lambda places: [x for place in places for x in (True, place > 0)]  # noqa: E731
     looked("ab", seen, kept)
     visual, encoded = looked("ba", seen, kept)
@@ -48,7 +48,7 @@ def test_what_an_image_lacks_is_kept_with_it():
 
 
 def test_beyond_the_limit_the_oldest_are_forgotten():
-    seen = SeenImages(limit=16)  # two images of two tokens of four bytes
+    seen = VisualTokenCache(limit=16)  # two images of two tokens of four bytes
     visual, _ = looked("abc", seen)
     assert visual.tokens[:, 0].tolist() == [97, 97, 98, 98, 99, 99]
     assert looked("bc", seen)[1] == []
@@ -67,8 +67,9 @@ def test_answers_are_those_of_looking_each_time(build, splits, tmp_path, monkeyp
     asked = [(images[i % 2], f"line {1 + i} ?") for i in range(4)]
     docs = {"task": {"test": asked}}
 
-    def answers(batch_size):
+    def answers(batch_size, limit=1 << 30):
         adapter = VlmScale(tmp_path / "model", batch_size, device="cpu")
+        adapter.visual_tokens.limit = limit
         adapter.task_dict = docs
         encoded, encode = [], adapter.model.model.encode_images
 
@@ -87,8 +88,7 @@ def test_answers_are_those_of_looking_each_time(build, splits, tmp_path, monkeyp
     assert len({compute_image_key(image) for image in images}) == 2
     together, looks = answers(2)
     assert looks == (4 if processor.reads_question else 2)
-    monkeypatch.setattr(SeenImages, "_forget", lambda self: self._tokens.clear())
-    alone, looks = answers(1)
+    alone, looks = answers(1, limit=0)
     assert looks == 4
     assert together == alone
     assert len(set(together)) > 1

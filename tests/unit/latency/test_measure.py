@@ -22,8 +22,8 @@ from vlmscale.analysis.decisions.latency import (
 from vlmscale.costs.flops import answer_gflops
 from vlmscale.errors import UserError
 from vlmscale.latency.measure import measure
-from vlmscale.latency.spec import Asked, Compressor, all_asked
-from vlmscale.latency.steps import training_steps
+from vlmscale.latency.spec import NamedSetting, PromptCase, prompt_cases
+from vlmscale.latency.steps import time_training_steps
 from vlmscale.methods import find_method
 from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.prompt_cache import cache_tokens
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def compressor(name, tokens, **options):
-    return Compressor(name=name, **find_method(name).make_setting(tokens, **options).model_dump())
+    return NamedSetting(name=name, **find_method(name).make_setting(tokens, **options).model_dump())
 
 
 CHOSEN = [
@@ -58,7 +58,7 @@ def measured(build):
         passes.append((*given.shape[:2], 0 if cache is None else cache.get_seq_length()))
 
     hook = model.model.language_model.register_forward_pre_hook(note, with_kwargs=True)
-    questions = all_asked([0, 10], [1, 3])
+    questions = prompt_cases([0, 10], [1, 3])
     table = measure(model, CHOSEN, questions, llm="tiny", repetitions=2, positions=100)
     hook.remove()
     return table, passes, model
@@ -241,7 +241,7 @@ def test_the_figure_rings_what_misleads():
 def test_a_step_of_training_is_timed_at_both_stages(build):
     model, _ = build("mlp", 36)
     chosen = [compressor("quecc", 4), compressor("mlp", 36)]
-    rows = training_steps(
+    rows = time_training_steps(
         model.config,
         chosen,
         llm="tiny",
@@ -276,10 +276,10 @@ def test_random_weights_have_the_type_and_shapes_asked_for(build):
 
 
 def test_without_text_there_is_nothing_new():
-    assert all_asked([0, 7], [2]) == (
-        Asked(text_tokens=0, cached_text=True, batch=2),
-        Asked(text_tokens=7, cached_text=False, batch=2),
-        Asked(text_tokens=7, cached_text=True, batch=2),
+    assert prompt_cases([0, 7], [2]) == (
+        PromptCase(text_tokens=0, cached_text=True, batch=2),
+        PromptCase(text_tokens=7, cached_text=False, batch=2),
+        PromptCase(text_tokens=7, cached_text=True, batch=2),
     )
 
 

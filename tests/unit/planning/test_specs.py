@@ -95,7 +95,7 @@ def test_a_cell_is_told_its_own_setting_and_that_of_its_run(smoke):
 
 def test_latency_times_each_setting_of_an_llm_once(paper):
     spec = paper.latency_spec("Qwen1.5-0.5B")
-    timed = [(each["name"], each["visual_tokens"]) for each in spec["compressors"]]
+    timed = [(each["name"], each["visual_tokens"]) for each in spec["settings"]]
     mine = [cell for cell in paper.cells.values() if cell.llm == "Qwen1.5-0.5B"]
     assert len(timed) == len(set(timed)) == len(mine) / 3  # three seeds
     assert set(timed) == {(cell.method, cell.visual_tokens) for cell in mine}

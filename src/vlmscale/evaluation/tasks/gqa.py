@@ -1,4 +1,4 @@
-"""What lmms-eval calls for each question of GQA instead of its own functions (see gqa.yaml)."""
+"""Replace lmms-eval's functions for questions of GQA (see gqa.yaml)."""
 
 import io
 from functools import cache
@@ -20,7 +20,7 @@ def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
 
 @cache
 def _images() -> dict[str, bytes]:
-    """The file content of every image; lmms-eval imports this module anew for every evaluation."""
+    """Read the file content of every image. lmms-eval imports this module anew for every evaluation."""
     found = {}
     for file in list_shards(IMAGES):
         table = pq.read_table(file, columns=["id", "image"])

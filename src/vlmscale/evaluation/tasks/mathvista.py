@@ -28,7 +28,7 @@ def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
 
 def doc_to_text(doc: dict[str, Any]) -> str:
     problem = {**doc, "caption": "", "ocr": ""}
-    return str(_upstream().create_one_query(problem, shot_type="format-prompt"))
+    return str(load_evaluator().create_one_query(problem, shot_type="format-prompt"))
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
     extracted = extract(results[0], doc["answer_type"], doc["choices"] or [])
     right = False
     if extracted is not None:
-        evaluator = _upstream()
+        evaluator = load_evaluator()
         answer = evaluator.normalize_extracted_answer(
             extracted,
             doc["choices"],
@@ -49,9 +49,9 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
 
 
 def extract(answer: str, kind: str, choices: list[str]) -> str | None:
-    """What an answer says, as lmms-eval's comparison wants it; None if no rule tells.
+    """Read an answer into the form of lmms-eval's comparison; None if no rule can read it.
 
-    kind: the dataset's answer_type. A choice gives its letter in brackets, a number is the last one named.
+    kind: the dataset's answer_type. A choice gives its letter in brackets, several numbers the last one.
     """
     answer = answer.strip()
     if kind == "text":
@@ -80,11 +80,11 @@ def _letter(answer: str, choices: list[str]) -> str | None:
 
 
 @cache
-def _upstream() -> Any:
-    """lmms-eval's evaluator of MathVista.
+def load_evaluator() -> Any:
+    """Import lmms-eval's evaluator of MathVista.
 
-    Its module wants an edit distance and a judge as soon as it is imported. Neither is used here: what the
-    rules do not read goes no further.
+    Its module needs an edit distance and a judge when imported. Neither is used: an answer that the rules
+    cannot read is wrong.
     """
     import_module("lmms_eval.llm_judge")  # here, so that it outlives the patches
     distance = ModuleType("Levenshtein")

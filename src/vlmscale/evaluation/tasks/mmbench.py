@@ -7,7 +7,7 @@ from lmms_eval.tasks.mmbench import en_utils
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lmms-eval's own record, and whether this rotation is right; the metric wants all of a question."""
+    """Return lmms-eval's own record, and whether this rotation is right. The metric needs all rotations."""
     found = en_utils.mmbench_process_results(doc, results)
     item = found["gpt_eval_score"]
     judge = en_utils.mmbench_evaluator
@@ -18,7 +18,7 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
 
 
 def llava_doc_to_text(doc: dict[str, Any], lmms_eval_specific_kwargs: dict[str, Any]) -> str:
-    """Hint, question and options on lines of their own."""
+    """Put hint, question and options on separate lines."""
     options = [f"{key}. {doc[key]}" for key in "ABCD" if doc[key] not in (None, "nan")]
     hint = [] if doc["hint"] in (None, "nan") else [doc["hint"]]
     return "\n".join([*hint, doc["question"], *options]) + lmms_eval_specific_kwargs["post_prompt"]

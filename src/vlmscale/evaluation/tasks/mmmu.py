@@ -10,12 +10,12 @@ from lmms_eval.tasks.mmmu.utils_group_img import concatenate_images_horizontal, 
 from PIL import Image
 
 NOTHING = ""  # in place of an option
-# The parser's `random.choice` is where it ends up when it has found no option.
+# The parser calls `random.choice` when it has found no option.
 _NO_LUCK = SimpleNamespace(choice=lambda options: NOTHING)
 
 
 def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lmms-eval's own record, with `NOTHING`, which is wrong, for an answer that names no option."""
+    """Return lmms-eval's own record, with `NOTHING`, which is wrong, for an answer that names no option."""
     with patch.object(mmmu_mcq_utils, "random", _NO_LUCK):
         found = utils.mmmu_process_results(doc, results)
     item = found["mmmu_acc"]
@@ -24,7 +24,7 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
 
 
 def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
-    """The image; several are set side by side at one height, for our models see one."""
+    """Return the image, several of them side by side at one height: our models read one."""
     images = utils.mmmu_doc_to_visual(doc)
     if len(images) < 2:
         return list(images)

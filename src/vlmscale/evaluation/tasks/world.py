@@ -1,4 +1,4 @@
-"""What lmms-eval calls for each question of the generated world (see world.yaml)."""
+"""Functions that lmms-eval calls for questions of the generated world (see world.yaml)."""
 
 import io
 from typing import Any
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def process_docs(docs: datasets.Dataset) -> datasets.Dataset:
-    """Leave images encoded: lmms-eval reads every question several times, its image is needed once."""
+    """Leave images encoded: lmms-eval reads every question several times, but its image is used once."""
     return docs.cast_column("image", datasets.Image(decode=False))
 
 

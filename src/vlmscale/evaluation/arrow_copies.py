@@ -1,4 +1,4 @@
-"""The questions of a benchmark as lmms-eval reads them: Arrow files, which it maps and never writes to."""
+"""Arrow copies of a benchmark's questions, which lmms-eval reads and never writes to."""
 
 import tempfile
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from vlmscale.records.files import atomic_path
 
 
 def arrow_folder(folder: Path, split: str) -> Path:
-    """Where the Arrow copy of a benchmark's Parquet files in `folder` lies, if it was downloaded."""
+    """Return where the Arrow copy of a downloaded benchmark lies, for its Parquet files in `folder`."""
     return folder / f"{split}-arrow"
 
 
 def write_arrow(files: Sequence[Path], split: str, folder: Path) -> None:
-    """Write what the Parquet `files` hold to `folder`, as a dataset's only split; whole or not at all."""
+    """Write the rows of the Parquet `files` to `folder`, as a dataset with this one split, atomically."""
     import datasets  # takes seconds
 
     content = {split: [str(file.resolve()) for file in files]}
