@@ -18,8 +18,8 @@ include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/latency.smk"
 include: "rules/collect.smk"
-include: "rules/figures.smk"
 include: "rules/published.smk"
+include: "rules/figures.smk"
 
 
 wildcard_constraints:

@@ -20,7 +20,7 @@ from vlmscale.planning.specs import (
     JobSpecs,
 )
 from vlmscale.planning.trainings import benchmark_rows
-from vlmscale.report.figures import LAW_FIGURES
+from vlmscale.report.figures import INPUTS as FIGURE_TABLES, LAW_FIGURES
 from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study, validate
 from vlmscale.study.selection import FULL, RELEASED_PROTOCOL, SUITES, Selection
@@ -130,23 +130,6 @@ def evaluation_files(wildcards):
 def selections(series):
     """The cells of each law, as scripts are given them."""
     return {name: asdict(selection) for name, selection in series.items()}
-
-
-def figure_files(folder, category, labels):
-    """PDF and PNG of every figure of a law, the latter for the report with its own caption."""
-
-    def bitmap(name):
-        return report(
-            f"{folder}/{name}.png",
-            caption=f"../workflow/report/{name}.rst",
-            category=category,
-            labels={**labels, "figure": name},
-        )
-
-    return [
-        *(f"{folder}/{name}.pdf" for name in LAW_FIGURES),
-        *(bitmap(name) for name in LAW_FIGURES),
-    ]
 
 
 def failed_jobs():

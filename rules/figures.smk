@@ -1,8 +1,113 @@
-# Figures of a study, a folder for each law.
+# Every figure, of the study and of the paper's released scores: one rule for each row of a table, and one script.
+from typing import NamedTuple
 
 FAMILIES = sorted(
     {BENCHMARKS[name]["family"] for name in STUDY.evaluation.benchmarks} & set(SUITES)
 )
+
+
+class FigureJob(NamedTuple):
+    """Figures that one job draws from the same tables."""
+
+    out: str  # the folder of results with the tables
+    place: str  # below figures/: a figure's name, or the folder of several
+    figures: tuple[str, ...]
+    options: object  # of draw_figure: a dict, or a function of wildcards
+    labels: dict[str, str]  # of the report
+
+    def path(self, figure, suffix):
+        folder = "" if self.figures == (self.place,) else f"{self.place}/"
+        return f"{self.out}/figures/{folder}{figure}.{suffix}"
+
+    def tables(self):
+        """File of each table that the figures are drawn from."""
+        return {
+            name: (
+                f"{PUBLISHED}/{name.removeprefix('released_')}.parquet"
+                if name.startswith("released_")
+                else f"{self.out}/{name}.parquet"
+            )
+            for name in FIGURE_TABLES[self.figures[0]]
+        }
+
+    def bitmap(self, figure):
+        """The PNG of a figure, in the report with its caption."""
+        return report(
+            self.path(figure, "png"),
+            caption=f"../workflow/report/{figure}.rst",
+            category="Published numbers" if self.out == PUBLISHED else "Figures",
+            labels={**self.labels, "figure": figure},
+        )
+
+
+def study_figure(name, **options):
+    """The job of a figure of the whole study."""
+    return FigureJob(
+        OUT,
+        name,
+        (name,),
+        {"title": STUDY.study, **options},
+        {"law": "", "family": "all"},
+    )
+
+
+FIGURE_JOBS = {
+    "paired_figure": study_figure("paired"),
+    "side_by_side_figure": study_figure("side_by_side"),
+    "cost_figure": study_figure("cost"),
+    "latency_figure": study_figure(
+        "latency",
+        budget=min((cell.budget for cell in CELLS.values()), key=lambda b: b != FULL),
+        text_tokens=max(STUDY.laws.text_tokens),
+    ),
+    "figures": FigureJob(
+        OUT,
+        "{series}_{family}",
+        LAW_FIGURES,
+        lambda w: {
+            "series": w.series,
+            "family": w.family,
+            "selection": asdict(LAWS[w.series]),
+            "text_tokens": list(STUDY.laws.text_tokens),
+            "title": f"{STUDY.study}: {w.family}, {w.series}",
+        },
+        {"law": "{series}", "family": "{family}"},
+    ),
+    "published_figures": FigureJob(
+        PUBLISHED,
+        "{family}",
+        LAW_FIGURES,
+        lambda w: {
+            "series": "published",
+            "family": w.family,
+            "selection": asdict(PUBLISHED_SERIES["published"]),
+            "text_tokens": [0, 50],
+            "predicted": {"Qwen1.5-14B": 14.0},
+            "printed": {
+                exponent: READINGS[f"{w.family}_{exponent}_printed"][0]
+                for exponent in ("alpha", "beta")
+            },
+            "title": f"released scores: {w.family}",
+        },
+        {"family": "{family}"},
+    ),
+    "published_fig4": FigureJob(
+        PUBLISHED,
+        "fig4",
+        ("fig4",),
+        {
+            "selection": asdict(PUBLISHED_SERIES["published"]),
+            "title": "released scores at about equal compute, text cached",
+            "configurations": [
+                ("Qwen1.5-1.8B", 144),
+                ("Qwen1.5-4B", 64),
+                ("Qwen1.5-7B", 36),
+            ],
+            "reference": ("Qwen1.5-0.5B", 576),
+        },
+        {"family": "both"},
+    ),
+}
 # A study of one LLM has no law, and scores of two protocols do not meet in a figure.
 SIDE_BY_SIDE = (
     ["side_by_side"] if LAWS and STUDY.evaluation.protocol == RELEASED_PROTOCOL else []
@@ -20,138 +125,25 @@ FIGURES = expand(
 )
 
 
-rule paired_figure:
-    input:
-        f"{OUT}/paired.parquet",
-    output:
-        pdf=f"{OUT}/figures/paired.pdf",
-        png=report(
-            f"{OUT}/figures/paired.png",
-            caption="../workflow/report/paired.rst",
-            category="Figures",
-            labels={"law": "", "family": "all", "figure": "paired"},
-        ),
-    log:
-        f"{OUT}/logs/figures/paired.log",
-    benchmark:
-        f"{OUT}/benchmarks/figures/paired.tsv"
-    localrule: True
-    conda:
-        "../envs/vlmscale.yaml"
-    params:
-        title=STUDY.study,
-        code=hash_code("paired_figure.py", packages=FIGURE_STACK),
-    script:
-        "../workflow/scripts/paired_figure.py"
+for name, job in FIGURE_JOBS.items():
 
-
-rule side_by_side_figure:
-    input:
-        laws=f"{OUT}/laws.parquet",
-        intervals=f"{OUT}/intervals.parquet",
-        released_laws=f"{PUBLISHED}/laws.parquet",
-        released_intervals=f"{PUBLISHED}/intervals.parquet",
-    output:
-        pdf=f"{OUT}/figures/side_by_side.pdf",
-        png=report(
-            f"{OUT}/figures/side_by_side.png",
-            caption="../workflow/report/side_by_side.rst",
-            category="Figures",
-            labels={"law": "", "family": "all", "figure": "side_by_side"},
-        ),
-    log:
-        f"{OUT}/logs/figures/side_by_side.log",
-    benchmark:
-        f"{OUT}/benchmarks/figures/side_by_side.tsv"
-    localrule: True
-    conda:
-        "../envs/vlmscale.yaml"
-    params:
-        title=STUDY.study,
-        code=hash_code("side_by_side_figure.py", packages=FIGURE_STACK),
-    script:
-        "../workflow/scripts/side_by_side_figure.py"
-
-
-rule cost_figure:
-    input:
-        f"{OUT}/cost.parquet",
-    output:
-        pdf=f"{OUT}/figures/cost.pdf",
-        png=report(
-            f"{OUT}/figures/cost.png",
-            caption="../workflow/report/cost.rst",
-            category="Figures",
-            labels={"law": "", "family": "all", "figure": "cost"},
-        ),
-    log:
-        f"{OUT}/logs/figures/cost.log",
-    benchmark:
-        f"{OUT}/benchmarks/figures/cost.tsv"
-    localrule: True
-    conda:
-        "../envs/vlmscale.yaml"
-    params:
-        title=STUDY.study,
-        code=hash_code("cost_figure.py", packages=FIGURE_STACK),
-    script:
-        "../workflow/scripts/cost_figure.py"
-
-
-rule latency_figure:
-    input:
-        errors=f"{OUT}/errors.parquet",
-        latency=f"{OUT}/latency.parquet",
-    output:
-        pdf=f"{OUT}/figures/latency.pdf",
-        png=report(
-            f"{OUT}/figures/latency.png",
-            caption="../workflow/report/latency.rst",
-            category="Figures",
-            labels={"law": "", "family": "all", "figure": "latency"},
-        ),
-    log:
-        f"{OUT}/logs/figures/latency.log",
-    benchmark:
-        f"{OUT}/benchmarks/figures/latency.tsv"
-    localrule: True
-    conda:
-        "../envs/vlmscale.yaml"
-    params:
-        budget=min((cell.budget for cell in CELLS.values()), key=lambda b: b != FULL),
-        text_tokens=max(STUDY.laws.text_tokens),
-        title=STUDY.study,
-        code=hash_code("latency_figure.py", packages=FIGURE_STACK),
-    script:
-        "../workflow/scripts/latency_figure.py"
-
-
-rule figures:
-    input:
-        **{
-            name: f"{OUT}/{name}.parquet"
-            for name in ("errors", "laws", "draws", "profile")
-        },
-    output:
-        figure_files(
-            f"{OUT}/figures/{{series}}_{{family}}",
-            "Figures",
-            {"law": "{series}", "family": "{family}"},
-        ),
-    log:
-        f"{OUT}/logs/figures/{{series}}_{{family}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/figures/{{series}}_{{family}}.tsv"
-    localrule: True
-    conda:
-        "../envs/vlmscale.yaml"
-    params:
-        series=lambda w: w.series,
-        selection=lambda w: asdict(LAWS[w.series]),
-        text_tokens=list(STUDY.laws.text_tokens),
-        predicted={},
-        printed=None,
-        title=lambda w: f"{STUDY.study}: {w.family}, {w.series}",
-        code=hash_code("figures.py", packages=FIGURE_STACK),
-    script:
-        "../workflow/scripts/figures.py"
+    rule:
+        name:
+            name
+        input:
+            **job.tables(),
+        output:
+            pdf=[job.path(figure, "pdf") for figure in job.figures],
+            png=[job.bitmap(figure) for figure in job.figures],
+        log:
+            f"{job.out}/logs/figures/{job.place}.log",
+        benchmark:
+            f"{job.out}/benchmarks/figures/{job.place}.tsv"
+        localrule: True
+        conda:
+            "../envs/vlmscale.yaml"
+        params:
+            options=job.options,
+            code=hash_code("figures.py", packages=FIGURE_STACK),
+        script:
+            "../workflow/scripts/figures.py"

@@ -49,7 +49,6 @@ rule published_errors:
 # Not taken over from the rules they are made of.
 localrules:
     published_fit,
-    published_figures,
     published_tables,
     published_audit,
 
@@ -69,63 +68,6 @@ use rule fit as published_fit with:
         draws=2000,
         seed=0,
         code=hash_code("fit.py"),
-
-
-use rule figures as published_figures with:
-    input:
-        **{
-            name: f"{PUBLISHED}/{name}.parquet"
-            for name in ("errors", "laws", "draws", "profile")
-        },
-    output:
-        figure_files(
-            f"{PUBLISHED}/figures/{{family}}",
-            "Published numbers",
-            {"family": "{family}"},
-        ),
-    log:
-        f"{PUBLISHED}/logs/figures/{{family}}.log",
-    benchmark:
-        f"{PUBLISHED}/benchmarks/figures/{{family}}.tsv"
-    params:
-        series="published",
-        selection=asdict(PUBLISHED_SERIES["published"]),
-        text_tokens=[0, 50],
-        predicted={"Qwen1.5-14B": 14.0},
-        printed=lambda w: {
-            exponent: READINGS[f"{w.family}_{exponent}_printed"][0]
-            for exponent in ("alpha", "beta")
-        },
-        title=lambda w: f"released scores: {w.family}",
-        code=hash_code("figures.py", packages=FIGURE_STACK),
-
-
-rule published_fig4:
-    input:
-        errors=f"{PUBLISHED}/errors.parquet",
-    output:
-        pdf=f"{PUBLISHED}/figures/fig4.pdf",
-        png=report(
-            f"{PUBLISHED}/figures/fig4.png",
-            caption="../workflow/report/fig4.rst",
-            category="Published numbers",
-            labels={"family": "both", "figure": "fig4"},
-        ),
-    log:
-        f"{PUBLISHED}/logs/figures/fig4.log",
-    benchmark:
-        f"{PUBLISHED}/benchmarks/figures/fig4.tsv"
-    localrule: True
-    conda:
-        "../envs/vlmscale.yaml"
-    params:
-        selection=asdict(PUBLISHED_SERIES["published"]),
-        title="released scores at about equal compute, text cached",
-        configurations=[("Qwen1.5-1.8B", 144), ("Qwen1.5-4B", 64), ("Qwen1.5-7B", 36)],
-        reference=("Qwen1.5-0.5B", 576),
-        code=hash_code("fig4.py", packages=FIGURE_STACK),
-    script:
-        "../workflow/scripts/fig4.py"
 
 
 use rule tables as published_tables with:
