@@ -26,55 +26,33 @@ class _Archive(zipfile.ZipFile):
 
 
 @dataclass(frozen=True)
-class ArchivedImage:
-    """An image in a zip archive."""
+class StoredImage:
+    """An image in a zip archive, or one of the user's own image files."""
 
-    archive: Path
-    info: zipfile.ZipInfo
-
-    @property
-    def size(self) -> int:
-        return self.info.file_size
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        return self.size, self.info.CRC
+    file: Path  # the archive, if there is an entry of its index
+    size: int
+    version: (
+        int  # the checksum in the archive; for a file of its own when it changed, in nanoseconds
+    )
+    entry: zipfile.ZipInfo | None = None
 
     def read(self) -> bytes:
-        """Return the file's content. Raises UnreadableImage if it differs from the archive's index."""
-        _check_size(self.size)
+        """Return the image file's content. Raises UnreadableImage."""
+        if self.size > MAX_IMAGE_BYTES:
+            raise UnreadableImage(f"too large ({self.size:,} bytes)")
+        if self.entry is None:
+            try:
+                return self.file.read_bytes()
+            except OSError as error:
+                raise UnreadableImage(f"not readable ({error.strerror})") from None
         try:
-            with _Archive(self.archive) as archive, archive.open(self.info) as file:
-                content = file.read(self.size + 1)  # zipfile compares the checksum at the end
+            with _Archive(self.file) as archive, archive.open(self.entry) as member:
+                content = member.read(self.size + 1)  # at its end zipfile compares the checksum
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):
-            raise UnreadableImage("damaged in its archive") from None
+            content = b""
         if len(content) != self.size:
             raise UnreadableImage("damaged in its archive")
         return content
-
-
-@dataclass(frozen=True)
-class OwnImage:
-    """An image file that the user put into the folder of own images."""
-
-    file: Path
-    size: int
-    modified: int  # nanoseconds
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        return self.size, self.modified
-
-    def read(self) -> bytes:
-        """Return the file's content. Raises UnreadableImage."""
-        _check_size(self.size)
-        try:
-            return self.file.read_bytes()
-        except OSError as error:
-            raise UnreadableImage(f"not readable ({error.strerror})") from None
-
-
-StoredImage = ArchivedImage | OwnImage
 
 
 def find_own_images(folder: Path, paths: Iterable[str]) -> dict[str, StoredImage]:
@@ -84,7 +62,7 @@ def find_own_images(folder: Path, paths: Iterable[str]) -> dict[str, StoredImage
         file = folder / path
         if is_inside(path) and file.is_file():
             status = file.stat()
-            images[path] = OwnImage(file, status.st_size, status.st_mtime_ns)
+            images[path] = StoredImage(file, status.st_size, status.st_mtime_ns)
     return images
 
 
@@ -110,7 +88,7 @@ def find_archived_images(
             # Of several, prefer the one with the record's folders and extension.
             tail = f"/{path.removeprefix(prefix)}"
             info = min(candidates, key=lambda i: (not f"/{i.filename}".endswith(tail), i.filename))
-            images[path] = ArchivedImage(archive, info)
+            images[path] = StoredImage(archive, info.file_size, info.CRC, info)
     return images
 
 
@@ -118,11 +96,6 @@ def is_inside(path: str) -> bool:
     """Return whether a relative path stays below the folder it starts from."""
     parts = PurePosixPath(path).parts
     return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_IMAGE_BYTES:
-        raise UnreadableImage(f"too large ({size:,} bytes)")
 
 
 def _read_index(archive: Path) -> list[zipfile.ZipInfo]:

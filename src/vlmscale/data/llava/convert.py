@@ -32,16 +32,8 @@ from vlmscale.records.files import atomic_path, read_json, write_json
 _ROWS = 2048
 _BYTES = 128 * 2**20
 
-_IMAGES = pa.schema(
-    {
-        "image": pa.string(),
-        "sha256": pa.string(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "mode": pa.string(),
-        "repair": pa.string(),
-    }
-)
+_FACTS = {"width": pa.int32(), "height": pa.int32(), "mode": pa.string(), "repair": pa.string()}
+_IMAGES = pa.schema({"image": pa.string(), "sha256": pa.string(), **_FACTS})
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        identities = [image and image.identity for image in self.images]
+        identities = [image and (image.size, image.version) for image in self.images]
         content = json.dumps([self.number, self.first, self.records, identities])
         return f"{self.shard}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
@@ -150,17 +142,11 @@ def convert_part(part: Part, folder: Path) -> Path:
                 original = stored.read()
                 image = repair_image(original)
                 row |= {"image": {"bytes": image.content, "path": None}, "image_key": image.key}
-                images[path] = {
-                    "image": path,
-                    "sha256": hashlib.sha256(original).hexdigest(),
-                    "width": image.width,
-                    "height": image.height,
-                    "mode": image.mode,
-                    "repair": image.repair,
-                }
+                facts = {name: getattr(image, name) for name in _FACTS}
+                digest = hashlib.sha256(original).hexdigest()
+                images[path] = {"image": path, "sha256": digest, **facts}
         except (UnusableSample, UnreadableImage) as reason:
-            sample = {"position": position, "id": name, "image": path}
-            skipped.append({**sample, "reason": str(reason)})
+            skipped.append({"position": position, "id": name, "image": path, "reason": str(reason)})
             continue
         rows.append(row)
         repairs += made

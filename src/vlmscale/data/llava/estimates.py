@@ -2,8 +2,8 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vlmscale.data.llava.download import count_missing_bytes
 from vlmscale.data.llava.sources import Source, locate_own_images, read_sources
@@ -16,31 +16,11 @@ _CONVERSION_RATE = 150.0
 _MARGIN = 1.05  # free disk space to ask for, over what is expected to be written
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Bytes still to be downloaded into `raw` and written to `output`, and the work to convert them."""
+class Estimate(NamedTuple):
+    """What is left to do for a dataset: a sentence, and the bytes to be written to each folder."""
 
-    dataset: str
-    raw: Path
-    output: Path
-    download: float
-    written: float
-    samples: float
-    workers: int
-
-    @property
-    def disk(self) -> list[tuple[Path, float]]:
-        return [(self.raw, self.download), (self.output, self.written)]
-
-    def __str__(self) -> str:
-        downloading = self.download / _DOWNLOAD_RATE / 60
-        converting = self.samples / _CONVERSION_RATE / self.workers / 60
-        return (
-            f"{self.dataset}: about {self.download / 1e9:.0f} GB to download into {self.raw} "
-            f"({downloading:.0f} min at {_DOWNLOAD_RATE / 1e6:.0f} MB/s), then "
-            f"{self.written / 1e9:.0f} GB to write to {self.output} ({converting:.0f} min with "
-            f"{self.workers} processes)."
-        )
+    text: str
+    disk: list[tuple[Path, float]]
 
 
 def print_estimates(
@@ -54,7 +34,7 @@ def print_estimates(
     table, disk = find_resource("datasets.csv"), list(others.items())
     for output, name in datasets.items():
         estimate = estimate_dataset(read_sources(table, name), raw, output, workers)
-        print(estimate, flush=True)
+        print(estimate.text, flush=True)
         disk += estimate.disk
     for folder, size in others.items():
         minutes = size / _DOWNLOAD_RATE / 60
@@ -71,16 +51,16 @@ def estimate_dataset(
     needed = [s for s in first if not (locate_own_images(raw, s) / s.holds).is_dir()]
     samples = sources[0].count or 0
     share = 1.0 if limit is None or not samples else min(1.0, limit / samples)
+    download = sum(count_missing_bytes(source, raw) for source in needed)
     written = 1e9 * sources[0].converted_gigabytes * share
-    return Estimate(
-        dataset=sources[0].dataset,
-        raw=raw,
-        output=output,
-        download=sum(count_missing_bytes(source, raw) for source in needed),
-        written=max(0.0, written - count_shard_bytes(locate_parts(output))),
-        samples=samples * share,
-        workers=workers,
+    written = max(0.0, written - count_shard_bytes(locate_parts(output)))
+    text = (
+        f"{sources[0].dataset}: about {download / 1e9:.0f} GB to download into {raw} "
+        f"({download / _DOWNLOAD_RATE / 60:.0f} min at {_DOWNLOAD_RATE / 1e6:.0f} MB/s), then "
+        f"{written / 1e9:.0f} GB to write to {output} "
+        f"({samples * share / _CONVERSION_RATE / workers / 60:.0f} min with {workers} processes)."
     )
+    return Estimate(text, [(raw, download), (output, written)])
 
 
 def locate_parts(output: Path) -> Path:

@@ -62,7 +62,7 @@ def prepare_dataset(
     """
     sources = read_sources(table or find_resource("datasets.csv"), dataset)
     estimate = estimate_dataset(sources, raw, output, workers, limit)
-    print(estimate, file=sys.stderr, flush=True)
+    print(estimate.text, file=sys.stderr, flush=True)
     check_disk_space(estimate.disk)
 
     def download(needed: Sequence[Source]) -> dict[Source, str]:

@@ -397,7 +397,7 @@ def test_which_file_holds_an_image():
 
 def test_announcements_name_disk_and_time(tmp_path):
     sources = read_sources(find_resource("datasets.csv"), "llava_mix665k")
-    said = str(estimate_dataset(sources, tmp_path / "raw", tmp_path / "out", 8))
+    said = estimate_dataset(sources, tmp_path / "raw", tmp_path / "out", 8).text
     assert re.match(
         r"llava_mix665k: about 73 GB to download into \S+raw \(24 min at 50 MB/s\)", said
     )
