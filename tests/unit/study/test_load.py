@@ -1,25 +1,15 @@
 """A bad config ends in one message that names file, key, value and what is allowed."""
 
-import csv
 import json
 
+import jsonschema
 import pytest
 import yaml
 
+from tests.support.configs import make_block
 from tests.support.paths import ROOT
 from vlmscale.errors import UserError
-from vlmscale.study.grid import expand_grid, list_laws, list_stage1_trainings, write_cells
 from vlmscale.study.load import json_schema, load_study, validate
-from vlmscale.study.selection import Selection
-
-
-@pytest.fixture
-def raw():
-    return yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
-
-
-def cells(method, visual_tokens):
-    return {"methods": [method], "llms": ["d32"], "visual_tokens": visual_tokens, "seeds": [0]}
 
 
 def add_series(raw, name):
@@ -41,46 +31,6 @@ def test_the_two_tiers_of_the_miniature_differ_in_their_cells_only():
             del study[key]
         del study["laws"]["series"]
     assert mini == full
-
-
-@pytest.fixture
-def paper():
-    return yaml.safe_load((ROOT / "config/paper.yaml").read_text())
-
-
-def test_released_backbones_have_the_shapes_of_their_rows(paper):
-    study = validate(paper, "x")
-    assert (study.grid_side, study.tower_shape.hidden_size) == (24, 1024)
-    assert list(study.decoders) == list(study.llms)
-    assert round(study.decoders["Qwen1.5-7B"].total_b * 1e9) == 7_721_324_544
-    assert validate(study.model_dump(mode="json"), "again") == study
-
-
-def test_n_of_the_papers_study_is_the_size_in_the_llms_names(paper):
-    study = validate(paper, "x")
-    sizes = (0.5, 1.8, 4, 7, 14)
-    assert study.size_axis == "nominal"
-    assert study.nominal_sizes == {f"Qwen1.5-{n:g}B": n for n in sizes}
-    paper["laws"]["size"] = "non_embedding"
-    assert validate(paper, "x").size_axis == "non_embedding"
-    made = load_study(ROOT / "config/smoke.yaml")
-    assert (made.size_axis, made.nominal_sizes) == ("total", {})
-
-
-def test_the_suites_of_the_papers_study(paper):
-    """Nine for reasoning, DocVQA and TextVQA for OCR; VizWiz and VQAv2 belong to neither."""
-    with (ROOT / "src/vlmscale/resources/benchmarks.csv").open() as file:
-        families = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
-    asked = paper["evaluation"]["benchmarks"]
-    by_family = {f: {b for b in asked if families[b] == f} for f in ("reasoning", "ocr", "other")}
-    assert by_family == {
-        "reasoning": {
-            *("mme", "gqa", "ai2d", "mmbench", "mmmu", "scienceqa", "mathvista", "pope", "chartqa")
-        },
-        "ocr": {"docvqa", "textvqa"},
-        "other": set(),
-    }
-    assert families["vizwiz"] == families["vqav2"] == "other"
 
 
 @pytest.mark.parametrize(
@@ -149,6 +99,16 @@ def test_errors_about_released_backbones_and_data(paper, change, words):
     assert "<" not in str(caught.value)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_editors_accept_each_config_and_see_a_misspelled_key_of_its_kind(path):
+    study = yaml.safe_load(path.read_text())
+    jsonschema.validate(study, json_schema())
+    (llm, *_) = study["llms"].values()
+    llm["recipee"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="'recipee' was unexpected"):
+        jsonschema.validate(study, json_schema())
+
+
 def test_schema_file_is_current():
     found = json.loads((ROOT / "config/schema.json").read_text())
     assert found == json_schema(), "run `make schema`"
@@ -215,11 +175,11 @@ def test_schema_file_is_current():
         ),
         (lambda r: add_series(r, "unused"), ["laws.series.x", "no cell"]),
         (
-            lambda r: r["grid"].append(cells("repeat", [6])),
+            lambda r: r["grid"].append(make_block("repeat", [6])),
             ["visual_tokens", "repeat cannot give 6", "4 to 36 in steps of 4"],
         ),
         (
-            lambda r: r["grid"].append(cells("random", [37])),
+            lambda r: r["grid"].append(make_block("random", [37])),
             ["random cannot give 37", "1 to 36"],
         ),
         (
@@ -235,6 +195,17 @@ def test_schema_file_is_current():
             ["reads the tower's last block", "feature_layers must have 2"],
         ),
         (lambda r: r.pop("world"), ["data: must be released, in a study without a world"]),
+        (
+            lambda r: r.pop("world"),
+            ["\n  llms.d32: must be released", "\n  tower: must be released"],
+        ),
+        (lambda r: r.update(world=None), ["world: unknown key"]),
+        (lambda r: r.update(pickled=["d32"]), ["pickled: unknown key"]),
+        (
+            lambda r: r.update(tower={"architecture": "CLIP-ViT-L/14-336"}),
+            ["\n  tower: must be made, in a study with a world"],
+        ),
+        (lambda r: r["llms"].update(tokenizer=r["llms"]["d32"]), ["llms: ", "rename the LLM"]),
         (lambda r: r["laws"]["series"].update({"a/b": ["mlp"]}), ["laws.series", "a/b"]),
         (lambda r: r["tower"].update(hidden_size=60), ["tower.hidden_size 60", "multiple of 8"]),
         (
@@ -283,145 +254,17 @@ def test_errors_name_file_key_and_cure(raw, change, words):
         assert word in str(caught.value)
 
 
-def test_unknown_and_repeated_benchmarks(raw):
-    known = {name: {"task": "world", "family": "ocr"} for name in ("exist", "char")}
-    for names, words in (
-        (["exits"], "'exits' is not in resources/benchmarks.csv. There are: exist, char"),
-        (["char"] * 2, "'char' is listed twice"),
-    ):
-        raw["evaluation"]["benchmarks"] = names
-        with pytest.raises(UserError, match=words):
-            validate(raw, "x").count_questions(known)
-
-
-def test_a_file_that_is_no_yaml(tmp_path):
+def test_a_file_that_is_not_yaml_is_refused(tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text("a: [")
     with pytest.raises(UserError, match=r"x\.yaml cannot be read as YAML"):
         load_study(file)
 
 
-def test_an_error_is_told_once(raw):
+def test_each_mistake_is_reported_once(raw):
     raw["grid"][0]["sedes"] = raw["grid"][0].pop("seeds")
     raw["grid"][1]["seeds"] = []
     with pytest.raises(UserError) as caught:
         validate(raw, "x")
     keys = [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]]
     assert sorted(keys) == ["grid.0.sedes", "grid.0.seeds", "grid.1.seeds"]
-
-
-def test_cells_and_runs(study, tmp_path):
-    cells, runs = expand_grid(study)
-    # elastic and training-free methods add cells, not runs
-    assert len(cells) == 33
-    assert len(runs) == 24
-    served = {cell.method: cell.run for cell in cells.values() if cell.run != cell.cell}
-    assert set(served) == {
-        *("m3", "mqt", "prumerge", "prumerge_plus", "random", "fastv", "repeat"),
-        *("avgpool_free", "downsample_free"),
-    }
-    assert served["m3"] == "d32__m3__v36__s0"
-    assert served["fastv"] == served["avgpool_free"] == "d32__mlp__v36__s0"
-    assert served["repeat"] == "d32__tokenpacker__v4__s0"
-    assert runs["d32__quecc__v4__s0"].visual_tokens == 4
-    assert {cell.run for cell in cells.values()} == set(runs)
-    write_cells(tmp_path / "cells.csv", study.study, cells.values())
-    lines = (tmp_path / "cells.csv").read_text().splitlines()
-    assert lines[0] == "study,cell,run,llm,method,visual_tokens,seed,budget,role"
-    assert len(lines) == 1 + 33
-
-
-def test_exclusions_and_holdout(raw):
-    raw["exclude"] = [{"method": "quecc", "llm": "d64"}, {"visual_tokens": 9}]
-    raw["laws"]["holdout"] = ["d64"]
-    cells, _ = expand_grid(validate(raw, "x"))
-    assert not [c for c in cells.values() if c.method == "quecc" and c.llm == "d64"]
-    assert not [c for c in cells.values() if c.visual_tokens == 9]
-    assert {c.role for c in cells.values() if c.llm == "d64"} == {"holdout"}
-
-
-def test_a_cell_listed_twice_and_an_empty_grid(raw):
-    twice = {**raw, "grid": [raw["grid"][0], raw["grid"][0]]}
-    with pytest.raises(UserError, match="listed twice"):
-        expand_grid(validate(twice, "x"))
-    with pytest.raises(UserError, match="every cell is excluded"):
-        expand_grid(validate({**raw, "exclude": [{"seed": 0}]}, "x"))
-
-
-@pytest.fixture
-def budgets(raw):
-    """The smoke study with two more budgets: mlp and tokenpacker have one, m3 nothing but one."""
-    raw["budgets"] = {"short": {"steps": 100, "learning_rate": 0.01}, "long": {"epochs": 2}}
-    raw["grid"][0] |= {"methods": ["tokenpacker"], "budgets": ["full", "short"]}
-    raw["grid"][1]["budgets"] = ["short", "full", "long"]
-    raw["grid"] = [*raw["grid"][:2], cells("quecc", [1, 4]), cells("fastv", [9])]
-    raw["grid"] += [{**cells("m3", [4, 36]), "budgets": ["short"]}]
-    raw["grid"][3]["budgets"] = ["long"]
-    raw["laws"]["series"] = {"packed": ["tokenpacker", "mlp"]}
-    return raw
-
-
-def test_a_budget_changes_what_it_names_of_stage_2(budgets):
-    study = validate(budgets, "x")
-    assert study.get_recipe("stage2", "full") == study.stage2
-    short, long = study.get_recipe("stage2", "short"), study.get_recipe("stage2", "long")
-    assert (short.steps, short.epochs, short.learning_rate) == (100, None, 0.01)
-    assert (long.steps, long.epochs, long.learning_rate) == (None, 2, 0.003)
-    assert short.batch_size == long.batch_size == study.stage2.batch_size
-
-
-def test_runs_of_all_budgets_share_stage_1(budgets):
-    cells, runs = expand_grid(validate(budgets, "x"))
-    assert {"d64__tokenpacker__v9__s0", "d64__tokenpacker__v9__s0__short"} <= set(runs)
-    assert cells["d32__fastv__v9__s0__long"].run == "d32__mlp__v36__s0__long"
-    assert cells["d32__m3__v4__s0__short"].run == "d32__m3__v36__s0__short"
-    assert runs["d32__m3__v36__s0__short"].budget == "short"
-    assert len(runs) == 2 * 6 + 3 * 2 + 2 + 1
-    trainings = list_stage1_trainings(runs.values())
-    assert [run.stage1 for run in trainings.values()] == list(trainings)
-    assert len(trainings) == 6 + 2 + 2 + 1
-    assert "d32__m3__v36__s0" in trainings  # of which no run has the full budget
-    assert trainings["d64__mlp__v36__s0"].llm == "d64"
-
-
-def test_a_budget_can_be_excluded(budgets):
-    budgets["exclude"] = [{"budget": "short", "llm": "d64"}]
-    kept, _ = expand_grid(validate(budgets, "x"))
-    assert {c.llm for c in kept.values() if c.budget == "short"} == {"d32"}
-    assert {c.llm for c in kept.values() if c.budget == "full"} == {"d32", "d64"}
-
-
-def laws(raw):
-    study = validate(raw, "x")
-    return list_laws(study, expand_grid(study)[0].values())
-
-
-def test_each_budget_that_determines_a_law_has_one(budgets):
-    methods = ("tokenpacker", "mlp")
-    assert laws(budgets) == {
-        "packed": Selection(methods, "full"),
-        "packed_short": Selection(methods, "short"),
-    }  # at budget long there is one number of visual tokens
-
-
-def test_a_series_that_no_budget_determines_is_refused(budgets):
-    budgets["laws"]["series"] = {"few": ["m3"]}
-    with pytest.raises(UserError, match=r"laws\.series\.few: no law can be fitted.*two LLMs"):
-        laws(budgets)
-
-
-def test_a_study_without_a_series_has_no_law(budgets):
-    del budgets["laws"]["series"]
-    assert laws(budgets) == {}
-
-
-def test_laws_without_cells_or_with_one_name(budgets):
-    series = budgets["laws"]["series"]
-    series["packed_short"] = ["tokenpacker"]
-    with pytest.raises(UserError, match="both called packed_short"):
-        laws(budgets)
-    del series["packed_short"]
-    budgets["exclude"] = [{"method": "mlp"}, {"method": "tokenpacker"}]
-    budgets["laws"]["baseline"] = "quecc"
-    with pytest.raises(UserError, match=r"laws\.series\.packed: `exclude` leaves none"):
-        laws(budgets)
