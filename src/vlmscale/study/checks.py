@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from vlmscale.methods import list_method_names
 from vlmscale.study.selection import FULL
@@ -21,8 +21,8 @@ def check_made(value: Any) -> Any:
     """Return `value`, part of a study with a world; raise ValueError if it describes something released."""
     if _is_released(value):
         raise ValueError(
-            "must be made, in a study with a world. Data and backbones are all generated and trained "
-            "from a `world`, or all released; see config/README.md"
+            "must be made, in a study with a world. Data and backbones are all generated, or all "
+            "released: describe it as config/mini.yaml does, or remove `world`"
         )
     return value
 
@@ -31,15 +31,13 @@ def check_released(value: Any) -> Any:
     """Return `value`, part of a study without a world; raise ValueError if it has to be made."""
     if isinstance(value, Mapping) and not _is_released(value):
         raise ValueError(
-            "must be released, in a study without a world. Data and backbones are all generated and "
-            "trained from a `world`, or all released; see config/README.md"
+            "must be released, in a study without a world. Data and backbones are all generated, or all "
+            "released: describe it as config/paper.yaml does, or add `world`"
         )
     return value
 
 
 def _is_released(value: Any) -> bool:
-    if isinstance(value, BaseModel):
-        return bool(_RELEASED_KEYS & set(type(value).model_fields))
     if not isinstance(value, Mapping):
         return False
     parts = [value, *(part for part in value.values() if isinstance(part, Mapping))]
@@ -233,7 +231,9 @@ def complaints(error: ValidationError, *within: str) -> list[str]:
             continue  # follows from an error further down, which is listed
         key = ".".join(map(str, [*within, *e["loc"]]))
         if e["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key. Remove it, or see config/README.md for the keys.")
+            lines.append(
+                f"{key}: unknown key. Remove it; `python -m vlmscale.study.reference` lists the keys."
+            )
             continue
         message = e["msg"].removeprefix("Value error, ")
         value = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
