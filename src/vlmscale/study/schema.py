@@ -111,8 +111,8 @@ class Study(Frozen, ABC):
         """Return folder name and random seed of the data that a training with `seed` reads."""
 
     @abstractmethod
-    def _count(self, benchmark: str, row: Mapping[str, str]) -> int:
-        """Return the questions of a benchmark. Raises UserError if it suits another kind of study."""
+    def _count_questions_of(self, benchmark: str, row: Mapping[str, str]) -> int:
+        """Return the number of questions. Raises UserError for a benchmark of another kind of study."""
 
     @field_validator("study")
     @classmethod
@@ -195,12 +195,9 @@ class Study(Frozen, ABC):
         names = self.evaluation.benchmarks
         for name in names:
             if name not in benchmarks or names.count(name) > 1:
-                what = (
-                    "is listed twice"
-                    if name in benchmarks
-                    else "is not in resources/benchmarks.csv"
-                )
+                table = "resources/benchmarks.csv"
+                what = "is listed twice" if name in benchmarks else f"is not in {table}"
                 raise UserError(
                     f"evaluation.benchmarks: {name!r} {what}. There are: {', '.join(benchmarks)}."
                 )
-        return {name: self._count(name, benchmarks[name]) for name in names}
+        return {name: self._count_questions_of(name, benchmarks[name]) for name in names}
