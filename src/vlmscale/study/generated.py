@@ -85,7 +85,10 @@ class GeneratedStudy(Study):
         """Return folder name and random seed: each training seed has its own sample of the world."""
         return f"{stage}_s{seed}", seed
 
-    def _count(self, benchmark: str, row: Mapping[str, str]) -> int:
+    def _count_questions_of(self, benchmark: str, row: Mapping[str, str]) -> int:
         if row["task"] != "world":
-            raise UserError(f"evaluation.benchmarks: {benchmark!r} is of a study that has no world")
+            raise UserError(
+                f"evaluation.benchmarks: {benchmark!r} is of a study that has no world. Choose rows of "
+                "resources/benchmarks.csv whose task is world."
+            )
         return self.data.test.scenes if row["family"] == "reasoning" else self.data.test.pages
