@@ -62,7 +62,7 @@ class Method:
         )
 
     def count_copies(self, side: int, stage: Literal["stage1", "stage2"]) -> int:
-        """Return how often a sample stands in a batch: once for each token count trained at once."""
+        """Return how often a batch repeats each sample: once for every V trained at once."""
         if stage == "stage1":
             return 1
         return int(

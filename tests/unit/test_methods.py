@@ -49,7 +49,7 @@ def test_declared_copies_are_the_counts_that_a_batch_is_trained_at(name, side):
         assert declared.count_copies(side, stage) == len(counts)
 
 
-def test_config_and_cells_import_no_torch():
+def test_reading_a_config_and_expanding_its_grid_imports_no_torch():
     code = (
         "import sys; from pathlib import Path; from vlmscale.study.load import load_study;"
         "from vlmscale.study.grid import expand_grid; expand_grid(load_study(Path('config/smoke.yaml')));"
@@ -88,11 +88,11 @@ def declare(counts="square", served_by=None, options=None):
         ("multiples of 4", 4, [4, 8, 12, 16]),
     ],
 )
-def test_counts(counts, side, expected):
+def test_a_method_lists_the_visual_tokens_it_can_give(counts, side, expected):
     assert declare(counts).list_counts(side) == expected
 
 
-def test_counts_nobody_knows():
+def test_an_unknown_rule_of_counts_is_refused():
     with pytest.raises(UserError, match="counts='prime' is none of those"):
         declare("prime").list_counts(6)
 

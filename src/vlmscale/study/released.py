@@ -81,9 +81,10 @@ class ReleasedStudy(Study):
         """Return folder name and random seed: all trainings read the same data."""
         return stage, 0
 
-    def _count(self, benchmark: str, row: Mapping[str, str]) -> int:
+    def _count_questions_of(self, benchmark: str, row: Mapping[str, str]) -> int:
         if row["task"] == "world":
             raise UserError(
-                f"evaluation.benchmarks: {benchmark!r} is of a study that needs a world"
+                f"evaluation.benchmarks: {benchmark!r} is of a study that needs a world. Choose rows of "
+                "resources/benchmarks.csv whose task is not world."
             )
         return int(row["questions"])

@@ -7,7 +7,7 @@ from vlmscale.records.files import atomic_path, write_json
 from vlmscale.records.parquet import read_provenance, write_parquet
 
 
-def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path):
+def test_a_failure_leaves_no_file_and_keeps_the_old_one(tmp_path):
     target = tmp_path / "out.json"
     write_json(target, {"a": 1})
     with pytest.raises(RuntimeError), atomic_path(target) as scratch:  # noqa: PT012
@@ -17,7 +17,7 @@ def test_a_failure_leaves_nothing_and_keeps_the_old(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_folders_are_replaced_whole(tmp_path):
+def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
     for name in ("old", "new"):
         with atomic_path(tmp_path / "folder") as scratch:
             scratch.mkdir()
@@ -25,7 +25,7 @@ def test_folders_are_replaced_whole(tmp_path):
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["new"]
 
 
-def test_parquet_is_deterministic_and_says_where_it_comes_from(tmp_path):
+def test_equal_tables_are_equal_files_that_record_their_provenance(tmp_path):
     frame = pd.DataFrame({"x": [1.5, 2.5]})
     for name in ("a", "b"):
         write_parquet(tmp_path / name, frame, {"fingerprint": "f00"})
