@@ -26,7 +26,8 @@ from rich.table import Table
 
 from vlmscale.analysis.laws.bootstrap import bootstrap
 from vlmscale.analysis.laws.grid_search import RELEASED, grid_search
-from vlmscale.analysis.laws.power_law import Floats, fit_power_law
+from vlmscale.analysis.laws.points import Floats
+from vlmscale.analysis.laws.power_law import fit_power_law
 
 SCORES = Path(__file__).parents[1] / "src/vlmscale/resources" / "published" / "reasoning_scores.csv"
 BLOCK = 10_000  # nodes between two updates of the progress bar

@@ -9,7 +9,7 @@ import numpy as np
 
 from vlmscale.analysis.decisions.latency import select_latencies
 from vlmscale.analysis.decisions.recommend import Cost, interpolate_cost
-from vlmscale.analysis.laws.power_law import Floats
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.cli.points import read_table
 from vlmscale.costs.flops import answer_gflops, prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find

@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vlmscale.analysis.laws.asymptotic import count_determined, delta_method
 from vlmscale.analysis.laws.bootstrap import bootstrap, summarize_draws
 from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.grid_search import APPENDIX, RELEASED, GridFit, grid_search
 from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
 from vlmscale.analysis.laws.power_law import PowerLaw, build_law, fit_power_law
 from vlmscale.analysis.laws.robust import fit_robust
+from vlmscale.analysis.laws.standard_errors import count_determined, delta_method
 from vlmscale.analysis.laws.tables import describe_fit, list_schemes
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, size_axis

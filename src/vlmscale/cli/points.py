@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.collect import require_one_protocol
-from vlmscale.analysis.laws.power_law import check_points
+from vlmscale.analysis.laws.points import check_points
 from vlmscale.errors import UserError
 from vlmscale.study.selection import FULL
 

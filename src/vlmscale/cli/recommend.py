@@ -12,7 +12,8 @@ from rich.console import Console
 from vlmscale.analysis.decisions.recommend import predict_refits, rank_choices
 from vlmscale.analysis.laws.bootstrap import bootstrap, choose_scheme
 from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
-from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
+from vlmscale.analysis.laws.points import Floats
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.cli.answer_cost import Question, prices, token_counts
 from vlmscale.cli.fit import FLAT, formula
 from vlmscale.cli.output import Report, number, span, status, table

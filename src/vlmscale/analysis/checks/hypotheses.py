@@ -13,10 +13,10 @@ import pandas as pd
 
 from vlmscale.analysis.comparisons.paired import POOLED
 from vlmscale.analysis.decisions.recommend import predict_refits
+from vlmscale.analysis.laws.answers import resample_means
 from vlmscale.analysis.laws.bootstrap import Scheme, choose_scheme
 from vlmscale.analysis.laws.optimum import optimal_tokens
-from vlmscale.analysis.laws.power_law import Floats
-from vlmscale.analysis.laws.resampled import resample_means
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.analysis.laws.tables import list_suites, read_law, select_family_means
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Series

@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from vlmscale.analysis.collect import require_one_protocol
-from vlmscale.analysis.laws.power_law import Floats
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.errors import UserError
 
 POOLED = "all"  # in column llm: the average of the LLMs

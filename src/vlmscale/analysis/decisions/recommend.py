@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.power_law import Floats, PowerLaw
+from vlmscale.analysis.laws.points import Floats
+from vlmscale.analysis.laws.power_law import PowerLaw
 from vlmscale.errors import UserError
 
 # (llm, visual tokens) -> cost in the unit of the budget; infinite where it is not known

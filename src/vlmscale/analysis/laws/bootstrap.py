@@ -5,10 +5,10 @@
 | cases    | points                                                                             |
 | residual | residuals, which are added to the fitted law                                       |
 | wild     | signs of residuals                                                                 |
-| sizes    | whole LLM sizes: points of a size share one LLM. The honest one, coarse for few    |
-| seeds    | training seeds within each (LLM, method, count, budget); needs repeats             |
+| sizes    | whole LLM sizes, for points of a size share one LLM; coarse for few sizes          |
+| seeds    | training seeds within each (LLM, method, V, budget); needs repeats                 |
 
-From answers to single questions, kept by an evaluation:
+From the answers to single questions that an evaluation keeps:
 
 | scheme     | resamples                                                                        |
 |------------|----------------------------------------------------------------------------------|
@@ -22,16 +22,11 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
+from vlmscale.analysis.laws.answers import pivot_answers, resample_means
+from vlmscale.analysis.laws.least_squares import fit_many
 from vlmscale.analysis.laws.optimum import optimal_tokens
-from vlmscale.analysis.laws.power_law import (
-    Floats,
-    PowerLaw,
-    check_points,
-    divide_exponents,
-    fit_many,
-    take_logs,
-)
-from vlmscale.analysis.laws.resampled import pivot_answers, resample_means
+from vlmscale.analysis.laws.points import Floats, check_points, take_logs
+from vlmscale.analysis.laws.power_law import PowerLaw, tabulate_refits
 from vlmscale.errors import UserError
 
 Scheme = Literal["cases", "residual", "wild", "sizes", "seeds"]
@@ -43,7 +38,7 @@ _QUANTILES = {"low": 0.025, "median": 0.5, "high": 0.975}
 
 
 def choose_scheme(points: pd.DataFrame) -> Scheme:
-    """The scheme whose intervals stand for a law: sizes, or points where two sizes leave no choice."""
+    """Return the scheme of a law's main intervals: "sizes", or "cases" for only two sizes."""
     return "sizes" if points["n_params_b"].nunique() > 2 else "cases"
 
 
@@ -58,11 +53,11 @@ def bootstrap(
 ) -> pd.DataFrame:
     """Refit `draws` resamples of `points`, on which `law` was fitted.
 
-    Columns amplitude, alpha, beta, floor, ratio (infinite where beta is 0); one row a draw. `floor` as
-    in fit_power_law.
+    Returns the columns of tabulate_refits, one row a draw. floor: as in fit_power_law. Raises UserError
+    for a scheme that resamples residuals where the points leave none.
     """
     rng = np.random.default_rng(seed)
-    log_n, log_t, y = take_logs(points)
+    log_n, log_v, y = take_logs(points)
     n = len(y)
     errors, weights = np.tile(y, (draws, 1)), np.ones((draws, n))
     if scheme == "cases":
@@ -72,11 +67,12 @@ def bootstrap(
     elif scheme == "seeds":
         weights = _seed_weights(points, draws, rng)
     else:
-        fitted = law.predict(np.exp(log_n), np.exp(log_t))
+        fitted = law.predict(np.exp(log_n), np.exp(log_v))
         free = PARAMETERS - (floor is not None or law.floor_bound != "interior")
         if n <= free:
             raise UserError(
-                f"{n} points have no residuals to resample: the law has {free} parameters"
+                f"{n} points leave no residuals to resample: the law has {free} parameters. Use the "
+                "scheme cases or sizes."
             )
         residual = (y - fitted) * np.sqrt(n / (n - free))
         if scheme == "residual":
@@ -84,7 +80,7 @@ def bootstrap(
             errors = fitted + residual[rng.integers(n, size=(draws, n))]
         else:
             errors = fitted + residual * rng.choice([-1.0, 1.0], size=(draws, n))
-    return _refit(log_n, log_t, errors, weights, floor)
+    return _refit(log_n, log_v, errors, weights, floor)
 
 
 def bootstrap_samples(
@@ -96,13 +92,13 @@ def bootstrap_samples(
     seed: int,
     floor: float | None = None,
 ) -> pd.DataFrame:
-    """Refit errors averaged anew over resampled questions or benchmarks; result as of bootstrap().
+    """Refit errors averaged anew over resampled questions or benchmarks; returns as bootstrap() does.
 
     points: one row a cell, columns cell, n_params_b, visual_tokens, error. samples: columns cell,
-    benchmark, id, score, of one family. Every cell sees the same resample, which keeps what cells have
-    in common. A resample moves a cell's error by as much as the mean of its answers' scores, so draws lie
-    around the error also where a benchmark's metric is no such mean (F1, points of pairs of questions).
-    Raises UserError when a cell lacks a question that another has.
+    benchmark, id, score, of one family. Every cell gets the same resample. A resample moves a cell's error
+    by as much as the mean of its answers' scores, so draws lie around the error also where a metric is no
+    such mean (F1, points for pairs of questions). Raises UserError when a cell lacks a question that
+    another has.
     """
     check_points(points)
     rng = np.random.default_rng(seed)
@@ -120,21 +116,20 @@ def bootstrap_samples(
         average = np.einsum("db,bdc->dc", chosen / len(means), np.stack(means))
     else:
         average = np.mean(means, axis=0)
-    log_n, log_t, errors = take_logs(points)
+    log_n, log_v, errors = take_logs(points)
     drawn = errors + np.mean(whole, axis=0) - average
-    return _refit(log_n, log_t, drawn, np.ones_like(drawn), floor)
+    return _refit(log_n, log_v, drawn, np.ones_like(drawn), floor)
 
 
 def _refit(
-    log_n: Floats, log_t: Floats, errors: Floats, weights: Floats, floor: float | None
+    log_n: Floats, log_v: Floats, errors: Floats, weights: Floats, floor: float | None
 ) -> pd.DataFrame:
-    theta, _ = fit_many(log_n, log_t, errors, weights, floor=floor)
-    table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
-    return table.assign(ratio=divide_exponents(table["alpha"], table["beta"]))
+    theta, _ = fit_many(log_n, log_v, errors, weights, floor=floor)
+    return tabulate_refits(theta)
 
 
 def _seed_weights(points: pd.DataFrame, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each point is drawn when the seeds of each (LLM, method, count, budget) are."""
+    """Count how often each point is drawn when the seeds of each (LLM, method, V, budget) are."""
     weights = np.zeros((draws, len(points)))
     named = (c for c in ("llm", "method", "budget") if c in points)
     repeated = ["n_params_b", "visual_tokens", *named]
@@ -145,7 +140,7 @@ def _seed_weights(points: pd.DataFrame, draws: int, rng: np.random.Generator) ->
 
 
 def _size_weights(sizes: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each point is drawn when whole sizes are; draws of a single size are repeated."""
+    """Count how often each point is drawn when whole sizes are, at least two of them."""
     different, which = np.unique(sizes, return_inverse=True)
     k = len(different)
     counts = rng.multinomial(k, np.full(k, 1 / k), size=draws)
@@ -157,11 +152,11 @@ def _size_weights(sizes: Floats, draws: int, rng: np.random.Generator) -> Floats
 def summarize_draws(
     draws: pd.DataFrame, text_tokens: Sequence[int], max_tokens: int
 ) -> pd.DataFrame:
-    """95 % percentile intervals: columns quantity, low, median, high.
+    """Return 95 % percentile intervals: columns quantity, low, median, high.
 
-    Quantities: alpha, beta, floor, ratio, and for each Q > 0 of `text_tokens` the optimal number of
-    visual tokens `tokens_at_{Q}` between 1 and max_tokens; and `share_ratio_above_1`, the same number
-    three times: the share of draws in which the LLM's size matters more than the tokens.
+    Quantities: alpha, beta, floor, ratio; for each Q > 0 of `text_tokens` the optimum V*(Q) between 1 and
+    max_tokens, as `tokens_at_{Q}`; and, three times, `share_ratio_above_1`: the share of draws in which N
+    matters more than V.
     """
     quantities = {name: draws[name].to_numpy() for name in ("alpha", "beta", "floor", "ratio")}
     for q in text_tokens:
@@ -169,7 +164,7 @@ def summarize_draws(
             quantities[f"tokens_at_{q}"] = optimal_tokens(
                 quantities["ratio"], q, low=1, high=max_tokens
             )
-    # A draw, never a mean of two: infinite ratios stay infinite instead of becoming undefined.
+    # Take a draw, never the mean of two, so that infinite ratios stay infinite.
     rows = [
         {
             "quantity": name,

@@ -1,19 +1,19 @@
-"""The paper's law beside its rivals: which form do the points prefer, and which predicts best?
+"""The paper's law beside its rivals: which form fits best, and which predicts best?
 
 All are fitted by least squares on the error itself, except `product, logs`, whose residuals are those of
-ln(error), and are compared on the error. N in billions, T visual tokens.
+ln(error), and are compared on the error. N in billions, V visual tokens.
 
 | form                   | error                                      |
 |------------------------|--------------------------------------------|
-| product                | A N^-a T^-b                                |
-| product, D             | A N^-a T^-b + D, 0 <= D <= smallest error  |
-| product, logs          | A N^-a T^-b, fitted on ln(error)           |
-| product, interaction   | A N^-a T^-(b + g ln N)                     |
-| log-linear             | c - a ln N - b ln T                        |
-| log-linear, interaction| c - a ln N - b ln T - g ln N ln T          |
-| logit-linear           | 1 / (1 + exp(-(c - a ln N - b ln T)))      |
-| additive               | A N^-a + B T^-b, A and B not negative      |
-| additive, D            | A N^-a + B T^-b + D, D not negative        |
+| product                | A N^-a V^-b                                |
+| product, D             | A N^-a V^-b + D, 0 <= D <= smallest error  |
+| product, logs          | A N^-a V^-b, fitted on ln(error)           |
+| product, interaction   | A N^-a V^-(b + g ln N)                     |
+| log-linear             | c - a ln N - b ln V                        |
+| log-linear, interaction| c - a ln N - b ln V - g ln N ln V          |
+| logit-linear           | 1 / (1 + exp(-(c - a ln N - b ln V)))      |
+| additive               | A N^-a + B V^-b, A and B not negative      |
+| additive, D            | A N^-a + B V^-b + D, D not negative        |
 """
 
 from collections.abc import Callable
@@ -24,11 +24,12 @@ import pandas as pd
 from scipy.optimize import least_squares, nnls
 from scipy.special import expit, logit
 
-from vlmscale.analysis.laws.power_law import Floats, check_points, fit_many, take_logs
+from vlmscale.analysis.laws.least_squares import fit_many
+from vlmscale.analysis.laws.points import Floats, check_points, take_logs
 
 _ADDITIVE_STARTS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45, 0.7, 1.2)
 
-# (parameters of the form, ln N, ln T) -> error
+# (parameters of the form, ln N, ln V) -> error
 Predict = Callable[[Floats, Floats, Floats], Floats]
 Fit = Callable[[Floats, Floats, Floats], Floats]
 
@@ -37,78 +38,78 @@ Fit = Callable[[Floats, Floats, Floats], Floats]
 class Form:
     name: str
     parameters: tuple[str, ...]
-    fit: Fit  # (ln N, ln T, error) -> parameters
+    fit: Fit  # (ln N, ln V, error) -> parameters
     predict: Predict
 
 
 def _product(floor: float | None) -> Fit:
-    def fit(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
-        theta, _ = fit_many(log_n, log_t, y[None], np.ones((1, len(y))), floor=floor)
+    def fit(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
+        theta, _ = fit_many(log_n, log_v, y[None], np.ones((1, len(y))), floor=floor)
         return theta[0] if floor is None else theta[0, :3]
 
     return fit
 
 
-def _predict_product(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
-    return np.asarray(p[0] * np.exp(-p[1] * log_n - p[2] * log_t) + (p[3] if len(p) > 3 else 0.0))
+def _predict_product(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
+    return np.asarray(p[0] * np.exp(-p[1] * log_n - p[2] * log_v) + (p[3] if len(p) > 3 else 0.0))
 
 
-def _fit_logs(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
-    c, a, b = _linear(log_n, log_t, np.log(np.maximum(y, 1e-6)))  # an error of 0 has no logarithm
+def _fit_logs(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
+    c, a, b = _linear(log_n, log_v, np.log(np.maximum(y, 1e-6)))  # an error of 0 has no logarithm
     return np.array([np.exp(c), a, b])
 
 
-def _linear(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
-    design = np.column_stack([np.ones_like(y), -log_n, -log_t])
+def _linear(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
+    design = np.column_stack([np.ones_like(y), -log_n, -log_v])
     return np.asarray(np.linalg.lstsq(design, y, rcond=None)[0])
 
 
-def _predict_linear(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
-    return np.asarray(p[0] - p[1] * log_n - p[2] * log_t)
+def _predict_linear(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
+    return np.asarray(p[0] - p[1] * log_n - p[2] * log_v)
 
 
-def _fit_linear_interaction(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
-    design = np.column_stack([np.ones_like(y), -log_n, -log_t, -log_n * log_t])
+def _fit_linear_interaction(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
+    design = np.column_stack([np.ones_like(y), -log_n, -log_v, -log_n * log_v])
     return np.asarray(np.linalg.lstsq(design, y, rcond=None)[0])
 
 
-def _predict_linear_interaction(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
-    return np.asarray(_predict_linear(p, log_n, log_t) - p[3] * log_n * log_t)
+def _predict_linear_interaction(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
+    return np.asarray(_predict_linear(p, log_n, log_v) - p[3] * log_n * log_v)
 
 
-def _fit_logit(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
-    start = _linear(log_n, log_t, logit(np.clip(y, 1e-6, 1 - 1e-6)))
-    return _least_squares(_predict_logit, [start], log_n, log_t, y)
+def _fit_logit(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
+    start = _linear(log_n, log_v, logit(np.clip(y, 1e-6, 1 - 1e-6)))
+    return _least_squares(_predict_logit, start, log_n, log_v, y)
 
 
-def _predict_logit(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
-    return np.asarray(expit(_predict_linear(p, log_n, log_t)))
+def _predict_logit(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
+    return np.asarray(expit(_predict_linear(p, log_n, log_v)))
 
 
-def _fit_product_interaction(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
-    start = np.append(_product(0.0)(log_n, log_t, y), 0.0)
-    return _least_squares(_predict_product_interaction, [start], log_n, log_t, y)
+def _fit_product_interaction(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
+    start = np.append(_product(0.0)(log_n, log_v, y), 0.0)
+    return _least_squares(_predict_product_interaction, start, log_n, log_v, y)
 
 
-def _predict_product_interaction(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
-    return np.asarray(p[0] * np.exp(-p[1] * log_n - (p[2] + p[3] * log_n) * log_t))
+def _predict_product_interaction(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
+    return np.asarray(p[0] * np.exp(-p[1] * log_n - (p[2] + p[3] * log_n) * log_v))
 
 
 def _additive(*, floor: bool) -> Fit:
-    """Variable projection: for given exponents A, B and D by non-negative least squares."""
+    """Return a fit by variable projection: A, B and D by non-negative least squares at given exponents."""
 
-    def linear(exponents: Floats, log_n: Floats, log_t: Floats, y: Floats) -> tuple[Floats, Floats]:
-        columns = [np.exp(-exponents[0] * log_n), np.exp(-exponents[1] * log_t)]
+    def linear(exponents: Floats, log_n: Floats, log_v: Floats, y: Floats) -> tuple[Floats, Floats]:
+        columns = [np.exp(-exponents[0] * log_n), np.exp(-exponents[1] * log_v)]
         design = np.column_stack([*columns, np.ones_like(y)] if floor else columns)
         solution = nnls(design, y)[0]
         return solution, design @ solution - y
 
-    def fit(log_n: Floats, log_t: Floats, y: Floats) -> Floats:
+    def fit(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
         # The sum of squares has more than one valley: the best of a grid leads into the deepest.
         starts = [(a, b) for a in _ADDITIVE_STARTS for b in _ADDITIVE_STARTS]
-        residuals = np.stack([linear(np.array(start), log_n, log_t, y)[1] for start in starts])
+        residuals = np.stack([linear(np.array(start), log_n, log_v, y)[1] for start in starts])
         exponents = least_squares(
-            lambda e: linear(e, log_n, log_t, y)[1],
+            lambda e: linear(e, log_n, log_v, y)[1],
             starts[int((residuals**2).sum(1).argmin())],
             bounds=([1e-6, 1e-6], [3, 3]),
             x_scale=0.05,
@@ -116,27 +117,24 @@ def _additive(*, floor: bool) -> Fit:
             ftol=1e-14,
             gtol=1e-14,
         ).x
-        a, b, *d = linear(exponents, log_n, log_t, y)[0]
+        a, b, *d = linear(exponents, log_n, log_v, y)[0]
         return np.array([a, exponents[0], b, exponents[1], *d])
 
     return fit
 
 
-def _predict_additive(p: Floats, log_n: Floats, log_t: Floats) -> Floats:
-    size, tokens = p[0] * np.exp(-p[1] * log_n), p[2] * np.exp(-p[3] * log_t)
+def _predict_additive(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
+    size, tokens = p[0] * np.exp(-p[1] * log_n), p[2] * np.exp(-p[3] * log_v)
     return np.asarray(size + tokens + (p[4] if len(p) > 4 else 0.0))
 
 
 def _least_squares(
-    predict: Predict, starts: list[Floats], log_n: Floats, log_t: Floats, y: Floats
+    predict: Predict, start: Floats, log_n: Floats, log_v: Floats, y: Floats
 ) -> Floats:
-    found = [
-        least_squares(
-            lambda p: predict(p, log_n, log_t) - y, start, xtol=1e-14, ftol=1e-14, gtol=1e-14
-        )
-        for start in starts
-    ]
-    return np.asarray(min(found, key=lambda result: float(result.cost)).x)
+    def residual(p: Floats) -> Floats:
+        return predict(p, log_n, log_v) - y
+
+    return np.asarray(least_squares(residual, start, xtol=1e-14, ftol=1e-14, gtol=1e-14).x)
 
 
 FORMS = (
@@ -163,23 +161,22 @@ FORMS = (
 
 
 def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
-    """One row a form, best AICc first.
+    """Fit every form to `points` (as in fit_power_law): one row a form, best AICc first.
 
-    points: columns n_params_b, visual_tokens, error. Columns: form, parameters (their number), sse, aicc,
-    bic; rmse_left_out over single points, sizes and token counts left out in turn; and for the largest
-    size predicted from the others its rmse and its mean and greatest error in percent of the error
-    itself. A prediction that needs a size or count alone in the rest is missing, never 0.
+    Columns: form, parameters (their number), sse, aicc, bic; rmse_left_out_{point, size, count}, leaving
+    out each point, N or V in turn; and for the largest N, predicted from the others, rmse_largest_size and
+    {mean, max}_percent_largest_size, in percent of the error. A prediction from a single N or V is missing.
     """
     check_points(points)
-    log_n, log_t, y = take_logs(points)
+    log_n, log_v, y = take_logs(points)
     n = len(y)
-    groups = {"point": np.arange(n), "size": log_n, "count": log_t}
+    groups = {"point": np.arange(n), "size": log_n, "count": log_v}
     rows = []
     for form in FORMS:
         k = len(form.parameters)
-        sse = float(((form.predict(form.fit(log_n, log_t, y), log_n, log_t) - y) ** 2).sum())
+        sse = float(((form.predict(form.fit(log_n, log_v, y), log_n, log_v) - y) ** 2).sum())
         largest = log_n == log_n.max()
-        missed = _left_out(form, log_n, log_t, y, [largest])[largest]
+        missed = _left_out(form, log_n, log_v, y, [largest])[largest]
         relative = 100 * np.abs(missed) / y[largest]
         rows.append(
             {
@@ -190,7 +187,7 @@ def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
                 "bic": n * _log_mean(sse, n) + (k + 1) * np.log(n),
                 **{
                     f"rmse_left_out_{what}": _rmse(
-                        _left_out(form, log_n, log_t, y, [values == v for v in np.unique(values)])
+                        _left_out(form, log_n, log_v, y, [values == v for v in np.unique(values)])
                     )
                     for what, values in groups.items()
                 },
@@ -203,16 +200,16 @@ def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _left_out(
-    form: Form, log_n: Floats, log_t: Floats, y: Floats, groups: list[np.ndarray]
+    form: Form, log_n: Floats, log_v: Floats, y: Floats, groups: list[np.ndarray]
 ) -> Floats:
-    """Prediction minus error of each point, from a fit without its group; NaN where none is left."""
+    """Return prediction minus error of each point, from a fit without its group; NaN without a fit."""
     missed = np.full_like(y, np.nan)
     for out in groups:
         rest = ~out
-        if min(np.unique(v[rest]).size for v in (log_n, log_t)) < 2 or rest.sum() < 5:
+        if min(np.unique(v[rest]).size for v in (log_n, log_v)) < 2 or rest.sum() < 5:
             continue
-        fitted = form.fit(log_n[rest], log_t[rest], y[rest])
-        missed[out] = form.predict(fitted, log_n[out], log_t[out]) - y[out]
+        fitted = form.fit(log_n[rest], log_v[rest], y[rest])
+        missed[out] = form.predict(fitted, log_n[out], log_v[out]) - y[out]
     return missed
 
 
@@ -221,12 +218,12 @@ def _rmse(missed: Floats) -> float:
 
 
 def _log_mean(sse: float, n: int) -> float:
-    """ln(SSE / n); minus infinity for a form that misses nothing."""
+    """Return ln(SSE / n); minus infinity for a form that misses nothing."""
     return float(np.log(sse / n)) if sse > 0 else -np.inf
 
 
 def _aicc(sse: float, n: int, k: int) -> float:
-    """Corrected Akaike criterion; k counts the variance. Infinite where n leaves no correction."""
+    """Return the corrected Akaike criterion; k counts the variance. Infinite for n <= k + 1."""
     if n - k - 1 <= 0:
         return float("inf")
     return float(n * _log_mean(sse, n) + 2 * k + 2 * k * (k + 1) / (n - k - 1))

@@ -1,4 +1,4 @@
-"""Which (N, V) are worth their cost."""
+"""Pareto fronts of error against cost, of measured cells and of laws."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from vlmscale.analysis.collect import select_cells
 from vlmscale.analysis.laws.optimum import Predict
-from vlmscale.analysis.laws.power_law import Floats
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.study.selection import Series
 
 
 def pareto_front(cost: ArrayLike, error: ArrayLike) -> NDArray[np.int64]:
-    """Positions of the undominated points, cheapest first.
+    """Return the positions of the undominated points, cheapest first.
 
-    A point is kept when its error is below that of every cheaper point; of equal cost, the lowest.
+    A point is kept when its error is below that of every cheaper point; of equal costs, the lowest error.
     """
     cost, error = np.asarray(cost, float), np.asarray(error, float)
     order = np.lexsort((error, cost))
@@ -32,22 +32,21 @@ def pareto_envelope(
     low: float = 1,
     high: float = 576,
 ) -> pd.DataFrame:
-    """The best size at every cost, V being any number in [low, high]: the Pareto front of a law.
+    """Return the Pareto front of a law: the best size at every cost, V being any number in [low, high].
 
-    predict: (n_params_b, visual_tokens) -> error, which must not rise in V. One row a stretch of the
-    front on which one size is best, cheapest first: n_params_b, gflops_from, gflops_to, tokens_from,
-    tokens_to, error_from, error_to. Where a size has all its tokens and the next cannot be afforded yet,
-    a gap is left.
+    predict: (n_params_b, visual_tokens) -> error, which must not rise in V. One row a stretch on which one
+    size is best, cheapest first: n_params_b, gflops_from, gflops_to, tokens_from, tokens_to, error_from,
+    error_to. Stretches leave a gap where one size has `high` tokens and the next is not affordable yet.
     """
     sizes = np.sort(np.asarray(sizes_b, float))
     ends = prefill_gflops(sizes[:, None], [low, high], text_tokens)
 
     def errors(gflops: Floats) -> Floats:
-        """(sizes, costs): of each size with the tokens it can afford; infinite where not even `low`."""
+        """Return the errors (sizes, costs) of each size with the V it affords; infinite below `low`."""
         gflops = np.atleast_1d(gflops)
         tokens = gflops / (2 * sizes[:, None]) - text_tokens
         fitted = predict(sizes[:, None], np.clip(tokens, low, high))
-        # A size that has all tokens already gains nothing from more budget: it is the same point.
+        # With `high` tokens a size gains nothing from more budget.
         return np.where(tokens >= low * (1 - 1e-12), fitted, np.inf)
 
     # Between its ends every size's error is smooth, so the best size can only change at a size's first
@@ -78,7 +77,7 @@ def pareto_envelope(
 def tabulate_frontiers(
     errors: pd.DataFrame, series: Series, text_tokens: Sequence[int]
 ) -> pd.DataFrame:
-    """The measured Pareto front of each series, family and text length.
+    """Return the measured Pareto front of each series, family and Q.
 
     errors: family means, columns llm, n_params_b, method, visual_tokens, budget, family, error; seeds are
     averaged. One row a point on a front, cheapest first, with its cost in GFLOPs.

@@ -1,10 +1,8 @@
-"""The paper's own fit (appendix A.2): least sum of squares over a grid, beside the least squares of `laws`.
+"""The paper's own fit (appendix A.2): the least sum of squares over a grid of parameters.
 
-The released search visits a random fifth of its grid, without a seed, so its result is a draw. Here the
-sum of squares of every node is known at once: whether the whole grid or a seeded share of it is searched
-is a choice, and how probable each outcome of the random search is follows without simulation.
-
-Exponents of a grid depend on its range of D as much as on the points; read `edges` with every result.
+The released search visits a random fifth of its grid without a seed, so its result is random. Here the
+sum of squares of every node is computed, so the probability of each outcome follows without simulation.
+Exponents depend on the grid's range of D as much as on the points: read `edges` with every result.
 """
 
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from math import prod
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.power_law import Bound, Floats, check_points, take_logs
+from vlmscale.analysis.laws.points import Bound, Floats, check_points, take_logs
 from vlmscale.errors import UserError
 
 Axis = tuple[float, float, int]
@@ -48,7 +46,7 @@ class Ranges:
 
     @property
     def axes(self) -> tuple[Floats, ...]:
-        """Values of amplitude, alpha, beta and floor."""
+        """Return the values of amplitude, alpha, beta and floor."""
         return tuple(np.linspace(*axis) for axis in astuple(self))
 
     @property
@@ -76,23 +74,22 @@ class GridFit:
 
 
 def enumerate_grid(points: pd.DataFrame, ranges: Ranges) -> Floats:
-    """Sum of squares of every node, (amplitude, alpha, beta, floor).
+    """Return the sum of squares of every node, (amplitude, alpha, beta, floor).
 
-    points: columns n_params_b, visual_tokens, error.
+    points: as in fit_power_law.
     """
     check_points(points)
-    log_n, log_t, y = take_logs(points)
+    log_n, log_v, y = take_logs(points)
     amplitude, alpha, beta, floor = ranges.axes
     y_mean = y.mean()
     y_rest = y - y_mean
     sse = np.empty(ranges.shape)
     scaled = amplitude[:, None]  # against beta
     for i, exponent in enumerate(alpha):  # one at a time bounds the memory
-        x = np.exp(-exponent * log_n - np.outer(beta, log_t))
+        x = np.exp(-exponent * log_n - np.outer(beta, log_v))
         x_mean = x.mean(1)
         x_rest = x - x_mean[:, None]
-        # The sum of squares about the means, and the means' own: a square expanded about zero would
-        # lose digits of a small sum.
+        # Expand the square about the means: about zero, a small sum would lose digits.
         about = scaled**2 * (x_rest**2).sum(1) - 2 * scaled * (x_rest @ y_rest) + y_rest @ y_rest
         shift = (scaled * x_mean - y_mean)[..., None] + floor
         sse[:, i] = about[..., None] + len(y) * shift**2
@@ -102,10 +99,10 @@ def enumerate_grid(points: pd.DataFrame, ranges: Ranges) -> Floats:
 def grid_search(
     points: pd.DataFrame, ranges: Ranges, *, share: float = 1.0, seed: int | None = None
 ) -> GridFit:
-    """The node of the least sum of squares, of equal ones the first in C order.
+    """Find the node of least sum of squares; of equal ones the first in C order.
 
-    share: of the nodes to visit, drawn with `seed` without replacement; 1 is the whole grid and needs no
-    seed. points: as in enumerate_grid.
+    points: as in fit_power_law. share: of the nodes to visit, drawn with `seed` without replacement; 1 is
+    the whole grid and needs no seed.
     """
     visited = _visited(share, ranges)
     if share < 1 and seed is None:
@@ -136,10 +133,10 @@ def grid_search(
 
 
 def list_outcomes(points: pd.DataFrame, ranges: Ranges, *, share: float) -> pd.DataFrame:
-    """How probable each outcome of grid_search with a random seed is, exactly.
+    """Return the exact probability of each outcome of grid_search with a random seed.
 
-    Columns amplitude, alpha, beta, floor, sse, probability; best node first, until the nodes left out
-    have a probability below 1e-6 together. points, share: as in grid_search.
+    Columns amplitude, alpha, beta, floor, sse, probability; best node first, until the remaining nodes
+    together have a probability below 1e-6. points, share: as in grid_search.
     """
     visited, total = _visited(share, ranges), prod(ranges.shape)
     sse = enumerate_grid(points, ranges).ravel()
@@ -157,7 +154,7 @@ def list_outcomes(points: pd.DataFrame, ranges: Ranges, *, share: float) -> pd.D
 def rank_node(
     points: pd.DataFrame, ranges: Ranges, parameters: Sequence[float]
 ) -> tuple[int, float]:
-    """Rank (1 is the best, equal nodes share one) and sum of squares of the node nearest to `parameters`.
+    """Return the rank (1 is best, ties share one) and sum of squares of the node nearest to `parameters`.
 
     parameters: amplitude, alpha, beta, floor; values outside a range belong to its outermost node.
     """

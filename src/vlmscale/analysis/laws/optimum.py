@@ -1,8 +1,8 @@
-"""From a law to its best number of visual tokens, at the paper's cost 2 N (q + T), q = Q + G.
+"""The best number of visual tokens of a law, at the paper's cost 2 N (q + V), q = Q + G.
 
-With N eliminated by the cost, the law's error falls and then rises in T around T* = q / (r - 1), where
-r = alpha / beta. Neither A, nor D, nor the budget, nor a constant extra cost enters. The same holds for
-every form that is a monotone function of alpha ln N + beta ln T; for others use `optimal_tokens_under`.
+At a fixed cost the law's error falls and then rises in V around V* = q / (r - 1), where r = alpha / beta.
+Neither A, nor D, nor the budget, nor a constant extra cost enters. The same holds for every form that is a
+monotone function of alpha ln N + beta ln V; for others use `optimal_tokens_under`.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq, minimize_scalar
 
-from vlmscale.analysis.laws.power_law import Floats
+from vlmscale.analysis.laws.points import Floats
 
 # (n_params_b, visual_tokens) -> error
 Predict = Callable[[Floats, Floats], Floats]
 
 
 def optimal_tokens(ratio: ArrayLike, text_tokens: ArrayLike, *, low: float, high: float) -> Floats:
-    """T* within [low, high] for the ratio alpha / beta of a law, or of many; N continuous.
+    """Return V* within [low, high] for a ratio alpha / beta, or for many; N is continuous.
 
-    `high` when ratio <= 1, since then error falls in T throughout.
+    text_tokens: Q, plus G if answers are generated. V* is `high` where ratio <= 1: error falls in V then.
     """
     excess, q = np.broadcast_arrays(np.asarray(ratio, float) - 1, np.asarray(text_tokens, float))
     best = np.divide(q, excess, out=np.full(excess.shape, np.inf), where=excess > 0)
@@ -31,11 +31,11 @@ def optimal_tokens(ratio: ArrayLike, text_tokens: ArrayLike, *, low: float, high
 def optimal_tokens_under(
     predict: Predict, text_tokens: float, gflops: float, *, low: float, high: float
 ) -> float:
-    """T of lowest predicted error at the cost 2 N (q + T) = gflops, for any form; N continuous."""
+    """Return the V of lowest error at the cost 2 N (q + V) = gflops, for any form; N is continuous."""
 
-    def error(log_t: float | Floats) -> Floats:
-        t = np.exp(log_t)
-        return predict(np.asarray(gflops / (2 * (text_tokens + t))), t)
+    def error(log_v: float | Floats) -> Floats:
+        v = np.exp(log_v)
+        return predict(np.asarray(gflops / (2 * (text_tokens + v))), v)
 
     grid = np.linspace(np.log(low), np.log(high), 200)
     best = int(np.argmin(error(grid)))
@@ -48,14 +48,14 @@ def optimal_tokens_under(
 def flat_range(
     alpha: float, beta: float, text_tokens: float, tolerance: float, *, low: float, high: float
 ) -> tuple[float, float]:
-    """Smallest and largest T whose error, less D, is within `tolerance` (0.01: 1 %) of the best.
+    """Return the smallest and largest V whose error, less D, is within `tolerance` (0.01: 1 %) of the best.
 
-    At any fixed cost, N continuous, T in [low, high].
+    This holds at any fixed cost; N is continuous, V in [low, high].
     """
 
-    def excess(log_t: float) -> float:
-        t = np.exp(log_t)
-        return float(alpha * np.log(text_tokens + t) - beta * log_t)
+    def excess(log_v: float) -> float:
+        v = np.exp(log_v)
+        return float(alpha * np.log(text_tokens + v) - beta * log_v)
 
     ratio = alpha / beta if beta > 0 else np.inf
     best = float(np.log(optimal_tokens(ratio, text_tokens, low=low, high=high)))
@@ -63,14 +63,14 @@ def flat_range(
     ends = []
     for end in (float(np.log(low)), float(np.log(high))):
         if excess(end) > allowed:
-            end = brentq(lambda log_t: excess(log_t) - allowed, *sorted((best, end)), xtol=1e-12)
+            end = brentq(lambda log_v: excess(log_v) - allowed, *sorted((best, end)), xtol=1e-12)
         ends.append(float(np.exp(end)))
     return ends[0], ends[1]
 
 
 @dataclass(frozen=True)
 class Crossover:
-    """Where two sizes cost the same and err the same; below that cost the smaller one is better."""
+    """The point where two sizes cost and err the same; at a lower cost the smaller one is better."""
 
     small_tokens: float
     large_tokens: float
@@ -78,10 +78,10 @@ class Crossover:
 
 
 def crossover(small_b: float, large_b: float, ratio: float, text_tokens: float) -> Crossover | None:
-    """The crossover of LLMs of small_b < large_b billions; None where the law has none.
+    """Return the crossover of LLMs of small_b < large_b billions; None for ratio <= 1.
 
-    There is none for ratio <= 1, where more tokens are always worth a smaller LLM. Token counts may lie
-    outside what a compressor offers: see least_text_tokens.
+    There, more visual tokens are always worth a smaller LLM. Token counts may lie outside what a method
+    offers: see least_text_tokens.
     """
     if ratio <= 1:
         return None
@@ -92,7 +92,7 @@ def crossover(small_b: float, large_b: float, ratio: float, text_tokens: float) 
 
 
 def least_text_tokens(small_b: float, large_b: float, ratio: float) -> float:
-    """Q from which on the crossover leaves the larger LLM at least one token; infinite if ratio <= 1.
+    """Return the Q from which the crossover leaves the larger LLM a visual token; infinite if ratio <= 1.
 
     With shorter text the larger LLM is better wherever both can be afforded.
     """
@@ -103,6 +103,6 @@ def least_text_tokens(small_b: float, large_b: float, ratio: float) -> float:
 
 
 def _power(rho: float, ratio: float) -> float:
-    """Infinite where it is too large for a number."""
+    """Return rho^ratio; infinite where that overflows."""
     with np.errstate(over="ignore"):
         return float(np.float64(rho) ** ratio)

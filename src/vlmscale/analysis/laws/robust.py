@@ -1,8 +1,7 @@
-"""The law by losses that outliers move less than squares: residuals of ln(error), Huber or absolute.
+"""The law by losses that resist outliers: Huber or absolute, of residuals of ln(error).
 
-Hoffmann et al. 2022 (arXiv 2203.15556) fit so, with a Huber loss of delta 1e-3. The sum of losses is
-minimised, not their mean, and to tight tolerances: a mean over small residuals stops early (Besiroglu et
-al. 2024, arXiv 2404.10102).
+Hoffmann et al. 2022 (arXiv 2203.15556) use a Huber loss of delta 1e-3. The sum of losses is minimised, to
+tight tolerances: a mean over small residuals stops early (Besiroglu et al. 2024, arXiv 2404.10102).
 """
 
 from typing import Literal
@@ -11,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from vlmscale.analysis.laws.power_law import Floats, PowerLaw, build_law, fit_power_law, take_logs
+from vlmscale.analysis.laws.points import Floats, take_logs
+from vlmscale.analysis.laws.power_law import PowerLaw, build_law, fit_power_law
 
 Loss = Literal["huber", "absolute"]
 
@@ -22,19 +22,19 @@ _ABSOLUTE = 1e-8  # the Huber delta below which the loss is absolute to all digi
 def fit_robust(
     points: pd.DataFrame, *, loss: Loss = "huber", delta: float = 1e-3, floor: float | None = None
 ) -> PowerLaw:
-    """Fit by the Huber loss of ln(error) with threshold `delta`, or by absolute residuals.
+    """Fit the law by the Huber loss of ln(error) with threshold `delta`, or by absolute residuals.
 
-    points and floor as in fit_power_law. The sum of squares in the result is that of the errors
-    themselves, for comparison with other fits. Raises UserError for points that cannot be fitted.
+    points, floor: as in fit_power_law. The result's sum of squares is that of the errors themselves, for
+    comparison with other fits. Raises UserError for points that cannot be fitted.
     """
     start = fit_power_law(points, floor=floor)
-    log_n, log_t, y = take_logs(points)
+    log_n, log_v, y = take_logs(points)
     y = np.maximum(y, 1e-6)  # an error of 0 has no logarithm
     free = floor is None
 
     def predict(theta: Floats) -> Floats:
         d = theta[3] if free else floor
-        return np.asarray(np.exp(theta[0] - theta[1] * log_n - theta[2] * log_t) + d)
+        return np.asarray(np.exp(theta[0] - theta[1] * log_n - theta[2] * log_v) + d)
 
     def residual(theta: Floats) -> Floats:
         return np.asarray(np.log(predict(theta) / y))
@@ -43,7 +43,7 @@ def fit_robust(
     theta = np.array([np.log(start.amplitude), start.alpha, start.beta, start.floor])
     low, high = np.array([-np.inf, 0, 0, 0]), np.array([np.inf, 1, 1, highest])
     theta, low, high = (v[: 3 + free] for v in (np.clip(theta, low, high), low, high))
-    # Smaller and smaller thresholds, each from the last solution: absolute loss has no gradient to follow.
+    # Absolute loss has no gradient to follow: approach it by ever smaller Huber thresholds.
     deltas = [delta] if loss == "huber" else np.geomspace(1e-2, _ABSOLUTE, 13).tolist()
     for threshold in deltas:
         found = least_squares(

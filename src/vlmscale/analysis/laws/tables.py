@@ -1,4 +1,4 @@
-"""The laws of a study, as tables: one row or more for each series (a named choice of cells) and family."""
+"""Tables of the laws of a study: rows for each series (a named choice of cells) and family."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.collect import require_one_protocol, select_cells
-from vlmscale.analysis.laws.asymptotic import delta_method, jackknife
 from vlmscale.analysis.laws.bootstrap import (
     PARAMETERS,
     SAMPLE_SCHEMES,
@@ -20,6 +19,7 @@ from vlmscale.analysis.laws.bootstrap import (
 from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.frontier import pareto_envelope
 from vlmscale.analysis.laws.power_law import PowerLaw, describe_law, fit_power_law, profile_floor
+from vlmscale.analysis.laws.standard_errors import delta_method, jackknife
 from vlmscale.analysis.laws.variants import fit_variants
 from vlmscale.errors import UserError
 from vlmscale.study.selection import SUITES, Selection, Series
@@ -29,14 +29,14 @@ Make = Callable[[pd.DataFrame, Key], pd.DataFrame]
 
 
 def select_family_means(errors: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an errors table that average a family's benchmarks: what the laws are about."""
+    """Return the rows of an errors table that average a family's benchmarks; laws are fitted on these."""
     return errors[errors["benchmark"] == "mean"]
 
 
 def select_fitted(errors: pd.DataFrame, selection: Selection, family: str) -> pd.DataFrame:
-    """The cells that one law is fitted on: its methods and budget, its family, role "fit".
+    """Return the cells that one law is fitted on: its methods, budget and family, role "fit".
 
-    Raises UserError where cells of two protocols are among them.
+    Raises UserError for cells of two protocols.
     """
     mine = select_cells(errors, selection)
     mine = mine[(mine["family"] == family) & (mine["role"] == "fit")]
@@ -45,14 +45,14 @@ def select_fitted(errors: pd.DataFrame, selection: Selection, family: str) -> pd
 
 
 def list_suites(errors: pd.DataFrame) -> list[str]:
-    """The families of an errors table that have laws."""
+    """Return the families of an errors table that have laws."""
     return [family for family in errors["family"].unique() if family in SUITES]
 
 
 def tabulate_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """The law of each series and family, fitted on the cells of role "fit".
+    """Fit the law of each series and family on the cells of role "fit".
 
-    errors: the family means of tabulate_errors, or published numbers in the same columns.
+    errors: family means, as of tabulate_errors or tabulate_published_errors.
     """
 
     def fit(points: pd.DataFrame, _: Key) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def tabulate_draws(
     seed: int,
     samples: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Bootstrap refits of every law by every scheme that applies to it (see list_schemes).
+    """Refit every law on resamples, by every scheme that applies to it.
 
     Columns series, family, scheme, amplitude, alpha, beta, floor, ratio. samples: of tabulate_samples,
     where questions were kept.
@@ -96,7 +96,7 @@ def tabulate_draws(
 
 
 def list_schemes(points: pd.DataFrame) -> list[Scheme]:
-    """The schemes of bootstrap() that have something to resample in `points`."""
+    """Return the schemes of bootstrap() that have something to resample in `points`."""
     schemes: list[Scheme] = ["cases"]
     if len(points) > PARAMETERS:
         schemes += ["residual", "wild"]
@@ -110,10 +110,10 @@ def list_schemes(points: pd.DataFrame) -> list[Scheme]:
 def tabulate_intervals(
     errors: pd.DataFrame, draws: pd.DataFrame, series: Series, text_tokens: Sequence[int]
 ) -> pd.DataFrame:
-    """95 % intervals of every law: by each scheme of `draws`, the delta method and the jackknife.
+    """Return 95 % intervals of every law by each scheme of `draws`, the delta method and the jackknife.
 
-    Columns series, family, scheme, quantity, low, median, high; the middle of the last two is the
-    estimate, and they hold D fixed where it is on its bound.
+    Columns series, family, scheme, quantity, low, median, high. `median` is the estimate for the last two,
+    which hold D fixed where it is on its bound.
     """
     by_law = dict(iter(draws.groupby(["series", "family"])))
 
@@ -140,7 +140,7 @@ def tabulate_intervals(
 
 
 def tabulate_profiles(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """The law at each fixed D, from -1 to nearly the smallest error, where it ceases to exist."""
+    """Fit every law at each fixed D, from -1 to nearly the smallest error, where no law exists."""
 
     def profile(points: pd.DataFrame, _: Key) -> pd.DataFrame:
         highest = 0.98 * float(points["error"].min())
@@ -153,14 +153,14 @@ def tabulate_profiles(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
 
 
 def tabulate_forms(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """The law beside its rivals (forms.py) for each series and family; seeds are points of their own."""
+    """Compare the forms (forms.py) for each series and family; each seed is a point of its own."""
     return _for_each(errors, series, lambda points, _: compare_forms(points))
 
 
 def tabulate_envelopes(
     errors: pd.DataFrame, series: Series, text_tokens: Sequence[int]
 ) -> pd.DataFrame:
-    """The Pareto front of every law over its fitted sizes, V being any number up to the largest count.
+    """Return the Pareto front of every law over its fitted sizes, V up to the largest fitted one.
 
     Columns series, family, text_tokens, and those of frontier.envelope.
     """
@@ -179,12 +179,12 @@ def tabulate_envelopes(
 
 
 def tabulate_variants(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """The law under other choices (variants.py) for each series and family."""
+    """Fit the variants (variants.py) of the law of each series and family."""
     return _for_each(errors, series, lambda points, _: fit_variants(points))
 
 
 def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
-    """make(points, (series, family)) of every law, stacked."""
+    """Stack make(points, (series, family)) of every law."""
     tables = []
     for name, selection in series.items():
         for family in list_suites(errors):
@@ -201,10 +201,8 @@ def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
 
 
 def describe_fit(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
-    predicted = law.predict(
-        points["n_params_b"].to_numpy(float), points["visual_tokens"].to_numpy(float)
-    )
-    residual = points["error"].to_numpy(float) - predicted
+    """Return a law and how it fits `points`, as in a row of tabulate_laws."""
+    residual = points["error"].to_numpy(float) - law.predict_points(points)
     return {
         **describe_law(law),
         "alpha_bound": law.exponent_bounds[0],
@@ -216,15 +214,7 @@ def describe_fit(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:
 
 
 def read_law(row: Mapping[str, Any]) -> PowerLaw:
-    """The law in a row of tabulate_laws."""
-    return PowerLaw(
-        amplitude=row["amplitude"],
-        alpha=row["alpha"],
-        beta=row["beta"],
-        floor=row["floor"],
-        floor_bound=row["floor_bound"],
-        exponent_bounds=(row["alpha_bound"], row["beta_bound"]),
-        sse=row["sse"],
-        points=row["points"],
-        converged=row["converged"],
-    )
+    """Return the law in a row of tabulate_laws."""
+    names = ("amplitude", "alpha", "beta", "floor", "floor_bound", "sse", "points", "converged")
+    bounds = (row["alpha_bound"], row["beta_bound"])
+    return PowerLaw(**{name: row[name] for name in names}, exponent_bounds=bounds)

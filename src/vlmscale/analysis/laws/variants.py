@@ -1,7 +1,6 @@
-"""The same law under other choices of loss, weights, size axis and points: what moves, and what does not?
+"""The law under other choices of loss, weights, size axis and points.
 
-Each variant changes one thing of the fit that the study reports: least squares on the error with
-0 <= D <= smallest error.
+Each variant changes one thing of the main fit: least squares on the error with 0 <= D <= smallest error.
 """
 
 from collections.abc import Callable
@@ -10,13 +9,8 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.laws.forms import FORMS
-from vlmscale.analysis.laws.power_law import (
-    PowerLaw,
-    build_law,
-    describe_law,
-    fit_power_law,
-    take_logs,
-)
+from vlmscale.analysis.laws.points import take_logs
+from vlmscale.analysis.laws.power_law import PowerLaw, build_law, describe_law, fit_power_law
 from vlmscale.analysis.laws.robust import fit_robust
 
 AXES = {
@@ -29,10 +23,11 @@ Fit = Callable[[pd.DataFrame], PowerLaw]
 
 
 def fit_variants(points: pd.DataFrame) -> pd.DataFrame:
-    """One row a variant: variant, amplitude, alpha, beta, floor, ratio, floor_bound, sse, points.
+    """Fit every variant to `points` (as in fit_power_law), one row each.
 
-    points: as in fit_power_law; size axes beside n_params_b are tried where their column (AXES) exists,
-    the law without V = 1 where enough other counts remain. sse is that of the errors, unweighted.
+    Columns variant, amplitude, alpha, beta, floor, ratio, floor_bound, sse (of the errors, unweighted),
+    points. Size axes other than n_params_b are tried where `points` has their column (AXES). A variant with
+    too few points left has no row.
     """
     rows: dict[str, tuple[Fit, pd.DataFrame]] = {name: (fit, points) for name, fit in _FITS.items()}
     for column, axis in AXES.items():
@@ -46,14 +41,14 @@ def fit_variants(points: pd.DataFrame) -> pd.DataFrame:
     table = []
     for name, (fit, used) in rows.items():
         if min(used[column].nunique() for column in ("n_params_b", "visual_tokens")) < 2:
-            continue  # a small study: nothing is left to fit
+            continue
         if len(used) >= 4:
             table.append({"variant": name, **describe_law(fit(used))})
     return pd.DataFrame(table)
 
 
 def _size(n_params_b: float) -> str:
-    """A number of parameters for people, three digits."""
+    """Format a number of parameters to three digits."""
     for unit, name in ((1.0, "B"), (1e-3, "M"), (1e-6, "K")):
         if n_params_b >= 0.1 * unit:
             return f"{n_params_b / unit:.3g}{name}"

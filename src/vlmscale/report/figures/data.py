@@ -10,7 +10,8 @@ import pandas as pd
 from vlmscale.analysis.collect import require_one_protocol, select_cells
 from vlmscale.analysis.decisions.recommend import predict_refits
 from vlmscale.analysis.laws.bootstrap import choose_scheme, summarize_draws
-from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
+from vlmscale.analysis.laws.points import Floats
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.analysis.laws.tables import read_law, select_family_means
 from vlmscale.study.selection import Selection
 

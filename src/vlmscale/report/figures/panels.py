@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vlmscale.analysis.laws.power_law import Floats, PowerLaw
+from vlmscale.analysis.laws.points import Floats
+from vlmscale.analysis.laws.power_law import PowerLaw
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.report.figures.data import LawData
 from vlmscale.report.figures.style import DARK, MARKERS, new_figure

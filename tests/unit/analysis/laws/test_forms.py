@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.analysis.laws.test_power_law import design, released
 from vlmscale.analysis.laws.forms import FORMS, compare_forms
-from vlmscale.analysis.laws.power_law import take_logs
+from vlmscale.analysis.laws.points import take_logs
 
 # SSE, AICc, leave-one-out RMSE and hold-out (7B) RMSE, found independently of this code.
 REASONING = {

@@ -14,7 +14,8 @@ from vlmscale.analysis.laws.optimum import (
     optimal_tokens,
     optimal_tokens_under,
 )
-from vlmscale.analysis.laws.power_law import fit_power_law, take_logs
+from vlmscale.analysis.laws.points import take_logs
+from vlmscale.analysis.laws.power_law import fit_power_law
 
 REASONING = fit_power_law(released("reasoning"))
 OCR = fit_power_law(released("ocr"))

@@ -8,14 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlmscale.analysis.laws.power_law import (
-    divide_exponents,
-    fit_many,
-    fit_power_law,
-    profile_floor,
-    solve_linear_part,
-    take_logs,
-)
+from vlmscale.analysis.laws.least_squares import fit_many, solve_linear_part
+from vlmscale.analysis.laws.points import take_logs
+from vlmscale.analysis.laws.power_law import divide_exponents, fit_power_law, profile_floor
 from vlmscale.errors import UserError
 
 PUBLISHED = Path(__file__).parents[4] / "src/vlmscale/resources" / "published"
@@ -198,7 +193,7 @@ def test_row_order_and_unit_of_n_do_not_matter():
         (lambda t: t.assign(error=np.nan), "column 'error' has missing"),
         (lambda t: t.assign(error="a"), "column 'error' must hold numbers"),
         (lambda t: t.assign(visual_tokens=np.inf), "'visual_tokens' has missing or infinite"),
-        (lambda t: pd.concat([t, t.iloc[[3]]]), r"two rows for N = 0.5, T = 36"),
+        (lambda t: pd.concat([t, t.iloc[[3]]]), r"two rows for N = 0.5, V = 36"),
         (lambda t: t[t.visual_tokens == 4].assign(visual_tokens=4), "all rows have the same"),
         (lambda t: t.assign(n_params_b=0.0), "n_params_b.*must be positive"),
         (lambda t: t[t.n_params_b == 7], "all rows have the same n_params_b"),

@@ -7,7 +7,8 @@ from tests.unit.analysis.laws.test_power_law import released
 from vlmscale.analysis.laws.bootstrap import bootstrap, summarize_draws
 from vlmscale.analysis.laws.forms import FORMS
 from vlmscale.analysis.laws.frontier import pareto_front
-from vlmscale.analysis.laws.power_law import fit_power_law, take_logs
+from vlmscale.analysis.laws.points import take_logs
+from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.costs.flops import prefill_gflops
 
 COUNTS = np.array([1, 4, 16, 36, 64, 144, 576], float)

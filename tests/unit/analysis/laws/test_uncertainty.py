@@ -6,15 +6,16 @@ import pytest
 from scipy.optimize import linprog
 
 from tests.unit.analysis.laws.test_power_law import design, released
-from vlmscale.analysis.laws.asymptotic import (
+from vlmscale.analysis.laws.points import take_logs
+from vlmscale.analysis.laws.power_law import fit_power_law
+from vlmscale.analysis.laws.robust import fit_robust
+from vlmscale.analysis.laws.standard_errors import (
     count_determined,
     delta_method,
     estimate_covariance,
     jackknife,
     refit_without_each,
 )
-from vlmscale.analysis.laws.power_law import fit_power_law, take_logs
-from vlmscale.analysis.laws.robust import fit_robust
 from vlmscale.analysis.laws.variants import fit_variants
 
 POINTS = released("reasoning")

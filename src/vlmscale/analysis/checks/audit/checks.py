@@ -7,9 +7,9 @@ import numpy as np
 
 from vlmscale.analysis.checks.audit.evidence import Evidence
 from vlmscale.analysis.checks.audit.study import Study
+from vlmscale.analysis.laws.answers import Scores
 from vlmscale.analysis.laws.bootstrap import Scheme
-from vlmscale.analysis.laws.power_law import Floats
-from vlmscale.analysis.laws.resampled import Scores
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.study.selection import RELEASED_PROTOCOL
 
 

@@ -11,7 +11,7 @@ from vlmscale.analysis.checks.audit.checks import Measure, over_answers, trained
 from vlmscale.analysis.checks.audit.decisions import ABOUT_EQUAL
 from vlmscale.analysis.checks.audit.evidence import Evidence
 from vlmscale.analysis.checks.audit.study import PAPER_METHODS, Setting, Study
-from vlmscale.analysis.laws.power_law import Floats
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.study.selection import RELEASED_PROTOCOL
 
 _NAMED_IN_FIG4 = ("gqa", "mmbench", "mme", "mmmu", "pope", "scienceqa")

@@ -246,8 +246,8 @@ def _measured_crossover(
     }
 
     def error(n: float, tokens: np.ndarray) -> np.ndarray:
-        log_t = np.log(rows[n]["visual_tokens"].to_numpy(float))
-        return np.interp(np.log(tokens), log_t, rows[n]["error"].to_numpy(float))
+        log_v = np.log(rows[n]["visual_tokens"].to_numpy(float))
+        return np.interp(np.log(tokens), log_v, rows[n]["error"].to_numpy(float))
 
     large = np.geomspace(1, _MOST, 200_000)
     small = large_b / small_b * (text_tokens + large) - text_tokens

@@ -5,9 +5,9 @@ import numpy as np
 from vlmscale.analysis.checks.audit.checks import Measure, over_sizes, proxy, released
 from vlmscale.analysis.checks.audit.evidence import Evidence, Suite
 from vlmscale.analysis.laws import grid_search
-from vlmscale.analysis.laws.asymptotic import count_determined
 from vlmscale.analysis.laws.forms import FORMS, compare_forms
 from vlmscale.analysis.laws.power_law import fit_power_law, profile_floor
+from vlmscale.analysis.laws.standard_errors import count_determined
 from vlmscale.analysis.laws.variants import fit_variants
 
 
@@ -122,10 +122,10 @@ def linear_in_log_tokens(evidence: Evidence) -> Measure:
     points = evidence.reasoning.points
     found = {}
     for n, row in points.groupby("n_params_b"):
-        log_t = np.log(row["visual_tokens"])
+        log_v = np.log(row["visual_tokens"])
         found[n] = (
-            np.corrcoef(log_t, row["error"])[0, 1] ** 2,
-            np.corrcoef(log_t, np.log(row["error"]))[0, 1] ** 2,
+            np.corrcoef(log_v, row["error"])[0, 1] ** 2,
+            np.corrcoef(log_v, np.log(row["error"]))[0, 1] ** 2,
         )
     listed = ", ".join(f"{n:g}B {linear:.3f}" for n, (linear, _) in found.items())
     powers = ", ".join(f"{n:g}B {power:.3f}" for n, (_, power) in found.items())

@@ -10,7 +10,8 @@ from vlmscale.analysis.checks.audit.evidence import Evidence
 from vlmscale.analysis.checks.audit.study import DRAWS, PAPER_METHODS, SEED, Study
 from vlmscale.analysis.decisions.recommend import predict_refits
 from vlmscale.analysis.laws.bootstrap import bootstrap, choose_scheme
-from vlmscale.analysis.laws.power_law import Floats, PowerLaw, fit_power_law
+from vlmscale.analysis.laws.points import Floats
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.analysis.laws.tables import select_family_means
 from vlmscale.errors import UserError
 from vlmscale.study.selection import RELEASED_PROTOCOL

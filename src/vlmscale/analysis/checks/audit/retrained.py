@@ -11,8 +11,8 @@ import numpy as np
 from vlmscale.analysis.checks.audit.checks import Measure, over_answers, trained
 from vlmscale.analysis.checks.audit.evidence import Evidence
 from vlmscale.analysis.checks.audit.study import Setting, Study
-from vlmscale.analysis.laws.power_law import Floats
-from vlmscale.analysis.laws.resampled import Scores
+from vlmscale.analysis.laws.answers import Scores
+from vlmscale.analysis.laws.points import Floats
 
 _PROTOCOL = "llava15"
 _NAMED = ("gqa", "mme_perception", "scienceqa", "vqav2")

@@ -6,7 +6,7 @@ from scipy.optimize import least_squares
 from vlmscale.analysis.checks.audit.checks import Measure, released
 from vlmscale.analysis.checks.audit.evidence import SEED, Evidence
 from vlmscale.analysis.laws import grid_search
-from vlmscale.analysis.laws.power_law import Floats, take_logs
+from vlmscale.analysis.laws.points import Floats, take_logs
 
 
 @released("C33")
@@ -33,14 +33,14 @@ def ranges(evidence: Evidence) -> Measure:
 @released("C34")
 def stability(evidence: Evidence) -> Measure:
     suite = evidence.reasoning
-    log_n, log_t, y = take_logs(suite.points)
+    log_n, log_v, y = take_logs(suite.points)
 
     def residual(theta: Floats) -> Floats:
-        return np.asarray(theta[0] * np.exp(-theta[1] * log_n - theta[2] * log_t) + theta[3] - y)
+        return np.asarray(theta[0] * np.exp(-theta[1] * log_n - theta[2] * log_v) + theta[3] - y)
 
     def jacobian(theta: Floats) -> Floats:
-        x = np.exp(-theta[1] * log_n - theta[2] * log_t)
-        slopes = [x, -theta[0] * x * log_n, -theta[0] * x * log_t, np.ones_like(x)]
+        x = np.exp(-theta[1] * log_n - theta[2] * log_v)
+        slopes = [x, -theta[0] * x * log_n, -theta[0] * x * log_v, np.ones_like(x)]
         return np.stack(slopes, axis=1)
 
     rng = np.random.default_rng(SEED)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from vlmscale.analysis.collect import require_one_protocol
-from vlmscale.analysis.laws.resampled import Scores, resample_scores
+from vlmscale.analysis.laws.answers import Scores, resample_scores
 from vlmscale.errors import UserError
 from vlmscale.records.parquet import read_provenance
 from vlmscale.study.selection import FULL

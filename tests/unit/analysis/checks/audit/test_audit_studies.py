@@ -12,7 +12,7 @@ from tests.unit.analysis.checks.audit.test_audit import asked
 from vlmscale.analysis.checks.audit import audit_markdown, decide, load_evidence, predictions
 from vlmscale.analysis.checks.audit.checks import TRAINED
 from vlmscale.analysis.collect import CELL_COLUMNS, tabulate_errors
-from vlmscale.analysis.laws.resampled import resample_scores
+from vlmscale.analysis.laws.answers import resample_scores
 from vlmscale.cli.audit import show
 from vlmscale.errors import UserError
 from vlmscale.evaluation.spec import read_benchmarks

@@ -1,4 +1,4 @@
-"""Uncertainty of a fitted law without resampling: curvature at the optimum, and single deletions.
+"""Standard errors of a fitted law without resampling: by curvature at the optimum and by single deletions.
 
 Both hold a parameter on a bound fixed, so their intervals are those of the law with D at that bound:
 narrower than a bootstrap's, which lets D move.
@@ -7,13 +7,15 @@ narrower than a bootstrap's, which lets D move.
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.power_law import PowerLaw, divide_exponents, fit_many, take_logs
+from vlmscale.analysis.laws.least_squares import fit_many
+from vlmscale.analysis.laws.points import take_logs
+from vlmscale.analysis.laws.power_law import PowerLaw, tabulate_refits
 
 _TWO_SIDED = 1.959964  # standard errors to either side of a 95 % interval
 
 
 def estimate_covariance(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
-    """Covariance of the free ones of amplitude, alpha, beta, floor: s^2 (J'J)^-1, s^2 = SSE / (n - k).
+    """Return s^2 (J'J)^-1 of the free ones of amplitude, alpha, beta, floor; s^2 = SSE / (n - k).
 
     Raises LinAlgError for a design that does not determine them.
     """
@@ -21,16 +23,14 @@ def estimate_covariance(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
     if law.floor_bound != "interior":
         jacobian = jacobian.drop(columns="floor")
     n, k = jacobian.shape
-    residual = points["error"].to_numpy(float) - law.predict(
-        points["n_params_b"].to_numpy(float), points["visual_tokens"].to_numpy(float)
-    )
+    residual = points["error"].to_numpy(float) - law.predict_points(points)
     spread = (residual**2).sum() / (n - k)
     inverse = np.linalg.inv(jacobian.to_numpy().T @ jacobian.to_numpy())
     return pd.DataFrame(spread * inverse, index=jacobian.columns, columns=jacobian.columns)
 
 
 def delta_method(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
-    """Columns quantity, estimate, standard_error, low, high (95 %); the ratio's by the delta method."""
+    """Return columns quantity, estimate, standard_error, low, high (95 %), ratio included."""
     matrix = estimate_covariance(points, law)
     variances = dict(zip(matrix.columns, np.diag(matrix), strict=True))
     rows = [(str(name), getattr(law, name), float(v)) for name, v in variances.items()]
@@ -40,27 +40,26 @@ def delta_method(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
     return _table(rows)
 
 
-def refit_without_each(points: pd.DataFrame, *, floor: float | None = None) -> pd.DataFrame:
-    """The law without each point in turn: columns amplitude, alpha, beta, floor, ratio, one row a point."""
-    log_n, log_t, y = take_logs(points)
-    n = len(y)
-    theta, _ = fit_many(log_n, log_t, np.tile(y, (n, 1)), 1 - np.eye(n), floor=floor)
-    table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
-    return table.assign(ratio=divide_exponents(table["alpha"], table["beta"]))
-
-
 def jackknife(points: pd.DataFrame, law: PowerLaw, *, floor: float | None = None) -> pd.DataFrame:
-    """As delta_method, from the laws without each point in turn."""
+    """Return the columns of delta_method, from the laws without each point in turn."""
     without = refit_without_each(points, floor=floor)
     n = len(without)
     variance = (n - 1) / n * ((without - without.mean()) ** 2).sum()
     return _table([(name, getattr(law, name), variance[name]) for name in without.columns])
 
 
-def count_determined(points: pd.DataFrame, law: PowerLaw) -> int:
-    """Rank of the Jacobian of A N^-alpha B T^-beta + D in its five parameters, at A = B.
+def refit_without_each(points: pd.DataFrame, *, floor: float | None = None) -> pd.DataFrame:
+    """Return the law without each point in turn: columns of tabulate_refits, one row a point."""
+    log_n, log_v, y = take_logs(points)
+    n = len(y)
+    theta, _ = fit_many(log_n, log_v, np.tile(y, (n, 1)), 1 - np.eye(n), floor=floor)
+    return tabulate_refits(theta)
 
-    4 of 5: A and B act only as a product, whatever the points are.
+
+def count_determined(points: pd.DataFrame, law: PowerLaw) -> int:
+    """Return how many of A, alpha, B, beta, D the points determine in A N^-alpha B V^-beta + D.
+
+    This is the rank of the Jacobian at A = B. It is at most 4 of 5: A and B act only as a product.
     """
     four = _jacobian(points, law)
     each = np.sqrt(law.amplitude)  # A = B = the root of their product
@@ -69,13 +68,13 @@ def count_determined(points: pd.DataFrame, law: PowerLaw) -> int:
 
 
 def _jacobian(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
-    log_n, log_t, _ = take_logs(points)
-    x = np.exp(-law.alpha * log_n - law.beta * log_t)
+    log_n, log_v, _ = take_logs(points)
+    x = np.exp(-law.alpha * log_n - law.beta * log_v)
     return pd.DataFrame(
         {
             "amplitude": x,
             "alpha": -law.amplitude * x * log_n,
-            "beta": -law.amplitude * x * log_t,
+            "beta": -law.amplitude * x * log_v,
             "floor": np.ones_like(x),
         }
     )

@@ -1,7 +1,7 @@
-"""Scores of groups of cells, as measured and over resampled questions and training seeds.
+"""Answers to single questions, and the scores of groups of cells over resampled questions and seeds.
 
-A group is what one number is about: an LLM with a method at a number of visual tokens. Every draw takes
-the same questions and the same seeds for all groups, so that a difference between two of them is paired.
+A group is an LLM with a method at a number of visual tokens. Every draw takes the same questions and
+seeds for all groups, so that a difference between two of them is paired.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.power_law import Floats
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.errors import UserError
 
 # (benchmark, cells) -> columns cell, id, score: the answers of these cells to its questions
@@ -36,11 +36,10 @@ def resample_scores(
     draws: int,
     seed: int,
 ) -> Scores | None:
-    """Scores of the groups of `cells`; None unless all have these benchmarks at a seed in common.
+    """Return scores of the groups of `cells`; None unless all share a seed that has these benchmarks.
 
-    cells: one row a cell and benchmark, columns group (0 to g - 1), seed, cell, benchmark, score. A draw
-    moves a score by as much as the mean of its answers, so draws lie around the score also where a metric
-    is no such mean. Raises UserError when a cell lacks a question that another has.
+    cells: one row a cell and benchmark, columns group (0 to g - 1), seed, cell, benchmark, score. Draws
+    move a score as in bootstrap_samples. Raises UserError when a cell lacks a question that another has.
     """
     table = cells.pivot(index=["group", "seed"], columns="benchmark", values="score")
     table = table.reindex(columns=list(benchmarks)).dropna()
@@ -67,7 +66,7 @@ def resample_scores(
 
 
 def pivot_answers(answers: pd.DataFrame, benchmark: str, cells: Sequence[str]) -> Floats:
-    """How right each cell answers each question of a benchmark, (cells, questions).
+    """Return the score of each cell on each question of a benchmark, (cells, questions).
 
     answers: columns cell, id, score. Raises UserError when a cell lacks a question that another has.
     """
@@ -82,7 +81,7 @@ def pivot_answers(answers: pd.DataFrame, benchmark: str, cells: Sequence[str]) -
 
 
 def resample_means(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """Means over resampled questions, the same ones for all cells: (cells, questions) -> (draws, cells)."""
+    """Average over resampled questions, the same for all cells: (cells, questions) -> (draws, cells)."""
     n = right.shape[1]
     parts = [
         rng.multinomial(n, np.full(n, 1 / n), size=min(_CHUNK, draws - start)) @ right.T / n
