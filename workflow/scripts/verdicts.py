@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.checks.hypotheses import Results, decide_hypotheses
+from vlmscale.analysis.checks.hypotheses.decide import decide_hypotheses
+from vlmscale.analysis.checks.hypotheses.results import Results
 from vlmscale.analysis.checks.learning import check_learning, summarize_losses
 from vlmscale.jobs.entry import log_to
 from vlmscale.records.parquet import read_provenance, write_parquet

@@ -1,4 +1,4 @@
-"""Did the models of a study learn what models should? A study that fails here tests no hypothesis.
+"""Checks of whether a study's models learned at all; a study that fails here tests no hypothesis.
 
 | check                         | value                                     | reference                 |
 |-------------------------------|-------------------------------------------|---------------------------|
@@ -15,142 +15,156 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vlmscale.analysis.checks.engine import (
+    ABOVE_REFERENCE,
+    BELOW_REFERENCE,
+    Claim,
+    Finding,
+    Rule,
+    Verdict,
+    exceeds_by_at_most,
+    require_columns,
+    tabulate_claims,
+)
 from vlmscale.errors import UserError
 from vlmscale.study.selection import FULL
 
 BLIND = "blind"  # the method that sees no image
 ABOVE_CHANCE = 0.05  # of score: what the words of a question may add to a constant answer
-STANDARD_ERRORS = 3.0  # luck alone goes beyond them once in several hundred benchmarks
-COLUMNS = ["check", "budget", "subject", "value", "reference", "holds", "note"]
+STANDARD_ERRORS = 3.0  # chance alone exceeds them once in several hundred benchmarks
+_COLUMNS = {
+    **{"check": "text", "budget": "budget", "subject": "subject"},
+    **{"value": "value", "reference": "reference", "holds": "verdict", "note": "note"},
+}
+COLUMNS = list(_COLUMNS)
 _PARTS = 5  # of a training; its ends are compared, for single steps are noise
+
+_Row = dict[str, Any]
 
 
 def check_learning(
     errors: pd.DataFrame, chance: pd.DataFrame, runs: pd.DataFrame, methods: Sequence[str]
 ) -> pd.DataFrame:
-    """One row for each check and its subject, a benchmark or a run; columns COLUMNS.
+    """Check what models should have learned: one row a check and subject, columns COLUMNS.
 
-    errors: of tabulate_errors. chance: of tabulate_chance. runs: of summarize_losses. methods: those of one
-    law, whose cells are compared with each other. A check that a study has no cells for has no row.
-    Raises UserError for tables that lack a column.
+    errors: of tabulate_errors. chance: of tabulate_chance. runs: of summarize_losses. methods: those of
+    one law, whose cells are compared with each other. The subject is a benchmark or a run. A check that a
+    study has no cells for has no row. Raises UserError for tables that lack a column.
     """
     for name, table, columns in (
         ("errors", errors, ("run", "llm", "method", "visual_tokens", "budget", "benchmark", "n")),
         ("chance", chance, ("benchmark", "chance")),
         ("runs", runs, ("run", "stage", "first", "last")),
     ):
-        for column in columns:
-            if column not in table:
-                raise UserError(f"table {name}: column {column!r} is missing; make it again")
+        require_columns(name, table, columns)
     single = errors[errors["benchmark"] != "mean"]
     cells = single[single["method"].isin(methods)]
     rows = [
-        *_losses(runs, errors),
-        *_budgets(cells),
-        *_blind(single, chance),
-        *_sizes(cells[cells["family"] == "reasoning"]),
-        *_tokens(cells[cells["family"] == "ocr"]),
+        *_check_losses(runs, errors),
+        *_check_budgets(cells),
+        *_check_blind(single, chance),
+        *_check_sizes(cells[cells["family"] == "reasoning"]),
+        *_check_tokens(cells[cells["family"] == "ocr"]),
     ]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"holds": bool})
+    table = tabulate_claims(rows, _COLUMNS, verdict=lambda found: found is Verdict.HOLDS)
+    return table.astype({"holds": bool})
 
 
 def summarize_losses(trainings: pd.DataFrame) -> pd.DataFrame:
-    """Mean loss of the first and the last fifth of each training: columns run, stage, first, last.
+    """Average the first and the last fifth of each training's losses: columns run, stage, first, last.
 
-    trainings: columns run, stage and losses, lists of (step, loss). Both are missing where none is
-    recorded.
+    trainings: columns run, stage and losses, lists of (step, loss). first and last are missing for a
+    training without losses.
     """
     rows = []
     for training in trainings.to_dict("records"):
         losses = np.array([loss for _, loss in training["losses"]], float)
-        ends = [np.nan, np.nan]
+        first = last = np.nan
         if len(losses):
             part = max(1, len(losses) // _PARTS)
-            ends = [float(losses[:part].mean()), float(losses[-part:].mean())]
-        about = {"run": training["run"], "stage": training["stage"]}
-        rows.append({**about, "first": ends[0], "last": ends[1]})
+            first, last = float(losses[:part].mean()), float(losses[-part:].mean())
+        rows.append((training["run"], training["stage"], first, last))
     return pd.DataFrame(rows, columns=["run", "stage", "first", "last"])
 
 
-def _losses(runs: pd.DataFrame, errors: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _check_losses(runs: pd.DataFrame, errors: pd.DataFrame) -> Iterator[_Row]:
     budgets = errors.drop_duplicates("run").set_index("run")["budget"]
     for row in runs.to_dict("records"):
         unknown = np.isnan(row["first"]) or np.isnan(row["last"])
-        yield {
-            "check": "training loss falls",
+        note = "a loss is missing or not a number" if unknown else ""
+        finding = Finding(row["last"], reference=row["first"], note=note)
+        about = {
             "budget": budgets.get(row["run"], ""),
             "subject": f"{row['run']}, {row['stage']}",
-            "value": row["last"],
-            "reference": row["first"],
-            "holds": row["last"] < row["first"],
-            "note": "a loss is missing or not a number" if unknown else "",
         }
+        yield _LOSS_FALLS.check(finding, **about)
 
 
-def _budgets(cells: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _check_budgets(cells: pd.DataFrame) -> Iterator[_Row]:
     same = ["llm", "method", "visual_tokens", "seed"]
     for less in cells["budget"].unique():
         if less != FULL:
             rows = _contrast(cells, "budget", FULL, less, same)
-            yield from _rising("a larger budget scores higher", rows, FULL, f"{FULL}, {less}")
+            yield from _check_rising(_BUDGETS_HELP, rows, FULL, f"{FULL}, {less}")
 
 
-def _sizes(cells: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _check_sizes(cells: pd.DataFrame) -> Iterator[_Row]:
     for budget, mine in cells.groupby("budget", sort=False):
         llms = mine.drop_duplicates("llm").set_index("n_params_b")["llm"].sort_index()
         if len(llms) > 1:
             large, small = llms.iloc[-1], llms.iloc[0]
             rows = _contrast(mine, "llm", large, small, ["method", "visual_tokens", "seed"])
-            yield from _rising("the largest LLM scores higher", rows, budget, f"{large}, {small}")
+            yield from _check_rising(_SIZES_HELP, rows, budget, f"{large}, {small}")
 
 
-def _tokens(cells: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _check_tokens(cells: pd.DataFrame) -> Iterator[_Row]:
     for budget, mine in cells.groupby("budget", sort=False):
         most = mine["visual_tokens"].max()
         if most > 1:
             rows = _contrast(mine, "visual_tokens", most, 1, ["llm", "seed"])
-            yield from _rising("more tokens score higher", rows, budget, f"V = {most}, V = 1")
+            yield from _check_rising(_TOKENS_HELP, rows, budget, f"V = {most}, V = 1")
 
 
 def _contrast(
     cells: pd.DataFrame, axis: str, high: Any, low: Any, same: Sequence[str]
 ) -> pd.DataFrame:
-    """By benchmark the mean scores at two values of `axis`, over what both have in common."""
+    """Return by benchmark the mean scores at two values of `axis`, over what both have in common."""
     table = cells.pivot_table(
         index=["benchmark", *same], columns=axis, values="score", sort=False
     ).reindex(columns=[high, low])
     return table.dropna().groupby("benchmark", sort=False).mean()
 
 
-def _rising(check: str, rows: pd.DataFrame, budget: Any, note: str) -> Iterator[dict[str, Any]]:
+def _check_rising(
+    claim: Claim[Finding], rows: pd.DataFrame, budget: Any, note: str
+) -> Iterator[_Row]:
     for benchmark, high, low in rows.itertuples():
-        yield {
-            "check": check,
-            "budget": budget,
-            "subject": benchmark,
-            "value": high,
-            "reference": low,
-            "holds": high > low,
-            "note": note,
-        }
+        finding = Finding(high, reference=low, note=note)
+        yield claim.check(finding, budget=budget, subject=benchmark)
 
 
-def _blind(single: pd.DataFrame, chance: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _check_blind(single: pd.DataFrame, chance: pd.DataFrame) -> Iterator[_Row]:
     levels = dict(zip(chance["benchmark"], chance["chance"], strict=True))
     blind = single[single["method"] == BLIND]
     for (budget, benchmark), mine in blind.groupby(["budget", "benchmark"], sort=False):
         if benchmark not in levels:
             raise UserError(f"chance: that of benchmark {benchmark} is unknown; collect again")
         level, score = float(levels[benchmark]), float(mine["score"].mean())
-        # All LLMs answer the same questions, so several of them are not more questions.
+        # All LLMs answer the same questions, so several LLMs are not more questions.
         error = float(np.sqrt(level * (1 - level) / mine["n"].min()))
         allowed = max(ABOVE_CHANCE, STANDARD_ERRORS * error)
-        yield {
-            "check": "blind is at chance",
-            "budget": budget,
-            "subject": benchmark,
-            "value": score,
-            "reference": level,
-            "holds": score - level <= allowed,
-            "note": f"{score - level:+.3f} from chance; allowed up to {allowed:+.3f}",
-        }
+        note = f"{score - level:+.3f} from chance; allowed up to {allowed:+.3f}"
+        claim = _claim("blind is at chance", exceeds_by_at_most(allowed))
+        finding = Finding(score, reference=level, note=note)
+        yield claim.check(finding, budget=budget, subject=benchmark)
+
+
+def _claim(text: str, rule: Rule) -> Claim[Finding]:
+    """Make a check whose finding is at hand."""
+    return Claim("", text, rule, lambda finding: finding)
+
+
+_LOSS_FALLS = _claim("training loss falls", BELOW_REFERENCE)
+_BUDGETS_HELP = _claim("a larger budget scores higher", ABOVE_REFERENCE)
+_SIZES_HELP = _claim("the largest LLM scores higher", ABOVE_REFERENCE)
+_TOKENS_HELP = _claim("more tokens score higher", ABOVE_REFERENCE)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.checks.hypotheses import COLUMNS, Results, decide_hypotheses
+from vlmscale.analysis.checks.hypotheses.decide import COLUMNS, decide_hypotheses
+from vlmscale.analysis.checks.hypotheses.results import Results
 from vlmscale.analysis.laws.bootstrap import bootstrap, choose_scheme
 from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.power_law import fit_power_law
