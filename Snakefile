@@ -19,6 +19,7 @@ include: "rules/evaluate.smk"
 include: "rules/latency.smk"
 include: "rules/collect.smk"
 include: "rules/published.smk"
+include: "rules/report.smk"
 include: "rules/figures.smk"
 
 
@@ -82,6 +83,7 @@ rule all:
             suffix=["md", "tex"],
         ),
         expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),
+        expand(f"{OUT}/report/{{name}}.html", name=STUDY_PAGES),
         FIGURES,
         # Asked for by name: snakemake misses no intermediate file whose products are there.
         stage1_files,

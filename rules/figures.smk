@@ -13,7 +13,7 @@ class FigureJob(NamedTuple):
     place: str  # below figures/: a figure's name, or the folder of several
     figures: tuple[str, ...]
     options: object  # of draw_figure: a dict, or a function of wildcards
-    labels: dict[str, str]  # of the report
+    labels: dict[str, str]  # of the report: law and family
 
     def path(self, figure, suffix):
         folder = "" if self.figures == (self.place,) else f"{self.place}/"
@@ -31,13 +31,9 @@ class FigureJob(NamedTuple):
         }
 
     def bitmap(self, figure):
-        """The PNG of a figure, in the report with its caption."""
-        return report(
-            self.path(figure, "png"),
-            caption=f"../workflow/report/{figure}.rst",
-            category="Published numbers" if self.out == PUBLISHED else "Figures",
-            labels={**self.labels, "figure": figure},
-        )
+        """The PNG of a figure, in the report."""
+        study = "released scores" if self.out == PUBLISHED else STUDY.study
+        return in_report(self.path(figure, "png"), figure, study, **self.labels)
 
 
 def study_figure(name, **options):
@@ -47,7 +43,7 @@ def study_figure(name, **options):
         name,
         (name,),
         {"title": STUDY.study, **options},
-        {"law": "", "family": "all"},
+        {"family": "all"},
     )
 
 

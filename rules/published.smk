@@ -24,6 +24,7 @@ rule published:
         expand(f"{PUBLISHED}/figures/fig4.{{suffix}}", suffix=["pdf", "png"]),
         f"{PUBLISHED}/audit.parquet",
         f"{PUBLISHED}/audit.md",
+        lambda w: expand(f"{PUBLISHED}/report/{{name}}.html", name=PUBLISHED_PAGES),
 
 
 rule published_errors:

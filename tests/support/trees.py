@@ -30,6 +30,7 @@ JOINT = {
     "fit",
     "latency_figure",
     "paired_figure",
+    "report_pages",
     "side_by_side_figure",
     "tables",
     "verdicts",

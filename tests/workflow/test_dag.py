@@ -17,7 +17,7 @@ CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob(
 ONCE = dict.fromkeys(
     (
         *("all", "audit", "collect", "compare", "cost", "cost_figure", "fetch_benchmarks"),
-        *("paired_figure", "tables", "verdicts", "write_cells"),
+        *("paired_figure", "report_pages", "tables", "verdicts", "write_cells"),
     ),
     1,
 )
@@ -126,7 +126,7 @@ def test_trainings_that_no_gpu_can_hold_are_refused_before_anything_starts(empty
     assert "Traceback" not in done.stdout
 
 
-KINDS = {".parquet", ".md", ".tex", ".pdf", ".png"}
+KINDS = {".parquet", ".md", ".tex", ".html", ".pdf", ".png"}
 
 
 def test_lint():
@@ -144,7 +144,14 @@ def test_published_numbers(empty):
     assert contents[0] == contents[1]
     made = Counter(file.suffix for file in contents[0])
     laws_figures = 2 * len(LAW_FIGURES) + 1
-    assert made == {".parquet": 11, ".md": 5, ".tex": 4, ".pdf": laws_figures, ".png": laws_figures}
+    assert made == {
+        ".parquet": 11,
+        ".md": 5,
+        ".tex": 4,
+        ".html": 5,
+        ".pdf": laws_figures,
+        ".png": laws_figures,
+    }
     assert (out / "audit.md").read_text() == (ROOT / "docs/audit.md").read_text()
     audit = pd.read_parquet(out / "audit.parquet")
     assert len(audit) == 58

@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -138,6 +140,25 @@ def test_run_json_tells_the_story_of_a_run(out):
     assert last < first
     assert min(run["seconds"], run["tokens_per_second"], run["peak_memory_bytes"]) > 0
     assert list((out / "tensorboard/d32__quecc__v4__s0/stage2").glob("events*"))
+
+
+def test_the_report_has_figures_tables_and_verdicts_with_captions(smoke, tmp_path):
+    done = smoke.snakemake("all", "published", "--report", str(tmp_path / "report.html"))
+    assert done.returncode == 0, done.stdout[-3000:]
+    text = (tmp_path / "report.html").read_text()
+    results, categories = (
+        json.loads(re.search(rf'<script id="{name}">\s*var {name} = (.*);', text)[1])
+        for name in ("results", "categories")
+    )
+    assert [name[:2] for name in sorted(categories)] == ["1.", "2.", "3.", "4.", "5."]
+    assert all(result["caption"].strip() for result in results.values())
+    shown = {(result["labels"]["study"], Path(file).name) for file, result in results.items()}
+    names = {*(f"{name}.png" for name in (*LAW_FIGURES, "paired", "cost", "latency"))}
+    names |= {f"{name}.html" for name in ("laws", "methods", "paired", "verdicts", "audit")}
+    assert {("smoke", name) for name in names} <= shown
+    assert {("released scores", name) for name in ("fig4.png", "table1.html")} <= shown
+    for name in ("laws", "verdicts", "audit"):
+        assert "<table>" in (smoke.path / f"results/smoke/report/{name}.html").read_text()
 
 
 def test_every_training_has_its_cost(out):
