@@ -19,6 +19,7 @@ include: "rules/evaluate.smk"
 include: "rules/latency.smk"
 include: "rules/collect.smk"
 include: "rules/published.smk"
+include: "rules/report_contents.smk"
 include: "rules/report.smk"
 include: "rules/figures.smk"
 
