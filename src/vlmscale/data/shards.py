@@ -27,7 +27,7 @@ TAGGED = Features(
 )
 
 # Bounds of a row group, which is read and decompressed to get one image.
-_GROUP_ROWS, _GROUP_BYTES = 256, 2**20
+MAX_GROUP_ROWS, MAX_GROUP_BYTES = 256, 2**20
 
 
 def write_split(
@@ -51,7 +51,7 @@ def write_split(
 
 
 def _choose_group_size(table: pa.Table) -> int:
-    return max(1, min(_GROUP_ROWS, len(table) * _GROUP_BYTES // max(1, table.nbytes)))
+    return max(1, min(MAX_GROUP_ROWS, len(table) * MAX_GROUP_BYTES // max(1, table.nbytes)))
 
 
 def write_manifest(folder: Path, names: Sequence[str], about: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Fetching released backbones: what is asked of the hub, and what is made of its answers. No network."""
+"""Released backbones are fetched, checked and recorded; without network."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,12 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from tests.support.paths import ROOT
 from vlmscale.data.hub import fetch_backbone
 from vlmscale.errors import UserError
 from vlmscale.study.load import load_study
 
-STUDY = load_study(Path(__file__).parents[3] / "config/paper.yaml")
+STUDY = load_study(ROOT / "config/paper.yaml")
 QWEN = STUDY.llms["Qwen1.5-0.5B"]
 QWEN_CONFIG = {
     "hidden_size": 1024,
@@ -64,7 +65,7 @@ def places(tmp_path):
     }
 
 
-def test_a_pinned_revision_without_anything_that_runs(hub, places):
+def test_fetches_a_pinned_revision_without_anything_that_runs(hub, places):
     hub.files |= {"pytorch_model.bin": "pickle", "modeling.py": "import os", "README.md": ""}
     fetch_backbone(QWEN, **places)
     assert hub.asked == [("Qwen/Qwen1.5-0.5B-Chat", "4d14e384a4b037942bb3f3016665157c8bcb70ea")]
@@ -75,7 +76,7 @@ def test_a_pinned_revision_without_anything_that_runs(hub, places):
     assert not places["work"].exists()
 
 
-def test_without_the_hub_what_has_arrived_waits(hub, places):
+def test_downloads_are_kept_when_the_hub_cannot_be_reached(hub, places):
     hub.files = {"merges.txt": "a b", "model.safetensors": None}
     with pytest.raises(
         UserError, match=r"(?s)Qwen1.5-0.5B-Chat at 4d14.*Fetching needs the network"
@@ -112,7 +113,7 @@ def test_another_shape_than_planned_is_refused(hub, places):
     assert not places["folder"].exists()
 
 
-def test_a_tower_is_known_by_its_vision_half(hub, places):
+def test_a_tower_is_checked_by_its_vision_config(hub, places):
     text = {"hidden_size": 768, "num_hidden_layers": 12, "vocab_size": 49408}
     for changed, fits in (({}, True), ({"image_size": 224}, False)):
         vision = {**VISION, **changed}
@@ -124,7 +125,7 @@ def test_a_tower_is_known_by_its_vision_half(hub, places):
                 fetch_backbone(STUDY.tower, **places)
 
 
-def test_the_hub_itself_out_of_reach(places, monkeypatch):
+def test_an_offline_client_is_explained(places, monkeypatch):
     """The real client, told that there is no network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="could not be fetched"):

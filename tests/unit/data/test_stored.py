@@ -1,4 +1,4 @@
-"""Splits are read where they lie: what is damaged is named, what disagrees is found."""
+"""Splits are read in place; damage and conversations that do not fit are named."""
 
 import shutil
 
@@ -25,10 +25,10 @@ def split(splits, tmp_path):
     return shutil.copytree(splits["stage2"], tmp_path / "stage2")
 
 
-def test_rows_and_images_are_those_of_the_shards(split, monkeypatch, tmp_path):
+def test_rows_and_images_equal_those_of_the_shards(split, monkeypatch, tmp_path):
     """Also where row groups have a row each, and shards one or many."""
     rows = [r for file in list_shards(split) for r in pq.read_table(file).to_pylist()]
-    monkeypatch.setattr(shards, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(shards, "MAX_GROUP_BYTES", 1)
     parts = {
         f"shard-{i}": rows[start : start + 7] for i, start in enumerate(range(0, len(rows), 7))
     }
@@ -106,6 +106,6 @@ def test_marks_and_images_must_agree(wrong, words):
     check_conversations("data/stage2", table(*FINE).combine_chunks())
 
 
-def test_how_long_questions_are():
+def test_question_bytes_are_counted():
     found = count_question_bytes(table(sample(None, "é", "b"), *FINE).combine_chunks())
     assert found.tolist() == [2, 1, 14]

@@ -29,8 +29,8 @@ from vlmscale.jobs.fingerprint import fingerprint
 from vlmscale.records.files import atomic_path, read_json, write_json
 
 # Bounds of a shard. A process needs about three times as much memory.
-_ROWS = 2048
-_BYTES = 128 * 2**20
+MAX_ROWS = 2048
+MAX_BYTES = 128 * 2**20
 
 _FACTS = {"width": pa.int32(), "height": pa.int32(), "mode": pa.string(), "repair": pa.string()}
 _IMAGES = pa.schema({"image": pa.string(), "sha256": pa.string(), **_FACTS})
@@ -64,7 +64,7 @@ def split_into_parts(
     for position, record in enumerate(records):
         image = images.get(get_image_path(record) or "")
         image_size = image.size if image else 0
-        if len(part.records) == _ROWS or (part.records and size + image_size > _BYTES):
+        if len(part.records) == MAX_ROWS or (part.records and size + image_size > MAX_BYTES):
             yield part
             part, size = Part(part.number + 1, position, [], []), 0
         part.records.append({key: record.get(key) for key in ("id", "image", "conversations")})

@@ -32,7 +32,7 @@ from vlmscale.records.locks import acquire_lock
 
 _THREADS = 4
 _TRIES = 5  # in a row without a single new byte, then the next address
-_PAUSE = 2.0  # seconds before the second try; doubled before each further one
+PAUSE = 2.0  # seconds before the second try; doubled before each further one
 _MIN_SPEED = 10_000  # bytes per second over a timeout; a slower server is left for the next mirror
 _HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -187,7 +187,7 @@ def _download(remote: _Remote, part: Path, timeout: float, report: Report) -> No
             failures = failures + 1 if _size(part) <= before else 1
             if failures >= _TRIES:
                 raise DownloadError(f"{reason}, {failures} times without a new byte")
-            time.sleep(_PAUSE * 2 ** (failures - 1))
+            time.sleep(PAUSE * 2 ** (failures - 1))
 
 
 def _continue(

@@ -9,7 +9,7 @@ from typing import Any
 from vlmscale.errors import UserError
 from vlmscale.settings import IMAGE_TOKEN
 
-_CHUNK = 2**24  # characters
+CHUNK = 2**24  # characters
 _REMEDY = "Delete it and run again to download it anew."
 
 Turn = dict[str, str]
@@ -25,7 +25,7 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
     # question mark that no repair could count; the parser that keeps it is twelve times slower than this.
     decoder = json.JSONDecoder()
     with file.open(encoding="utf-8") as handle:
-        text = handle.read(_CHUNK).lstrip()
+        text = handle.read(CHUNK).lstrip()
         if not text.startswith("["):
             raise UserError(f"{file} is no JSON list. {_REMEDY}")
         at = 1
@@ -37,7 +37,7 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
             try:
                 record, at = decoder.raw_decode(text, at)
             except json.JSONDecodeError:
-                more = handle.read(_CHUNK)
+                more = handle.read(CHUNK)
                 if not more:
                     raise UserError(f"{file} ends early or is damaged. {_REMEDY}") from None
                 text, at = text[at:] + more, 0

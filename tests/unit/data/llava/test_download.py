@@ -1,4 +1,4 @@
-"""A file is whole or not there, whatever server, disk and other processes do."""
+"""A file is complete and verified or absent, whatever server, disk and other processes do."""
 
 import errno
 import fcntl
@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from tests.support.upstream import archive, site
+from tests.support.upstream import archive
 from vlmscale.data.llava import download
 from vlmscale.data.llava.download import download_all, download_file
 from vlmscale.data.llava.sources import Source
@@ -17,11 +17,10 @@ from vlmscale.errors import UserError
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_PAUSE", 0.001)
-    archive(tmp_path / "site" / "images.zip", {"a.jpg": os.urandom(300_000)})
-    with site(tmp_path / "site") as running:
-        yield running
+def server(server):
+    """The server with one archive."""
+    archive(server.folder / "images.zip", {"a.jpg": os.urandom(300_000)})
+    return server
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def left_in(folder):
     return sorted(file.name for file in (folder / "raw").iterdir() if file.suffix != ".lock")
 
 
-def test_a_cut_connection_goes_on_where_it_stopped(server, content, tmp_path):
+def test_a_cut_connection_resumes(server, content, tmp_path):
     server.trouble["/images.zip"] = lambda times: "cut" if times < 3 else None
     file = download_file(source(server, "images.zip"), tmp_path)
     assert file.read_bytes() == content
@@ -59,7 +58,7 @@ def test_a_cut_connection_goes_on_where_it_stopped(server, content, tmp_path):
     assert left_in(tmp_path) == ["images.zip", "images.zip.json"]
 
 
-def test_a_killed_download_goes_on_in_the_next_process(server, content, tmp_path):
+def test_a_killed_download_resumes_in_the_next_process(server, content, tmp_path):
     server.trouble["/images.zip"] = lambda times: "cut" if times == 1 else None
 
     def killed(done, total):
@@ -92,7 +91,7 @@ def test_a_server_without_ranges_sends_everything_again(server, content, tmp_pat
     assert download_file(source(server, "images.zip"), tmp_path).read_bytes() == content
 
 
-def test_complete_but_not_yet_moved(server, content, tmp_path, monkeypatch):
+def test_a_complete_part_is_not_downloaded_again(server, content, tmp_path, monkeypatch):
     def killed(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -105,7 +104,7 @@ def test_complete_but_not_yet_moved(server, content, tmp_path, monkeypatch):
     assert server.asked[-1][2] == f"bytes={len(content)}-"  # nothing was sent again
 
 
-def test_a_wrong_checksum_is_thrown_away_and_the_mirror_asked(server, content, tmp_path):
+def test_a_wrong_checksum_is_discarded_and_the_mirror_tried(server, content, tmp_path):
     archive(server.folder / "bad.zip", {"a.jpg": b"other"})
     right = hashlib.sha256(content).hexdigest()
     file = download_file(source(server, "bad.zip", "images.zip", sha256=right), tmp_path)
@@ -117,27 +116,27 @@ def test_a_wrong_checksum_is_thrown_away_and_the_mirror_asked(server, content, t
 @pytest.mark.parametrize(
     ("known", "words"), [({"sha256": "0" * 64}, "SHA-256"), ({"bytes": 7}, "instead of 7")]
 )
-def test_what_no_mirror_has_right_is_not_kept(server, tmp_path, known, words):
+def test_a_file_that_is_wrong_on_every_mirror_is_not_kept(server, tmp_path, known, words):
     with pytest.raises(DownloadError, match=words):
         download_file(source(server, "images.zip", **known), tmp_path)
     assert left_in(tmp_path) == []
 
 
-def test_a_missing_file_and_its_mirror(server, content, tmp_path):
+def test_a_missing_file_comes_from_its_mirror(server, content, tmp_path):
     wanted = source(server, "gone.zip", "images.zip")
     assert download_all([wanted], tmp_path) == {}
     assert (tmp_path / "raw/images.zip").read_bytes() == content
     assert [path for _, path, _ in server.asked] == ["/gone.zip", "/images.zip"]  # 404: no retry
 
 
-def test_own_mirrors_are_asked_first(server, content, tmp_path):
+def test_own_mirrors_are_tried_first(server, content, tmp_path):
     archive(server.folder / "mine/raw/images.zip", {"b.jpg": b"mine"})
     file = download_file(source(server, "images.zip"), tmp_path, mirrors=[f"{server.url}/mine/"])
     assert file.read_bytes() != content
     assert len(server.asked) == 1
 
 
-def test_all_reasons_are_told(server, tmp_path):
+def test_all_reasons_are_named(server, tmp_path):
     server.trouble["/images.zip"] = lambda times: "500"
     wanted = source(server, "gone.zip", "images.zip")
     reasons = download_all([wanted], tmp_path)[wanted]
@@ -145,14 +144,15 @@ def test_all_reasons_are_told(server, tmp_path):
     assert "images.zip: the server answers 500, 5 times" in reasons
 
 
-def test_a_server_that_falls_silent(server, content, tmp_path):
+@pytest.mark.slow
+def test_a_silent_server_is_left_for_the_mirror(server, content, tmp_path):
     archive(server.folder / "slow.zip", {"a.jpg": os.urandom(200_000)})
     server.trouble["/slow.zip"] = lambda times: "stall"
     wanted = source(server, "slow.zip", "images.zip")
     assert download_file(wanted, tmp_path, timeout=0.1).read_bytes() == content
 
 
-def test_a_server_that_sends_hardly_anything(server, content, tmp_path):
+def test_a_slow_server_is_left_for_the_mirror(server, content, tmp_path):
     archive(server.folder / "slow.zip", {"a.jpg": os.urandom(200_000)})
     server.trouble["/slow.zip"] = lambda times: "trickle"
     wanted = source(server, "slow.zip", "images.zip")
@@ -161,7 +161,7 @@ def test_a_server_that_sends_hardly_anything(server, content, tmp_path):
         download_file(source(server, "slow.zip", file="raw/2.zip"), tmp_path, timeout=0.2)
 
 
-def test_a_full_disk_is_one_clear_message_and_the_rest_follows_later(
+def test_a_full_disk_is_named_and_the_download_resumes_later(
     server, content, tmp_path, monkeypatch
 ):
     wanted = source(server, "images.zip")
@@ -189,7 +189,7 @@ def test_a_full_disk_stops_the_other_downloads(server, tmp_path, monkeypatch):
     assert not any(is_verified(each, tmp_path) for each in both)
 
 
-def test_an_error_page_is_no_archive(server, tmp_path):
+def test_an_error_page_is_refused(server, tmp_path):
     (server.folder / "page.zip").write_text("<html>Not found</html>")
     with pytest.raises(DownloadError, match="no zip archive"):
         download_file(source(server, "page.zip"), tmp_path)
@@ -210,7 +210,7 @@ def test_the_first_download_is_trusted_and_later_ones_must_equal_it(server, cont
         download_file(wanted, tmp_path)
 
 
-def test_what_is_whole_is_not_asked_for_again(server, tmp_path):
+def test_a_verified_file_is_not_requested_again(server, tmp_path):
     wanted = source(server, "images.zip")
     download_file(wanted, tmp_path)
     server.asked.clear()
@@ -218,7 +218,7 @@ def test_what_is_whole_is_not_asked_for_again(server, tmp_path):
     assert server.asked == []
 
 
-def test_a_file_put_there_by_hand(server, content, tmp_path):
+def test_a_file_put_there_by_hand_is_verified(server, content, tmp_path):
     right = source(server, "gone.zip", sha256=hashlib.sha256(content).hexdigest())
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/images.zip").write_bytes(content[:-10])
@@ -229,7 +229,7 @@ def test_a_file_put_there_by_hand(server, content, tmp_path):
     assert server.asked == []
 
 
-def test_two_processes_do_not_write_one_file(server, tmp_path):
+def test_two_processes_cannot_write_one_file(server, tmp_path):
     (tmp_path / "raw").mkdir()
     with (tmp_path / "raw/images.zip.part.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -237,7 +237,7 @@ def test_two_processes_do_not_write_one_file(server, tmp_path):
             download_file(source(server, "images.zip"), tmp_path)
 
 
-def test_a_file_of_the_hub(server, content, tmp_path, monkeypatch):
+def test_a_file_of_the_hub_is_pinned_verified_and_resumed(server, content, tmp_path, monkeypatch):
     """Its revision is pinned to a commit, its checksum is the hub's, it resumes like others, and a
     token goes to the hub alone.
     """
@@ -259,7 +259,9 @@ def test_a_file_of_the_hub(server, content, tmp_path, monkeypatch):
     assert (record["checked_by"], record["revision"]) == ("the hub", "commit")
 
 
-def test_a_file_that_is_not_what_the_hub_promised(server, content, tmp_path, monkeypatch):
+def test_a_file_that_differs_from_the_hub_s_checksum_is_discarded(
+    server, content, tmp_path, monkeypatch
+):
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/hub")
     (server.folder / "datasets/own/er/resolve/v1").mkdir(parents=True)
     archive(server.folder / "datasets/own/er/resolve/v1/images.zip", {"a.jpg": b"the right one"})
@@ -268,7 +270,7 @@ def test_a_file_that_is_not_what_the_hub_promised(server, content, tmp_path, mon
     assert left_in(tmp_path) == []
 
 
-def test_a_file_the_hub_does_not_have(server, content, tmp_path, monkeypatch):
+def test_a_file_missing_on_the_hub_comes_from_its_mirror(server, content, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/hub")
     wanted = source(server, "hf://datasets/own/er@v1/gone.zip", "images.zip")
     assert download_file(wanted, tmp_path).read_bytes() == content

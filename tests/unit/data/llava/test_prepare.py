@@ -1,65 +1,26 @@
 """LLaVA's released files, in their own layouts, become a split that training reads."""
 
-import errno
 import hashlib
 import json
-import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections import namedtuple
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from tests.support.upstream import archive, image, mix, pretrain, record, site
-from vlmscale.cli import app
+from tests.support.splits import read_split
+from tests.support.upstream import archive, image, mix, pretrain, record
 from vlmscale.data.images import compute_image_key, decode_image
-from vlmscale.data.llava import convert, download
-from vlmscale.data.llava import prepare as preparation
-from vlmscale.data.llava.estimates import estimate_dataset
-from vlmscale.data.llava.prepare import prepare_dataset
-from vlmscale.data.llava.sources import RECORDS, match_folder, read_sources
-from vlmscale.data.shards import list_shards
 from vlmscale.errors import UserError
-from vlmscale.resources import find_resource
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_PAUSE", 0.001)
-    with site(tmp_path / "site") as running:
-        yield running
-
-
-@pytest.fixture
-def run(server, tmp_path):
-    """run(dataset, table, **changes) -> the manifest of tmp_path/out, made by two processes."""
-
-    def go(dataset, table, **changes):
-        settings = {"raw": tmp_path / "raw", "output": tmp_path / "out", "workers": 2}
-        return prepare_dataset(dataset, table=table, **{**settings, **changes})
-
-    return go
-
-
-def rows_of(folder):
-    return [
-        row
-        for file in list_shards(folder, checksum=True)
-        for row in pq.read_table(file).to_pylist()
-    ]
-
-
-def test_the_captions(server, run, tmp_path, capsys):
+def test_captions_become_a_split(server, run, tmp_path, capsys):
     manifest = run("llava_pretrain", pretrain(server.folder, server.url))
     assert capsys.readouterr().err.startswith("llava_pretrain: about 0 GB to download")
-    rows = rows_of(tmp_path / "out")
+    rows = read_split(tmp_path / "out")
     assert [row["conversations"][1]["value"] for row in rows] == [f"caption {i}" for i in range(10)]
     assert {row["conversations"][0]["value"] for row in rows} == {"<image>\nDescribe it."}
     assert [row["image"]["bytes"] for row in rows] == [image(i) for i in range(10)]
@@ -76,9 +37,9 @@ def test_the_captions(server, run, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw", "site"]
 
 
-def test_the_instruction_mix_with_all_its_oddities(server, run, tmp_path):
+def test_the_instruction_mix_is_converted_with_all_its_oddities(server, run, tmp_path):
     manifest = run("llava_mix665k", mix(server.folder, server.url))
-    rows = {row["id"]: row for row in rows_of(tmp_path / "out")}
+    rows = {row["id"]: row for row in read_split(tmp_path / "out")}
     assert list(rows) == [*"123456789", "wgByO4Y_0", "sharegpt"]
     assert [turn["value"] for turn in rows["1"]["conversations"]] == [
         "<image>\nwhat ?", "a", "and ?", "b", "why ?", "c",
@@ -109,6 +70,7 @@ def test_the_instruction_mix_with_all_its_oddities(server, run, tmp_path):
     assert (table[1]["width"], table[1]["height"], table[1]["mode"]) == (32, 24, "CMYK")
 
 
+@pytest.mark.slow
 def test_training_reads_the_split(server, run, tmp_path):
     from transformers import CLIPImageProcessorPil
 
@@ -120,7 +82,7 @@ def test_training_reads_the_split(server, run, tmp_path):
     run("llava_mix665k", mix(server.folder, server.url))
     words = [
         word
-        for row in rows_of(tmp_path / "out")
+        for row in read_split(tmp_path / "out")
         for turn in row["conversations"]
         for word in re.findall(r"\S+", turn["value"])
     ]
@@ -147,27 +109,7 @@ def test_training_reads_the_split(server, run, tmp_path):
     assert len(batch["pixel_values"]) == 3
 
 
-def test_bytes_and_order_depend_on_nothing_but_the_files(server, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_ROWS", 4)
-    table = mix(server.folder, server.url, text_only=10)
-    first = run("llava_mix665k", table, output=tmp_path / "one", workers=1)
-    second = run("llava_mix665k", table, output=tmp_path / "three", workers=3)
-    assert list(first["shards"]) == [f"shard-{i:05d}.parquet" for i in range(6)]
-    assert first == second
-    files = [sorted((tmp_path / name).iterdir()) for name in ("one", "three")]
-    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*files, strict=True))
-
-
-def test_a_shard_holds_no_more_than_its_bytes(server, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_BYTES", 2 * len(image(0)))
-    manifest = run("llava_pretrain", pretrain(server.folder, server.url))
-    assert len(manifest["shards"]) >= 5
-    assert [row["id"] for row in rows_of(tmp_path / "out")] == [
-        f"{i % 3:05d}{i:04d}" for i in range(10)
-    ]
-
-
-def test_killed_in_the_middle_of_an_archive(server, run, tmp_path):
+def test_resumes_after_a_kill_in_the_middle_of_an_archive(server, run, tmp_path):
     table = pretrain(server.folder, server.url)
     path = "/llava_pretrain/images.zip"
     server.trouble[path] = lambda times: "stall" if times == 1 else None
@@ -190,70 +132,6 @@ def test_killed_in_the_middle_of_an_archive(server, run, tmp_path):
     assert manifest == run("llava_pretrain", table, raw=tmp_path / "raw2", output=tmp_path / "o2")
 
 
-def test_a_stopped_conversion_goes_on(server, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_ROWS", 4)
-    table = pretrain(server.folder, server.url)
-    write = convert.write_split
-
-    def dies(folder, shards, *rest):
-        if "shard-00002" in shards:
-            raise KeyboardInterrupt
-        write(folder, shards, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(convert, "write_split", dies)
-        with pytest.raises(KeyboardInterrupt):
-            run("llava_pretrain", table, workers=1)
-    assert not (tmp_path / "out").exists()
-    left = {p.name: p.stat().st_mtime_ns for p in (tmp_path / ".out.parts").glob("*/*/*.parquet")}
-    assert len(left) == 2
-    manifest = run("llava_pretrain", table)
-    assert {
-        p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir() if p.name in left
-    } == left
-    assert manifest["rows"] == 10
-    assert not (tmp_path / ".out.parts").exists()
-
-
-def test_stopped_while_the_parts_are_joined(server, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_ROWS", 4)
-    table, moved = pretrain(server.folder, server.url), []
-
-    def dies(source, target):
-        moved.append(source)
-        if len(moved) == 2:
-            raise KeyboardInterrupt
-        source.replace(target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(convert.shutil, "move", dies)
-        with pytest.raises(KeyboardInterrupt):
-            run("llava_pretrain", table)
-    assert not (tmp_path / "out").exists()
-    assert run("llava_pretrain", table)["rows"] == len(rows_of(tmp_path / "out")) == 10
-
-
-def test_a_disk_that_fills_up_while_converting(server, run, tmp_path, monkeypatch):
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(convert, "write_split", full)
-        with pytest.raises(UserError, match=r"is full.*Make room and run again"):
-            run("llava_pretrain", pretrain(server.folder, server.url))
-    assert not (tmp_path / "out").exists()
-    assert run("llava_pretrain", server.folder / "table.csv")["rows"] == 10
-
-
-def test_a_process_that_is_killed(server, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        convert, "repair_image", lambda content: os.kill(os.getpid(), signal.SIGKILL)
-    )
-    with pytest.raises(UserError, match="fewer processes"):
-        run("llava_pretrain", pretrain(server.folder, server.url))
-    assert not (tmp_path / "out").exists()
-
-
 def lose(n, of):
     """Arguments of `mix`: `n` records whose image is nowhere, `of` in all."""
     lost = [record(f"lost{i}", f"ocr_vqa/images/gone{i}.jpg", "<image>\nq", "a") for i in range(n)]
@@ -271,10 +149,10 @@ def test_few_lost_samples_are_listed(server, run, tmp_path):
         }
     ]
     assert manifest["rows"] == manifest["records"] - 1 == 999
-    assert "lost0" not in {row["id"] for row in rows_of(tmp_path / "out")}
+    assert "lost0" not in {row["id"] for row in read_split(tmp_path / "out")}
 
 
-def test_more_are_refused_before_anything_is_converted(server, run, tmp_path):
+def test_many_lost_samples_are_refused_before_conversion(server, run, tmp_path):
     table = mix(server.folder, server.url, **lose(2, of=1001))
     with pytest.raises(UserError) as refusal:
         run("llava_mix665k", table)
@@ -298,7 +176,7 @@ def test_images_that_do_not_decode_count_as_lost(server, run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_second_archive_is_asked_only_for_what_the_first_lacks(server, run, tmp_path):
+def test_a_second_archive_is_downloaded_only_for_what_the_first_lacks(server, run, tmp_path):
     table = mix(server.folder, server.url, **lose(2, of=100))
     archive(server.folder / "more/covers.zip", {f"gone{i}.png": image(i) for i in range(2)})
     line = f"llava_mix665k,ocr_vqa/images,more/covers.zip,{server.url}/more/covers.zip,,,,0,,,x\n"
@@ -316,7 +194,7 @@ def test_a_second_archive_is_asked_only_for_what_the_first_lacks(server, run, tm
     assert "/more/covers.zip" not in [path for _, path, _ in server.asked]
 
 
-def test_one_s_own_tree_needs_no_archives(server, run, tmp_path):
+def test_own_images_replace_archives(server, run, tmp_path):
     table = pretrain(server.folder, server.url)
     for i in range(10):
         own = tmp_path / f"raw/own/llava_pretrain/{i % 3:05d}/{i % 3:05d}{i:04d}.jpg"
@@ -326,14 +204,14 @@ def test_one_s_own_tree_needs_no_archives(server, run, tmp_path):
     assert [path for _, path, _ in server.asked] == ["/llava_pretrain/captions.json"]
 
 
-def test_archives_that_cannot_be_had_are_named(server, run):
+def test_archives_that_cannot_be_downloaded_are_named(server, run):
     table = mix(server.folder, server.url)
     (server.folder / "gqa/images.zip").unlink()
     with pytest.raises(UserError, match=r"gqa/images: 1 of 1(?s:.)*gqa/images\.zip: .*answers 404"):
         run("llava_mix665k", table)
 
 
-def test_paths_that_lead_outside_are_never_followed(server, run, tmp_path):
+def test_paths_that_lead_outside_are_not_followed(server, run, tmp_path):
     (tmp_path / "secret.jpg").write_bytes(image())
     extra = [record("spy", "../../secret.jpg", "<image>\nq", "a")]
     (tmp_path / "raw/own/llava_mix665k").mkdir(parents=True)
@@ -341,7 +219,7 @@ def test_paths_that_lead_outside_are_never_followed(server, run, tmp_path):
         run("llava_mix665k", mix(server.folder, server.url, extra=extra))
 
 
-def test_the_first_records_only(server, run, tmp_path):
+def test_a_limit_downloads_only_what_the_first_records_need(server, run, tmp_path):
     manifest = run("llava_mix665k", mix(server.folder, server.url), limit=2)
     assert manifest["rows"] == 2
     assert {path for _, path, _ in server.asked} == {
@@ -350,71 +228,9 @@ def test_the_first_records_only(server, run, tmp_path):
     }
 
 
-def test_another_number_of_records_is_another_version(server, run):
+def test_another_number_of_records_is_refused(server, run):
     table = pretrain(server.folder, server.url)
     file = server.folder / "llava_pretrain/captions.json"
     file.write_text(json.dumps(json.loads(file.read_text())[:-1]))
     with pytest.raises(UserError, match="9 records, 10 were expected"):
         run("llava_pretrain", table)
-
-
-def test_a_disk_that_cannot_hold_it_is_refused_first(server, run, tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 100e9))
-    with pytest.raises(UserError, match=r"has 100\.0 GB free, 17\d\.\d GB are needed"):
-        run("llava_mix665k", find_resource("datasets.csv"))
-    assert server.asked == []
-    assert not (tmp_path / "raw").exists()
-
-
-def test_an_unknown_dataset(run):
-    with pytest.raises(UserError, match="Choose one of llava_mix665k, llava_pretrain"):
-        run("llava", find_resource("datasets.csv"))
-
-
-@pytest.mark.parametrize("dataset", ["llava_pretrain", "llava_mix665k"])
-def test_the_table_of_files(dataset):
-    sources = read_sources(find_resource("datasets.csv"), dataset)
-    assert sources[0].holds == RECORDS
-    assert sources[0].count == {"llava_pretrain": 558_128, "llava_mix665k": 665_298}[dataset]
-    for source in sources:
-        assert all(re.match(r"https?://|hf://datasets/[^@]+@\w+/", url) for url in source.urls)
-        assert source.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", source.sha256)
-        assert source.bytes is None or abs(source.bytes / 1e9 - source.gigabytes) < 0.1
-        assert source.licence
-    assert len({source.file for source in sources}) == len(sources)
-
-
-def test_which_file_holds_an_image():
-    folders = [
-        source.holds for source in read_sources(find_resource("datasets.csv"), "llava_mix665k")
-    ]
-    assert match_folder("vg/VG_100K_2/1.jpg", folders) == "vg/VG_100K_2"
-    assert match_folder("vg/VG_100K/1.jpg", folders) == "vg/VG_100K"
-    assert match_folder("elsewhere/1.jpg", folders) is None
-    assert match_folder("00012/1.jpg", ["."]) == "."
-
-
-def test_announcements_name_disk_and_time(tmp_path):
-    sources = read_sources(find_resource("datasets.csv"), "llava_mix665k")
-    said = estimate_dataset(sources, tmp_path / "raw", tmp_path / "out", 8).text
-    assert re.match(
-        r"llava_mix665k: about 73 GB to download into \S+raw \(24 min at 50 MB/s\)", said
-    )
-    assert said.endswith(f"93 GB to write to {tmp_path / 'out'} (9 min with 8 processes).")
-
-
-def test_from_the_command_line(server, tmp_path, monkeypatch):
-    table = mix(server.folder, server.url)
-    monkeypatch.setattr(preparation, "find_resource", lambda name: table)
-    folders = [str(tmp_path / "out"), "--raw", str(tmp_path / "raw"), "--workers", "1"]
-    command = ["data", "llava_mix665k", *folders]
-    printed = CliRunner().invoke(app, command, catch_exceptions=False).stdout
-    assert "11 samples written, 0 skipped" in printed
-    assert "repaired: GIF stored as PNG, 1" in printed
-    again = CliRunner().invoke(app, command)
-    assert again.exit_code == 1
-    assert "exists already" in str(again.exception)
-    shutil.rmtree(tmp_path / "out")
-    report = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
-    assert report["rows"] == 11
