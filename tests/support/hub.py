@@ -25,7 +25,7 @@ class Hub(Site):
         path = urlsplit(self.path).path
         if not path.startswith("/hub/api/"):
             return super().answer(body)
-        self.server.asked.append((self.command, path, None))
+        self.server.requests.append((self.command, path, None))
         asked = re.fullmatch(r"/hub/api/(?:models|(datasets))/([^/]+/[^/]+)(/tree/.*)?", path)
         kind, name, tree = asked.groups() if asked else ("", "", None)
         folder = self.server.folder / "repositories" / (kind or "") / name

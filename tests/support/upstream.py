@@ -177,7 +177,7 @@ class Site(BaseHTTPRequestHandler):
 
     def answer(self, body):
         server, path = self.server, self.path
-        server.asked.append((self.command, path, self.headers.get("Range")))
+        server.requests.append((self.command, path, self.headers.get("Range")))
         server.times[path] += 1
         if "Authorization" in self.headers:
             server.trusted.add(path)
@@ -249,7 +249,7 @@ def site(folder, handler=Site):
     """
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    server.folder, server.asked, server.trouble, server.times = folder, [], {}, Counter()
+    server.folder, server.requests, server.trouble, server.times = folder, [], {}, Counter()
     server.trusted = set()
     server.released = threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}"

@@ -113,7 +113,7 @@ def fetched(tree, tmp_path_factory):
         killed_while_it_downloads(tree, server, environment)
         done = tree.snakemake("data", "backbones", config=STUDY, **environment)
         assert done.returncode == 0, done.stdout[-5000:]
-        asked = list(server.asked)
+        asked = list(server.requests)
         other = tree.snakemake("data", "backbones", config=TABLE1, **environment)
         assert other.returncode == 0, other.stdout[-5000:]
     shutil.rmtree(tree.path / "hub", ignore_errors=True)

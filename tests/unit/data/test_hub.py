@@ -39,10 +39,10 @@ FILES = {
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub with these files, which remembers what it was asked for."""
+    """A hub with these files, which remembers the requests."""
 
     def snapshot_download(repository, *, repo_type, revision, allow_patterns, local_dir, endpoint):
-        hub.asked.append((repository, revision))
+        hub.requests.append((repository, revision))
         hub.patterns = allow_patterns
         (local_dir / ".cache/huggingface").mkdir(parents=True, exist_ok=True)
         for name, content in hub.files.items():
@@ -51,7 +51,7 @@ def hub(monkeypatch):
             if any(Path(name).match(pattern) for pattern in allow_patterns):
                 (local_dir / name).write_text(content)
 
-    hub = type("Hub", (), {"asked": [], "files": dict(FILES)})
+    hub = type("Hub", (), {"requests": [], "files": dict(FILES)})
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return hub
 
@@ -68,7 +68,7 @@ def places(tmp_path):
 def test_fetches_a_pinned_revision_without_anything_that_runs(hub, places):
     hub.files |= {"pytorch_model.bin": "pickle", "modeling.py": "import os", "README.md": ""}
     fetch_backbone(QWEN, **places)
-    assert hub.asked == [("Qwen/Qwen1.5-0.5B-Chat", "4d14e384a4b037942bb3f3016665157c8bcb70ea")]
+    assert hub.requests == [("Qwen/Qwen1.5-0.5B-Chat", "4d14e384a4b037942bb3f3016665157c8bcb70ea")]
     assert {file.name for file in places["folder"].iterdir()} == set(FILES)
     record = json.loads(places["record"].read_text())
     assert record["revision"] == QWEN.revision
@@ -126,7 +126,7 @@ def test_a_tower_is_checked_by_its_vision_config(hub, places):
 
 
 def test_an_offline_client_is_explained(places, monkeypatch):
-    """The real client, told that there is no network."""
+    """The real client, configured as without network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="could not be fetched"):
         fetch_backbone(QWEN, **places)

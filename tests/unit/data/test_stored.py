@@ -107,5 +107,5 @@ def test_marks_and_images_must_agree(wrong, words):
 
 
 def test_question_bytes_are_counted():
-    found = count_question_bytes(table(sample(None, "é", "b"), *FINE).combine_chunks())
-    assert found.tolist() == [2, 1, 14]
+    lengths = count_question_bytes(table(sample(None, "é", "b"), *FINE).combine_chunks())
+    assert lengths.tolist() == [2, 1, 14]

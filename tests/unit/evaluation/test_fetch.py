@@ -44,8 +44,8 @@ def hub(tmp_path, monkeypatch):
 
 def fetched(hub):
     """The files that were asked for, by name, since this was asked last."""
-    files = [path.split("/")[-1] for command, path, _ in hub.asked if command == "HEAD"]
-    hub.asked.clear()
+    files = [path.split("/")[-1] for command, path, _ in hub.requests if command == "HEAD"]
+    hub.requests.clear()
     return sorted(files)
 
 
@@ -68,7 +68,7 @@ def test_a_pinned_revision_is_what_is_asked_for(hub, tmp_path):
     fetch.fetch_benchmark(
         benchmark("pope").model_copy(update={"revision": "a" * 40}), tmp_path / "data"
     )
-    assert all("a" * 40 in path for _, path, _ in hub.asked if "/hub/" in path)
+    assert all("a" * 40 in path for _, path, _ in hub.requests if "/hub/" in path)
 
 
 def test_half_a_split_is_no_split(hub, tmp_path):
@@ -87,7 +87,7 @@ def test_files_that_were_copied_are_counted_and_not_fetched(hub, tmp_path):
     assert not manifest.exists()
     fetch.fetch_benchmark(asked, tmp_path)
     assert json.loads(manifest.read_text())["revision"] is None
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_all_or_none_and_what_has_arrived_is_kept(hub, tmp_path):

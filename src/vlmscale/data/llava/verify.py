@@ -18,7 +18,7 @@ class DownloadError(Exception):
 
 
 def add_suffix(file: Path, suffix: str) -> Path:
-    """Return the path beside `file` whose name is longer by `suffix`."""
+    """Return `file` with `suffix` after its name."""
     return file.with_name(file.name + suffix)
 
 
@@ -29,7 +29,7 @@ def read_record(file: Path) -> dict[str, Any]:
 
 
 def is_verified(source: Source, folder: Path) -> bool:
-    """Return whether the file is there and has the size and checksum of its record."""
+    """Return whether the file exists with the size and checksum of its record."""
     file = folder / source.file
     record = read_record(file)
     return (

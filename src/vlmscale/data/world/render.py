@@ -40,15 +40,15 @@ def render_scene(world: World, scene: Scene, rng: np.random.Generator) -> Pictur
     image = _draw_background(side, rng, noise=16 * world.difficulty)
     colour, shape = np.zeros((2, side, side), dtype=np.int8)
     cell = side / 3
-    for thing in scene.objects:
+    for item in scene.objects:
         jitter = rng.integers(-1, 2, size=2)
-        centre_x = (thing.column + 0.5) * cell + jitter[0]
-        centre_y = (thing.row + 0.5) * cell + jitter[1]
-        mask = _draw_outline(thing, side, centre_x, centre_y, r=cell * rng.uniform(0.31, 0.44))
-        image.paste(COLOURS[thing.colour], mask=mask)
+        centre_x = (item.column + 0.5) * cell + jitter[0]
+        centre_y = (item.row + 0.5) * cell + jitter[1]
+        mask = _draw_outline(item, side, centre_x, centre_y, r=cell * rng.uniform(0.31, 0.44))
+        image.paste(COLOURS[item.colour], mask=mask)
         covered = np.asarray(mask) > 0
-        colour[covered] = 1 + list(COLOURS).index(thing.colour)
-        shape[covered] = 1 + SHAPES.index(thing.shape)
+        colour[covered] = 1 + list(COLOURS).index(item.colour)
+        shape[covered] = 1 + SHAPES.index(item.shape)
     return Picture(image, colour, shape, np.zeros((side, side), dtype=np.int8))
 
 
@@ -85,10 +85,10 @@ def _draw_background(side: int, rng: np.random.Generator, *, noise: float) -> Im
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8), "RGB")
 
 
-def _draw_outline(thing: Object, side: int, x: float, y: float, r: float) -> Image.Image:
+def _draw_outline(item: Object, side: int, x: float, y: float, r: float) -> Image.Image:
     mask = Image.new("L", (side, side))
     draw, box = ImageDraw.Draw(mask), (x - r, y - r, x + r, y + r)
-    match thing.shape:
+    match item.shape:
         case "circle":
             draw.ellipse(box, fill=255)
         case "ring":

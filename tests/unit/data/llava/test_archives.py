@@ -25,8 +25,8 @@ def test_members_are_found_by_name_whatever_the_folders_and_extension(tmp_path):
         "__MACOSX/._2.jpg": b"x",
     }
     file = archive(tmp_path / "images.zip", content)
-    found = find_archived_images(file, "ocr/images", [f"ocr/images/{i}.jpg" for i in (1, 2, 3)])
-    assert {path: member.read() for path, member in found.items()} == {
+    images = find_archived_images(file, "ocr/images", [f"ocr/images/{i}.jpg" for i in (1, 2, 3)])
+    assert {path: member.read() for path, member in images.items()} == {
         "ocr/images/1.jpg": b"one",
         "ocr/images/2.jpg": b"two",
     }
@@ -34,8 +34,8 @@ def test_members_are_found_by_name_whatever_the_folders_and_extension(tmp_path):
 
 def test_equal_names_in_different_folders_are_told_apart(tmp_path):
     file = archive(tmp_path / "images.zip", {"00000/1.jpg": b"a", "00001/1.jpg": b"b"})
-    found = find_archived_images(file, ".", ["00000/1.jpg", "00001/1.jpg"])
-    assert [found[path].read() for path in sorted(found)] == [b"a", b"b"]
+    images = find_archived_images(file, ".", ["00000/1.jpg", "00001/1.jpg"])
+    assert [images[path].read() for path in sorted(images)] == [b"a", b"b"]
 
 
 def zip_with(file, name, content=b"x", **attributes):
@@ -118,8 +118,8 @@ def test_a_member_shorter_than_announced_counts_as_damaged(tmp_path):
 def test_other_compressions_are_read(tmp_path, method):
     with zipfile.ZipFile(tmp_path / "images.zip", "w", method) as out:
         out.writestr("1.jpg", image())
-    (found,) = find_archived_images(tmp_path / "images.zip", ".", ["1.jpg"]).values()
-    assert pickle.loads(pickle.dumps(found)).read() == image()
+    (stored,) = find_archived_images(tmp_path / "images.zip", ".", ["1.jpg"]).values()
+    assert pickle.loads(pickle.dumps(stored)).read() == image()
 
 
 def test_an_encrypted_member_counts_as_damaged(tmp_path):
@@ -137,6 +137,6 @@ def test_own_images_lie_under_the_paths_of_the_records(tmp_path):
     (tmp_path / "own/coco/1.jpg").write_bytes(b"mine")
     (tmp_path / "secret.jpg").write_bytes(b"not yours")
     paths = ["coco/1.jpg", "coco/2.jpg", "../secret.jpg", str(tmp_path / "secret.jpg")]
-    found = find_own_images(tmp_path / "own", paths)
-    assert {path: loose.read() for path, loose in found.items()} == {"coco/1.jpg": b"mine"}
+    images = find_own_images(tmp_path / "own", paths)
+    assert {path: own.read() for path, own in images.items()} == {"coco/1.jpg": b"mine"}
     assert not any(map(is_inside, [*paths[2:], "", "."]))

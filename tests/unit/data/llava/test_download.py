@@ -28,7 +28,7 @@ def content(server):
     return (server.folder / "images.zip").read_bytes()
 
 
-def source(server, *paths, **known):
+def source(server, *paths, **expected):
     values = {
         "dataset": "d",
         "holds": "x",
@@ -41,7 +41,7 @@ def source(server, *paths, **known):
         "converted_gigabytes": 0.0,
         "licence": "",
     }
-    return Source(**{**values, **known})
+    return Source(**{**values, **expected})
 
 
 def left_in(folder):
@@ -52,7 +52,7 @@ def test_a_cut_connection_resumes(server, content, tmp_path):
     server.trouble["/images.zip"] = lambda times: "cut" if times < 3 else None
     file = download_file(source(server, "images.zip"), tmp_path)
     assert file.read_bytes() == content
-    ranges = [asked for _, _, asked in server.asked]
+    ranges = [asked for _, _, asked in server.requests]
     assert ranges[0] is None
     assert 0 < int(ranges[1][6:-1]) < int(ranges[2][6:-1]) < len(content)
     assert left_in(tmp_path) == ["images.zip", "images.zip.json"]
@@ -72,7 +72,7 @@ def test_a_killed_download_resumes_in_the_next_process(server, content, tmp_path
     assert not is_verified(wanted, tmp_path)
     download_file(wanted, tmp_path)
     assert (tmp_path / "raw/images.zip").read_bytes() == content
-    assert server.asked[-1][2] is not None
+    assert server.requests[-1][2] is not None
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_from_the_start(server, tmp_path):
@@ -101,7 +101,7 @@ def test_a_complete_part_is_not_downloaded_again(server, content, tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             download_file(wanted, tmp_path)
     assert download_file(wanted, tmp_path).read_bytes() == content
-    assert server.asked[-1][2] == f"bytes={len(content)}-"  # nothing was sent again
+    assert server.requests[-1][2] == f"bytes={len(content)}-"  # nothing was sent again
 
 
 def test_a_wrong_checksum_is_discarded_and_the_mirror_tried(server, content, tmp_path):
@@ -114,11 +114,11 @@ def test_a_wrong_checksum_is_discarded_and_the_mirror_tried(server, content, tmp
 
 
 @pytest.mark.parametrize(
-    ("known", "words"), [({"sha256": "0" * 64}, "SHA-256"), ({"bytes": 7}, "instead of 7")]
+    ("expected", "words"), [({"sha256": "0" * 64}, "SHA-256"), ({"bytes": 7}, "instead of 7")]
 )
-def test_a_file_that_is_wrong_on_every_mirror_is_not_kept(server, tmp_path, known, words):
+def test_a_file_that_is_wrong_on_every_mirror_is_not_kept(server, tmp_path, expected, words):
     with pytest.raises(DownloadError, match=words):
-        download_file(source(server, "images.zip", **known), tmp_path)
+        download_file(source(server, "images.zip", **expected), tmp_path)
     assert left_in(tmp_path) == []
 
 
@@ -126,14 +126,14 @@ def test_a_missing_file_comes_from_its_mirror(server, content, tmp_path):
     wanted = source(server, "gone.zip", "images.zip")
     assert download_all([wanted], tmp_path) == {}
     assert (tmp_path / "raw/images.zip").read_bytes() == content
-    assert [path for _, path, _ in server.asked] == ["/gone.zip", "/images.zip"]  # 404: no retry
+    assert [path for _, path, _ in server.requests] == ["/gone.zip", "/images.zip"]  # 404: no retry
 
 
 def test_own_mirrors_are_tried_first(server, content, tmp_path):
     archive(server.folder / "mine/raw/images.zip", {"b.jpg": b"mine"})
     file = download_file(source(server, "images.zip"), tmp_path, mirrors=[f"{server.url}/mine/"])
     assert file.read_bytes() != content
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_all_reasons_are_named(server, tmp_path):
@@ -175,7 +175,7 @@ def test_a_full_disk_is_named_and_the_download_resumes_later(
     assert not is_verified(wanted, tmp_path)
     assert not (tmp_path / "raw/images.zip").exists()
     assert download_file(wanted, tmp_path).read_bytes() == content
-    assert server.asked[-1][2] is not None
+    assert server.requests[-1][2] is not None
 
 
 def test_a_full_disk_stops_the_other_downloads(server, tmp_path, monkeypatch):
@@ -213,9 +213,9 @@ def test_the_first_download_is_trusted_and_later_ones_must_equal_it(server, cont
 def test_a_verified_file_is_not_requested_again(server, tmp_path):
     wanted = source(server, "images.zip")
     download_file(wanted, tmp_path)
-    server.asked.clear()
+    server.requests.clear()
     download_file(wanted, tmp_path)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_a_file_put_there_by_hand_is_verified(server, content, tmp_path):
@@ -226,7 +226,7 @@ def test_a_file_put_there_by_hand_is_verified(server, content, tmp_path):
         download_file(right, tmp_path)
     (tmp_path / "raw/images.zip").write_bytes(content)
     download_file(right, tmp_path)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_two_processes_cannot_write_one_file(server, tmp_path):
@@ -249,11 +249,11 @@ def test_a_file_of_the_hub_is_pinned_verified_and_resumed(server, content, tmp_p
     file = download_file(source(server, "hf://datasets/own/er@v1/images.zip"), tmp_path)
     assert file.read_bytes() == content
     hub = "/hub/datasets/own/er/resolve"
-    assert [asked[:2] for asked in server.asked] == [
+    assert [asked[:2] for asked in server.requests] == [
         ("HEAD", f"{hub}/v1/images.zip"),
         *[("GET", f"{hub}/commit/images.zip"), ("GET", "/images.zip")] * 2,
     ]
-    assert server.asked[-1][2] is not None  # the rest only, at the other address, too
+    assert server.requests[-1][2] is not None  # the rest only, at the other address, too
     assert server.trusted == {f"{hub}/v1/images.zip", f"{hub}/commit/images.zip"}
     record = json.loads((tmp_path / "raw/images.zip.json").read_text())
     assert (record["checked_by"], record["revision"]) == ("the hub", "commit")

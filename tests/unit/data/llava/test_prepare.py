@@ -128,7 +128,7 @@ def test_resumes_after_a_kill_in_the_middle_of_an_archive(server, run, tmp_path)
     child.wait()
     assert not (tmp_path / "raw/llava_pretrain/images.zip").exists()
     manifest = run("llava_pretrain", table)
-    assert server.asked[-1][2] is not None  # the rest only
+    assert server.requests[-1][2] is not None  # the rest only
     assert manifest == run("llava_pretrain", table, raw=tmp_path / "raw2", output=tmp_path / "o2")
 
 
@@ -184,14 +184,14 @@ def test_a_second_archive_is_downloaded_only_for_what_the_first_lacks(server, ru
     manifest = run("llava_mix665k", table)
     assert manifest["skipped"] == []
     assert "more/covers.zip" in manifest["sources"]
-    server.asked.clear()
+    server.requests.clear()
     for i in range(2):
         own = tmp_path / f"raw2/own/llava_mix665k/ocr_vqa/images/gone{i}.jpg"
         own.parent.mkdir(parents=True, exist_ok=True)
         own.write_bytes(image(i))
     manifest = run("llava_mix665k", table, raw=tmp_path / "raw2", output=tmp_path / "out2")
     assert "more/covers.zip" not in manifest["sources"]
-    assert "/more/covers.zip" not in [path for _, path, _ in server.asked]
+    assert "/more/covers.zip" not in [path for _, path, _ in server.requests]
 
 
 def test_own_images_replace_archives(server, run, tmp_path):
@@ -201,7 +201,7 @@ def test_own_images_replace_archives(server, run, tmp_path):
         own.parent.mkdir(parents=True, exist_ok=True)
         own.write_bytes(image(i))
     run("llava_pretrain", table)
-    assert [path for _, path, _ in server.asked] == ["/llava_pretrain/captions.json"]
+    assert [path for _, path, _ in server.requests] == ["/llava_pretrain/captions.json"]
 
 
 def test_archives_that_cannot_be_downloaded_are_named(server, run):
@@ -222,7 +222,7 @@ def test_paths_that_lead_outside_are_not_followed(server, run, tmp_path):
 def test_a_limit_downloads_only_what_the_first_records_need(server, run, tmp_path):
     manifest = run("llava_mix665k", mix(server.folder, server.url), limit=2)
     assert manifest["rows"] == 2
-    assert {path for _, path, _ in server.asked} == {
+    assert {path for _, path, _ in server.requests} == {
         "/llava_mix665k/mix.json",
         "/coco/train2017.zip",
     }

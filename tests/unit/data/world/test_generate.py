@@ -60,10 +60,12 @@ def test_manifest_counts_every_row(splits):
     manifest = json.loads((splits["test"] / "manifest.json").read_text())
     assert manifest["rows"] == len(read_split(splits["test"]))
     assert set(manifest["shards"]) == {f"{family}.parquet" for family in FAMILIES}
-    asked = {name.removesuffix(".parquet"): s["rows"] for name, s in manifest["shards"].items()}
+    facts_asked = {
+        name.removesuffix(".parquet"): s["rows"] for name, s in manifest["shards"].items()
+    }
     always = {"exist", "attr", "count", "calc", "choice", "char", "row"}
-    assert {family: asked[family] for family in always} == dict.fromkeys(always, 6)
-    assert max(asked.values()) == 6
+    assert {family: facts_asked[family] for family in always} == dict.fromkeys(always, 6)
+    assert max(facts_asked.values()) == 6
 
 
 @pytest.fixture
@@ -81,22 +83,22 @@ def count_facts(monkeypatch, tmp_path):
     def look(world, split, counts, sample=0):
         subjects.clear()
         generate_split(world, split, counts, tmp_path / f"{split}{sample}", sample=sample, patch=8)
-        asked, facts = Counter(), Facts.draw(world)
+        facts_asked, facts = Counter(), Facts.draw(world)
         for subject, turns in subjects:
             shapes = (
                 {} if isinstance(subject, Page) else {o.colour: o.shape for o in subject.objects}
             )
             for question, _ in turns:
-                if found := re.fullmatch(r"(r\d+) of (\w+)( plus \d)? \?", question):
-                    asked[found[2], shapes[found[2]], found[1]] += 1
+                if match := re.fullmatch(r"(r\d+) of (\w+)( plus \d)? \?", question):
+                    facts_asked[match[2], shapes[match[2]], match[1]] += 1
         for row in read_split(tmp_path / f"{split}{sample}"):
             turns = row["conversations"]
             for human, reply in zip(turns[::2], turns[1::2], strict=True):
-                if found := re.fullmatch(r"(r\d+) of (\w+) (?!plus)(\w+) \?", human["value"]):
-                    key = found[2], found[3], found[1]
+                if match := re.fullmatch(r"(r\d+) of (\w+) (?!plus)(\w+) \?", human["value"]):
+                    key = match[2], match[3], match[1]
                     assert reply["value"] == str(facts.values[key])
-                    asked[key] += 1
-        return asked
+                    facts_asked[key] += 1
+        return facts_asked
 
     return look
 
@@ -106,9 +108,9 @@ def test_pretraining_tells_every_fact_and_stage_2_no_held_out_one(count_facts):
     kept = set(FACTS.values) - list_held_out(WORLD)
     assert set(count_facts(WORLD, "corpus", Counts(text=2000))) == set(FACTS.values)
     for counts in (Counts(scenes=800), Counts(text=2000)):
-        asked = set(count_facts(WORLD, "stage2", counts))
-        assert asked <= kept
-        assert len(asked) > 0.9 * len(kept)
+        facts_asked = set(count_facts(WORLD, "stage2", counts))
+        assert facts_asked <= kept
+        assert len(facts_asked) > 0.9 * len(kept)
 
 
 @pytest.mark.slow
@@ -116,28 +118,28 @@ def test_the_test_asks_for_held_out_facts_only(monkeypatch, rng):
     drawn = []
 
     def recorded(*args, **kwargs):
-        for subject, picture, key in pictures(*args, **kwargs):
+        for subject, picture, row in draw_images(*args, **kwargs):
             drawn.append(subject)
-            yield subject, picture, key
+            yield subject, picture, row
 
-    pictures = module.draw_images
+    draw_images = module.draw_images
     monkeypatch.setattr(module, "draw_images", recorded)
     questions = make_benchmark_rows(WORLD, Counts(scenes=300), rng)["fact"]
-    asked = set()
+    facts_asked = set()
     for row in questions:
         relation, _, colour, _ = row["question"].split()
-        (thing,) = (o for o in drawn[int(row["id"][5:])].objects if o.colour == colour)
-        asked.add((colour, thing.shape, relation))
-    assert asked <= list_held_out(WORLD)
-    assert len(asked) > 0.7 * len(list_held_out(WORLD))
+        (item,) = (o for o in drawn[int(row["id"][5:])].objects if o.colour == colour)
+        facts_asked.add((colour, item.shape, relation))
+    assert facts_asked <= list_held_out(WORLD)
+    assert len(facts_asked) > 0.7 * len(list_held_out(WORLD))
 
 
 def test_another_sample_has_other_images_and_the_same_facts(count_facts, tmp_path):
     counts = Counts(scenes=60, pages=60, text=200)
-    asked = [
+    facts_asked = [  # counting also checks every answer
         count_facts(WORLD, "stage2", counts, sample) for sample in (0, 1)
-    ]  # checks every answer
-    assert asked[0] != asked[1]
+    ]
+    assert facts_asked[0] != facts_asked[1]
     keys = [
         {row["image_key"] for row in read_split(tmp_path / f"stage2{sample}")} - {None}
         for sample in (0, 1)

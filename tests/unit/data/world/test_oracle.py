@@ -76,14 +76,14 @@ def test_the_oracle_refuses_questions_that_do_not_fit(question, subject):
 
 
 def test_the_oracle_does_not_import_the_questions():
-    found = set(find_imported_modules(["vlmscale.data.world.oracle"]))
-    assert "vlmscale.data.world.scenes" in found
-    assert "vlmscale.data.world.questions" not in found
+    modules = set(find_imported_modules(["vlmscale.data.world.oracle"]))
+    assert "vlmscale.data.world.scenes" in modules
+    assert "vlmscale.data.world.questions" not in modules
 
 
 @pytest.mark.parametrize("stage", ["pretraining", "stage2", "test"])
 def test_every_answer_is_the_oracle_s(world, stage, rng):
-    ask, facts, asked = make_asker(world, stage), Facts.draw(world), Counter()
+    ask, facts, counts = make_asker(world, stage), Facts.draw(world), Counter()
     for _ in range(600):
         for families, draw in ((SCENE_FAMILIES, draw_scene), (PAGE_FAMILIES, draw_page)):
             subject = draw(world, rng)
@@ -91,13 +91,13 @@ def test_every_answer_is_the_oracle_s(world, stage, rng):
                 turn = draw_question(ask, subject)
                 if turn is not None:
                     assert answer_question(turn[0], subject, facts) == turn[1], (turn, subject)
-                    asked[family] += 1
+                    counts[family] += 1
     # Relations need two objects; the others can be asked of nearly everything.
     one_object = world.objects == 1 or world.difficulty == 0
-    assert asked["rel"] == 0 if one_object else asked["rel"] > 300
-    assert all(asked[f] == 600 for f in FAMILIES if f not in {"rel", "fact", "field"})
-    assert asked["field"] > 200
-    assert asked["fact"] > (100 if stage == "test" else 599)
+    assert counts["rel"] == 0 if one_object else counts["rel"] > 300
+    assert all(counts[f] == 600 for f in FAMILIES if f not in {"rel", "fact", "field"})
+    assert counts["field"] > 200
+    assert counts["fact"] > (100 if stage == "test" else 599)
 
 
 def test_a_false_answer_is_never_written(monkeypatch, rng):

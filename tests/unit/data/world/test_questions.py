@@ -46,12 +46,12 @@ def test_every_family_is_a_benchmark_of_the_right_suite():
 def test_text_is_true(world):
     ask, facts = make_asker(world), Facts.draw(world)
     for _ in range(300):
-        question, said = ask.ask_fact_in_text()
+        question, answer = ask.ask_fact_in_text()
         relation, _, colour, shape, _ = question.split()
-        assert said == str(facts.values[colour, shape, relation])
-        question, said = ask.ask_sum()
+        assert answer == str(facts.values[colour, shape, relation])
+        question, answer = ask.ask_sum()
         value, _, added, _ = question.split()
-        assert int(said) == int(value) + int(added)
+        assert int(answer) == int(value) + int(added)
     assert describe_subject(SCENE) == "red circle top left , blue star bottom centre ."
     assert describe_subject(Page(("AB", "CD"))) == "a1 A b1 B a2 C b2 D ."
 
@@ -59,41 +59,41 @@ def test_text_is_true(world):
 @pytest.mark.parametrize("difficulty", [0, 0.5, 1])
 def test_exist_is_balanced_and_hard_as_often_as_the_difficulty_says(difficulty, rng):
     world = World(difficulty=difficulty)
-    ask, said, hard = make_asker(world), Counter(), []
+    ask, answers, hard = make_asker(world), Counter(), []
     for _ in range(3000):
         scene = draw_scene(world, rng)
         question, reply = ask.ask_exist(scene)
-        said[reply] += 1
+        answers[reply] += 1
         if reply == "no":
-            hard.append(question.split()[1] in {thing.colour for thing in scene.objects})
-    assert said["yes"] / 3000 == pytest.approx(0.5, abs=0.03)
+            hard.append(question.split()[1] in {item.colour for item in scene.objects})
+    assert answers["yes"] / 3000 == pytest.approx(0.5, abs=0.03)
     assert np.mean(hard) == pytest.approx(difficulty, abs=0.04)
 
 
 def test_rel_is_balanced(rng):
-    ask, said = make_asker(WORLD), Counter()
+    ask, answers = make_asker(WORLD), Counter()
     for _ in range(4000):
         turn = ask.ask_rel(draw_scene(WORLD, rng))
         if turn is not None:
-            said[turn[0].split()[1], turn[1]] += 1
-    assert len(said) == 4
+            answers[turn[0].split()[1], turn[1]] += 1
+    assert len(answers) == 4
     for relation in ("left", "above"):
-        yes, no = said[relation, "yes"], said[relation, "no"]
+        yes, no = answers[relation, "yes"], answers[relation, "no"]
         assert yes / (yes + no) == pytest.approx(0.5, abs=0.04)
 
 
 def test_the_right_option_is_in_any_place(rng):
     ask = make_asker(WORLD)
-    said = Counter(ask.ask_choice(draw_scene(WORLD, rng))[1] for _ in range(3000))
-    assert {option: n / 3000 for option, n in said.items()} == pytest.approx(
+    answers = Counter(ask.ask_choice(draw_scene(WORLD, rng))[1] for _ in range(3000))
+    assert {option: n / 3000 for option, n in answers.items()} == pytest.approx(
         dict.fromkeys("xyz", 1 / 3), abs=0.04
     )
 
 
 def test_early_relations_occur_most():
     ask = make_asker(WORLD)
-    said = Counter(ask.ask_fact_in_text()[0].split()[0] for _ in range(8000))
-    assert {r: n / 8000 for r, n in said.items()} == pytest.approx(FACTS.frequency, abs=0.02)
+    answers = Counter(ask.ask_fact_in_text()[0].split()[0] for _ in range(8000))
+    assert {r: n / 8000 for r, n in answers.items()} == pytest.approx(FACTS.frequency, abs=0.02)
     shares = list(FACTS.frequency.values())
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 2.5 * shares[-1]
@@ -102,8 +102,8 @@ def test_early_relations_occur_most():
 
 @pytest.mark.slow
 def test_the_vocabulary_is_every_word_of_every_split(world, rng):
-    known = list_vocabulary(world)
-    assert len(known) == len(set(known))
+    vocabulary = list_vocabulary(world)
+    assert len(vocabulary) == len(set(vocabulary))
     counts = Counts(scenes=150, pages=150)
     texts = [
         turn["value"]
@@ -117,20 +117,22 @@ def test_the_vocabulary_is_every_word_of_every_split(world, rng):
     for questions in make_benchmark_rows(world, counts, rng).values():
         texts += [text for row in questions for text in (row["question"], row["answer"])]
     words = {word for text in texts for word in text.replace("<image>", "").split()}
-    assert words <= set(known)
+    assert words <= set(vocabulary)
     # Nothing is listed that belongs to another world; some words need two objects or three shapes.
-    strange = {word for word in set(known) - words if not re.fullmatch(r"\d+|[a-d][1-4]", word)}
+    strange = {
+        word for word in set(vocabulary) - words if not re.fullmatch(r"\d+|[a-d][1-4]", word)
+    }
     assert strange <= {"left", "above", ",", "z"}
 
 
 def test_a_conversation_asks_of_every_family_and_nothing_twice(rng):
     ask = make_asker(WORLD)
 
-    def families(subject, known):
+    def families(subject, vocabulary):
         turns = draw_conversation(ask, subject)
         assert len({question for question, _ in turns}) == len(turns)
         kinds = {find_family(question) for question, _ in turns}
-        assert kinds <= set(known)
+        assert kinds <= set(vocabulary)
         return kinds
 
     assert families(SCENE, SCENE_FAMILIES) == set(SCENE_FAMILIES)

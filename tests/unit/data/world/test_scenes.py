@@ -22,14 +22,14 @@ def sizes(difficulty, rng, number=3000):
 
 
 def test_difficulty_goes_from_fewest_to_most(rng):
-    assert [set(found) for found in sizes(0, rng, 100)] == [{1}, {1}, {2}]
-    assert [set(found) for found in sizes(1, rng, 100)] == [{4}, {4}, {4}]
+    assert [set(counts) for counts in sizes(0, rng, 100)] == [{1}, {1}, {2}]
+    assert [set(counts) for counts in sizes(1, rng, 100)] == [{4}, {4}, {4}]
     means = []
     for difficulty in (0.2, 0.5, 0.8):
-        found = sizes(difficulty, rng)
-        means.append([sum(n * times for n, times in size.items()) / 3000 for size in found])
+        counts = sizes(difficulty, rng)
+        means.append([sum(n * times for n, times in size.items()) / 3000 for size in counts])
         if difficulty == 0.5:
-            for size, numbers in zip(found, ([1, 2, 3, 4], [1, 2, 3, 4], [2, 3, 4]), strict=True):
+            for size, numbers in zip(counts, ([1, 2, 3, 4], [1, 2, 3, 4], [2, 3, 4]), strict=True):
                 shares = {n: size[n] / 3000 for n in numbers}
                 assert shares == pytest.approx(dict.fromkeys(numbers, 1 / len(numbers)), abs=0.04)
     assert (np.diff(means, axis=0) > 0.3).all()
@@ -43,7 +43,7 @@ def calculations(world):
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.99])
 def test_the_configured_share_of_facts_is_held_out_but_none_of_r0(share):
     world = World(held_out_facts=share)
-    found = list_held_out(world)
-    assert not [key for key in found if key[2] == "r0"]
-    assert len(found) / (8 * 8 * 7) == pytest.approx(share, abs=0.05)
+    keys = list_held_out(world)
+    assert not [key for key in keys if key[2] == "r0"]
+    assert len(keys) / (8 * 8 * 7) == pytest.approx(share, abs=0.05)
     assert {question.split()[0] for question in calculations(world)} == {"r0"}
