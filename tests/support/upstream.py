@@ -244,7 +244,7 @@ class Site(BaseHTTPRequestHandler):
 
 @contextmanager
 def site(folder, handler=Site):
-    """A server of `folder`: .url, .asked (method, path, range), .trouble (path -> times -> what), and
+    """A server of `folder`: .url, .requests (method, path, range), .trouble (path -> times -> what), and
     .trusted, the paths that were sent a token.
     """
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

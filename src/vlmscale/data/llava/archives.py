@@ -29,12 +29,10 @@ class _Archive(zipfile.ZipFile):
 class StoredImage:
     """An image in a zip archive, or one of the user's own image files."""
 
-    file: Path  # the archive, if there is an entry of its index
+    file: Path  # the archive, or the image file
     size: int
-    version: (
-        int  # the checksum in the archive; for a file of its own when it changed, in nanoseconds
-    )
-    entry: zipfile.ZipInfo | None = None
+    version: int  # checksum in the archive, or modification time in nanoseconds
+    entry: zipfile.ZipInfo | None = None  # in the index of the archive
 
     def read(self) -> bytes:
         """Return the image file's content. Raises UnreadableImage."""

@@ -103,10 +103,10 @@ def download_file(
     timeout: float = 60.0,
     report: Report = lambda done, total: None,
 ) -> Path:
-    """Return the file of `source` below `folder`, downloaded unless it is there; see `download_all`.
+    """Download the file of `source` to `folder`, unless it exists, and return it; see `download_all`.
 
-    Raises DownloadError, with the reason for every address, and UserError for a file that the user put
-    there and that is not the right one.
+    Raises DownloadError with the reason for every address, and UserError if the user put a wrong file in
+    its place.
     """
     file = folder / source.file
     if is_verified(source, folder):

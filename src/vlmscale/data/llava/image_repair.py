@@ -40,7 +40,7 @@ def repair_image(content: bytes) -> RepairedImage:
             if image.width * image.height > _MAX_PIXELS:
                 raise UnreadableImage(f"too large ({image.width} x {image.height} pixels)")
             mode, form = image.mode, image.format
-            # Some libraries set this for the process, and then half an image passes for a whole one.
+            # Some libraries set this for the process, and then truncated images decode.
             ImageFile.LOAD_TRUNCATED_IMAGES = False
             image.load()
             rgb = _convert_to_rgb(image)

@@ -52,8 +52,8 @@ def prepare_dataset(
     """Download, check and convert `dataset`, a name in resources/datasets.csv; return the manifest.
 
     raw: folder of the downloaded files, which are kept. The user's own images in `raw`/own/`dataset`, under
-    the paths that the records have, are used before any archive. output: folder of the split, which appears
-    when it is complete. workers: number of processes. limit: use only this many records, from the first.
+    the records' paths, are used before any archive. output: folder of the split, created when complete.
+    workers: number of processes. limit: use only this many records, from the first.
     mirrors: addresses laid out like `raw`, tried first. timeout: seconds without a byte, or with hardly
     any, after which a connection is closed.
 
