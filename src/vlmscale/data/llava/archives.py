@@ -92,8 +92,8 @@ def find_archived_images(
 
 def is_inside(path: str) -> bool:
     """Return whether a relative path stays below the folder it starts from."""
-    parts = PurePosixPath(path).parts
-    return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return bool(parts) and path[0] != "/" and ".." not in parts and "\\" not in path
 
 
 def _read_index(archive: Path) -> list[zipfile.ZipInfo]:
