@@ -1,7 +1,6 @@
 """A file is complete and verified or absent, whatever server, disk and other processes do."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from vlmscale.data.llava.download import download_all, download_file
 from vlmscale.data.llava.sources import Source
 from vlmscale.data.llava.verify import DownloadError, is_verified, read_record
 from vlmscale.errors import UserError
+from vlmscale.records.locks import acquire_lock
 
 
 @pytest.fixture
@@ -231,10 +231,9 @@ def test_a_file_put_there_by_hand_is_verified(server, content, tmp_path):
 
 def test_two_processes_cannot_write_one_file(server, tmp_path):
     (tmp_path / "raw").mkdir()
-    with (tmp_path / "raw/images.zip.part.lock").open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process"):
-            download_file(source(server, "images.zip"), tmp_path)
+    lock = acquire_lock(tmp_path / "raw/images.zip.part.lock", "")
+    with lock, pytest.raises(UserError, match="another process"):
+        download_file(source(server, "images.zip"), tmp_path)
 
 
 def test_a_file_of_the_hub_is_pinned_verified_and_resumed(server, content, tmp_path, monkeypatch):
