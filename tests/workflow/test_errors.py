@@ -57,7 +57,7 @@ def test_checkpoint_without_a_file(copy):
     out = copy.path / "results/smoke"
     (out / f"cells/{RUN}/scores.parquet").unlink()
     (out / f"runs/{RUN}/stage2/model/model.safetensors").unlink()
-    fails(copy, says="stage2/model is not a complete checkpoint: model.safetensors is missing")
+    fails(copy, says="stage2/model is not a complete model folder: model.safetensors is missing")
     assert not (out / f"cells/{RUN}/samples.parquet").exists()
 
 

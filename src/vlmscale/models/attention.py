@@ -10,7 +10,7 @@ HEADS = 8  # as released, for any width divisible by 8
 
 
 def build_normed_mlp(d_in: int, d_out: int) -> nn.Sequential:
-    """Build Linear, GELU, Linear, LayerNorm, from which TokenPacker and QueCC make queries, keys or values."""
+    """Build Linear, GELU, Linear, LayerNorm: the input layers of TokenPacker's and QueCC's attention."""
     return nn.Sequential(
         nn.Linear(d_in, d_out),
         nn.GELU(),
@@ -39,7 +39,10 @@ class RegionAttention(nn.Module):
         self.attention = nn.MultiheadAttention(d, HEADS, batch_first=True)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, *, side: int) -> Tensor:
-        """Attend from (b, v, d) to keys and values (b, p, d) on a grid of side x side regions: (b, v, d)."""
+        """Attend from query (b, v, d) to key and value (b, p, d), each to its own region: (b, v, d).
+
+        side: of the grid of regions, v = side * side.
+        """
         query, *patches = project(self.attention, query, key, value)
         window = int(key.shape[1] ** 0.5) // side
         keys, values = (

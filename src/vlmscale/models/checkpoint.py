@@ -1,4 +1,4 @@
-"""Transformers folders in and out: backbones put together to a VLM, checkpoints checked before use."""
+"""Assemble a VLM from its backbones, and load trained models, checked before use."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from vlmscale.settings import IMAGE_TOKEN, Setting
 
 
 def check_folder(folder: Path, *extra: str) -> None:
-    """Raise UserError unless `folder` has config.json, every weight file, whole, and the files `extra`."""
+    """Raise UserError unless `folder` has config.json, complete weight files, and the files `extra`."""
     index = folder / "model.safetensors.index.json"
     weights = (
         sorted(set(read_json(index)["weight_map"].values()))
@@ -34,15 +34,15 @@ def check_folder(folder: Path, *extra: str) -> None:
     for name in ("config.json", *weights, *extra):
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder} is not a complete checkpoint: {name} is missing. Delete the folder and "
-                "run again: it will be made anew."
+                f"{folder} is not a complete model folder: {name} is missing. Delete the folder and run "
+                "again to make it anew."
             )
     for name in weights:
         check_safetensors(folder / name)
 
 
 def check_safetensors(file: Path) -> None:
-    """Raise UserError unless `file` is a whole safetensors file (its header is read, not its data)."""
+    """Raise UserError unless `file` is a complete safetensors file. Reads only its header."""
     try:
         with safe_open(file, framework="pt"):
             pass
@@ -51,10 +51,10 @@ def check_safetensors(file: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer exactly as tokenizer.json describes it.
+    """Load the tokenizer exactly as tokenizer.json describes it.
 
-    AutoTokenizer would override a folder's own pre-tokenizer by the one it knows for the model type
-    (for qwen2 with transformers 5.23), and so misread a tokenizer that a study has made itself.
+    AutoTokenizer would replace the folder's pre-tokenizer by the one of its model type (docs/upstream.md),
+    and so misread a tokenizer that a study trained.
     """
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
@@ -68,7 +68,7 @@ def build_frame(
     feature_layers: list[int],
     template: str,
 ) -> Vlm:
-    """A VLM of the shapes of its backbones' configs on the meta device, without a weight.
+    """Build a VLM of its backbones' shapes on the meta device, without weights.
 
     image_token: id of `<image>`. Raises ValueError for a token count that the method cannot give.
     """
@@ -93,8 +93,9 @@ def assemble(
     template: str,
     seed: int,
 ) -> tuple[Vlm, VlmProcessor]:
-    """A VLM from an LLM folder and a tower folder. `seed` decides the projector, and the row of `<image>`
-    where the LLM has none.
+    """Assemble a VLM from an LLM folder and a tower folder.
+
+    `seed` decides the projector's weights, and the embedding of `<image>` if the LLM has none.
     """
     check_folder(llm, "tokenizer.json")
     check_folder(tower, "preprocessor_config.json")
@@ -104,10 +105,10 @@ def assemble(
     language = AutoModelForCausalLM.from_pretrained(llm)
     if len(tokenizer) > language.config.vocab_size:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # the new row is drawn
+            torch.manual_seed(seed)  # for the new row
             language.resize_token_embeddings(len(tokenizer))
     vision = CLIPVisionModel.from_pretrained(tower)
-    # Only the frame: every part is put in below.
+    # Every part of the frame is replaced below.
     model = build_frame(
         language.config,
         vision.config,
@@ -128,33 +129,33 @@ def assemble(
         tokenizer,
         template=template,
     )
-    _fit(processor, model)
+    _fit_processor(processor, model)
     return model, processor
 
 
 def load(folder: Path) -> tuple[Vlm, VlmProcessor]:
-    """A trained checkpoint. Raises UserError when a file of it is missing or damaged."""
+    """Load a trained model. Raises UserError when a file of it is missing or damaged."""
     check_folder(folder, "tokenizer.json", "processor_config.json")
     model = AutoModelForImageTextToText.from_pretrained(folder)
     return model, AutoProcessor.from_pretrained(folder)
 
 
 def use_setting(model: Vlm, processor: VlmProcessor, setting: Setting) -> None:
-    """Evaluate a trained checkpoint as another method, or at another token count.
+    """Turn a trained model into another method, or to another token count.
 
-    Raises UserError when the method cannot use the checkpoint's projector.
+    Raises UserError when the method cannot use the model's projector weights.
     """
     trained = model.config.method
     try:
         model.use_setting(setting)
     except ValueError as error:
         raise UserError(
-            f"a checkpoint trained with {trained} cannot serve {setting.method}: {error}"
+            f"a model trained with {trained} cannot serve {setting.method}: {error}"
         ) from None
-    _fit(processor, model)
+    _fit_processor(processor, model)
 
 
-def _fit(processor: VlmProcessor, model: Vlm) -> None:
+def _fit_processor(processor: VlmProcessor, model: Vlm) -> None:
     projector = model.model.multi_modal_projector
     processor.visual_tokens = projector.placeholders
     processor.reads_question = projector.reads_question

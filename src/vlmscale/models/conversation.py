@@ -1,8 +1,7 @@
-"""Conversations as tokens: templates, the place of the image, which tokens are learned, and the question.
+"""Conversations as tokens: templates, the image's place, supervised tokens and the question.
 
-Text between images is tokenised whole, as the models were trained to read it, and each token belongs to
-the part of the conversation that its first character is from. So masks are never found by searching
-text or by counting the tokens of fragments.
+Text between images is tokenised in one piece, as the models were trained to read it. A token belongs to
+the part of the conversation that its first character comes from, so no mask needs a search in text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,21 +15,21 @@ from transformers import PreTrainedTokenizerBase
 from vlmscale.settings import IMAGE_TOKEN
 
 IGNORED = -100  # label of tokens without a loss
-# What stands for the question when there is none, as in the released QueCC code.
+# The question of a conversation without one, as in the released QueCC code.
 _NO_QUESTION = "image"
 
 Turns = Sequence[Mapping[str, str]]  # {"from": "human" | "gpt", "value": text}
-# What stands first in the turn that shows the image: it, as LLaVA has it, or the text, which then can be
+# What comes first in the turn with the image: the image, as in LLaVA, or the text, which can then be
 # computed before there is an image (prompt_cache.py).
 Layout = Literal["image_first", "text_first"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """Fixed strings around what the human and the assistant say, in the order in which they stand.
+    """Fixed strings around what the human and the assistant say, in their order.
 
-    A prompt ends with `answer_open`. `answer_lead` and `answer_close` are learned with the answer: the
-    first is what an answer begins with, the second how the model learns to stop.
+    A prompt ends with `answer_open`. `answer_lead` and `answer_close` are supervised with the answer:
+    the model learns to stop by the second.
     """
 
     system: str = ""
@@ -40,12 +39,12 @@ class Template:
     answer_lead: str = ""
     answer_close: str
     answer_after: str = ""
-    # Tokens that are learned wherever they stand; where there are any, `answer_open` is learned, too.
-    learned_marks: tuple[str, ...] = ()
+    # Tokens that are always supervised. If there are any, `answer_open` is supervised, too.
+    supervised_marks: tuple[str, ...] = ()
 
     @property
     def strings(self) -> tuple[str, ...]:
-        """All text that the template adds to what is said."""
+        """Return all text that the template adds."""
         return (
             self.system,
             self.human_open,
@@ -67,13 +66,13 @@ _QWEN = Template(
 )
 
 TEMPLATES = {
-    # Nothing but the end of an answer, for tiny LLMs that the study trains itself: the questions of the
-    # generated world end with a mark of their own. The space keeps question and answer from being one word.
+    # For the tiny LLMs that a study trains: questions of the generated world end with a mark of their
+    # own, so only the answer's end is marked. The space keeps question and answer two words.
     "qa": Template(answer_lead=" ", answer_close="<eos>"),
     # ChatML with Qwen's default system prompt.
     "qwen": _QWEN,
     # The same tokens with the loss of the LLaVA-NeXT code.
-    "qwen_next": replace(_QWEN, learned_marks=("<|im_start|>", "<|im_end|>", "\n")),
+    "qwen_next": replace(_QWEN, supervised_marks=("<|im_start|>", "<|im_end|>", "\n")),
     # Vicuna 1.1 and later, as in LLaVA-1.5.
     "vicuna_v1": Template(
         system="A chat between a curious user and an artificial intelligence assistant. "
@@ -88,10 +87,10 @@ TEMPLATES = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample as token ids; visual tokens are `visual_tokens` times the image token's id.
+    """One sample as token ids. An image is the image token's id, once per visual token.
 
-    turns: for each token the turn it belongs to, 0 for what all turns share, when the turns do not see
-    each other; None when each sees those before it.
+    turns: if turns do not attend to each other, each token's turn, 0 for what all turns share; None if
+    each turn attends to those before it.
     """
 
     input_ids: list[int]
@@ -100,7 +99,7 @@ class Encoded:
     turns: list[int] | None = None
 
     def truncate(self, length: int) -> "Encoded":
-        """The first `length` tokens."""
+        """Keep the first `length` tokens."""
         if len(self.input_ids) <= length:
             return self
         turns = None if self.turns is None else self.turns[:length]
@@ -120,15 +119,14 @@ def encode(
 ) -> Encoded:
     """Tokenise a conversation.
 
-    template: a name in TEMPLATES, or "plain" for stage 1 of LLaVA-1.5: visual tokens, answer, newline;
-    what the human says is left out. With the others the image comes first in the turn that shows it
-    (`layout`: or last), on a line of its own, wherever its mark stands. A conversation that ends with a
-    human turn is a prompt: it closes with the opening of the answer. `query_turn` says which human turn
-    is the question ("first", "last", "random"; the last needs `rng`), None that nobody reads it.
+    template: a name in TEMPLATES, or "plain" for stage 1 of LLaVA-1.5: visual tokens, answer, newline,
+    without the human's text. In the others the image has a line of its own in its turn, the first
+    or the last (`layout`). A conversation that ends with a human turn is a prompt: it ends with the
+    opening of the answer. query_turn: which human turn is the question, "first", "last" or "random"
+    (needs `rng`); None if the method does not read it.
 
-    apart: each question is asked as if it were the only one. What the first human turn says before its
-    last line (an image, a text to read) is shared by all, and no turn sees another. Meaningless for
-    "plain".
+    apart: treat each question as the only one. All turns share what the first human turn says before
+    its last line (an image, a text to read); no turn attends to another. Has no meaning for "plain".
     """
     (encoded,) = encode_all(
         [turns],
@@ -154,15 +152,15 @@ def encode_all(
     rngs: Iterable[np.random.Generator | None] = repeat(None),
     layout: Layout = "image_first",
 ) -> list[Encoded]:
-    """`encode` of each conversation, at once: half of a tokenizer's time is in being called."""
+    """Tokenise several conversations as `encode` does, in one call of the tokenizer, which is faster."""
     if not conversations:
         return []
-    texts = [_text(turns, template, apart, layout) for turns in conversations]
+    texts = [_write_text(turns, template, apart, layout) for turns in conversations]
     tokens = _tokenise(texts, tokenizer, visual_tokens)
-    marks = () if template == "plain" else TEMPLATES[template].learned_marks
+    marks = () if template == "plain" else TEMPLATES[template].supervised_marks
     if marks:
-        known = tokenizer(list(marks), add_special_tokens=False)["input_ids"]
-        always = {token for mark in known for token in mark}
+        mark_ids = tokenizer(list(marks), add_special_tokens=False)["input_ids"]
+        always = {token for ids in mark_ids for token in ids}
         tokens = [
             (
                 ids,
@@ -173,8 +171,11 @@ def encode_all(
         ]
     questions: list[list[int]] = [[] for _ in conversations]
     if query_turn is not None:
-        asked = [_question(t, query_turn, rng) for t, rng in zip(conversations, rngs, strict=False)]
-        questions = tokenizer(asked)["input_ids"]
+        texts_of_questions = [
+            _pick_question(turns, query_turn, rng)
+            for turns, rng in zip(conversations, rngs, strict=False)
+        ]
+        questions = tokenizer(texts_of_questions)["input_ids"]
     return [
         Encoded(ids, labels, question, turns if apart else None)
         for (ids, labels, turns), question in zip(tokens, questions, strict=True)
@@ -182,11 +183,11 @@ def encode_all(
 
 
 def truncate_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) -> Encoded:
-    """The sample with the first `visual_tokens` of its image tokens; it must have as many, or none."""
-    seen, kept = 0, []
+    """Keep the first `visual_tokens` image tokens of a sample, which has at least as many, or none."""
+    images, kept = 0, []
     for position, token in enumerate(encoded.input_ids):
-        seen += token == image_id
-        if token != image_id or seen <= visual_tokens:
+        images += token == image_id
+        if token != image_id or images <= visual_tokens:
             kept.append(position)
     return Encoded(
         [encoded.input_ids[i] for i in kept],
@@ -197,20 +198,20 @@ def truncate_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) 
 
 
 class _Text:
-    """What a conversation says, and of each character whether it is learned and whose turn it is."""
+    """A conversation's text, with each character's turn and whether it is supervised."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
-        self.learned: list[bool] = []
+        self.supervised: list[bool] = []
         self.turns: list[int] = []
 
-    def add(self, text: str, learned: bool, turn: int = 0) -> None:
+    def add(self, text: str, supervised: bool, turn: int = 0) -> None:
         self.parts.append(text)
-        self.learned += [learned] * len(text)
+        self.supervised += [supervised] * len(text)
         self.turns += [turn] * len(text)
 
 
-def _text(turns: Turns, template: str, apart: bool, layout: Layout) -> _Text:
+def _write_text(turns: Turns, template: str, apart: bool, layout: Layout) -> _Text:
     text = _Text()
     if template == "plain":
         for turn in turns:
@@ -226,7 +227,7 @@ def _text(turns: Turns, template: str, apart: bool, layout: Layout) -> _Text:
             text.add(t.answer_lead + turn["value"] + t.answer_close, True, number)
             text.add(t.answer_after, False, number)
             continue
-        said = _image_placed(turn["value"], layout)
+        said = _place_image(turn["value"], layout)
         if apart:
             if number == 0:
                 shared, newline, said = said.rpartition("\n")
@@ -235,13 +236,13 @@ def _text(turns: Turns, template: str, apart: bool, layout: Layout) -> _Text:
         else:
             said = opening + t.human_open + said
         text.add(said + t.human_close, False, number)
-        text.add(t.answer_open, bool(t.learned_marks), number)
+        text.add(t.answer_open, bool(t.supervised_marks), number)
         opening = ""
     return text
 
 
-def _question(turns: Turns, query_turn: str, rng: np.random.Generator | None) -> str:
-    """What the human asks, without the image's mark."""
+def _pick_question(turns: Turns, query_turn: str, rng: np.random.Generator | None) -> str:
+    """Return one human turn, without the image's mark."""
     questions = [turn["value"] for turn in turns if turn["from"] == "human"]
     position = {"first": 0, "last": -1}.get(query_turn)
     if position is None:
@@ -250,8 +251,8 @@ def _question(turns: Turns, query_turn: str, rng: np.random.Generator | None) ->
     return questions[position].replace(IMAGE_TOKEN, "").strip() or _NO_QUESTION
 
 
-def _image_placed(said: str, layout: Layout) -> str:
-    """What a human says, with the image on a line of its own: the first, as LLaVA-1.5 does, or the last."""
+def _place_image(said: str, layout: Layout) -> str:
+    """Put the image of a human turn on a line of its own: the first, as LLaVA-1.5 does, or the last."""
     if IMAGE_TOKEN not in said:
         return said
     text = said.replace(IMAGE_TOKEN, "").strip()
@@ -263,22 +264,18 @@ def _tokenise(
     tokenizer: PreTrainedTokenizerBase,
     visual_tokens: int,
 ) -> list[tuple[list[int], list[int], list[int]]]:
-    """Ids, labels and turns of each text; `<image>` becomes `visual_tokens` image tokens.
-
-    A token is what its first character is.
-    """
+    """Return ids, labels and turns of each text; `<image>` becomes `visual_tokens` image tokens."""
     pieces = ["".join(text.parts).split(IMAGE_TOKEN) for text in conversations]
-    # An image that stands first has an empty piece before it, which would cost a text's handling. A
-    # tokenizer refuses an empty list.
+    # Skip the empty piece before an image that comes first. A tokenizer refuses an empty list.
     texts = [piece for cut in pieces for piece in cut if piece] or [" "]
-    # What the tokenizer's own call does, without the lists that nobody reads.
+    # The tokenizer's own call does the same, and builds lists that nobody reads.
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     tokenised = iter(backend.encode_batch(texts, add_special_tokens=False))
     image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
     first = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-    found = []
+    encoded = []
     for text, cut in zip(conversations, pieces, strict=True):
         ids, labels, turns = list(first), [IGNORED] * len(first), [0] * len(first)
         start = 0  # of the piece within the text
@@ -290,11 +287,12 @@ def _tokenise(
             if piece:
                 encoding = next(tokenised)
                 begins = [start + begin for begin, _ in encoding.offsets]
-                learned = [text.learned[begin] for begin in begins]
-                tokens = encoding.ids
-                ids += tokens
-                labels += [t if own else IGNORED for t, own in zip(tokens, learned, strict=True)]
+                ids += encoding.ids
+                labels += [
+                    token if text.supervised[begin] else IGNORED
+                    for token, begin in zip(encoding.ids, begins, strict=True)
+                ]
                 turns += [text.turns[begin] for begin in begins]
             start += len(piece) + len(IMAGE_TOKEN)
-        found.append((ids, labels, turns))
-    return found
+        encoded.append((ids, labels, turns))
+    return encoded

@@ -1,8 +1,7 @@
-"""What a released backbone lacks, made from what it has: safetensors from pickled weights, tokenizer.json
-from a sentencepiece model.
+"""Convert a released backbone: pickled weights to safetensors, a sentencepiece model to tokenizer.json.
 
-The one place where a pickle is opened: by torch's reader, which knows tensors and nothing else, in a
-process of its own: `python -m vlmscale.models.convert FETCHED MADE weights tokenizer` (or one of both).
+Only this module opens pickles, by torch's reader for tensors, in a process of its own:
+`python -m vlmscale.models.convert FETCHED MADE weights tokenizer` (or one of the two).
 """
 
 import hashlib
@@ -23,30 +22,30 @@ from vlmscale.jobs.entry import exit_with_message
 from vlmscale.records.files import read_json
 
 _INDEX = "pytorch_model.bin.index.json"
-_SHARD = "2GB"  # of safetensors; so much is in memory at once
+_SHARD = "2GB"  # largest safetensors file, and the memory that is needed
 
 
 def convert(fetched: Path, made: Path, *kinds: str) -> dict[str, dict[str, str]]:
-    """Make in the folder `made`, of what `fetched` has, these kinds: "weights", "tokenizer".
+    """Convert `kinds` ("weights", "tokenizer") of the folder `fetched` into the folder `made`.
 
-    Gives the SHA-256 of the files "read" and "written", by name. Raises UserError for a file that holds
-    anything but tensors, that is damaged or missing, and for a tokenizer that is not Llama's.
+    Returns the SHA-256 of the files "read" and "written", by name. Raises UserError for a file that is
+    missing, damaged or holds anything but tensors, and for a tokenizer that is not Llama's.
     """
     made.mkdir(exist_ok=True)
     read: list[Path] = []
     for kind in kinds:
         read += {"weights": _convert_weights, "tokenizer": _convert_tokenizer}[kind](fetched, made)
-    return {"read": _digests(read), "written": _digests(sorted(made.iterdir()))}
+    return {"read": _hash_files(read), "written": _hash_files(sorted(made.iterdir()))}
 
 
 def _convert_weights(fetched: Path, made: Path) -> list[Path]:
-    files = _pickled_files(fetched)
-    tensors = {name: tensor for file in files for name, tensor in _tensors(file)}
+    files = _find_pickles(fetched)
+    tensors = {name: tensor for file in files for name, tensor in _read_tensors(file)}
     if (fetched / _INDEX).exists():
         absent = read_json(fetched / _INDEX)["weight_map"].keys() - tensors.keys()
         if absent:
             raise UserError(f"{_INDEX} names {min(absent)}, which none of its files has")
-    # None may share memory with another: safetensors would keep one of both.
+    # Clone tensors that share memory: safetensors would keep only one of them.
     seen: set[int] = set()
     for name, tensor in tensors.items():
         place = tensor.untyped_storage().data_ptr()
@@ -54,12 +53,12 @@ def _convert_weights(fetched: Path, made: Path) -> list[Path]:
             tensors[name] = tensor.clone()
         seen.add(place)
     huggingface_hub.save_torch_state_dict(tensors, made, max_shard_size=_SHARD)
-    _compare(tensors, made)
+    _check_written(tensors, made)
     return files
 
 
-def _pickled_files(fetched: Path) -> list[Path]:
-    """Those that the index names, or the only one. Raises UserError when one is missing."""
+def _find_pickles(fetched: Path) -> list[Path]:
+    """List the files that the index names, or the only one. Raises UserError when one is missing."""
     names = ["pytorch_model.bin"]
     if (fetched / _INDEX).exists():
         names = sorted(set(read_json(fetched / _INDEX)["weight_map"].values()))
@@ -69,12 +68,12 @@ def _pickled_files(fetched: Path) -> list[Path]:
     return [fetched / name for name in names]
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a pickled file, mapped, not read. Raises UserError when it holds anything else."""
+def _read_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield the memory-mapped tensors of a pickle. Raises UserError when it holds anything else."""
     try:
         found: Any = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = _forbidden(file) or str(error).strip().partition("\n")[0]
+        reason = _explain_refusal(file) or str(error).strip().partition("\n")[0]
         raise UserError(f"{file.name} is not opened: {reason}") from None
     if not isinstance(found, dict):
         raise UserError(f"{file.name} holds a {type(found).__name__}, not tensors by name")
@@ -84,8 +83,8 @@ def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
         yield name, value
 
 
-def _forbidden(file: Path) -> str:
-    """What code a pickled file would call when opened, for people; "" when that is not what is wrong."""
+def _explain_refusal(file: Path) -> str:
+    """Name the code that a pickle would run when opened; "" if it would run none."""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError):
@@ -93,8 +92,8 @@ def _forbidden(file: Path) -> str:
     return f"it would run {', '.join(sorted(names))}; weights need no code" if names else ""
 
 
-def _compare(tensors: dict[str, Tensor], made: Path) -> None:
-    """Raise RuntimeError unless what was written is what was read, to the bit."""
+def _check_written(tensors: dict[str, Tensor], made: Path) -> None:
+    """Raise RuntimeError unless the written tensors equal the read ones bit for bit."""
     left = dict(tensors)
     for file in made.glob("*.safetensors"):
         with safe_open(file, framework="pt") as opened:
@@ -111,9 +110,9 @@ def _compare(tensors: dict[str, Tensor], made: Path) -> None:
 
 
 def _convert_tokenizer(fetched: Path, made: Path) -> list[Path]:
-    """Llama's tokenizer.json, as its tokenizer_config.json wants it read.
+    """Write Llama's tokenizer.json with the settings of its tokenizer_config.json.
 
-    transformers' own conversion needs a protobuf newer than the locked one.
+    transformers' own conversion needs a newer protobuf than the locked one.
     """
     from sentencepiece import SentencePieceProcessor
     from transformers import LlamaTokenizer
@@ -138,7 +137,7 @@ def _convert_tokenizer(fetched: Path, made: Path) -> list[Path]:
     return [file]
 
 
-def _digests(files: list[Path]) -> dict[str, str]:
+def _hash_files(files: list[Path]) -> dict[str, str]:
     found = {}
     for path in files:
         with path.open("rb") as file:

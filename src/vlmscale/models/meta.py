@@ -1,6 +1,4 @@
-"""Models of published shapes: without a weight, on the meta device, in seconds whatever their size; or with
-random ones. And the shape that a model has.
-"""
+"""Models of published shapes, on the meta device or with random weights; and a model's shape."""
 
 from typing import Any
 
@@ -17,7 +15,7 @@ from vlmscale.settings import Setting
 
 
 def load_backbone_config(name: str) -> PreTrainedConfig:
-    """The published config of an LLM or vision tower, from resources/backbones/`name`.json.
+    """Load the published config of an LLM or vision tower from resources/backbones/`name`.json.
 
     Raises UserError when there is none.
     """
@@ -32,11 +30,11 @@ def build_from_shapes(
     *,
     feature_layers: list[int],
 ) -> Vlm:
-    """The VLM that `assemble` makes from the folders of these backbones, on the meta device.
+    """Build the VLM that `assemble` makes from these backbones, on the meta device.
 
     llm, tower: names in resources/backbones. No tokenizer is read, so `<image>` is the last row of the
-    embedding; assemble adds a row where the tokenizer has a name for each of them (Vicuna). Raises
-    UserError for an unknown name, ValueError for a token count that the method cannot give.
+    embedding; `assemble` adds a row when the tokenizer uses all of them (Vicuna). Raises UserError for
+    an unknown name, ValueError for a token count that the method cannot give.
     """
     text = load_backbone_config(llm)
     return build_frame(
@@ -50,20 +48,20 @@ def build_from_shapes(
 
 
 def build_with_random_weights(config: VlmConfig, device: torch.device, dtype: torch.dtype) -> Vlm:
-    """A model of that config whose weights are made on `device`, by each part's own rule."""
+    """Build a model with weights drawn on `device` by each part's own rule."""
     with torch.device(device):
         model: Vlm = Vlm._from_config(config, dtype=dtype)
     return model
 
 
 def count_llm_parameters(model: Vlm) -> int:
-    """Parameters of the LLM, embeddings included, as run.json counts them."""
+    """Count the LLM's parameters, embeddings included, as run.json does."""
     llm = sum(p.numel() for p in model.model.language_model.parameters())
     return llm + (0 if model.config.tie_word_embeddings else model.lm_head.weight.numel())
 
 
 def read_decoder_shape(config: VlmConfig) -> Decoder:
-    """The shape of a model's LLM (Llama or Qwen2)."""
+    """Return the shape of a model's LLM (Llama or Qwen2)."""
     text = config.text_config
     return Decoder(
         nominal_b=0.0,
@@ -80,7 +78,7 @@ def read_decoder_shape(config: VlmConfig) -> Decoder:
 
 
 def read_tower_shape(config: VlmConfig) -> Tower:
-    """The shape of a model's vision tower (CLIP)."""
+    """Return the shape of a model's vision tower (CLIP)."""
     vision = config.vision_config
     return Tower(
         layers=vision.num_hidden_layers,

@@ -1,4 +1,4 @@
-"""From images, questions and conversations to the tensors a model takes."""
+"""Images, questions and conversations to model inputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from vlmscale.settings import Aspect
 
 
 class VlmProcessor(LlavaProcessor):
-    """Images and questions to model inputs."""
+    """Makes model inputs of images and questions. docs/upstream.md lists what it replaces."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class VlmProcessor(LlavaProcessor):
         return str(self.image_token) * self.visual_tokens
 
     def to_pixels(self, images: Sequence[Any]) -> Tensor:
-        """Pixels (i, 3, h, w) of PIL images."""
+        """Convert PIL images to pixels (i, 3, h, w)."""
         return to_pixels(images, self.image_processor, self.aspect)
 
     def ask(
@@ -49,18 +49,18 @@ class VlmProcessor(LlavaProcessor):
         pixels: bool = True,
         layout: Layout = "image_first",
     ) -> BatchFeature:
-        """Inputs of generate() for one image (or None) and one question each; without `pixels` the caller
-        adds stored features in their place.
+        """Make the inputs of generate() for one question each, with one image or None.
 
-        layout: whether the image or the text comes first; trainings see the image first. input_ids,
-        attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) when there is an image;
-        question_input_ids, question_attention_mask (i, q) when the method reads the question.
+        layout: whether the image or the text comes first; in training the image does. Returns input_ids,
+        attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) if there is an image; and
+        question_input_ids, question_attention_mask (i, q) if the method reads the question. With
+        pixels=False the caller adds stored features.
         """
-        prompts = self._prompts(questions, [image is not None for image in images], layout)
+        has_image = [image is not None for image in images]
         given = [image for image in images if image is not None]
         inputs = pad_batch(
-            prompts,
-            [image is not None for image in images],
+            self._encode_prompts(questions, has_image, layout),
+            has_image,
             self.tokenizer,
             reads_question=self.reads_question,
             side="left",
@@ -71,17 +71,17 @@ class VlmProcessor(LlavaProcessor):
         return BatchFeature(inputs)
 
     def encode_prompt(
-        self, question: str, *, shows_image: bool = True, layout: Layout = "image_first"
+        self, question: str, *, has_image: bool = True, layout: Layout = "image_first"
     ) -> Encoded:
-        """One question as the tokens before its answer, with the placeholders of an image if it has one."""
-        return self._prompts([question], [shows_image], layout)[0]
+        """Tokenise one question, with an image's placeholders if it has one, up to its answer."""
+        return self._encode_prompts([question], [has_image], layout)[0]
 
-    def _prompts(
-        self, questions: Sequence[str], shown: Sequence[bool], layout: Layout
+    def _encode_prompts(
+        self, questions: Sequence[str], has_image: Sequence[bool], layout: Layout
     ) -> list[Encoded]:
         texts = [
-            f"{self.image_token}\n{question}" if shows_image else question
-            for question, shows_image in zip(questions, shown, strict=True)
+            f"{self.image_token}\n{question}" if image else question
+            for question, image in zip(questions, has_image, strict=True)
         ]
         return encode_all(
             [[{"from": "human", "value": text}] for text in texts],
@@ -101,29 +101,29 @@ def pad_batch(
     reads_question: bool,
     side: str,
 ) -> dict[str, Tensor]:
-    """Pad sequences on `side` ("left", "right"), questions always on the right, one for each image.
+    """Pad sequences on `side` ("left", "right"), and questions, one per image, on the right.
 
-    attention_mask is (b, t); (b, 1, t, t) with position_ids (b, t) when turns stand apart, which is for
-    training and padded on the right.
+    attention_mask is (b, t). If turns do not attend to each other it is (b, 1, t, t), with position_ids
+    (b, t); then pad on the right.
     """
     batch = {
-        "input_ids": _padded([e.input_ids for e in encoded], tokenizer.pad_token_id, side),
-        "labels": _padded([e.labels for e in encoded], IGNORED, side),
+        "input_ids": _pad([e.input_ids for e in encoded], tokenizer.pad_token_id, side),
+        "labels": _pad([e.labels for e in encoded], IGNORED, side),
     }
     if encoded[0].turns is None:
-        batch["attention_mask"] = _padded([[1] * len(e.input_ids) for e in encoded], 0, side)
+        batch["attention_mask"] = _pad([[1] * len(e.input_ids) for e in encoded], 0, side)
     else:
-        batch |= _turns_apart(_padded([e.turns or [] for e in encoded], -1, side))
-    questions = [e.question_ids for e, shown in zip(encoded, has_image, strict=True) if shown]
+        batch |= _separate_turns(_pad([e.turns or [] for e in encoded], -1, side))
+    questions = [e.question_ids for e, image in zip(encoded, has_image, strict=True) if image]
     if reads_question and questions:
         ones = [[1] * len(question) for question in questions]
-        batch["question_input_ids"] = _padded(questions, tokenizer.pad_token_id, "right")
-        batch["question_attention_mask"] = _padded(ones, 0, "right")
+        batch["question_input_ids"] = _pad(questions, tokenizer.pad_token_id, "right")
+        batch["question_attention_mask"] = _pad(ones, 0, "right")
     return batch
 
 
-def _padded(rows: Sequence[Sequence[int]], filler: int, side: str) -> Tensor:
-    """Rows of different lengths, filled up on `side` to the longest's."""
+def _pad(rows: Sequence[Sequence[int]], filler: int, side: str) -> Tensor:
+    """Fill rows up to the longest one on `side`."""
     length = max(map(len, rows))
     padded = np.full((len(rows), length), filler)
     for line, row in zip(padded, rows, strict=True):
@@ -132,15 +132,15 @@ def _padded(rows: Sequence[Sequence[int]], filler: int, side: str) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def _turns_apart(own: Tensor) -> dict[str, Tensor]:
-    """Mask and positions that let each turn see itself and turn 0 only, as if asked alone.
+def _separate_turns(own: Tensor) -> dict[str, Tensor]:
+    """Make mask and positions with which each turn attends to itself and turn 0 only.
 
-    own (b, t): the turn that a token belongs to, -1 for padding.
+    own (b, t): each token's turn, -1 for padding.
     """
     length = own.shape[1]
     shared = own == 0
-    seen = shared[:, None, :] | (own[:, :, None] == own[:, None, :])
-    mask = seen & torch.ones(length, length, dtype=torch.bool).tril()
+    related = shared[:, None, :] | (own[:, :, None] == own[:, None, :])
+    mask = related & torch.ones(length, length, dtype=torch.bool).tril()
     place = torch.arange(length).expand_as(own)
     begins = torch.ones_like(shared)
     begins[:, 1:] = own[:, 1:] != own[:, :-1]

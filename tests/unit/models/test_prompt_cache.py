@@ -172,7 +172,7 @@ def test_wrong_use_says_what_to_do(build, images):
     text.layer_types = ["sliding_attention"] * 2
     text.sliding_window = 4
     model.model.language_model.has_sliding_layers = True
-    with pytest.raises(UserError, match="sees only a window"):
+    with pytest.raises(UserError, match="sliding window"):
         cache_prompt(model, processor, TEXT)
     model, processor = build("fastv", 4)
     with pytest.raises(UserError, match="fastv prunes inside the LLM"):

@@ -43,9 +43,9 @@ class LlamaVid(Projector):
         self.mlp = build_mlp(d, n)
 
     def forward(self, features: VisionFeatures) -> Tensor:
-        """Compress features.patches (b, p, d), question_tokens (b, q, n), question_mask (b, q) -> (b, v, n).
+        """Compress features.patches (b, p, d), context token first -> (b, v, n).
 
-        The context token comes first.
+        Also reads features.question_tokens (b, q, n) and question_mask (b, q).
         """
         content = average_regions(features.patches, self.side)
         context = rearrange(self._average_by_question(features), "b d -> b 1 d")

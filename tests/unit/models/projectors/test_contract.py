@@ -198,7 +198,7 @@ def test_a_served_method_takes_the_weights_of_its_run(name, training):
 def test_region_side_refuses_what_no_grid_allows():
     assert find_region_side(4, 6) == (2, 3)
     for tokens in (2, 25, 49):
-        with pytest.raises(ValueError, match=f"{tokens} visual tokens"):
+        with pytest.raises(ValueError, match=f"visual_tokens={tokens}:"):
             find_region_side(tokens, 6)
 
 
