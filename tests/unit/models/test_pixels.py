@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import load
 from vlmscale.models.pixels import to_pixels

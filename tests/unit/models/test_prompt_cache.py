@@ -2,13 +2,13 @@
 
 import io
 import re
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from tests.support.paths import ROOT
 from vlmscale.errors import UserError
 from vlmscale.methods import find_method, list_method_names
 from vlmscale.models.prompt_cache import cache_prompt
@@ -180,7 +180,7 @@ def test_wrong_use_says_what_to_do(build, images):
 
 
 def test_the_page_shows_code_that_runs(build, images, tmp_path, capsys):
-    page = (Path(__file__).parents[3] / "docs/latency.md").read_text()
+    page = (ROOT / "docs/latency.md").read_text()
     code = re.search(r"```python\n(.*?)```", page, re.S)[1]
     save_checkpoint(*build("quecc", 4), tmp_path / "model")
     capsys.readouterr()

@@ -2,6 +2,7 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -267,3 +268,23 @@ def test_the_row_of_an_image_mark_that_an_llm_lacks_is_seeded(backbones, tmp_pat
 
     assert torch.equal(rows_of_image(0), rows_of_image(0))
     assert not torch.equal(rows_of_image(0), rows_of_image(1))
+
+
+def test_calls_at_other_token_counts_do_not_disturb_each_other(build, images):
+    model, processor = build("m3", 36)
+    pixels = processor.to_pixels(images)
+
+    def encode(*counts):
+        with torch.no_grad():
+            counts = torch.tensor(counts) if counts else None
+            return model.model.encode_images(pixels, visual_token_counts=counts).tokens
+
+    own, several = encode(), [(1, 9), (4,), (9, 36), (1,)]
+    alone = [encode(*counts) for counts in several]
+    with pytest.raises(ValueError, match="visual_tokens=7"):
+        encode(1, 7)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda counts: encode(*counts), several * 5))
+    for found, expected in zip(together, alone * 5, strict=True):
+        assert torch.equal(found, expected)
+    assert torch.equal(encode(), own)

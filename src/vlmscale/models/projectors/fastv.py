@@ -44,7 +44,7 @@ class FastV(Projector):
         self.patches = widths.grid_side**2
         self.mlp = build_mlp(widths.tower, widths.llm)
         # The hidden positions of the prompts, (b, s) bool, by the cache of their generation.
-        self._hidden: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
+        self.hidden_positions: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
 
     @property
     def placeholders(self) -> int:
@@ -78,12 +78,12 @@ class FastV(Projector):
             assert places is not None
             chosen = self.find_overlooked(output[1], kwargs["attention_mask"], places)
             if kwargs["past_key_values"] is not None:
-                self._hidden[kwargs["past_key_values"]] = chosen
+                self.hidden_positions[kwargs["past_key_values"]] = chosen
 
         def hide(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
             hidden, cache = chosen, kwargs["past_key_values"]
             if hidden is None and cache is not None:
-                hidden = self._hidden.get(cache)
+                hidden = self.hidden_positions.get(cache)
             if hidden is None:
                 return None
             mask = kwargs["attention_mask"]

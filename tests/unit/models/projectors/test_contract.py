@@ -15,7 +15,6 @@ from vlmscale.methods import (
     make_variables,
 )
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors import tokenpacker
 from vlmscale.models.projectors.base import Widths, build_projector, find_region_side
 
 LAYERS, TOWER = 3, 16
@@ -243,9 +242,9 @@ def test_tokenpacker_initialisation_is_the_released_one_scaled_from_its_width():
             expected = 0.02 * (1024 / module.in_features) ** 0.5
             assert module.weight.std().item() == pytest.approx(expected, rel=0.2), key
             assert module.bias is None or not module.bias.any()
-    wide = torch.nn.Linear(1024, 64)
-    tokenpacker._initialise(wide)
-    assert wide.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    widths = Widths(tower=1024, layers=1, llm=64, grid_side=6)
+    wide = build_projector(widths, find_method("tokenpacker").make_setting(36))
+    assert wide.mlp[0].weight.std().item() == pytest.approx(0.02, rel=0.05)
     fused = projector.attention.attention.in_proj_weight  # keeps Xavier-uniform
     assert fused.std().item() > 0.1
 

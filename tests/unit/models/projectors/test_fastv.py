@@ -210,7 +210,7 @@ def test_generations_do_not_reach_into_each_other():
         late, run(fresh, llm, step, mask, None, past_key_values=cache).last_hidden_state
     )
     del first, cache, between
-    assert not projector._hidden  # nothing outlives its generation
+    assert not projector.hidden_positions  # nothing outlives its generation
 
 
 def test_gradients_reach_the_image_and_the_hooks_are_gone():
