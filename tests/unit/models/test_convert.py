@@ -80,6 +80,7 @@ def sha256(file):
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_pickled_llm_is_fetched_as_safetensors(hub, places, released):
     fetch_backbone(VICUNA, **places, pickled=True)
     folder, (source, _, weights) = places["folder"], released
@@ -139,6 +140,7 @@ class Malice:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.slow
 def test_a_pickle_that_would_run_code_is_refused_and_does_not(hub, places, tmp_path):
     mark = tmp_path / "ran"
     torch.save({"model.norm.weight": Malice(mark)}, hub.folder / SHARDS[1])

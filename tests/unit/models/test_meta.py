@@ -108,6 +108,7 @@ def test_an_unknown_backbone_is_refused():
         load_backbone_config("Qwen1.5-3B")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("llm", LLMS)
 @pytest.mark.parametrize("method", COUNTS)
 def test_a_model_of_published_size_learns_what_its_stage_says(llm, method):
@@ -154,6 +155,7 @@ def test_flops_of_the_tower():
     assert sum(counted(tower, pixels)) == pytest.approx(CLIP.gflops(), rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("llm", LLMS)
 def test_a_whole_model_from_pixels(llm):
     """All blocks, the tower included: FLOPs of a prefill, and a step of stage 2.

@@ -83,6 +83,7 @@ def test_an_image_without_three_channels_is_padded_too(clip):
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_asked_about_images_as_its_stage_2_saw_them(spec):
     recipe = {"steps": 1, "batch_size": 2, "learning_rate": 1e-3}
     for aspect in ("pad", "crop"):

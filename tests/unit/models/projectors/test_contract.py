@@ -116,7 +116,7 @@ def test_shape_weights_and_multiply_adds(name, side, tokens):
     assert evaluate_formula(declared.multiply_adds, names) == pytest.approx(counted, rel=0.02)
 
 
-@pytest.mark.parametrize("side", [12, 24])
+@pytest.mark.parametrize("side", [12, pytest.param(24, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", list_method_names())
 def test_every_supported_count(name, side):
     """Of more than 300, every fifth."""
