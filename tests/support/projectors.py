@@ -1,0 +1,68 @@
+"""Projectors of small widths, and random features for them."""
+
+from dataclasses import fields, replace
+
+import torch
+
+from vlmscale.methods import find_method
+from vlmscale.models.features import VisionFeatures
+from vlmscale.models.projectors.base import Widths, build_projector
+
+NARROW = Widths(tower=16, layers=3, llm=24, grid_side=24)
+SMALL = Widths(tower=32, layers=3, llm=24, grid_side=6)
+LARGE = Widths(tower=64, layers=4, llm=40, grid_side=12)
+QUESTION = 32  # tokens, for which llama_vid declares its cost
+
+
+def make_projector(name, tokens, widths=SMALL, **options):
+    """A projector, with the same weights at every call."""
+    torch.manual_seed(0)
+    return build_projector(widths, find_method(name).make_setting(tokens, **options)).eval()
+
+
+def make_features(widths=SMALL, b=2, seed=1, dtype=torch.float32, question=QUESTION):
+    """All that a projector may need, at random; an outlier here and there in the attention."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape):
+        return torch.randn(*shape, generator=generator).to(dtype)
+
+    d, side = widths.tower, widths.grid_side
+    shrunk = {g: randn(b, g * g, d) for g in range(1, side + 1) if side % g == 0}
+    patches, question_tokens = randn(b, side * side, d), randn(b, question, widths.llm)
+    return VisionFeatures(
+        patches=patches,
+        grid_side=side,
+        multilayer=torch.cat([randn(b, side * side, (widths.layers - 1) * d), patches], dim=-1),
+        question=randn(b, widths.llm),
+        question_tokens=question_tokens,
+        question_mask=torch.ones(b, question, dtype=torch.long),
+        cls_attention=(3 * randn(b, side * side + 1).float()).softmax(-1)[:, 1:],
+        keys=randn(b, side * side, d),
+        patches_at=shrunk.__getitem__,
+    )
+
+
+def select_images(features, rows):
+    """The features of some of the images."""
+    tensors = {
+        field.name: getattr(features, field.name)[rows]
+        for field in fields(features)
+        if isinstance(getattr(features, field.name), torch.Tensor)
+    }
+    return replace(features, **tensors, patches_at=lambda g: features.patches_at(g)[rows])
+
+
+def tokens_of(output):
+    """The visual tokens, also of a method that says which of them are present."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def find_sources(name, tokens, widths=SMALL, **options):
+    """Which patches the first visual token depends on, as a grid of bools."""
+    features = make_features(widths, b=1)
+    patches = features.patches.clone().requires_grad_()
+    projector = make_projector(name, tokens, widths, **options)
+    projector(replace(features, patches=patches))[0, 0].sum().backward()
+    side = widths.grid_side
+    return patches.grad[0].abs().sum(-1).reshape(side, side) > 0
