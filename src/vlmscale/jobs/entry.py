@@ -1,4 +1,4 @@
-"""What every job of the workflow does around its one library call: keep a log, end with one message."""
+"""How a process of the workflow starts and ends: it reads its spec, keeps a log, ends with one message."""
 
 import os
 import sys
@@ -16,10 +16,10 @@ Spec = TypeVar("Spec")
 
 
 def read_spec_from_argv(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spec:
-    """The spec, of one of these kinds, that `python -m module SPEC.json` was called with.
+    """Read and validate the spec file named on the command line of `python -m module SPEC.json`.
 
-    Ends the process with its usage when it was called otherwise; raises UserError for a file that is no
-    spec for `what`, with a line for each thing that is wrong.
+    Exits with the usage for any other command line. Raises UserError for a file that is not a spec for
+    `what`, with one line for each mistake.
     """
     if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
         folder = module.replace(".", "/")
@@ -39,8 +39,9 @@ def read_spec_from_argv(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spe
 
 @contextmanager
 def exit_with_message() -> Iterator[None]:
-    """End the process with status 1 (75 if it was asked to stop) and one line for a UserError; anything
-    else is a bug and keeps its traceback.
+    """Exit with status 1 and one line for a UserError, with status 75 for Stopped.
+
+    Any other exception is a bug and keeps its traceback.
     """
     try:
         yield
@@ -53,7 +54,7 @@ def exit_with_message() -> Iterator[None]:
 
 @contextmanager
 def log_to(log: str | os.PathLike[str]) -> Iterator[None]:
-    """Send all output, also that of subprocesses and C code, to the file `log`; errors included."""
+    """Write all output and errors to the file `log`, those of subprocesses and C code included."""
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)

@@ -18,7 +18,7 @@ class FailedJob:
 
 
 def format_failures(jobs: Iterable[FailedJob], command: Sequence[str]) -> str:
-    """Return a text with each failed job, the end of its log and the command that runs it alone.
+    """Describe each failed job: the end of its log and the command that runs it alone.
 
     command: the snakemake command without targets.
     """

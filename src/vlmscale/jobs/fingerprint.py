@@ -1,7 +1,7 @@
-"""A hash of the code a job runs, so that editing a method reruns that method's cells and nothing else.
+"""A hash of the code a job runs, so that editing a method reruns that method's cells and no others.
 
-Snakemake sees neither edits in imported modules nor changed package versions. Every expensive rule
-therefore carries `fingerprint(...)` of its entry modules as a param.
+Snakemake notices neither edits of imported modules nor other package versions. Every rule therefore has
+`fingerprint(...)` of its script and modules among its params.
 """
 
 import ast
@@ -22,11 +22,10 @@ def fingerprint(
     files: Iterable[Path] = (),
     packages: Iterable[str] = (),
 ) -> str:
-    """Hash of `modules`, of `scripts`, of all they import within vlmscale, of the bytes of `files`,
-    and of the locked versions of `packages`.
+    """Hash `modules`, `scripts`, what they import from vlmscale, `files`, and versions of `packages`.
 
-    Comments, docstrings and formatting do not count. Imports inside functions do; imports by a name
-    made at run time cannot be seen, so name those modules yourself.
+    Comments, docstrings and formatting do not count; imports inside functions do. Name modules that are
+    imported by a name made at run time yourself. Versions are those of requirements/lock.txt.
     """
     digest = hashlib.sha256()
     scripts = sorted(scripts, key=lambda path: path.name)  # wherever the checkout is
@@ -44,8 +43,9 @@ def fingerprint(
 
 
 def find_imported_modules(modules: Iterable[str]) -> frozenset[str]:
-    """Every module of vlmscale that `modules` import, directly or not, themselves and their
-    parent packages included.
+    """Return `modules` and all modules of vlmscale that they import, directly or not.
+
+    Parent packages count as imported.
     """
     seen: set[str] = set()
     todo = list(modules)
@@ -77,7 +77,7 @@ def _syntax(path: Path) -> str:
 
 @cache
 def _read(path: Path) -> tuple[tuple[str, ...], str]:
-    """The modules of vlmscale that a file imports, and its syntax without docstrings."""
+    """Return the modules of vlmscale that a file imports, and its syntax without docstrings."""
     tree = ast.parse(path.read_text())
     found = []
     for node in ast.walk(tree):

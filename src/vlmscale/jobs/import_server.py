@@ -1,9 +1,9 @@
-"""One process that has imported what jobs with torch need, and forks itself for every short one.
+"""A server process that imports torch and its companions once, and forks itself for each job.
 
 `python -m vlmscale.jobs.import_server COMMAND...` runs COMMAND, a snakemake call on this machine, beside
-such a process. What jobs below it `start` then skips seconds of imports each, which of a tiny study are a
-large part. Everything else is as in a process of its own: arguments, environment, folder, output, exit
-status; and it ends with the process that started it.
+the server. Each process that its jobs start by `start_process` then skips seconds of imports, a large
+part of a tiny study. Arguments, environment, folder, output and exit status are those of a process of its
+own, and it ends with the process that started it.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-# Where the warm process listens, for those below it.
+# The environment variable that tells jobs where the server listens.
 _ADDRESS = "VLMSCALE_WARM"
 _IMPORTED = (
     "vlmscale.training.stages",
@@ -41,17 +41,20 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 
 class Started(Protocol):
-    """What `start` gives: a process with its id, and its exit status, negative for a signal."""
+    """A started process: its id, and its exit status, negative for a signal."""
 
     pid: int
 
     def wait(self) -> int: ...
 
 
-def start(command: Sequence[str], environment: Mapping[str, str]) -> Started:
-    """Start `python -m MODULE ARGUMENTS...` with this process's output and folder: warm, if that can be."""
+def start_process(command: Sequence[str], environment: Mapping[str, str]) -> Started:
+    """Start `command` with this process's output and folder.
+
+    `python -m MODULE ARGUMENTS...` is forked from the import server where one runs.
+    """
     address = os.environ.get(_ADDRESS, "")
-    # Inherited by a job on another machine, the address leads nowhere.
+    # A job on another machine inherits the address, but not the server.
     if command[:2] != [sys.executable, "-m"] or not Path(address).is_socket():
         return subprocess.Popen(command, env=dict(environment))
     request = {
@@ -62,15 +65,17 @@ def start(command: Sequence[str], environment: Mapping[str, str]) -> Started:
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.connect(address)
     socket.send_fds(server, [json.dumps(request).encode()], [1, 2])
-    return _Job(server)
+    return _Forked(server)
 
 
 def die_with_parent() -> None:
-    """Have this process killed when the one that started it ends, however that ends (on Linux)."""
+    """Make Linux kill this process when the one that started it ends, however that ends."""
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
-class _Job:
+class _Forked:
+    """A process that the server forked, seen by its client."""
+
     def __init__(self, server: socket.socket) -> None:
         self._server = server
         self.pid = self._receive("pid")
@@ -82,68 +87,70 @@ class _Job:
     def _receive(self, key: str) -> int:
         answer = self._server.recv(_LARGEST)
         if not answer:
-            raise ConnectionError("the warm process that should run this job has died")
+            raise ConnectionError("the import server died while it ran this job; run again")
         return int(json.loads(answer)[key])
 
 
 class _Server:
-    """Starts what is asked for, and ends it when its asker is gone."""
+    """Forks a process for each client, and kills it when its client is gone."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
-        self.jobs: dict[socket.socket, ForkProcess | None] = {}  # by asker; None: has not asked yet
+        self.jobs: dict[
+            socket.socket, ForkProcess | None
+        ] = {}  # by client; None before its request
 
     def serve_until(self, end: int) -> None:
-        """Serve until the file `end` is readable; then end what still runs."""
+        """Serve until the file descriptor `end` is readable; then kill what still runs."""
         while True:
-            askers = {job.sentinel: asker for asker, job in self.jobs.items() if job is not None}
-            for ready in connection.wait([end, self.listener, *self.jobs, *askers]):
+            clients = {job.sentinel: client for client, job in self.jobs.items() if job is not None}
+            for ready in connection.wait([end, self.listener, *self.jobs, *clients]):
                 if ready is self.listener:
                     self.jobs[self.listener.accept()[0]] = None
-                elif isinstance(ready, int) and ready in askers:
-                    self._finish(askers[ready])
+                elif isinstance(ready, int) and ready in clients:
+                    self._finish(clients[ready])
                 elif isinstance(ready, socket.socket) and ready in self.jobs:
-                    self._hear(ready)
+                    self._receive(ready)
                 elif ready == end:
                     for job in filter(None, self.jobs.values()):
                         job.kill()
                         job.join()
                     return
 
-    def _hear(self, asker: socket.socket) -> None:
-        """A request, or the asker's end."""
-        message, files, _, _ = socket.recv_fds(asker, _LARGEST, 2)
-        job = self.jobs[asker]
+    def _receive(self, client: socket.socket) -> None:
+        """Handle a request, or the end of a client."""
+        message, files, _, _ = socket.recv_fds(client, _LARGEST, 2)
+        job = self.jobs[client]
         if job is not None:
-            job.kill()  # its end is noticed next
+            job.kill()  # serve_until notices its end
         elif not message:
-            del self.jobs[asker]
-            asker.close()
+            del self.jobs[client]
+            client.close()
         else:
-            self._start(asker, json.loads(message), files)
+            self._start(client, json.loads(message), files)
 
-    def _start(self, asker: socket.socket, request: dict[str, Any], files: list[int]) -> None:
-        _prepare()
-        job = get_context("fork").Process(target=self._become, args=(request, files))
+    def _start(self, client: socket.socket, request: dict[str, Any], files: list[int]) -> None:
+        _import_once()
+        job = get_context("fork").Process(target=self._run_request, args=(request, files))
         job.start()
         for file in files:
             os.close(file)
-        self.jobs[asker] = job
-        self._tell(asker, {"pid": job.pid})
+        self.jobs[client] = job
+        self._send(client, {"pid": job.pid})
 
-    def _finish(self, asker: socket.socket) -> None:
-        job = self.jobs.pop(asker)
+    def _finish(self, client: socket.socket) -> None:
+        job = self.jobs.pop(client)
         assert job is not None
         job.join()
-        self._tell(asker, {"status": job.exitcode})
-        asker.close()
+        self._send(client, {"status": job.exitcode})
+        client.close()
 
-    def _tell(self, asker: socket.socket, answer: dict[str, int | None]) -> None:
-        with suppress(BrokenPipeError):  # nobody waits any more
-            asker.send(json.dumps(answer).encode())
+    def _send(self, client: socket.socket, answer: dict[str, int | None]) -> None:
+        with suppress(BrokenPipeError):  # the client is gone
+            client.send(json.dumps(answer).encode())
 
-    def _become(self, request: dict[str, Any], files: list[int]) -> None:
-        """In the forked process: run what was asked for, as if started from nothing."""
+    def _run_request(self, request: dict[str, Any], files: list[int]) -> None:
+        """Run a request in the forked process as if it were started from nothing."""
         die_with_parent()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -164,19 +171,19 @@ class _Server:
 
 
 @cache
-def _prepare() -> None:
-    """Do once what every job would do first."""
+def _import_once() -> None:
+    """Import what every job needs, once."""
     for module in _IMPORTED:
         import_module(module)
-    # A thousand regular expressions, which transformers makes when it first loads a model.
+    # Transformers compiles a thousand regular expressions when it first loads a model.
     import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("")
-    # What is there by now stays: no garbage is looked for among it, neither here nor in a forked process.
+    # Keep these objects out of garbage collection, whose writes would copy the memory shared with forks.
     gc.collect()
     gc.freeze()
 
 
 def main() -> None:
-    """Run the command line's command beside a warm process, and end with its status."""
+    """Run the command of the command line beside a server, and exit with its status."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         sys.exit(
             "usage: python -m vlmscale.jobs.import_server COMMAND...   (a snakemake call on this machine)"
@@ -189,7 +196,7 @@ def main() -> None:
         listener.bind(address)
         listener.listen()
         command = subprocess.Popen(sys.argv[1:], env={**os.environ, _ADDRESS: address})
-        # An interrupt reaches the command from the terminal too; it decides what becomes of it.
+        # The terminal sends an interrupt to the command, too, which handles it.
         signal.signal(signal.SIGINT, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: command.terminate())
         _Server(listener).serve_until(os.pidfd_open(command.pid))

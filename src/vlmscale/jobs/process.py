@@ -1,4 +1,4 @@
-"""The process that does a job's heavy work, apart from the script that snakemake runs."""
+"""Child processes: a job's heavy work runs apart from the script that snakemake runs."""
 
 import os
 import shlex
@@ -9,15 +9,14 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from vlmscale.errors import Stopped, UserError
-from vlmscale.jobs.import_server import start
+from vlmscale.jobs.import_server import start_process
 from vlmscale.records.files import write_json
 
 
 def run_module(spec: BaseModel, module: str, what: str, work: Path) -> None:
-    """Have `python -m module` do `what`, told by a file in the folder `work`, which is removed when that
-    has ended well.
+    """Write `spec` to the folder `work` and run `python -m module` on it, which does `what`.
 
-    Raises UserError when it fails.
+    Removes `work` on success. Raises UserError when the process fails.
     """
     file = work / "spec.json"
     write_json(file, spec.model_dump(mode="json"))
@@ -26,16 +25,16 @@ def run_module(spec: BaseModel, module: str, what: str, work: Path) -> None:
 
 
 def run_command(command: list[str], what: str, cure: str) -> None:
-    """Run `command`, which does `what`, with this process's output.
+    """Run `command`, which does `what`; its output is this process's.
 
-    Raises UserError, which ends with `cure`, when it fails (the reason stands in the log), and Stopped
-    when it was asked to end early.
+    Raises UserError, which ends with `cure`, when the command fails (its output says why), and Stopped
+    when it was asked to stop.
     """
     print(f"$ {shlex.join(command)}", flush=True)
-    # Progress bars go to a log: one line in a while, not ten a second. And a job has the threads that it
-    # was given, no others for its short texts.
+    # In a log, one line of a progress bar in 5 seconds is enough. Tokenizers would start threads beyond
+    # those that snakemake gave the job.
     quiet = {"TQDM_MININTERVAL": "5", "TOKENIZERS_PARALLELISM": "false"}
-    status = start(command, {**os.environ, **quiet}).wait()
+    status = start_process(command, {**os.environ, **quiet}).wait()
     if status == Stopped.status:
         raise Stopped(f"{what} was asked to stop. {cure}")
     if status:

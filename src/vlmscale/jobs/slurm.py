@@ -1,4 +1,4 @@
-"""Jobs that a driver left in Slurm when it was killed: they would write the files of the next one."""
+"""Jobs that a killed snakemake left in Slurm: they would write to the files of the next run."""
 
 import subprocess
 import time
@@ -7,18 +7,18 @@ from pathlib import Path
 
 from vlmscale.errors import UserError
 
-# Seconds between two requests to end; a job that is just starting has nobody yet to listen to one.
+# Seconds until SIGTERM is sent again: a job that is just starting misses the first one.
 _AGAIN = 15
 
 
 def make_comment(rule: str, wildcards: Iterable[str]) -> str:
-    """What snakemake's executor notes in Slurm of a job."""
+    """Return the comment that snakemake's executor gives a job in Slurm."""
     values = "_".join(wildcards).replace("/", "_")
     return f"rule_{rule}" + (f"_wildcards_{values}" if values else "")
 
 
 def find_leftover_jobs(listing: str, folder: Path, comments: Collection[str]) -> dict[str, str]:
-    """{id: state} of the jobs in squeue's listing that run in `folder` with one of `comments`."""
+    """Return {id: state} of the jobs in squeue's listing with folder `folder` and one of `comments`."""
     rows = (line.split("|", 3) for line in listing.splitlines())
     return {
         job: state
@@ -30,8 +30,8 @@ def find_leftover_jobs(listing: str, folder: Path, comments: Collection[str]) ->
 def end_leftover_jobs(folder: Path, comments: Collection[str], *, patience: int = 600) -> list[str]:
     """End the user's jobs in `folder` with one of `comments`; return their ids when all have ended.
 
-    Running ones get SIGTERM, upon which a training saves a checkpoint; after `patience` seconds they are
-    cancelled, as waiting ones are at once. Raises UserError when Slurm does not answer.
+    Running jobs get SIGTERM, on which a training saves a checkpoint, and are cancelled after `patience`
+    seconds. Pending jobs are cancelled at once. Raises UserError when Slurm does not answer.
     """
     found: set[str] = set()
     seconds = 0
@@ -51,5 +51,7 @@ def _squeue() -> str:
     command = ["squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k"]  # id, state, folder, comment
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"squeue fails: {done.stderr.strip()}. Is Slurm's controller up?")
+        raise UserError(
+            f"squeue failed: {done.stderr.strip()}. Check that Slurm's controller is up."
+        )
     return done.stdout

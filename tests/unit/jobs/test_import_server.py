@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-# What a job below the warm process does: it starts `python -m PROBE`, waits, and tells its status. Both write whole
+# What a job below the import server does: it starts `python -m PROBE`, waits, and tells its status. Both write whole
 # lines at once, since both write to one pipe.
 ASKER = """
 import os, sys
-from vlmscale.jobs.import_server import start
-job = start([sys.executable, "-m", *sys.argv[1:]], {**os.environ, "GIVEN": "so"})
+from vlmscale.jobs.import_server import start_process
+job = start_process([sys.executable, "-m", *sys.argv[1:]], {**os.environ, "GIVEN": "so"})
 os.write(1, f"pid {job.pid} {os.getpid()}\\n".encode())
 print("status", job.wait(), flush=True)
 """
@@ -87,7 +87,7 @@ for asker in [subprocess.Popen(command) for _ in range(int(sys.argv[1]))]:
 
 
 def started(folder, jobs):
-    """The warm process, and (job, asker), the ids of each sleeping job and of its asker."""
+    """The import server, and (job, asker), the ids of each sleeping job and of its asker."""
     process = launched(folder, [*WARM, sys.executable, "-c", ASKERS, str(jobs)])
     lines = [
         process.stdout.readline() for _ in range(3 * jobs)
@@ -130,7 +130,7 @@ def test_a_job_ends_with_the_warm_process(folder):
     with process:
         process.kill()
         assert ended(pid)
-        assert "ConnectionError: the warm process" in process.stdout.read()
+        assert "ConnectionError: the import server" in process.stdout.read()
 
 
 def test_an_address_that_leads_nowhere_is_passed_over(folder, monkeypatch):
