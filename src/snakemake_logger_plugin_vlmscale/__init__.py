@@ -1,4 +1,4 @@
-"""`snakemake --logger vlmscale`: what is running and how long is left, in place of a growing text."""
+"""`snakemake --logger vlmscale`: a panel of running jobs and time left, instead of scrolling text."""
 
 import sys
 import time
@@ -16,10 +16,10 @@ from rich.text import Text
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_vlmscale.progress import Job, Progress, clock
+from snakemake_logger_plugin_vlmscale.progress import Job, Progress, format_clock
 
-# What the panel shows better, or nobody misses. Everything else is printed as snakemake words it.
-_WITHHELD = {
+# Events that the panel shows. All others are printed in snakemake's words.
+_HIDDEN = {
     LogEvent.RUN_INFO,
     LogEvent.WORKFLOW_STARTED,
     LogEvent.JOB_INFO,
@@ -31,15 +31,16 @@ _WITHHELD = {
     LogEvent.RULEGRAPH,
 }
 _NOISE = ("", "None", "Select jobs to execute...")
-_LINE_EVERY = 60  # seconds, where there is no terminal
-_LINES = 20  # or whenever another of so many parts of the jobs is done
-_NAMED = 3  # jobs that such a line names
+# Without a terminal: a line every so many seconds, and for every 20th part of the jobs.
+_SECONDS_PER_LINE = 60
+_PARTS = 20
+_NAMED = 3  # jobs named in such a line
 
 
 class LogHandler(LogHandlerBase):
-    """A live panel on a terminal, now and then a line elsewhere; failures as snakemake tells them."""
+    """A live panel on a terminal, a line now and then elsewhere; failures in snakemake's words."""
 
-    # Snakemake then gives its own filter (--quiet) and its own wording (--show-failed-logs).
+    # So that snakemake applies its own filter (--quiet) and formatter (--show-failed-logs).
     has_filter = False
     has_formatter = False
     writes_to_stream = True
@@ -51,28 +52,28 @@ class LogHandler(LogHandlerBase):
         self.console = Console(stderr=not settings.stdout, no_color=settings.nocolor or None)
         # Not console.is_terminal, which FORCE_COLOR turns on for a file too.
         self.on_terminal = self.console.file.isatty() and not self.console.is_dumb_terminal
-        # A dry run is all text, and what --quiet hides is what progress is counted from.
+        # A dry run has no progress, and --quiet hides the events that progress is counted from.
         self.text_only = settings.dryrun or bool(settings.quiet)
         self.now = time.time()  # of the last message
         self.progress = Progress()
         self.live: Live | None = None
-        self.last_line = (0.0, -1)  # when, and how many parts were done
+        self.last_line = (0.0, -1)  # time, and parts done by then
 
     def emit(self, record: LogRecord) -> None:
         try:
             self._handle(record)
-        except Exception:  # it would end the thread that all messages come through
+        except Exception:  # would end the thread that handles all messages
             self.handleError(record)
 
     def close(self) -> None:
-        """Remove the panel; leave how far the run came. Snakemake calls this more than once."""
+        """Replace the panel by a line on how far the run came. Snakemake calls this more than once."""
         if self.live:
             self.live.stop()
         run, self.progress = self.progress, Progress()
         for job in run.running.values():
             self._print(f"Started and not finished:\n{job.details}", "yellow")
         if run.jobs:
-            self._print(", ".join(run.text(self.now)[:2]))
+            self._print(", ".join(run.describe(self.now)[:2]))
         super().close()
 
     def _handle(self, record: LogRecord) -> None:
@@ -81,7 +82,7 @@ class LogHandler(LogHandlerBase):
         message = self.format(record)
         if not self.text_only:
             self._follow(event, vars(record), message)
-            if event in _WITHHELD and record.levelno <= INFO:
+            if event in _HIDDEN and record.levelno <= INFO:
                 return
         if message not in _NOISE:
             styles = {WARNING: "yellow", ERROR: "red"}
@@ -102,7 +103,7 @@ class LogHandler(LogHandlerBase):
             case LogEvent.JOB_FINISHED:
                 finished = self.progress.finish(fields["job_id"], self.now)
                 if finished and self.on_terminal:
-                    took = clock(self.now - finished.started)
+                    took = format_clock(self.now - finished.started)
                     self._print(f"{took:>8}  {finished}", "dim")
                 self._print_line()
             case LogEvent.JOB_ERROR:
@@ -110,37 +111,37 @@ class LogHandler(LogHandlerBase):
                     self._print(failed.details, "yellow")
 
     def _print(self, message: str, style: str = "") -> None:
-        # As Text and unwrapped: paths have square brackets and are there to be copied.
+        # As Text, since paths may have square brackets, and unwrapped, so that they can be copied.
         self.console.print(Text(message, style), soft_wrap=True)
 
     def _print_line(self) -> None:
-        """Say how far the run is where no panel does, unless it has just been said."""
+        """Print progress where there is no panel, at most as often as _SECONDS_PER_LINE and _PARTS say."""
         run = self.progress
-        part = _LINES * run.done // max(1, run.jobs.total())
+        part = _PARTS * run.done // max(1, run.jobs.total())
         since, last_part = self.now - self.last_line[0], self.last_line[1]
-        if self.on_terminal or not run.running or (since < _LINE_EVERY and part == last_part):
+        if self.on_terminal or not run.running or (since < _SECONDS_PER_LINE and part == last_part):
             return
         self.last_line = (self.now, part)
         names = [str(job) for job in run.running.values()]
         more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
         running = ", ".join([*names[:_NAMED], *more])
-        self._print(f"{', '.join(run.text(self.now))}, running: {running}")
+        self._print(f"{', '.join(run.describe(self.now))}, running: {running}")
 
     def _show_panel(self) -> None:
         self.live = Live(
             console=self.console,
-            get_renderable=self.panel,
+            get_renderable=self.draw_panel,
             refresh_per_second=2,
             transient=True,
-            # Rich would send what the Snakefile prints to this console, and so out of its file.
+            # Or rich would redirect what the Snakefile prints into a file to this console.
             redirect_stdout=sys.stdout.isatty(),
         )
         self.live.start()
 
-    def panel(self) -> Panel:
-        """The run as one bar, and a row for each running job."""
+    def draw_panel(self) -> Panel:
+        """Draw the run as one bar, and a row for each running job."""
         now, run = time.time(), self.progress
-        done, *times = run.text(now)
+        done, *times = run.describe(now)
         overall = Table.grid(padding=(0, 2), expand=True)
         overall.add_column(no_wrap=True)
         overall.add_column(ratio=1)
@@ -152,5 +153,5 @@ class LogHandler(LogHandlerBase):
         jobs.add_column(no_wrap=True, ratio=1, style="cyan")
         jobs.add_column(no_wrap=True, justify="right")
         for job in list(run.running.values()):
-            jobs.add_row(job.rule, job.wildcards, clock(now - job.started))
+            jobs.add_row(job.rule, job.wildcards, format_clock(now - job.started))
         return Panel(Group(overall, jobs))

@@ -8,7 +8,7 @@ from statistics import fmean
 
 @dataclass(frozen=True)
 class Job:
-    """A job that has started, with what is to be printed of it should it fail."""
+    """A job that has started; `details` are printed if it fails."""
 
     rule: str
     wildcards: str
@@ -21,7 +21,7 @@ class Job:
 
 @dataclass
 class Progress:
-    """The jobs of a run by rule: all of them, those running by id, the times of the finished ones."""
+    """The jobs of a run by rule, those running by id, and the times of finished ones."""
 
     began: float = 0.0
     jobs: Counter[str] = field(default_factory=Counter)
@@ -35,7 +35,7 @@ class Progress:
 
     def start(self, jobid: int, job: Job) -> None:
         self.running[jobid] = job
-        # Not what runs at any moment: that drops between the end of a job and the next one's start.
+        # Updated at starts alone: between the end of a job and the next start fewer run.
         self.at_once = len(self.running)
 
     def finish(self, jobid: int, now: float) -> Job | None:
@@ -43,33 +43,36 @@ class Progress:
             self.times.setdefault(job.rule, []).append(now - job.started)
         return job
 
-    def left(self, now: float) -> float | None:
-        """Seconds left, None while nothing has finished."""
+    def seconds_left(self, now: float) -> float | None:
+        """Estimate the seconds left; None while nothing has finished."""
         # Copies: the panel is drawn in a thread of its own.
         running, times = list(self.running.values()), dict(self.times)
         waiting = self.jobs - Counter(job.rule for job in running)
         waiting -= Counter({rule: len(seconds) for rule, seconds in times.items()})
         elapsed = [(job.rule, now - job.started) for job in running]
-        return time_left(waiting, elapsed, times, self.at_once)
+        return estimate_seconds_left(waiting, elapsed, times, self.at_once)
 
-    def text(self, now: float) -> list[str]:
-        """Jobs done, time elapsed and, once it can be told, time left."""
-        parts = [f"{self.done} of {self.jobs.total()} jobs", f"{clock(now - self.began)} elapsed"]
-        left = self.left(now)
-        return parts if left is None else [*parts, rough(left)]
+    def describe(self, now: float) -> list[str]:
+        """Return jobs done, time elapsed and, if there is an estimate, time left."""
+        parts = [
+            f"{self.done} of {self.jobs.total()} jobs",
+            f"{format_clock(now - self.began)} elapsed",
+        ]
+        left = self.seconds_left(now)
+        return parts if left is None else [*parts, format_rough(left)]
 
 
-def time_left(
+def estimate_seconds_left(
     waiting: Mapping[str, int],
     running: Sequence[tuple[str, float]],
     times: Mapping[str, Sequence[float]],
     at_once: int,
 ) -> float | None:
-    """Seconds until all jobs are done, with `at_once` of them running; None while none has finished.
+    """Estimate the seconds until all jobs are done, `at_once` at a time; None while none has finished.
 
-    `waiting` counts the jobs of a rule not yet started, `running` has the rule and the seconds of each
-    that has, `times` the seconds of a rule's finished jobs. A job takes the mean of its rule. Where none
-    of a rule has finished, it takes the mean over rules, or what one has already run for if that is more.
+    waiting: jobs not yet started, by rule. running: rule and seconds so far of each started job. times:
+    seconds of finished jobs, by rule. A job takes the mean of its rule or, where none of the rule has
+    finished, the mean over rules, and at least what one of the rule has run for.
     """
     if not times:
         return None
@@ -84,15 +87,15 @@ def time_left(
     return max([work / max(1, min(at_once, jobs)), *rests])
 
 
-def clock(seconds: float) -> str:
-    """9:12, or 1:09:12 from an hour on."""
+def format_clock(seconds: float) -> str:
+    """Format as 9:12, and as 1:09:12 from an hour on."""
     minutes, second = divmod(max(0, int(seconds)), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
-def rough(seconds: float) -> str:
-    """A time left in words, no more exact than it is known."""
+def format_rough(seconds: float) -> str:
+    """Word a time left, rounded to what an estimate is worth."""
     if seconds < 60:
         return "less than a minute left"
     if seconds < 5400:

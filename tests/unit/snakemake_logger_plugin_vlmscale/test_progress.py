@@ -14,7 +14,13 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 from snakemake_logger_plugin_vlmscale import LogHandler
-from snakemake_logger_plugin_vlmscale.progress import Job, Progress, clock, rough, time_left
+from snakemake_logger_plugin_vlmscale.progress import (
+    Job,
+    Progress,
+    estimate_seconds_left,
+    format_clock,
+    format_rough,
+)
 
 NO_FILES = {"input": [], "output": [], "benchmark": None, "shellcmd": None, "indent": False}
 RUN = {"run": "d36__tokenpacker__v4__s0"}
@@ -22,7 +28,7 @@ ROW = "train_stage2 run=d36__tokenpacker__v4__s0"
 
 
 class Run:
-    """A run of snakemake as its logger sees it, with a clock of its own."""
+    """A run of snakemake as its logger sees it, with a format_clock of its own."""
 
     def __init__(self, **settings):
         self.logger = logging.Logger("run")
@@ -80,36 +86,38 @@ def a_terminal(monkeypatch):
 
 
 def test_nothing_is_estimated_before_a_job_has_finished():
-    assert time_left({"fit": 3}, [("fit", 50.0)], {}, 1) is None
+    assert estimate_seconds_left({"fit": 3}, [("fit", 50.0)], {}, 1) is None
 
 
 def test_each_rule_counts_with_its_own_mean():
-    assert time_left({"fit": 2, "draw": 3}, [], {"fit": [50, 70], "draw": [10]}, 1) == 150
+    assert (
+        estimate_seconds_left({"fit": 2, "draw": 3}, [], {"fit": [50, 70], "draw": [10]}, 1) == 150
+    )
 
 
 def test_a_rule_without_finished_jobs_counts_with_the_mean_over_rules():
     times = {"fit": [60.0] * 9, "draw": [20.0]}
-    assert time_left({"new": 2}, [], times, 1) == 80
-    assert time_left({"new": 2}, [("new", 10)], times, 1) == 110
+    assert estimate_seconds_left({"new": 2}, [], times, 1) == 80
+    assert estimate_seconds_left({"new": 2}, [("new", 10)], times, 1) == 110
     # One of them has run for longer already: the others will not be faster than that.
-    assert time_left({"new": 2}, [("new", 100)], times, 1) == 200
+    assert estimate_seconds_left({"new": 2}, [("new", 100)], times, 1) == 200
 
 
 def test_what_has_elapsed_is_subtracted_and_never_below_nothing():
-    assert time_left({"fit": 1}, [("fit", 20.0)], {"fit": [60.0]}, 1) == 100
-    assert time_left({"fit": 1}, [("fit", 90.0)], {"fit": [60.0]}, 1) == 60
+    assert estimate_seconds_left({"fit": 1}, [("fit", 20.0)], {"fit": [60.0]}, 1) == 100
+    assert estimate_seconds_left({"fit": 1}, [("fit", 90.0)], {"fit": [60.0]}, 1) == 60
 
 
 def test_jobs_at_once_share_the_work_but_no_job_is_split():
     times = {"fit": [60.0], "draw": [2.0]}
-    assert time_left({"fit": 2}, [("fit", 0), ("fit", 0)], times, 2) == 120
-    assert time_left({}, [("fit", 0), ("draw", 0)], times, 2) == 60
-    assert time_left({"fit": 1}, [], times, 8) == 60
-    assert time_left({"fit": 2}, [], times, 0) == 120
+    assert estimate_seconds_left({"fit": 2}, [("fit", 0), ("fit", 0)], times, 2) == 120
+    assert estimate_seconds_left({}, [("fit", 0), ("draw", 0)], times, 2) == 60
+    assert estimate_seconds_left({"fit": 1}, [], times, 8) == 60
+    assert estimate_seconds_left({"fit": 2}, [], times, 0) == 120
 
 
 def test_nothing_left_takes_no_time():
-    assert time_left({}, [], {"fit": [60.0]}, 2) == 0
+    assert estimate_seconds_left({}, [], {"fit": [60.0]}, 2) == 0
 
 
 def test_progress_counts_jobs_and_remembers_how_many_run_at_once():
@@ -119,9 +127,9 @@ def test_progress_counts_jobs_and_remembers_how_many_run_at_once():
         run.start(jobid, Job("fit", "", 0.0))
     run.finish(1, 60.0)
     assert (run.done, run.at_once) == (1, 2)
-    assert run.left(60.0) == 60  # one about to end, two waiting, two at once
+    assert run.seconds_left(60.0) == 60  # one about to end, two waiting, two at once
     run.running.pop(2)  # failed: it is to be done again
-    assert run.left(60.0) == 90
+    assert run.seconds_left(60.0) == 90
     assert run.finish(7, 60.0) is None
 
 
@@ -135,7 +143,7 @@ def test_progress_counts_jobs_and_remembers_how_many_run_at_once():
     ],
 )
 def test_times_for_people(seconds, shown, words):
-    assert (clock(seconds), rough(seconds)) == (shown, words)
+    assert (format_clock(seconds), format_rough(seconds)) == (shown, words)
 
 
 def test_without_a_terminal_a_line_says_how_far_the_run_is(capsys):
@@ -224,7 +232,7 @@ def test_on_a_terminal_a_panel_shows_what_runs(monkeypatch):
         assert f"    3:12  {ROW}\x1b[0m\n" in terminal.getvalue()
         run.start(1)
         drawn = Console(file=io.StringIO(), width=90)
-        drawn.print(run.handler.panel())
+        drawn.print(run.handler.draw_panel())
         panel = drawn.file.getvalue()
     finally:
         run.handler.close()
