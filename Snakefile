@@ -27,14 +27,14 @@ include: "rules/figures.smk"
 wildcard_constraints:
     sample=one_of(SAMPLES),
     llm=one_of(STUDY.llms),
-    # Not the ids of all: snakemake reads a constraint again for every file of every job.
+    # No list of all ids: snakemake parses a constraint again for every file of every job.
     run="[^/]+",
     cell="[^/]+",
     series=one_of(LAWS),
     family=one_of(sorted({*FAMILIES, "reasoning", "ocr"})),
 
 
-# Targets to stop at on the way.
+# Intermediate targets.
 
 
 rule data:
@@ -86,7 +86,7 @@ rule all:
         expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),
         expand(f"{OUT}/report/{{name}}.html", name=STUDY_PAGES),
         FIGURES,
-        # Asked for by name: snakemake misses no intermediate file whose products are there.
+        # By name: snakemake does not remake a missing intermediate file when its products exist.
         stage1_files,
         stage2_files,
         evaluation_files,
@@ -100,7 +100,7 @@ onstart:
             announce_downloads(workflow.dag.needrun_jobs())
         except UserError as error:
             sys.exit(f"error: {error}")
-    # One that was killed could not cancel its jobs in Slurm, and they are in the way of their successors.
+    # A killed snakemake could not cancel its jobs in Slurm, which would write to the files of this run.
     if workflow.executor_plugin.name == "slurm":
         jobs = [
             make_comment(job.name, job.wildcards)
@@ -108,7 +108,7 @@ onstart:
         ]
         if left := end_leftover_jobs(Path.cwd(), jobs):
             print(
-                f"Ended what an earlier run left in Slurm: jobs {', '.join(left)}."
+                f"Ended the jobs that an earlier run left in Slurm: {', '.join(left)}."
             )
 
 

@@ -1,4 +1,4 @@
-# Tokenizer, vision tower and LLMs of a study with a world, trained from nothing.
+# Tokenizer, vision tower and LLMs of a generated study, trained from scratch.
 
 BACKBONE_REQUESTS = needs.of_backbones(STUDY)
 

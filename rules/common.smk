@@ -1,4 +1,4 @@
-# The study and its jobs, and what rules look up there. Anything that can be tested lives in src/vlmscale.
+# Read the study and plan its jobs; rules look them up here. What can be unit-tested lives in src/vlmscale.
 import csv
 import gc
 import re
@@ -25,16 +25,16 @@ from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study, validate
 from vlmscale.study.selection import FULL, RELEASED_PROTOCOL, SUITES, Selection
 
-# A large plan is millions of objects, none of which is garbage: searching them takes longer than planning.
-# `onstart` turns the search on again.
+# A large plan has millions of objects and no garbage; collecting it would take longer than planning. `onstart`
+# turns collection on again.
 gc.disable()
 
-# The checkout, which need not be the working directory (`--directory`, `module`): results are written there.
+# Where the workflow lies. Results go to the working directory, which may be another (`--directory`, `module`).
 CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 
 
 def table(name):
-    """Path of a table of vlmscale.resources: relative below the working directory, so that a move reruns nothing."""
+    """Return the path of a table of vlmscale.resources, relative if possible: moving a checkout reruns nothing."""
     path, here = find_resource(name), Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
@@ -70,7 +70,7 @@ hash_code = SPECS.hash_code
 
 
 def one_of(names):
-    """The pattern of a wildcard that is one of `names`, dots and all."""
+    """Return the pattern of a wildcard that is one of `names`, with dots escaped."""
     return "|".join(map(re.escape, names))
 
 
@@ -81,16 +81,16 @@ def with_cached_signature(function):
 
 
 def per(wildcard, function, *arguments):
-    """An input or params function: `function` of `arguments` and the value of one wildcard."""
+    """Make an input or params function that calls `function` with `arguments` and the value of a wildcard."""
     return with_cached_signature(
         lambda wildcards: function(*arguments, getattr(wildcards, wildcard))
     )
 
 
 def resources_of(requests, key):
-    """The resources of a rule: requests[key(wildcards)] is what a job requests.
+    """Return the resources of a rule whose jobs request requests[key(wildcards)].
 
-    Functions only where jobs or attempts differ: snakemake takes ten times as long for one as for a value.
+    They are functions only where jobs or attempts differ: snakemake takes ten times longer for a function.
     """
 
     def resource_of(name):
@@ -102,7 +102,7 @@ def resources_of(requests, key):
     return functions | cluster.agreed(requests.values())
 
 
-# The files of all cells. Functions, because snakemake would read a list in every job of a cluster, too.
+# The files of all cells, as functions: snakemake would read lists again in every job of a cluster.
 
 
 def stage1_files(wildcards):
@@ -128,12 +128,12 @@ def evaluation_files(wildcards):
 
 
 def selections(series):
-    """The cells of each law, as scripts are given them."""
+    """Return the cells of each law in the form of a param."""
     return {name: asdict(selection) for name, selection in series.items()}
 
 
 def failed_jobs():
-    """The jobs that failed for good, in the order of their first files."""
+    """Return the jobs that failed in their last attempt, in the order of their files."""
     jobs = [
         job
         for failed in workflow.scheduler.failed
@@ -144,7 +144,7 @@ def failed_jobs():
 
 
 def this_command():
-    """The command of this run without its targets: what runs one of its jobs alone."""
+    """Return this run's command without its targets; with the file of a job it runs that job alone."""
     from snakemake.cli import get_argument_parser
 
     typed = vars(get_argument_parser().parse_args(sys.argv[1:]))

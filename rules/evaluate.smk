@@ -1,4 +1,4 @@
-# lmms-eval: one job for each cell, all its benchmarks in one process.
+# Evaluation by lmms-eval: one job per cell, with all benchmarks in one process.
 
 
 rule evaluate_cell:

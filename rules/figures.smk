@@ -1,4 +1,4 @@
-# Every figure, of the study and of the paper's released scores: one rule for each row of a table, and one script.
+# Every figure of the study and of the released scores: one script, and one rule for each row of FIGURE_JOBS.
 from typing import NamedTuple
 
 FAMILIES = sorted(
@@ -7,7 +7,7 @@ FAMILIES = sorted(
 
 
 class FigureJob(NamedTuple):
-    """Figures that one job draws from the same tables."""
+    """The figures that one job draws from the same tables."""
 
     out: str  # the folder of results with the tables
     place: str  # below figures/: a figure's name, or the folder of several
@@ -20,7 +20,7 @@ class FigureJob(NamedTuple):
         return f"{self.out}/figures/{folder}{figure}.{suffix}"
 
     def tables(self):
-        """File of each table that the figures are drawn from."""
+        """Return the file of each table that the figures are drawn from."""
         return {
             name: (
                 f"{PUBLISHED}/{name.removeprefix('released_')}.parquet"
@@ -31,13 +31,13 @@ class FigureJob(NamedTuple):
         }
 
     def bitmap(self, figure):
-        """The PNG of a figure, in the report."""
+        """Return the PNG of a figure, marked for the report."""
         study = "released scores" if self.out == PUBLISHED else STUDY.study
         return in_report(self.path(figure, "png"), figure, study, **self.labels)
 
 
 def study_figure(name, **options):
-    """The job of a figure of the whole study."""
+    """Return the job of a figure about the whole study."""
     return FigureJob(
         OUT,
         name,
@@ -104,7 +104,7 @@ FIGURE_JOBS = {
         {"family": "both"},
     ),
 }
-# A study of one LLM has no law, and scores of two protocols do not meet in a figure.
+# A study of one LLM has no law, and scores of different protocols cannot be compared.
 SIDE_BY_SIDE = (
     ["side_by_side"] if LAWS and STUDY.evaluation.protocol == RELEASED_PROTOCOL else []
 )

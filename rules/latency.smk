@@ -1,5 +1,5 @@
-# How long answers take on this study's hardware: one job for each LLM, with all its compressors in turn, from
-# the backbones. It waits for no training, and no result but its own table and figure depends on it.
+# How long answers take on this machine: one job per LLM, which times all its projectors, untrained. Only its own
+# table and figure depend on it.
 
 TIMED = list(dict.fromkeys(cell.llm for cell in CELLS.values()))
 
@@ -16,8 +16,8 @@ rule measure_latency:
         f"{OUT}/benchmarks/latency/{{llm}}.tsv"
     conda:
         "../envs/vlmscale.yaml"
-    # Alone on this machine: what ran beside it would be measured, too. With another's machines snakemake knows
-    # of no cores, and each job has its own.
+    # All cores, so that no other job disturbs the timing. On a cluster snakemake knows no cores, and each job has
+    # its own.
     threads: workflow.resource_settings.cores or 1
     resources:
         **resources_of(

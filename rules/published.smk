@@ -1,4 +1,4 @@
-# The paper's released numbers through the same fit, figures and tables. Needs no torch and no training.
+# The paper's released scores through the same fit and tables. Needs no torch and no training.
 PUBLISHED_SERIES = {"published": Selection(("tokenpacker",))}
 with open(find_resource("published/readings.csv")) as file:
     READINGS = {
@@ -47,7 +47,7 @@ rule published_errors:
         "../workflow/scripts/published_errors.py"
 
 
-# Not taken over from the rules they are made of.
+# `use rule` does not copy `localrule`.
 localrules:
     published_fit,
     published_tables,

@@ -1,9 +1,9 @@
-# Data and backbones of a study without a world: released ones, in the places where those that are made lie.
-# All run where snakemake does, since compute nodes often see no network, and again only when what is wanted
-# changes: no change of code is worth another download.
+# Data and backbones of a study of released ones, in the places where a generated study makes its own. All rules
+# run where snakemake does, since compute nodes often have no network, and carry no fingerprint: a change of code
+# is not worth another download.
 
 
-RAW = "work/downloads"  # of all studies
+RAW = "work/downloads"  # shared by all studies
 
 
 rule prepare_dataset:
@@ -27,7 +27,7 @@ rule prepare_dataset:
 
 
 def files_of(name):
-    """What is fetched of a benchmark: other columns of the table are no reason to do it again."""
+    """Return the columns of a benchmark that decide what is fetched; others may change."""
     columns = ("dataset", "config", "images", "split", "revision")
     return {column: BENCHMARKS[name][column] for column in columns}
 
@@ -55,7 +55,7 @@ BACKBONES = {"tower": STUDY.tower, **STUDY.llms}
 
 
 def announce_downloads(jobs):
-    """Say what will be downloaded and how long it takes, before it begins. Benchmarks' sizes are not known."""
+    """Print what will be downloaded and how long that takes, except benchmarks, whose sizes are not known."""
     from vlmscale.data.llava.estimates import print_estimates
 
     due = {name: [] for name in ("prepare_dataset", "fetch_backbone")}

@@ -1,6 +1,6 @@
 # Stage 1 (projector, captions) and stage 2 (projector and LLM, instructions) of every training run.
-# Runs that differ in their budget alone share a stage 1, whose id is that of the full budget's run.
-# Training checkpoints live in work/, undeclared: snakemake deletes declared outputs of failed jobs.
+# Runs that differ in their budget alone share stage 1, under the id of the run with the full budget.
+# Checkpoints are in work/ and no outputs: snakemake deletes the outputs of failed jobs.
 
 
 rule train_stage1:
@@ -51,8 +51,8 @@ rule train_stage2:
         "../workflow/scripts/train_stage.py"
 
 
-# A training discards its checkpoints when it has ended. This removes what kills, changed code and cells that
-# were taken out of a study have left; what is still to be gone on from stays.
+# A training deletes its checkpoints at its end. This deletes those of killed, outdated and removed trainings, and
+# keeps those that will be resumed.
 rule clean_work:
     log:
         f"{OUT}/logs/clean_work.log",

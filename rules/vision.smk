@@ -1,4 +1,4 @@
-# The vision tower's features of every image, for studies and methods that read them from disk.
+# The vision tower's features of every image, where a study stores them.
 
 
 rule encode_images:
