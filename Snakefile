@@ -22,6 +22,7 @@ include: "rules/published.smk"
 include: "rules/report_contents.smk"
 include: "rules/report.smk"
 include: "rules/figures.smk"
+include: "rules/hooks.smk"
 
 
 wildcard_constraints:
@@ -90,31 +91,3 @@ rule all:
         stage1_files,
         stage2_files,
         evaluation_files,
-
-
-onstart:
-    gc.freeze()
-    gc.enable()
-    if "released" in STUDY.rule_files:
-        try:
-            announce_downloads(workflow.dag.needrun_jobs())
-        except UserError as error:
-            sys.exit(f"error: {error}")
-    # A killed snakemake could not cancel its jobs in Slurm, which would write to the files of this run.
-    if workflow.executor_plugin.name == "slurm":
-        jobs = [
-            make_comment(job.name, job.wildcards)
-            for job in workflow.dag.needrun_jobs()
-        ]
-        if left := end_leftover_jobs(Path.cwd(), jobs):
-            print(
-                f"Ended the jobs that an earlier run left in Slurm: {', '.join(left)}."
-            )
-
-
-onerror:
-    print(format_failures(failed_jobs(), this_command()))
-
-
-onsuccess:
-    print("Done. Results and their README are in results/.")

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from vlmscale.costs import cluster
 from vlmscale.errors import UserError
-from vlmscale.jobs.failures import FailedJob, format_failures
-from vlmscale.jobs.slurm import make_comment, end_leftover_jobs
 from vlmscale.planning import requests as needs
 from vlmscale.planning.specs import (
     FIGURE_STACK,
@@ -130,31 +128,3 @@ def evaluation_files(wildcards):
 def selections(series):
     """Return the cells of each law in the form of a param."""
     return {name: asdict(selection) for name, selection in series.items()}
-
-
-def failed_jobs():
-    """Return the jobs that failed in their last attempt, in the order of their files."""
-    jobs = [
-        job
-        for failed in workflow.scheduler.failed
-        for job in (failed.jobs if failed.is_group() else [failed])
-    ]
-    found = [FailedJob(job.rule.name, [*job.output], [*job.log]) for job in jobs]
-    return sorted(found, key=lambda job: job.outputs)
-
-
-def this_command():
-    """Return this run's command without its targets; with the file of a job it runs that job alone."""
-    from snakemake.cli import get_argument_parser
-
-    typed = vars(get_argument_parser().parse_args(sys.argv[1:]))
-    kept = ["snakefile", "directory", "profile", "configfile", "config"]
-    if not typed["profile"]:
-        typed["cores"] = typed["cores"] or 1
-        kept.append("cores")
-    words = ["snakemake"]
-    for name in kept:
-        if value := typed[name]:
-            values = value if isinstance(value, list) else [value]
-            words += [f"--{name}", *map(str, values)]
-    return [*words, "--"]
