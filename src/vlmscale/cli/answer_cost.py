@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from vlmscale.analysis.decisions.latency import select_latencies
 from vlmscale.analysis.decisions.recommend import Cost, interpolate_cost
 from vlmscale.analysis.laws.points import Floats
-from vlmscale.cli.points import read_table
+from vlmscale.cli.points import Source, read_table
 from vlmscale.costs.flops import answer_gflops, prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find
 from vlmscale.errors import UserError
@@ -29,7 +28,7 @@ class Question:
     """What an answer may cost, and what is in it."""
 
     budget: float  # GFLOPs, or milliseconds where latencies are given
-    latencies: Path | None
+    latencies: Source | None
     text_tokens: int
     generated_tokens: int
     cached_text: bool

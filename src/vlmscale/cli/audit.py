@@ -1,4 +1,4 @@
-"""The paper's claims against what its released numbers and our studies give."""
+"""Check the paper's claims against its released numbers and studies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,28 +7,38 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from vlmscale.analysis.checks.audit import audit, load_evidence
+from vlmscale.analysis.checks.audit import audit as check_claims
+from vlmscale.analysis.checks.audit import load_evidence
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.errors import UserError
 from vlmscale.resources import find_resource
 
 
-def check(studies: Sequence[Path], claim: str | None) -> Report:
-    """Verdicts on all claims, or on the one with the id `claim`.
+def audit(studies: Sequence[str | Path] = (), claim: str | None = None) -> pd.DataFrame:
+    """Return the verdict on each claim of the paper, or on the one with the id `claim`.
 
-    studies: folders of results whose numbers count as evidence, too.
+    studies: folders of results whose numbers count as evidence, beside the released ones. Columns: id,
+    claim, paper_value, value, low, high, verdict and what else is known. Raises UserError for an unknown
+    claim.
     """
     with status("checking claims"):
-        found = audit(load_evidence(find_resource("published").parent, studies))
+        evidence = load_evidence(find_resource("published").parent, [*map(Path, studies)])
+        found = check_claims(evidence)
     if claim is not None:
         known = found["id"].astype(str)
         found = found[known.str.lower() == claim.lower()]
         if found.empty:
             raise UserError(f"no claim {claim!r}. There are: {', '.join(known)}.")
-    return {"verdicts": found["verdict"].value_counts().to_dict(), "claims": found}
+    return found
+
+
+def report_claims(claims: pd.DataFrame) -> Report:
+    """Return the claims with the number of each verdict."""
+    return {"verdicts": claims["verdict"].value_counts().to_dict(), "claims": claims}
 
 
 def show(console: Console, report: Report) -> None:
+    """Print one row for each claim."""
     columns = ["id", "claim", "paper", "ours", "verdict"]
     rows = [
         [str(row["id"]), str(row["claim"]), _text(row["paper_value"]), _ours(row), row["verdict"]]
@@ -41,13 +51,13 @@ def show(console: Console, report: Report) -> None:
     again = claims.loc[claims["retrained"] != "", "id"]
     if len(again):
         console.print(
-            f"Asked again of the studies, which changes no verdict: {', '.join(again)}. One of them: "
+            f"Also checked on the studies, which changes no verdict: {', '.join(again)}. One of them: "
             f"--claim {again.iloc[0]}."
         )
 
 
 def show_one(console: Console, report: Report) -> None:
-    """All that is known of each claim, one line a column."""
+    """Print everything about each claim, one line per column."""
     for row in report["claims"].to_dict("records"):
         for column, value in row.items():
             console.print(f"{column:>14}  {_text(value)}")

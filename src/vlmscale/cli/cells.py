@@ -167,6 +167,6 @@ def _hours(flops: float, gpu: Gpu, utilisation: float) -> float:
 
 
 def _size(parameters: int) -> str:
-    """A number of parameters for people: 27K, 308M, 12.6B."""
+    """Write a number of parameters: 27K, 308M, 12.6B."""
     unit, scale = next((u, s) for u, s in _UNITS if parameters >= s)
     return f"{parameters / scale:.3g}{unit}"

@@ -29,6 +29,7 @@ def prepare_data(
 
 
 def show(console: Console, report: Report) -> None:
+    """Print counts, repairs and the licence."""
     title = f"{report['dataset']}: samples by source"
     counts = [[name, f"{count:,}"] for name, count in report["samples_by_source"].items()]
     console.print(table(title, ["source", "samples"], counts, words=["source"]))

@@ -1,4 +1,4 @@
-"""The law of a user's own points, with everything that belongs beside its exponents."""
+"""Fit the law to a user's table, with everything that belongs beside its exponents."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +20,7 @@ from vlmscale.analysis.laws.standard_errors import count_determined, delta_metho
 from vlmscale.analysis.laws.tables import describe_fit, list_schemes
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.cli.points import read_points, size_axis
-from vlmscale.errors import UserError
+from vlmscale.errors import UsageError, UserError
 
 FLAT = 0.01  # of the error: what counts as about as good as the best token count
 _SYMBOLS = {"amplitude": "A", "floor": "D", "ratio": "alpha / beta"}
@@ -30,7 +29,7 @@ _EXPONENTS = {"alpha_bound": "alpha", "beta_bound": "beta"}
 
 @dataclass(frozen=True)
 class Choices:
-    """How to fit. The defaults of the command are the paper's law by least squares."""
+    """How to fit; the command's defaults are the paper's law by least squares."""
 
     floor: float | None
     loss: Literal["squares", "huber", "absolute"]
@@ -43,32 +42,30 @@ class Choices:
 
     def __post_init__(self) -> None:
         if self.loss != "squares" and self.weights != "equal":
-            raise typer.BadParameter(
-                "--weights relative is for --loss squares; the other losses are relative already"
-            )
+            raise UsageError("--weights relative is for --loss squares; other losses are relative")
         changed = self.floor is not None or (self.loss, self.weights) != ("squares", "equal")
         if self.search != "least-squares" and changed:
-            raise typer.BadParameter(
+            raise UsageError(
                 "--search on a grid has its own D and unweighted squares; leave out --floor, --loss "
                 "and --weights"
             )
 
     @property
     def is_plain(self) -> bool:
-        """Unweighted least squares, which is what resampling refits and standard errors are of."""
+        """Whether this is unweighted least squares, as in refits and standard errors."""
         return (self.search, self.loss, self.weights) == ("least-squares", "squares", "equal")
 
 
 def fit_file(
     path: Path, choices: Choices, *, methods: Sequence[str], text_tokens: Sequence[int]
 ) -> Report:
-    """The laws of all families in `path`, by read_points."""
+    """Fit one law for each family of read_points."""
     fits = []
     for family, points in read_points(path, methods).items():
         if choices.floor is not None and choices.floor > points["error"].min():
             raise UserError(
                 f"{path}: --floor {choices.floor:g} is above the smallest error, "
-                f"{points['error'].min():g}; D is what no LLM and no number of tokens gets below"
+                f"{points['error'].min():g}; give a floor D that no error is below"
             )
         fit = {"family": family or None, **_fit(points, choices, text_tokens)}
         if not methods and "method" in points and points["method"].nunique() > 1:
@@ -98,14 +95,12 @@ def _fit(points: pd.DataFrame, choices: Choices, text_tokens: Sequence[int]) -> 
         law = describe_fit(fitted, points)
         notes += _bound_notes(law)
         if count_determined(points, fitted) < 4:
-            notes.append(
-                "These points do not determine A, alpha, beta and D apart from each other."
-            )
+            notes.append("These points do not determine A, alpha, beta and D separately.")
     report["law"] = law
     report["standard_errors"] = None
     draws: dict[str, pd.DataFrame] = {}
     if len(points) == 4:
-        notes.append("Four points leave nothing to tell how sure the four parameters are.")
+        notes.append("Four points leave no residuals: no uncertainty of the four parameters.")
     elif choices.is_plain:
         report["standard_errors"] = _standard_errors(points, fitted)
         draws = _draws(points, fitted, choices)
@@ -139,7 +134,7 @@ def _law(points: pd.DataFrame, choices: Choices) -> PowerLaw:
 
 
 def _draws(points: pd.DataFrame, law: PowerLaw, choices: Choices) -> dict[str, pd.DataFrame]:
-    """Refits by each scheme that applies; none for draws = 0."""
+    """Refit by each scheme that applies; by none for draws = 0."""
     found: dict[str, pd.DataFrame] = {}
     if choices.draws == 0:
         return found
@@ -157,7 +152,7 @@ def _draws(points: pd.DataFrame, law: PowerLaw, choices: Choices) -> dict[str, p
 
 
 def _standard_errors(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame | None:
-    """Of the delta method; None where an exponent is on a bound or two act as one."""
+    """Apply the delta method; None where an exponent is at a bound or two act as one."""
     if law.exponent_bounds != ("interior", "interior"):
         return None
     try:
@@ -167,7 +162,7 @@ def _standard_errors(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame | None
 
 
 def _optimum(law: Report, text_tokens: int, most: int, spread: dict[str, pd.DataFrame]) -> Report:
-    """T* with its interval from resampled sizes, of points where there are too few sizes for that."""
+    """Return V* with its interval over resampled sizes, or over points where there are too few sizes."""
     scheme = next((name for name in ("sizes", "cases") if name in spread), None)
     low = high = None
     if scheme is not None and text_tokens > 0:
@@ -201,7 +196,7 @@ def _bound_notes(law: Report) -> list[str]:
         if law[key] != "interior"
     ]
     if not law["converged"]:
-        notes.append("The fit has not converged; do not use its numbers.")
+        notes.append("The fit has not converged: do not use its numbers.")
     return notes
 
 
@@ -219,6 +214,7 @@ def _grid_notes(found: GridFit, least_squares: PowerLaw) -> list[str]:
 
 
 def show(console: Console, report: Report) -> None:
+    """Print each law with its errors, intervals, best token counts and rival forms."""
     for fit in report["fits"]:
         _show_fit(console, report["file"], fit)
 
@@ -231,7 +227,7 @@ def _show_fit(console: Console, file: str, fit: Report) -> None:
         f"{len(counts)} token counts ({span(counts[0], counts[-1])})"
     )
     console.print(f"{formula(law)}   (alpha / beta = {number(law['ratio'])})", style="bold")
-    console.print(f"sum of squares {law['sse']:.4g}. {fit['size_axis']}; T: visual tokens.")
+    console.print(f"sum of squares {law['sse']:.4g}. {fit['size_axis']}; V: visual tokens.")
     for note in fit["notes"]:
         console.print(note)
     if (errors := fit["standard_errors"]) is not None:
@@ -250,8 +246,8 @@ def _show_fit(console: Console, file: str, fit: Report) -> None:
     if fit["intervals"]:
         console.print(_interval_table(fit["intervals"]))
     schemes = {row["interval_scheme"] for row in fit["optimal_tokens"]} - {None}
-    title = "Best visual tokens T* at the cost 2 N (Q + T), N continuous"
-    columns = ["Q", "T*", f"95 % ({', '.join(schemes)})" if schemes else "95 %", "error within 1 %"]
+    title = "Best visual tokens V* at the cost 2 N (Q + V), N continuous"
+    columns = ["Q", "V*", f"95 % ({', '.join(schemes)})" if schemes else "95 %", "error within 1 %"]
     rows = [
         [
             str(row["text_tokens"]),
@@ -266,9 +262,9 @@ def _show_fit(console: Console, file: str, fit: Report) -> None:
 
 
 def formula(law: Report) -> str:
-    """The law in one line; law: amplitude, alpha, beta, floor."""
+    """Write the law in one line; law: amplitude, alpha, beta, floor."""
     return (
-        f"error = {law['amplitude']:.4g} N^-{law['alpha']:.4g} T^-{law['beta']:.4g} "
+        f"error = {law['amplitude']:.4g} N^-{law['alpha']:.4g} V^-{law['beta']:.4g} "
         f"+ {law['floor']:.4g}"
     )
 
@@ -279,10 +275,10 @@ def _interval_table(found: Sequence[Report]) -> Table:
     for row in found:
         by_scheme.setdefault(row["scheme"], {})[row["quantity"]] = row
     rows = []
-    for scheme, of in by_scheme.items():
-        spans = [span(of[name]["low"], of[name]["high"], 3) for name in names]
-        rows.append([scheme, *spans, f"{of['share_ratio_above_1']['low']:.1%}"])
-    title = "95 % intervals by what is resampled (sizes: the honest one, coarse for few sizes)"
+    for scheme, ends in by_scheme.items():
+        spans = [span(ends[name]["low"], ends[name]["high"], 3) for name in names]
+        rows.append([scheme, *spans, f"{ends['share_ratio_above_1']['low']:.1%}"])
+    title = "95 % intervals by what is resampled (prefer sizes; coarse for few sizes)"
     columns = ["scheme", *names.values(), "alpha > beta"]
     return table(title, columns, rows, words=["scheme"])
 
@@ -304,5 +300,5 @@ def _form_table(forms: pd.DataFrame) -> Table:
         ]
         for row in forms.to_dict("records")
     ]
-    title = "Rival forms: RMSE where each point, size or count is left out, and of the largest size"
+    title = "Rival forms: RMSE with each point, size or count left out, and of the largest size"
     return table(title, ["form", "k", "AICc", *values.values()], rows, words=["form"])

@@ -1,4 +1,4 @@
-"""The compression methods there are, with what each costs at the paper's widths."""
+"""List the methods, with the cost of each at the paper's widths."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ _TYPICAL = 36  # visual tokens at which costs are compared; else the count neare
 
 
 def list_methods(architectures: Path) -> Report:
-    """One entry a method; parameters and GFLOPs at the paper's tower, Vicuna-7B and about 36 tokens."""
+    """Return one entry per method: parameters and GFLOPs at CLIP-ViT-L/14-336, Vicuna-7B and V near 36."""
     shapes = load_architectures(architectures)
     tower, decoder = find(shapes, _TOWER, Tower), find(shapes, _LLM, Decoder)
     n, rows = decoder.hidden_size, []
@@ -43,6 +43,7 @@ def list_methods(architectures: Path) -> Report:
 
 
 def show(console: Console, report: Report) -> None:
+    """Print one row per method."""
     columns = ["method", "source", "visual tokens", "training", "reads", "at V", "M", "GFLOPs"]
     rows = [
         [

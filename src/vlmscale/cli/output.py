@@ -1,5 +1,6 @@
-"""What all commands print: one JSON object, or lines and tables for people."""
+"""Print what commands return: one JSON object, or lines and tables."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,12 +24,23 @@ def emit(report: Report, as_json: bool, show: Callable[[Console, Report], None])
     if as_json:
         sys.stdout.write(json.dumps(plain(report), indent=2, allow_nan=False) + "\n")
     else:
-        # Markup off: file names and ranges have square brackets. Lines are the terminal's to break.
-        show(Console(markup=False, highlight=False, soft_wrap=True), report)
+        show(_console(), report)
+
+
+def render(report: Report, show: Callable[[Console, Report], None]) -> str:
+    """Return what `emit` prints."""
+    text = io.StringIO()
+    show(_console(file=text, force_jupyter=False), report)
+    return text.getvalue()
+
+
+def _console(**options: Any) -> Console:
+    # Markup off: file names and ranges have square brackets. Lines are the terminal's to break.
+    return Console(markup=False, highlight=False, soft_wrap=True, **options)
 
 
 def plain(value: Any) -> Any:
-    """Tables, arrays and numbers of numpy and pandas as what JSON knows."""
+    """Return tables, arrays and numbers of numpy and pandas as what JSON knows."""
     match value:
         case pd.DataFrame():
             return [plain(row) for row in value.to_dict("records")]
@@ -50,7 +62,7 @@ def table(
     *,
     words: Sequence[str] = (),
 ) -> Table:
-    """A table for people; columns named in `words` are left-aligned and may wrap."""
+    """Build a table; columns named in `words` are left-aligned and may wrap."""
     built = Table(
         title=f"\n{title}",
         title_justify="left",
@@ -75,19 +87,19 @@ def table(
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """The number for people; a dash where there is none."""
+    """Write a number; a dash where there is none."""
     if value is None or pd.isna(value):
         return "-"
     return f"{value:.{digits}g}"
 
 
 def span(low: float | None, high: float | None, digits: int = 4) -> str:
-    """From `low` to `high`, for people; a dash where there is no such range."""
+    """Write a range; a dash where there is none."""
     if low is None or pd.isna(low):
         return "-"
     return f"{number(low, digits)}–{number(high, digits)}"
 
 
 def status(text: str) -> Status:
-    """Shows `text` on stderr while something runs; nothing where stderr is not a terminal."""
-    return Console(stderr=True).status(text)
+    """Show `text` on stderr while something runs; nothing where stderr is not a terminal."""
+    return Console(stderr=True, force_jupyter=False).status(text)

@@ -1,4 +1,4 @@
-"""Tables that users bring: points of a law, and any CSV or Parquet file."""
+"""Read tables of users: points to fit, and any CSV or Parquet file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,31 +11,42 @@ from vlmscale.analysis.laws.points import check_points
 from vlmscale.errors import UserError
 from vlmscale.study.selection import FULL
 
+Source = pd.DataFrame | str | Path  # a table, or the CSV or Parquet file that holds it
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The rows of a CSV or Parquet file; raises UserError unless there are any."""
+
+def name_source(source: Source) -> str:
+    """Return what messages call a table: its file, where it has one."""
+    return "the table" if isinstance(source, pd.DataFrame) else str(source)
+
+
+def read_table(source: Source) -> pd.DataFrame:
+    """Return the rows of a table. Raises UserError unless there are any."""
+    table = source if isinstance(source, pd.DataFrame) else _read_file(Path(source))
+    if table.empty:
+        raise UserError(f"{name_source(source)} has no rows")
+    return table
+
+
+def _read_file(path: Path) -> pd.DataFrame:
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"{path}: its name must end in .csv or .parquet, which says what it is")
     try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:  # pandas and pyarrow raise subclasses of ValueError
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {reason}") from None
-    if table.empty:
-        raise UserError(f"{path} has no rows")
-    return table
 
 
-def read_points(path: Path, methods: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
-    """The points of `path` that a law can be fitted on, by family ("" where it has no such column).
+def read_points(source: Source, methods: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
+    """Return the points that a law can be fitted to, by family ("" without that column).
 
-    Columns n_params_b, visual_tokens and score or error; optional llm, method, seed, family. Of a
-    study's errors.parquet the averages of a family's benchmarks are taken, at the full training budget
-    and without held-out LLMs. methods: those to keep, by default all.
+    Columns n_params_b, visual_tokens and score or error; optional llm, method, seed, family. From a
+    study's errors.parquet: family means at the full training budget, without held-out LLMs. methods:
+    those to keep, by default all. Raises UserError for points that cannot be fitted.
     """
-    table = read_table(path)
+    table, path = read_table(source), name_source(source)
     for column, kept in (("benchmark", "mean"), ("role", "fit"), ("budget", FULL)):
         if column in table:
             table = table[table[column] == kept]
@@ -60,19 +71,19 @@ def read_points(path: Path, methods: Sequence[str] = ()) -> dict[str, pd.DataFra
         }
     for family, points in families.items():
         require_one_protocol(points)
-        check_points(points, where=f"{path}, {family}" if family else str(path))
+        check_points(points, where=f"{path}, {family}" if family else path)
     return families
 
 
 def size_axis(points: pd.DataFrame) -> str:
-    """What N is in these points, as far as they say."""
+    """Say what N counts in these points, as far as they tell."""
     given = "N is column n_params_b as given, in billions"
     if "size_axis" not in points:
         return given
     return f"{given} (size axis: {', '.join(map(str, points['size_axis'].unique()))})"
 
 
-def _with_errors(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _with_errors(table: pd.DataFrame, path: str) -> pd.DataFrame:
     given = [column for column in ("score", "error") if column in table]
     if not given:
         raise UserError(

@@ -1,9 +1,8 @@
-"""Which LLM with how many visual tokens, for what an answer may cost."""
+"""Choose an LLM and a number of visual tokens for what an answer may cost."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import cast, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,10 @@ from vlmscale.analysis.laws.points import Floats
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.cli.answer_cost import Question, prices, token_counts
 from vlmscale.cli.fit import FLAT, formula
-from vlmscale.cli.output import Report, number, span, status, table
-from vlmscale.cli.points import read_points, size_axis
+from vlmscale.cli.output import Report, number, render, span, status, table
+from vlmscale.cli.points import Source, name_source, read_points, size_axis
 from vlmscale.costs.shapes import load_architectures
-from vlmscale.errors import UserError
+from vlmscale.errors import UsageError, UserError
 from vlmscale.resources import find_resource
 from vlmscale.study.selection import SizeAxis
 
@@ -27,16 +26,93 @@ _DRAWS = 1000
 _SEED = 0
 
 
+@dataclass(frozen=True, repr=False)
+class Recommendation:
+    """The choices within a budget, and the law behind them; printed as `vlmscale recommend` does."""
+
+    question: Mapping[str, Any]  # the arguments
+    unit: str  # of budget and costs: GFLOPs or ms
+    choice: Mapping[Any, Any]  # the best row of choices
+    runner_up: Mapping[Any, Any] | None
+    choices: pd.DataFrame  # best first; one row per LLM: visual_tokens, error, cost ...
+    more_tokens_always_win: bool
+    continuous: Mapping[str, Any] | None  # the best N and V if LLMs of every size existed
+    law: Mapping[str, Any]
+    notes: list[str]
+    warnings: list[str]
+
+    def __repr__(self) -> str:
+        return render(vars(self), show)
+
+
 def recommend(
-    question: Question, *, family: str, scores: Path | None, methods: Sequence[str]
-) -> Report:
-    """The choices within the budget, best first, by the law of `scores` or of the released ones."""
+    *,
+    gflops: float | None = None,
+    latency_ms: float | None = None,
+    latencies: Source | None = None,
+    text_tokens: int = 50,
+    generated_tokens: int = 0,
+    cached_text: bool = False,
+    family: str = "reasoning",
+    sizes: str | Sequence[str | float] | None = None,
+    token_counts: str | Sequence[int] = "any",
+    cost: Literal["nominal", "exact"] = "nominal",
+    with_tower: bool = False,
+    method: str | None = None,
+    scores: Source | None = None,
+    methods: Sequence[str] = (),
+) -> Recommendation:
+    """Choose LLM and visual tokens for a budget by the law of `scores`, by default the released ones.
+
+    gflops: what an answer may cost; or latency_ms (milliseconds) with `latencies`, a table or file with
+    columns llm, visual_tokens, latency_ms. text_tokens: Q; generated_tokens: G. family: "reasoning" or
+    "ocr". sizes: LLMs to choose from, billions of parameters or names. token_counts: V to choose from.
+    scores: a table or file as for read_points. The other arguments are the options of
+    `vlmscale recommend`. Raises UserError where no choice is within the budget.
+
+    Example: vs.recommend(gflops=2000, text_tokens=50).choices
+    """
+    if (gflops is None) == (latency_ms is None):
+        raise UsageError("give one of gflops and latency_ms")
+    if (latency_ms is None) != (latencies is None):
+        raise UsageError("latency_ms and latencies belong together")
+    if latencies is not None and cost == "exact":
+        raise UsageError("cost exact counts GFLOPs; it has no use beside latencies")
+    if with_tower and cost != "exact":
+        raise UsageError("with_tower needs cost exact")
+    if method is not None and not with_tower:
+        raise UsageError("method names the projector that with_tower adds")
+    if methods and scores is None and latencies is None:
+        raise UsageError("methods chooses among the points of scores or of latencies")
+    question = Question(
+        budget=cast(float, gflops if latencies is None else latency_ms),
+        latencies=latencies,
+        text_tokens=text_tokens,
+        generated_tokens=generated_tokens,
+        cached_text=cached_text,
+        cost=cost,
+        with_tower=with_tower,
+        method=method or "tokenpacker",
+        sizes=None if sizes is None else _join(sizes),
+        token_counts=_join(token_counts),
+    )
+    return _choose(question, family, scores, methods)
+
+
+def _join(values: str | Sequence[str | float]) -> str:
+    return values if isinstance(values, str) else ",".join(map(str, values))
+
+
+def _choose(
+    question: Question, family: str, scores: Source | None, methods: Sequence[str]
+) -> Recommendation:
     points, source = _points(family, scores, methods)
     law = fit_power_law(points)
     architectures = load_architectures(find_resource("architectures.csv"))
     axis = _axis(points)
-    # Of LLMs that a study has made no table of shapes knows.
-    known = dict(points[["llm", "n_params_b"]].values) if scores and "llm" in points else {}
+    # No table of shapes knows the LLMs that a study has made.
+    has_names = scores is not None and "llm" in points
+    known = dict(points[["llm", "n_params_b"]].values) if has_names else {}
     priced = prices(question, architectures, methods, axis, known)
     counts = token_counts(question, architectures)
     scheme = choose_scheme(points)
@@ -61,7 +137,8 @@ def recommend(
     notes = []
     if scores is not None:
         notes.append(
-            f"LLMs count with their {axis.replace('_', '-')} size; the law's sizes are those of {scores}."
+            f"LLMs count with their {axis.replace('_', '-')} size; the law's sizes are those of "
+            f"{name_source(scores)}."
         )
     if priced.note:
         notes.append(priced.note)
@@ -69,44 +146,47 @@ def recommend(
     if question.latencies is None and question.cost == "nominal":
         continuous = _continuous(question, law, draws, points, counts)
         warnings += continuous.pop("warnings")
-    return {
-        "question": {**asdict(question), "latencies": str(question.latencies or "") or None},
-        "unit": question.unit,
-        "choice": ranked.iloc[0].to_dict(),
-        "runner_up": ranked.iloc[1].to_dict() if len(ranked) > 1 else None,
-        "choices": ranked,
-        "more_tokens_always_win": law.ratio <= 1,
-        "continuous": continuous,
-        "law": {
+    latencies = None if question.latencies is None else name_source(question.latencies)
+    n = "N is the nominal size in billions" if scores is None else size_axis(points)
+    llms = points["n_params_b"].nunique()
+    best, *others = ranked.to_dict("records")
+    return Recommendation(
+        question={**asdict(replace(question, latencies=None)), "latencies": latencies},
+        unit=question.unit,
+        choice=best,
+        runner_up=others[0] if others else None,
+        choices=ranked,
+        more_tokens_always_win=law.ratio <= 1,
+        continuous=continuous,
+        law={
             **asdict(law),
             "ratio": law.ratio,
             "source": source,
-            "size_axis": size_axis(points) if scores else "N is the nominal size in billions",
-            "interval": f"{_DRAWS} refits, resampling {scheme}, of {points['n_params_b'].nunique()}"
-            " LLM sizes",
+            "size_axis": n,
+            "interval": f"{_DRAWS} refits, resampling {scheme}, of {llms} LLM sizes",
         },
-        "notes": notes,
-        "warnings": warnings,
-    }
+        notes=notes,
+        warnings=warnings,
+    )
 
 
-def _points(family: str, scores: Path | None, methods: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """The points of the law, and where they come from in words."""
+def _points(family: str, scores: Source | None, methods: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """Return the points of the law, and their source in words."""
     if scores is None:
         path = find_resource(f"published/{family}_scores.csv")
         return read_points(path)[""], f"the paper's released {family} scores"
-    families = read_points(scores, methods)
+    families, name = read_points(scores, methods), name_source(scores)
     if "" in families:
-        return families[""], str(scores)
+        return families[""], name
     if family not in families:
         raise UserError(
-            f"{scores}: no points of family {family!r}. There are: {', '.join(families)}."
+            f"{name}: no points of family {family!r}. There are: {', '.join(families)}."
         )
-    return families[family], f"{scores}, {family}"
+    return families[family], f"{name}, {family}"
 
 
 def _axis(points: pd.DataFrame) -> SizeAxis:
-    """What N counts in the law: as the points say, else the size in the LLM's name."""
+    """Return what N counts in the law: as the points say, else the size in the LLM's name."""
     named = set(points["size_axis"]) if "size_axis" in points else set()
     (axis,) = named if len(named) == 1 and named <= set(get_args(SizeAxis)) else {"nominal"}
     return cast(SizeAxis, axis)
@@ -119,7 +199,7 @@ def _continuous(
     points: pd.DataFrame,
     counts: Sequence[int],
 ) -> Report:
-    """The best N and T were every size of LLM to be had."""
+    """Return the best N and V if LLMs of every size existed."""
     text = 0 if question.cached_text else question.text_tokens
     q = text + question.generated_tokens
     low, high = min(counts), max(counts)
@@ -153,6 +233,7 @@ def _interval(values: Floats) -> tuple[float, float]:
 
 
 def show(console: Console, report: Report) -> None:
+    """Print the choices, the continuous optimum, the law and its warnings."""
     choice, unit = report["choice"], report["unit"]
     budget = f"{report['question']['budget']:g} {unit}"
     console.print(
@@ -169,7 +250,7 @@ def show(console: Console, report: Report) -> None:
     if report["more_tokens_always_win"]:
         console.print(
             "By this law (alpha <= beta) more tokens beat a larger LLM at every budget: keep as many "
-            "as it allows."
+            "as the budget allows."
         )
     rows = [
         [
@@ -187,7 +268,7 @@ def show(console: Console, report: Report) -> None:
     console.print(table(f"Within {budget}", columns, rows, words=["LLM"]))
     if (best := report["continuous"]) is not None:
         console.print(
-            f"Were every size to be had: T* = {number(best['visual_tokens'])} tokens "
+            f"If every size existed: V* = {number(best['visual_tokens'])} tokens "
             f"({span(best['tokens_low'], best['tokens_high'])}) with an LLM of "
             f"{number(best['n_params_b'])}B, error {best['error']:.4f}; within 1 % of it from "
             f"{number(best['flat_low'], 3)} to {number(best['flat_high'], 3)} tokens."

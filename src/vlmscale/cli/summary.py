@@ -1,4 +1,4 @@
-"""What a finished study found, on one screen."""
+"""Summarise a finished study on one screen."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ _MARKS = {
 
 
 def summarise(folder: Path) -> Report:
-    """Laws with intervals, verdicts, and sanity checks of the study whose results lie in `folder`.
+    """Read laws with intervals, verdicts and sanity checks from a study's results folder.
 
     Raises UserError when it is not the folder of a finished study.
     """
@@ -63,6 +63,7 @@ def _law(law: Mapping[Any, Any], intervals: pd.DataFrame) -> Report:
 
 
 def show(console: Console, report: Report) -> None:
+    """Print laws, verdicts, sanity checks and where the files are."""
     columns = ["law", "alpha", "beta", "alpha/beta", "D"]
     for family in dict.fromkeys(law["family"] for law in report["laws"]):
         rows = [

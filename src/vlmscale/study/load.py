@@ -29,10 +29,10 @@ def validate(raw: dict[str, Any], source: str) -> Study:
         raise UserError(f"{source} is not a valid study:\n  {lines}") from None
 
 
-def load_study(path: Path) -> Study:
+def load_study(path: str | Path) -> Study:
     """Read and validate a study's YAML file. Raises UserError when it is not one."""
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(raw, dict):
