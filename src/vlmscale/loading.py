@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from vlmscale.errors import UserError
+from vlmscale.errors import require_extra
 
 
 def load_model(folder: str | Path) -> tuple[Any, Any]:
@@ -14,7 +14,5 @@ def load_model(folder: str | Path) -> tuple[Any, Any]:
     try:
         from vlmscale.models.checkpoint import load
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"load_model needs {error.name}, which is not installed: pip install 'vlmscale[train]'"
-        ) from None
+        raise require_extra(error, "load_model") from None
     return load(Path(folder))

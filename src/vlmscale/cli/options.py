@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vlmscale.errors import UsageError
+from vlmscale.errors import UsageError, require_extra
 from vlmscale.jobs.entry import exit_with_message
 
 Json = Annotated[
@@ -24,12 +24,14 @@ Methods = Annotated[
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """End the process with one message: status 2 for wrong options, 1 for a UserError."""
+    """End the process with one message: status 2 for wrong options, 1 for a UserError or missing extra."""
     with exit_with_message():
         try:
             yield
         except UsageError as error:
             raise typer.BadParameter(str(error)) from None
+        except ModuleNotFoundError as error:
+            raise require_extra(error, "this command") from None
 
 
 def split_names(text: str) -> list[str]:
