@@ -67,7 +67,8 @@ def fit_command(
     json: Json = False,
 ) -> None:
     """Fit the law to scores: parameters, intervals, best token counts, rival forms. One law a family."""
-    from vlmscale.cli.fit import Choices, fit_file, show
+    from vlmscale.cli.fit import Choices, fit_file
+    from vlmscale.cli.fit_output import show
     from vlmscale.cli.output import emit
 
     if delta is not None and loss != "huber":

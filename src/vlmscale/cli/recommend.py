@@ -14,7 +14,8 @@ from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.cli.answer_cost import Question, prices, token_counts
-from vlmscale.cli.fit import FLAT, formula
+from vlmscale.cli.fit import FLAT
+from vlmscale.cli.fit_output import write_formula
 from vlmscale.cli.output import Report, number, render, span, status, table
 from vlmscale.cli.points import Source, name_source, read_points, size_axis
 from vlmscale.costs.shapes import load_architectures
@@ -276,7 +277,7 @@ def show(console: Console, report: Report) -> None:
     law = report["law"]
     bound = {"lower": " (D at its lower bound)", "upper": " (D at its upper bound)"}
     console.print(
-        f"Law: {formula(law)}{bound.get(law['floor_bound'], '')}, alpha / beta = "
+        f"Law: {write_formula(law)}{bound.get(law['floor_bound'], '')}, alpha / beta = "
         f"{number(law['ratio'])}, least squares on {law['points']} points of {law['source']}. "
         f"{law['size_axis']}. 95 %: {law['interval']}."
     )

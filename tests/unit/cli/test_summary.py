@@ -1,4 +1,4 @@
-"""vlmscale summary: every verdict and failed check, for people and machines."""
+"""vlmscale summary: every verdict and every failed check."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Tables for people hold the numbers of the tables for machines."""
+"""Formatted tables hold the numbers of the result tables."""
 
 import numpy as np
 import pandas as pd
@@ -29,24 +29,24 @@ def released_errors():
     return tabulate_published_errors(scores, decoders)
 
 
-def test_tables_of_laws(tmp_path):
+def test_laws_forms_and_variants_are_rounded_and_escaped(tmp_path):
     errors = released_errors()
     laws = fits.tabulate_laws(errors, SERIES)
     draws = fits.tabulate_draws(errors, SERIES, draws=100, seed=0)
     assert set(draws["scheme"]) == {"cases", "residual", "wild", "sizes"}
     spread = fits.tabulate_intervals(errors, draws, SERIES, [0, 50])
     assert {"delta method", "jackknife"} <= set(spread["scheme"])
-    people = format_laws(laws, spread).set_index("family")
-    assert people.loc["reasoning", "α"].startswith("0.0709 [")
-    assert people.loc["reasoning", "D"] == "0 (bound)"
-    assert people.loc["reasoning", "V*(50)"].startswith("13.5 [")  # of the law, not of its refits
-    assert people.loc["ocr", "V*(50)"] == "576.0 [576.0, 576.0]"
+    text = format_laws(laws, spread).set_index("family")
+    assert text.loc["reasoning", "α"].startswith("0.0709 [")
+    assert text.loc["reasoning", "D"] == "0 (bound)"
+    assert text.loc["reasoning", "V*(50)"].startswith("13.5 [")  # of the law, not of its refits
+    assert text.loc["ocr", "V*(50)"] == "576.0 [576.0, 576.0]"
     forms = format_forms(fits.tabulate_forms(errors, SERIES))
     best = forms[forms["ΔAICc"] == "0.0"]
     assert best["form"].tolist() == ["logit-linear", "logit-linear"]
     variants = format_variants(fits.tabulate_variants(errors, SERIES))
     assert "N: parameters without embeddings" in set(variants["variant"])
-    for name, table in {"laws": people.reset_index(), "forms": forms, "variants": variants}.items():
+    for name, table in {"laws": text.reset_index(), "forms": forms, "variants": variants}.items():
         write_table(table, tmp_path / f"{name}.md", tmp_path / f"{name}.tex")
         assert len((tmp_path / f"{name}.md").read_text().splitlines()) == len(table) + 2
         latex = (tmp_path / f"{name}.tex").read_text()
@@ -96,13 +96,13 @@ def test_scores_of_two_budgets_stand_in_rows_of_their_own():
     )
 
 
-def test_table1_with_closed_gaps():
+def test_table1_shows_the_gap_that_each_block_closes():
     table = pd.read_csv(RESOURCES / "published/table1.csv")
-    people = format_table1(table, "QueCC")
-    gaps = people[people["method"] == "gap QueCC closes, %"]
+    text = format_table1(table, "QueCC")
+    gaps = text[text["method"] == "gap QueCC closes, %"]
     assert gaps["MME"].tolist() == ["1.6", "-0.5", "26.2", "2.7"]
     assert gaps["MMB"].tolist()[2:] == ["21.4", "-2.1"]
-    assert (people["method"] == "LLaVA-1.5").sum() == 1
+    assert (text["method"] == "LLaVA-1.5").sum() == 1
 
 
 def test_profile_reaches_from_below_zero_to_the_smallest_error():

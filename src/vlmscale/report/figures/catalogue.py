@@ -23,20 +23,12 @@ from vlmscale.report.figures import (
 )
 from vlmscale.report.figures.data import read_law_data
 
+_FIGURES = (
+    *(fig1, fig2, fig3a, fig3b, profile, exponents, optimum, residuals),
+    *(fig4, paired, cost, side_by_side, latency),
+)
 DRAW: dict[str, Callable[..., Figure]] = {
-    "fig1": fig1.draw,
-    "fig2": fig2.draw,
-    "fig3a": fig3a.draw,
-    "fig3b": fig3b.draw,
-    "profile": profile.draw,
-    "exponents": exponents.draw,
-    "optimum": optimum.draw,
-    "residuals": residuals.draw,
-    "fig4": fig4.draw,
-    "paired": paired.draw,
-    "cost": cost.draw,
-    "side_by_side": side_by_side.draw,
-    "latency": latency.draw,
+    module.__name__.rpartition(".")[2]: module.draw for module in _FIGURES
 }
 
 

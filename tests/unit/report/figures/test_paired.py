@@ -55,13 +55,13 @@ def test_points_are_the_family_means():
     assert filled == [[10.0]]
 
 
-def test_people_read_percent_points():
-    people = format_paired(table(ROWS))
-    assert people["difference"].tolist()[0] == "+10.0 [+2.0, +20.0]"
-    assert len(people) == 3
+def test_the_table_shows_percent_points():
+    text = format_paired(table(ROWS))
+    assert text["difference"].tolist()[0] == "+10.0 [+2.0, +20.0]"
+    assert len(text) == 3
 
 
-def test_budgets_are_told_where_there_are_several():
+def test_budgets_are_named_where_there_are_several():
     both = pd.concat([table(ROWS), table(ROWS[:1]).assign(budget="short")])
     labels = [t.get_text() for t in draw(both, title="x").axes[0].get_yticklabels()]
     assert labels == ["m3, V = 4, d32, full", "quecc, V = 4, d32, full", "quecc, V = 4, d32, short"]
@@ -70,7 +70,7 @@ def test_budgets_are_told_where_there_are_several():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_study_of_one_method():
+def test_a_study_of_one_method_is_drawn_empty():
     empty = table([])
     draw(empty, title="x")
     assert format_paired(empty).empty
