@@ -36,9 +36,8 @@ def fingerprint(
         digest.update(f"{name}\n{_syntax(_path(name))}\n".encode())
     for file in sorted(files):
         digest.update(file.name.encode() + b"\n" + file.read_bytes())
-    locked = _locked_versions()
     for package in sorted(packages):
-        digest.update(f"{package}=={locked[package]}\n".encode())
+        digest.update(f"{package}=={_locked_versions()[package]}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -19,7 +19,7 @@ class UnreadableImage(Exception):
 
 
 class _Archive(zipfile.ZipFile):
-    """Reads single members without the index, which has half a million entries for every image read."""
+    """Reads single members without the index, whose half a million entries ZipFile reads when it opens."""
 
     def _RealGetContents(self) -> None:
         pass

@@ -26,7 +26,7 @@ from vlmscale.data.llava.records import UnusableSample, clean_conversation, get_
 from vlmscale.data.shards import SAMPLE, write_split
 from vlmscale.errors import UserError
 from vlmscale.jobs.fingerprint import fingerprint
-from vlmscale.records.files import atomic_path, read_json, write_json
+from vlmscale.records.files import atomic_path, list_versions, read_json, write_json
 
 # Bounds of a shard. A process needs about three times as much memory.
 MAX_ROWS = 2048
@@ -81,8 +81,9 @@ def convert_parts(
 
     report: called with the number of samples done. Raises UserError when the disk or the memory is full.
     """
-    # Parts made by older code are discarded.
-    code = fingerprint(["vlmscale.data.llava.convert"], packages=("pillow", "pyarrow"))
+    # Parts made by other code are discarded. Installed versions count: a wheel has no lock file.
+    packages = list_versions(("pillow", "pyarrow"))
+    code = "-".join([fingerprint(["vlmscale.data.llava.convert"]), *packages.values()])
     for older in folder.glob("*"):
         if older.name != code:
             shutil.rmtree(older)
@@ -142,7 +143,7 @@ def convert_part(part: Part, folder: Path) -> Path:
                 original = stored.read()
                 image = repair_image(original)
                 row |= {"image": {"bytes": image.content, "path": None}, "image_key": image.key}
-                facts = {name: getattr(image, name) for name in _FACTS}
+                facts = {fact: getattr(image, fact) for fact in _FACTS}
                 digest = hashlib.sha256(original).hexdigest()
                 images[path] = {"image": path, "sha256": digest, **facts}
         except (UnusableSample, UnreadableImage) as reason:

@@ -87,6 +87,12 @@ def test_a_full_disk_is_named_and_the_next_run_resumes(server, run, tmp_path, mo
     assert run("llava_pretrain", server.folder / "table.csv")["rows"] == 10
 
 
+def test_conversion_needs_no_lock_file(server, run, tmp_path, monkeypatch):
+    """As in an installed wheel."""
+    monkeypatch.setattr("vlmscale.jobs.fingerprint.LOCK", tmp_path / "none")
+    assert run("llava_pretrain", pretrain(server.folder, server.url))["rows"] == 10
+
+
 def test_a_killed_process_ends_in_advice(server, run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         convert, "repair_image", lambda content: os.kill(os.getpid(), signal.SIGKILL)
