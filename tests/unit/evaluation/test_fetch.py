@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 from datasets import load_from_disk
@@ -10,14 +9,13 @@ from datasets import load_from_disk
 from tests.support.benchmark_cases import CASES
 from tests.support.benchmark_files import write
 from tests.support.hub import Hub
+from tests.support.paths import ROOT
 from tests.support.upstream import site
 from vlmscale.errors import UserError
 from vlmscale.evaluation import fetch
 from vlmscale.evaluation.arrow_copies import arrow_folder
 from vlmscale.evaluation.run import find_question_files
 from vlmscale.evaluation.spec import read_benchmarks
-
-ROOT = Path(__file__).parents[3]
 
 
 def benchmark(name):

@@ -12,13 +12,13 @@ from lmms_eval.utils import load_yaml_config
 
 from tests.support.benchmark_cases import CASES, MMMU
 from tests.support.benchmark_files import mme, picture, rotations, write
+from tests.support.paths import ROOT
 from vlmscale.analysis.collect import tabulate_chance, tabulate_errors
 from vlmscale.errors import UserError
 from vlmscale.evaluation.run import evaluate, find_question_files, score_benchmark
 from vlmscale.evaluation.spec import EvaluationSpec, read_benchmarks
 from vlmscale.evaluation.tasks import mathvista
 
-ROOT = Path(__file__).parents[3]
 TABLE = ROOT / "src/vlmscale/resources/benchmarks.csv"
 with TABLE.open(newline="") as file:
     REAL = [row["benchmark"] for row in csv.DictReader(file) if row["dataset"]]

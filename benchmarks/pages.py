@@ -1,0 +1,128 @@
+"""Write the tables of docs/performance.md and docs/latency.md from resources/measured.
+
+    python benchmarks/pages.py
+
+A table stands between the comments `<!-- NAME -->` and `<!-- end -->`; NAME is a key of TABLES.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vlmscale.analysis.decisions.latency import compare_cached_text, compare_token_counts
+from vlmscale.records.files import atomic_path
+from vlmscale.report.tables import format_cached_text, format_fewer_tokens
+from vlmscale.resources import find_resource
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [DOCS / "performance.md", DOCS / "latency.md"]
+
+
+def read_measured(name: str) -> pd.DataFrame:
+    """Read a table of resources/measured."""
+    return pd.read_parquet(find_resource(f"measured/{name}.parquet"))
+
+
+def select_one_token(name: str) -> pd.DataFrame:
+    """Return what cached text saves at one visual token, by a table of latencies."""
+    saves = compare_cached_text(read_measured(name))
+    return saves[saves["visual_tokens"] == 1]
+
+
+def format_ratio(row: Any, name: str = "ratio", style: str = ".2f") -> str:
+    """Format a median with its quartiles."""
+    low, high = getattr(row, f"{name}_low"), getattr(row, f"{name}_high")
+    return f"{getattr(row, name):{style}} ({low:{style}} to {high:{style}})"
+
+
+# Table of resources/measured -> how each column of the page is made from a row.
+COLUMNS: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "speed_studies": {
+        "study": lambda row: f"`make {row.target}`",
+        "code": lambda row: row.checkout,
+        "commit": lambda row: f"`{row.commit}`",
+        "jobs": lambda row: row.jobs,
+        "wall s": lambda row: f"{row.seconds:.0f}",
+        "CPU s": lambda row: f"{row.processor_seconds:.0f}",
+        "times faster": lambda row: f"{row.times_seconds:.2f}",
+        "by CPU time": lambda row: f"{row.times_processor_seconds:.2f}",
+    },
+    "speed_training": {
+        "batch": lambda row: row.batch,
+        "model": lambda row: row.model,
+        "V": lambda row: row.visual_tokens,
+        "tokens/s": lambda row: f"{row.tokens_per_second:.0f}",
+        "utilisation": lambda row: f"{row.mfu:.0%}",
+        "times plain LLaVA": format_ratio,
+        "of ideal": lambda row: f"{row.of_ideal:.2f}",
+    },
+    "speed_loading": {
+        "LLM": lambda row: row.llm,
+        "step, ms": lambda row: f"{row.step_ms:.0f}",
+        "first time, ms": lambda row: f"{row.first_ms:.1f}",
+        "share of a step": lambda row: format_ratio(row, "first_share", ".0%"),
+        "cached, ms": lambda row: f"{row.again_ms:.1f}",
+        "share": lambda row: f"{row.again_share:.0%}",
+    },
+    "speed_photographs": {
+        "workers": lambda row: row.workers,
+        "samples/s": lambda row: f"{row.samples_per_second:.0f}",
+        "times none": format_ratio,
+    },
+    "speed_evaluation": {
+        "adapter": lambda row: row.adapter,
+        "questions": lambda row: row.questions,
+        "same answers": lambda row: f"{row.same_answers:.0%}",
+        "times `llava_hf`": format_ratio,
+    },
+    "speed_compressors": {
+        "method": lambda row: f"`{row.method}`",
+        "window or tokens": lambda row: row.setting,
+        "times released": format_ratio,
+    },
+    "planning": {
+        "study": lambda row: row.study,
+        "cells": lambda row: f"{row.cells:,}",
+        "command": lambda row: f"`{row.command}`",
+        "seconds": lambda row: f"{row.seconds:.1f}",
+        "after imports": lambda row: f"{row.after_imports:.1f}",
+        "times bare": lambda row: f"{row.times_bare:.1f}",
+    },
+}
+
+
+def format_measured(name: str) -> pd.DataFrame:
+    """Return the page's table of one table of measurements."""
+    rows = read_measured(name).itertuples()
+    columns = COLUMNS[name].items()
+    return pd.DataFrame([{head: str(make(row)) for head, make in columns} for row in rows])
+
+
+TABLES: dict[str, Callable[[], pd.DataFrame]] = {
+    **{name: lambda name=name: format_measured(name) for name in COLUMNS},  # type: ignore[misc]
+    "cached_text": lambda: format_cached_text(select_one_token("latency_cpu")),
+    "cached_text_wide": lambda: format_cached_text(select_one_token("latency_cpu_wide")),
+    "fewer_tokens": lambda: format_fewer_tokens(
+        compare_token_counts(read_measured("latency_cpu"), text_tokens=50)
+    ),
+}
+
+
+def write_tables(page: str) -> str:
+    """Return the text of a page with all its tables made anew."""
+
+    def write(found: re.Match[str]) -> str:
+        table = TABLES[found[1]]().to_markdown(index=False, disable_numparse=True)
+        return f"<!-- {found[1]} -->\n\n{table}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", write, page, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        text = write_tables(page.read_text())
+        with atomic_path(page) as scratch:
+            scratch.write_text(text)
