@@ -1,10 +1,13 @@
-"""What the benchmarks of speed share: rounds in turn, ratios with their spread, and the machine."""
+"""Functions that several benchmarks share: rounds of cases, ratios, reports, and small models."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from pages import format_rows
 from rich.progress import Progress
 from torch import nn
 from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
@@ -14,6 +17,7 @@ from vlmscale.methods import find_method
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.vlm import Vlm
 from vlmscale.planning.trainings import load_gpus
+from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import find_resource
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -21,54 +25,61 @@ DTYPE = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
 clock = machine.choose_clock(DEVICE)
 
 
-def rounds(cases: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each case by round. A round has all cases in turn, so that what slows the machine for a
-    while slows all of them, every other one backwards, since a case finds in the cache what the one before
-    it read; one before the first warms up.
+def time_rounds(
+    cases: Mapping[str, Callable[[], object]], repetitions: int
+) -> dict[str, list[float]]:
+    """Return the seconds of each case by round, after a warm-up round.
+
+    A round has all cases in turn, so that a temporary slowdown affects all of them. Every other round goes
+    backwards, because a case finds in the cache what the one before it read.
     """
     times: dict[str, list[float]] = {name: [] for name in cases}
     with Progress() as progress:
         bar = progress.add_task("measuring", total=(repetitions + 1) * len(cases))
         for repetition in range(repetitions + 1):
             for name, case in list(cases.items())[:: -1 if repetition % 2 else 1]:
-                seconds = seconds_of(case)
+                seconds = time_call(case)
                 if repetition:
                     times[name].append(seconds)
                 progress.update(bar, advance=1, description=name)
     return times
 
 
-def seconds_of(case: Callable[[], object]) -> float:
-    """How long one call takes, work on a GPU included."""
+def time_call(case: Callable[[], object]) -> float:
+    """Return the seconds of one call, work on a GPU included."""
     started = clock()
     case()
     return clock() - started
 
 
-def ratio(theirs: Sequence[float], ours: Sequence[float], name: str = "ratio") -> dict[str, float]:
-    """How many times faster ours is: median and quartiles of the rounds' ratios."""
+def compute_ratio(
+    theirs: Sequence[float], ours: Sequence[float], name: str = "ratio"
+) -> dict[str, float]:
+    """Return how many times faster ours is: median and quartiles of the rounds' ratios."""
     low, middle, high = np.quantile(np.divide(theirs, ours), [0.25, 0.5, 0.75])
     return {name: float(middle), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-def shown(row: Mapping[str, Any], name: str = "ratio") -> str:
-    """A ratio for people, with its quartiles."""
-    return f"{row[name]:.2f} ({row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"
+def report(
+    name: str, rows: Sequence[Mapping[str, Any]], parquet: Path | None, **settings: Any
+) -> None:
+    """Print the rows as the table `name` of docs/performance.md; write them to `parquet` if given."""
+    frame, about = pd.DataFrame(rows), {**machine.describe_machine(DEVICE, DTYPE), **settings}
+    print(format_rows(name, frame).to_markdown(index=False, disable_numparse=True))
+    print(about)
+    if parquet is not None:
+        write_parquet(parquet, frame, about)
 
 
-def about(**settings: Any) -> dict[str, Any]:
-    """What a table of measurements says of where and how they were taken."""
-    return {**machine.describe_machine(DEVICE, DTYPE), **settings}
-
-
-def peak_gflops(gpu: str | None) -> float:
-    """GFLOP/s that others are a share of: the GPU's by its data sheet, else of large matrices here."""
+def find_peak_gflops(gpu: str | None) -> float:
+    """Return the peak GFLOP/s: the GPU's by its data sheet, else of large matrices here."""
     if gpu is not None:
         return 1e3 * load_gpus(find_resource("gpus.csv"))[gpu].bf16_tflops
     return machine.measure_matmul_gflops_per_s(DEVICE, DTYPE)
 
 
 def llm_config(width: int, layers: int, vocabulary: int) -> Qwen2Config:
+    """Return a small LLM's config."""
     heads = max(2, width // 64)
     return Qwen2Config(
         hidden_size=width,
@@ -83,7 +94,7 @@ def llm_config(width: int, layers: int, vocabulary: int) -> Qwen2Config:
 
 
 def tower_config(side: int, width: int = 64, layers: int = 2) -> CLIPVisionConfig:
-    """A small tower with a grid of side x side patches."""
+    """Return the config of a small tower with a grid of side x side patches."""
     return CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=2 * width,
@@ -94,7 +105,7 @@ def tower_config(side: int, width: int = 64, layers: int = 2) -> CLIPVisionConfi
     )
 
 
-def ours(
+def build_ours(
     text: Qwen2Config,
     vision: CLIPVisionConfig,
     method: str,
@@ -103,7 +114,7 @@ def ours(
     image_token: int,
     template: str = "qa",
 ) -> Vlm:
-    """A VLM with random weights, the same for the same backbones."""
+    """Build a VLM with random weights, the same for the same backbones."""
     torch.manual_seed(0)
     layers = vision.num_hidden_layers
     return Vlm(
@@ -120,8 +131,8 @@ def ours(
     ).to(DEVICE)
 
 
-def plain_llava(mlp: Vlm) -> LlavaForConditionalGeneration:
-    """Transformers' own LLaVA with the weights of ours with the method `mlp`."""
+def build_plain_llava(mlp: Vlm) -> LlavaForConditionalGeneration:
+    """Build transformers' own LLaVA with the weights of ours with the method `mlp`."""
     config = mlp.config
     plain = LlavaForConditionalGeneration(
         LlavaConfig(

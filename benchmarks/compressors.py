@@ -1,10 +1,10 @@
-r"""Forward passes of our compressors beside the released code's, with the same weights and equal outputs.
+r"""Time our projectors beside the released code, with the same weights and equal outputs.
 
     VLMSCALE_REFERENCE_DIR=checkouts OMP_NUM_THREADS=1 python benchmarks/compressors.py \
         [--select "quecc or mqt"] [--parquet compressors.parquet]
 
 Runs `tests/parity`, which loads the released code from checkouts (see CONTRIBUTING.md), copies its weights
-into ours and compares outputs; when a test has done so, both are timed in turn, without gradients, on the
+into ours and compares outputs. After each comparison both are timed in turn, without gradients, on the
 features of two images of 24 x 24 patches and 1024 channels. A method without such a test has no row.
 All take minutes; --select is pytest's -k.
 """
@@ -16,22 +16,16 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import pandas as pd
 import pytest
 import torch
 import typer
-from common import about, ratio, rounds, shown
-from rich.console import Console
-from rich.table import Table
-
-from vlmscale.cli.output import number
-from vlmscale.records.parquet import write_parquet
+from common import compute_ratio, report, time_rounds
 
 PARITY = Path(__file__).parents[1] / "tests" / "parity" / "test_parity.py"
 
 
 class Timing:
-    """A plugin of pytest: what parity tests compare is timed, too."""
+    """A pytest plugin that times what parity tests compare."""
 
     def __init__(self, repetitions: int) -> None:
         self.repetitions = repetitions
@@ -49,38 +43,33 @@ class Timing:
 
     def time(self, case: str, ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
         with torch.no_grad():
-            times = rounds({"ours": ours, "released": theirs}, self.repetitions)
+            times = time_rounds({"ours": ours, "released": theirs}, self.repetitions)
         method, _, setting = case.partition("[")
         row = {
             "method": method,
             "setting": setting.rstrip("]"),
             "ours_ms": 1e3 * median(times["ours"]),
             "released_ms": 1e3 * median(times["released"]),
-            **ratio(times["released"], times["ours"]),
+            **compute_ratio(times["released"], times["ours"]),
         }
         self.rows.append(row)
 
 
 def main(
     select: Annotated[str, typer.Option(help="parity tests, as pytest -k takes them")] = "",
-    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 9,
-    parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
+    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 9,
+    parquet: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
     if "VLMSCALE_REFERENCE_DIR" not in os.environ:
-        sys.exit("error: VLMSCALE_REFERENCE_DIR names no folder of checkouts (see CONTRIBUTING.md)")
+        sys.exit(
+            "error: set VLMSCALE_REFERENCE_DIR to the folder of checkouts (see CONTRIBUTING.md)"
+        )
     timing = Timing(repetitions)
     command = [str(PARITY), "-q", "-o", "filterwarnings=ignore", "-k", select]
     status = pytest.main(command, plugins=[timing])
     if not timing.rows:
-        sys.exit(f"error: nothing was compared (pytest ended with {status})")
-    table = Table("method", "tokens or window", "ours ms", "released ms", "x released")
-    for row in timing.rows:
-        times = (number(row["ours_ms"]), number(row["released_ms"]))
-        table.add_row(row["method"], row["setting"], *times, shown(row))
-    described = about(repetitions=repetitions)
-    Console(width=100).print(table, described)
-    if parquet:
-        write_parquet(parquet, pd.DataFrame(timing.rows), described)
+        sys.exit(f"error: nothing was compared (pytest ended with {status}). Correct --select.")
+    report("speed_compressors", timing.rows, parquet, repetitions=repetitions)
     sys.exit(status)
 
 

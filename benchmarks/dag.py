@@ -1,14 +1,12 @@
-"""How long planning takes, of the paper's study and of a grid of about ten thousand cells.
+"""Time planning of the paper's study, and of a grid of about ten thousand cells.
 
     python benchmarks/dag.py [--cells 10000] [--repeats 3] [--parquet dag.parquet]
 
-The large study is the paper's with more seeds. Each is planned from nothing, in a copy of the checkout
-without results, by the command that a user types, its output read through a pipe: `snakemake -n -q`,
-which decides what is to be done, and `snakemake -n`, which also prints every job with its resources.
-Imports are those of `snakemake --version`. `bare` is the least that snakemake takes for as many cells:
-three chained rules of plain file names, without a study behind them. Beside the clock's seconds stand
-those of the processor, which other work on the machine changes less. Takes minutes: four for each
-repeat.
+The large study is the paper's with more seeds. Each is planned in a copy of the checkout without results,
+its output read through a pipe, by `snakemake -n -q`, which decides what to run, and `snakemake -n`, which
+also prints every job. Import time is that of `snakemake --version`. `bare` is snakemake's own cost for as
+many cells: three chained rules of plain file names. Ratios are of CPU time, which other work on the machine
+changes less than wall time. Takes four minutes per repeat.
 """
 
 import os
@@ -20,15 +18,10 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 import yaml
-from rich.console import Console
+from common import report
 from rich.progress import track
-from rich.table import Table
-
-from vlmscale.latency.machine import processor_name
-from vlmscale.records.parquet import write_parquet
 
 ROOT = Path(__file__).parents[1]
 PAPER = ROOT / "config" / "paper.yaml"
@@ -49,23 +42,25 @@ rule evaluate:
 """
 
 
-def larger(study: dict[str, Any], cells: int) -> dict[str, Any]:
-    """The study with as many seeds as bring it to about `cells` cells."""
-    seeds = round(cells / sum(_cells_a_seed(block) for block in study["grid"]))
+def enlarge(study: dict[str, Any], cells: int) -> dict[str, Any]:
+    """Return the study with the number of seeds that gives about `cells` cells."""
+    seeds = round(cells / sum(count_cells_per_seed(block) for block in study["grid"]))
     grid = [{**block, "seeds": list(range(seeds))} for block in study["grid"]]
     return {**study, "study": f"{study['study']}-{cells}", "grid": grid}
 
 
-def number_of_cells(study: dict[str, Any]) -> int:
-    return sum(_cells_a_seed(block) * len(block["seeds"]) for block in study["grid"])
+def count_cells(study: dict[str, Any]) -> int:
+    """Count the cells of a study."""
+    return sum(count_cells_per_seed(block) * len(block["seeds"]) for block in study["grid"])
 
 
-def _cells_a_seed(block: dict[str, Any]) -> int:
+def count_cells_per_seed(block: dict[str, Any]) -> int:
+    """Count the cells that a block of the grid has per seed."""
     return len(block["methods"]) * len(block["llms"]) * len(block["visual_tokens"])
 
 
-def seconds(*arguments: str, folder: Path, repeats: int) -> dict[str, float]:
-    """The least that snakemake takes, by the clock and of the processor.
+def time_snakemake(*arguments: str, folder: Path, repeats: int) -> dict[str, float]:
+    """Return the shortest wall and CPU seconds of a snakemake command.
 
     Raises CalledProcessError when it fails.
     """
@@ -87,17 +82,19 @@ def seconds(*arguments: str, folder: Path, repeats: int) -> dict[str, float]:
     return {"seconds": wall, "processor_seconds": processor}
 
 
-def planned(
+def time_planning(
     study: dict[str, Any], folder: Path, repeats: int, imports: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """What the study takes, and what a bare workflow of as many cells does."""
-    cells = number_of_cells(study)
+    """Return rows for the study and for a bare workflow of as many cells."""
+    cells = count_cells(study)
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     (folder / "bare.smk").write_text(BARE.format(cells=cells))
     rows = []
     for command in (("-n", "-q"), ("-n",)):
-        bare = seconds(*command, "--snakefile", "bare.smk", folder=folder, repeats=repeats)
-        ours = seconds(*command, "--configfile", "study.yaml", folder=folder, repeats=repeats)
+        bare = time_snakemake(*command, "--snakefile", "bare.smk", folder=folder, repeats=repeats)
+        ours = time_snakemake(
+            *command, "--configfile", "study.yaml", folder=folder, repeats=repeats
+        )
         for name, taken in ((study["study"], ours), ("bare", bare)):
             about = {
                 "study": name,
@@ -113,7 +110,7 @@ def planned(
 def main(
     cells: Annotated[int, typer.Option(help="of the large study, about", min=1)] = 10_000,
     repeats: Annotated[int, typer.Option(help="of each; the fastest counts", min=1)] = 3,
-    parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
     paper = yaml.safe_load(PAPER.read_text())
     with tempfile.TemporaryDirectory() as name:
@@ -121,19 +118,10 @@ def main(
         for part in ROOT.iterdir():
             if part.name not in ("results", "work", ".snakemake"):
                 (folder / part.name).symlink_to(part)
-        imports = seconds("--version", folder=folder, repeats=repeats)
-        studies = (paper, larger(paper, cells))
-        rows = [row for study in studies for row in planned(study, folder, repeats, imports)]
-    headings = ("study", "cells", "", "seconds", "after imports", "of the processor", "x bare")
-    table = Table(*headings, title=f"planning, fastest of {repeats}")
-    for row in rows:
-        keys = ("seconds", "after_imports", "processor_seconds", "times_bare")
-        told = (row["study"], f"{row['cells']:,}", row["command"])
-        table.add_row(*told, *(f"{row[key]:.1f}" for key in keys))
-    Console().print(table)
-    if parquet:
-        about = {"device": processor_name(), "repeats": repeats, "imports": imports}
-        write_parquet(parquet, pd.DataFrame(rows), about)
+        imports = time_snakemake("--version", folder=folder, repeats=repeats)
+        studies = (paper, enlarge(paper, cells))
+        rows = [row for study in studies for row in time_planning(study, folder, repeats, imports)]
+    report("planning", rows, parquet, clock="wall", repeats=repeats, imports=imports)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Questions a second of our lmms-eval adapter and of lmms-eval's own for transformers' LLaVA, `llava_hf`.
+"""Time our lmms-eval adapter beside lmms-eval's own for transformers' LLaVA, `llava_hf`.
 
     OMP_NUM_THREADS=1 python benchmarks/evaluation.py [--batch-sizes 1,32] [--parquet evaluation.parquet]
     python benchmarks/evaluation.py --model results/mini/runs/d36__mlp__v144__s0/stage2/model \
         --data results/mini/data/test
 
-One checkpoint: the method `mlp` at all patches, and the same weights as a plain LLaVA folder. Same
-questions, put by lmms-eval to both in turn, tower included; only the adapters' own time counts, not
-loading and scoring. Every round begins with a fresh adapter. `llava_hf` takes one question at a time; it
-imports a reader of videos, for which an empty module stands, because no image needs it. Without --model
-a checkpoint is made with random weights, whose answers are as long as they may be. Fails when fewer than
-99 % of the answers are the same. Takes a minute.
+Both adapters get one model, the method `mlp` at all patches, and the same questions from lmms-eval in
+turn. Only the adapters' own time counts, tower included, not loading and scoring; every round begins with
+a fresh adapter. `llava_hf` takes one question at a time; an empty module replaces the video reader that it
+imports. Without --model, weights are random and answers have the full length. Fails when fewer than 99 % of
+the answers are the same. Takes a minute.
 """
 
 import sys
@@ -20,15 +19,20 @@ from statistics import median
 from types import ModuleType
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
-from common import DEVICE, about, clock, llm_config, ours, plain_llava, ratio, shown, tower_config
+from common import (
+    DEVICE,
+    build_ours,
+    build_plain_llava,
+    clock,
+    compute_ratio,
+    llm_config,
+    report,
+    tower_config,
+)
 from lmms_eval.api.model import lmms
-from rich.console import Console
-from rich.table import Table
 from transformers import CLIPImageProcessorPil, LlavaProcessor
 
-from vlmscale.cli.output import number
 from vlmscale.data.world.generate import generate_split
 from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.evaluation.adapter import VlmScale
@@ -37,7 +41,6 @@ from vlmscale.evaluation.spec import Benchmark, read_benchmarks
 from vlmscale.jobs.entry import exit_with_message
 from vlmscale.models.checkpoint import load, load_tokenizer
 from vlmscale.models.processor import VlmProcessor
-from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import find_resource
 from vlmscale.settings import IMAGE_TOKEN, Counts
 from vlmscale.study.load import load_study
@@ -48,8 +51,8 @@ from vlmscale.training.stages import save_checkpoint
 STUDY = Path(__file__).parents[1] / "config" / "mini.yaml"
 
 
-def made(folder: Path, images: int) -> tuple[Path, Path]:
-    """A checkpoint with random weights, and questions on `images` scenes and as many pages."""
+def make_study(folder: Path, images: int) -> tuple[Path, Path]:
+    """Write a model with random weights, and questions on `images` scenes and as many pages."""
     study = load_study(STUDY)
     counts, patch = Counts(scenes=images, pages=images), study.tower.patch_size
     generate_split(study.world, "test", counts, folder / "test", sample=0, patch=patch)
@@ -65,17 +68,17 @@ def made(folder: Path, images: int) -> tuple[Path, Path]:
     text, vision = llm_config(128, 2, len(tokenizer)), tower_config(side)
     text.eos_token_id, text.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     image = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
-    model = ours(text, vision, "mlp", side**2, image_token=image)
+    model = build_ours(text, vision, "mlp", side**2, image_token=image)
     size = {"height": vision.image_size, "width": vision.image_size}
     pixels = CLIPImageProcessorPil(size=size, do_center_crop=False, default_to_square=True)
     save_checkpoint(model, VlmProcessor(pixels, tokenizer, side**2), folder / "model")
     return folder / "model", folder / "test"
 
 
-def plain(checkpoint: Path, folder: Path) -> Path:
-    """The checkpoint as a folder of transformers' LLaVA."""
+def save_plain(checkpoint: Path, folder: Path) -> Path:
+    """Save the model as transformers' LLaVA."""
     model, processor = load(checkpoint)
-    llava = plain_llava(model)
+    llava = build_plain_llava(model)
     llava.generation_config = model.generation_config
     llava.save_pretrained(folder)
     LlavaProcessor(
@@ -88,8 +91,8 @@ def plain(checkpoint: Path, folder: Path) -> Path:
     return folder
 
 
-def llava_hf(folder: Path) -> lmms:
-    """lmms-eval's adapter."""
+def load_llava_hf(folder: Path) -> lmms:
+    """Load lmms-eval's adapter."""
     sys.modules.setdefault("decord", ModuleType("decord")).__dict__.update(
         VideoReader=None, cpu=None
     )
@@ -103,13 +106,13 @@ def llava_hf(folder: Path) -> lmms:
 
 
 class Timed:
-    """An adapter's time over a round of benchmarks, and what it answered."""
+    """Times an adapter over a round of benchmarks, and keeps its answers."""
 
     def __init__(self, make: Callable[[], lmms]) -> None:
         self.make = make
         self.answers: list[str] = []
 
-    def round(self, benchmarks: list[Benchmark], data: Path, batch: int) -> float:
+    def time_round(self, benchmarks: list[Benchmark], data: Path, batch: int) -> float:
         model, seconds, answers = self.make(), 0.0, []
         generate = model.generate_until
 
@@ -121,10 +124,11 @@ class Timed:
             return found
 
         model.generate_until = timed
-        model.clean = lambda: None  # it would delete the model after the first benchmark
+        model.clean = lambda: None  # else it deletes the model after the first benchmark
         files = find_question_files(benchmarks, data)
-        for asked in benchmarks:
-            samples, _ = score_benchmark(model, asked, files[asked.benchmark], "lmms", batch)
+        for benchmark in benchmarks:
+            own = files[benchmark.benchmark]
+            samples, _ = score_benchmark(model, benchmark, own, "lmms", batch)
             answers += samples["answer"].str.strip().tolist()
         self.answers = answers
         return seconds
@@ -132,49 +136,42 @@ class Timed:
 
 @exit_with_message()
 def main(
-    model: Annotated[Path | None, typer.Option(help="a finished mlp checkpoint")] = None,
+    model: Annotated[Path | None, typer.Option(help="a finished mlp model")] = None,
     data: Annotated[Path | None, typer.Option(help="its study's data/test")] = None,
     benchmarks: Annotated[str, typer.Option(help="by comma")] = "exist,attr,char,row",
     images: Annotated[int, typer.Option(help="of each kind, where they are made")] = 50,
     batch_sizes: Annotated[str, typer.Option(help="of ours, by comma")] = "1,32",
-    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 3,
-    parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
+    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 3,
+    parquet: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
-    asked = list(read_benchmarks(find_resource("benchmarks.csv"), benchmarks.split(",")))
+    questions = list(read_benchmarks(find_resource("benchmarks.csv"), benchmarks.split(",")))
     sizes = [int(size) for size in batch_sizes.split(",")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if model is None or data is None:
-            model, data = made(folder, images)
-        theirs = plain(model, folder / "plain")
-        cases = {0: Timed(lambda: llava_hf(theirs))}
+            model, data = make_study(folder, images)
+        theirs = save_plain(model, folder / "plain")
+        cases = {0: Timed(lambda: load_llava_hf(theirs))}
         cases |= {size: Timed(lambda size=size: VlmScale(model, size)) for size in sizes}
         times: dict[int, list[float]] = {size: [] for size in cases}
         for repetition in range(repetitions + 1):
             for size, case in cases.items():
-                seconds = case.round(asked, data, max(size, 1))
+                seconds = case.time_round(questions, data, max(size, 1))
                 if repetition:
                     times[size].append(seconds)
-    right, rows = cases[0].answers, []
+    reference, rows = cases[0].answers, []
     for size, case in cases.items():
-        same = sum(map(str.__eq__, case.answers, right)) / len(right)
+        same = sum(map(str.__eq__, case.answers, reference)) / len(reference)
         row = {
             "adapter": f"ours, batches of {size}" if size else "llava_hf",
             "batch_size": max(size, 1),
-            "questions": len(right),
-            "questions_per_second": len(right) / median(times[size]),
+            "questions": len(reference),
+            "questions_per_second": len(reference) / median(times[size]),
             "same_answers": same,
-            **ratio(times[0], times[size]),
+            **compute_ratio(times[0], times[size]),
         }
         rows.append(row)
-    table = Table("adapter", "questions", "questions/s", "same answers", "x llava_hf")
-    for row in rows:
-        rate, same = number(row["questions_per_second"]), f"{row['same_answers']:.1%}"
-        table.add_row(row["adapter"], str(row["questions"]), rate, same, shown(row))
-    described = about(repetitions=repetitions, benchmarks=benchmarks)
-    Console(width=110).print(table, described)
-    if parquet:
-        write_parquet(parquet, pd.DataFrame(rows), described)
+    report("speed_evaluation", rows, parquet, repetitions=repetitions, benchmarks=benchmarks)
     if any(row["same_answers"] < 0.99 for row in rows):
         sys.exit("error: the adapters' answers differ")
 

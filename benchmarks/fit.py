@@ -1,13 +1,12 @@
-"""How long our fit takes beside the search released with the paper, and how good each result is.
+"""Time our fit beside the grid search released with the paper, and compare how good each result is.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/fit.py [--share 0.2] [--seed 0] [--json fit.json]
 
-The search is written anew: the nodes of the released grid in random order, in a Python loop that stops
-after a share of them. `as released` computes a node as the released code does, point by point with the
-score looked up each time, but leaves out its progress line, whose text is composed anew for every
-node and takes longer than the node itself. `one expression` is the same search with numpy
-arrays, and `all nodes at once` our exact enumeration: the fairer rivals. Same scores, same process, one
-thread; nothing is scaled up from a shorter run. Takes about a minute with the default share.
+The search visits the nodes of the released grid in random order, in a Python loop that stops after a share
+of them. `as released` computes a node point by point, looking up each score, as the released code does,
+but without its progress line, which takes longer than the node. `one expression` is the same search with
+numpy arrays, and `all nodes at once` our exact enumeration: fairer comparisons. Same scores, process and
+thread; no time is extrapolated. Takes about a minute with the default share.
 """
 
 import json
@@ -37,7 +36,8 @@ DRAWS = 2000
 Loss = Callable[[Floats], float]  # (A, alpha, beta, D) -> sum of squares
 
 
-def as_released(points: pd.DataFrame) -> Loss:
+def build_released_loss(points: pd.DataFrame) -> Loss:
+    """Build a loss that loops over points, as the released code does."""
     sizes, tokens = (
         points["n_params_b"].unique().tolist(),
         points["visual_tokens"].unique().tolist(),
@@ -59,7 +59,8 @@ def as_released(points: pd.DataFrame) -> Loss:
     return loss
 
 
-def one_expression(points: pd.DataFrame) -> Loss:
+def build_numpy_loss(points: pd.DataFrame) -> Loss:
+    """Build the same loss as one expression of arrays."""
     n, t, y = (points[c].to_numpy(float) for c in ("n_params_b", "visual_tokens", "error"))
 
     def loss(node: Floats) -> float:
@@ -70,6 +71,7 @@ def one_expression(points: pd.DataFrame) -> Loss:
 
 
 def search(loss: Loss, share: float, seed: int, title: str) -> dict[str, Any]:
+    """Visit a share of the nodes in random order, and return the row of the best one."""
     start = time.perf_counter()
     order = np.random.default_rng(seed).permutation(np.prod(RELEASED.shape))
     visits = order[: int(share * len(order)) + 1]  # it stops once more than the share is visited
@@ -82,16 +84,19 @@ def search(loss: Loss, share: float, seed: int, title: str) -> dict[str, Any]:
             if (sse := loss(node)) < least:
                 least, best = sse, node
     wall = time.perf_counter() - start
-    return row(title, len(visits), wall, float(least), *map(float, best))
+    return make_row(title, len(visits), wall, float(least), *map(float, best))
 
 
-def row(name: str, nodes: int, wall: float, sse: float, *parameters: float) -> dict[str, Any]:
+def make_row(name: str, nodes: int, wall: float, sse: float, *parameters: float) -> dict[str, Any]:
+    """Make a row of the table."""
     names = ("amplitude", "alpha", "beta", "floor")
     found = dict(zip(names, parameters, strict=True))
     return {"name": name, "nodes": nodes, "seconds": wall, "sse": sse, **found}
 
 
-def median_seconds(call: Callable[[], object], repeats: int) -> float:
+def time_median(call: Callable[[], object], repeats: int) -> float:
+    """Return the median seconds of a call."""
+
     def once() -> float:
         start = time.perf_counter()
         call()
@@ -103,26 +108,28 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
 def main(
     share: Annotated[float, typer.Option(help="of the nodes, to visit", min=0, max=0.99)] = 0.2,
     seed: Annotated[int, typer.Option(help="of the order of nodes")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="write the measurements here")
+    ] = None,
 ) -> None:
     points = pd.read_csv(SCORES)
     points = points.assign(error=1 - points["score"])
     law, best = fit_power_law(points), grid_search(points, RELEASED)  # also warms up
 
-    seconds = median_seconds(lambda: fit_power_law(points), FITS)
-    ours = row("our fit", 0, seconds, law.sse, law.amplitude, law.alpha, law.beta, law.floor)
-    seconds = median_seconds(lambda: grid_search(points, RELEASED), 5)
+    seconds = time_median(lambda: fit_power_law(points), FITS)
+    ours = make_row("our fit", 0, seconds, law.sse, law.amplitude, law.alpha, law.beta, law.floor)
+    seconds = time_median(lambda: grid_search(points, RELEASED), 5)
     found = (best.amplitude, best.alpha, best.beta, best.floor)
     rows = [
         ours,
-        row("all nodes at once", best.nodes, seconds, best.sse, *found),
-        search(one_expression(points), share, seed, "search, one expression"),
-        search(as_released(points), share, seed, "search, as released"),
+        make_row("all nodes at once", best.nodes, seconds, best.sse, *found),
+        search(build_numpy_loss(points), share, seed, "search, one expression"),
+        search(build_released_loss(points), share, seed, "search, as released"),
     ]
     for entry in rows:
         entry["times_ours"] = entry["seconds"] / ours["seconds"]
         entry["excess_sse"] = entry["sse"] / ours["sse"] - 1
-    draws = median_seconds(lambda: bootstrap(points, law, "cases", draws=DRAWS, seed=seed), 3)
+    draws = time_median(lambda: bootstrap(points, law, "cases", draws=DRAWS, seed=seed), 3)
 
     headings = ("", "nodes", "seconds", "x our fit", "SSE", "excess", "A", "alpha", "beta", "D")
     table = Table(

@@ -1,15 +1,14 @@
-"""How long an answer takes, part by part, beside what its FLOPs foresee; and a step of training.
+"""Time an answer part by part, beside the time that its FLOPs predict, and a training step.
 
     python benchmarks/latency.py --parquet latency.parquet                  # small shapes, on a laptop
     python benchmarks/latency.py --shapes Qwen1.5-0.5B,Qwen1.5-1.8B,Qwen1.5-4B,Qwen1.5-7B,Qwen1.5-14B \
         --dtype bf16 --gpu h100 --parquet latency.parquet --training-parquet training.parquet
 
-Models have random weights. Every count of visual tokens, number of text tokens and way to treat the text
-(new, or cached before the image) of an LLM is measured in turn, and all of them again: medians, and the
-distance of the quartiles. A ratio of 1 means as fast as a product of large matrices on the same device.
-`w512` is a small decoder of width 512, seen through a small tower. What does not fit is a row that says
-so; --minutes ends the repetitions of an LLM when its share of that time is over. Columns:
-vlmscale/analysis/decisions/latency.py; docs/latency.md says what was measured so far.
+Models have random weights. Repetitions go round all cases of an LLM: visual tokens, text tokens, new or
+cached text. Prints medians and quartile distances; a ratio of 1 means as fast as a product of large
+matrices on the same device. `w512` is a small decoder of width 512 behind a small tower. A case that does
+not fit is a row with the reason; --minutes limits the repetitions of all LLMs together. Columns:
+vlmscale/analysis/decisions/latency.py; docs/latency.md has what was measured so far.
 """
 
 from pathlib import Path
@@ -42,8 +41,8 @@ SMALL = "w256,w512,w1024"
 COUNTS = "1,4,16,36,64,144,576"
 
 
-def config_of(name: str) -> VlmConfig:
-    """A published LLM behind CLIP ViT-L/14-336, or w{width}, a small one behind a small tower."""
+def build_config(name: str) -> VlmConfig:
+    """Build the config of a published LLM behind CLIP ViT-L/14-336, or of w{width} behind a small tower."""
     text: PreTrainedConfig
     if name[:1] == "w" and name[1:].isdigit():
         width = int(name[1:])
@@ -81,8 +80,8 @@ def config_of(name: str) -> VlmConfig:
     return model.config
 
 
-def compressors(names: list[str], counts: list[int], side: int) -> list[NamedSetting]:
-    """Every method at each count it can give; all patches are the mlp's, where that is among them."""
+def list_settings(names: list[str], counts: list[int], side: int) -> list[NamedSetting]:
+    """List every method at each V that it can give; at all patches only `mlp`, if it is among them."""
     return [
         NamedSetting(name=name, **find_method(name).make_setting(v).model_dump())
         for name in names
@@ -92,27 +91,27 @@ def compressors(names: list[str], counts: list[int], side: int) -> list[NamedSet
     ]
 
 
-def peak_of(gpu: str | None, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
-    """GFLOP/s that a training step is held against, and whose they are."""
+def find_peak(gpu: str | None, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
+    """Return the peak GFLOP/s that a training step is compared with, and its source."""
     if gpu is None:
         return measure_matmul_gflops_per_s(device, dtype), "a product of large matrices here"
     rows = load_gpus(find_resource("gpus.csv"))
     if gpu not in rows:
         raise UserError(
-            f"--gpu {gpu}: not in src/vlmscale/resources/gpus.csv. There are: {', '.join(rows)}."
+            f"--gpu {gpu}: not in src/vlmscale/resources/gpus.csv. Choose one of: {', '.join(rows)}."
         )
     return 1e3 * rows[gpu].bf16_tflops, f"{rows[gpu].name}, data sheet"
 
 
-def spread(row: dict[Any, Any], middle: str, distance: str) -> str:
-    """The median, and half the distance of the quartiles; a dash where there is none."""
+def format_spread(row: dict[Any, Any], middle: str, distance: str) -> str:
+    """Format the median and half the quartile distance; a dash where there is none."""
     if pd.isna(row[middle]):
         return "-"
     return f"{number(row[middle])} ±{number(row[distance] / 2, 2)}"
 
 
 def show(console: Console, table: pd.DataFrame) -> None:
-    """Every case, and what caching saves, for people."""
+    """Print every case, and what caching the text saves."""
     shown = Table(
         "LLM",
         "method",
@@ -126,7 +125,7 @@ def show(console: Console, table: pd.DataFrame) -> None:
         title="milliseconds",
     )
     ratios = Table(
-        "LLM", "method", "V", "Q", "text", "batch", *PARTS, title="measured over foreseen by FLOPs"
+        "LLM", "method", "V", "Q", "text", "batch", *PARTS, title="measured over predicted by FLOPs"
     )
     for row in table.to_dict("records"):
         text = "cached" if row["cached_text"] else "new"
@@ -135,13 +134,13 @@ def show(console: Console, table: pd.DataFrame) -> None:
         if row["skipped"]:
             shown.add_row(*case, row["skipped"])
             continue
-        times = [spread(row, f"{part}_ms", f"{part}_iqr_ms") for part in PARTS]
+        times = [format_spread(row, f"{part}_ms", f"{part}_iqr_ms") for part in PARTS]
         rates = [1e3 * row["batch"] / row[f"{part}_ms"] for part in ("latency", "decode")]
         shown.add_row(*case, *times, *map(number, rates))
         ratios.add_row(*case, *(number(row[f"{part}_ratio"]) for part in PARTS))
     saved = Table(
         *("LLM", "method", "V", "Q", "batch", "new ms", "cached ms"),
-        *("time saved", "FLOPs saved", "kept time over kept FLOPs"),
+        *("time saved", "FLOPs saved", "time left over FLOPs left"),
         title="prefill: what caching the text saves",
     )
     for row in compare_cached_text(table).to_dict("records"):
@@ -153,7 +152,8 @@ def show(console: Console, table: pd.DataFrame) -> None:
 
 
 def show_steps(console: Console, steps: pd.DataFrame, peak: str) -> None:
-    title = f"a step of training; utilisation is of: {peak}"
+    """Print the training steps."""
+    title = f"training step; utilisation is of: {peak}"
     table = Table(
         "LLM", "method", "V", "stage", "batch", "ms", "GFLOPs", "utilisation", title=title
     )
@@ -162,7 +162,7 @@ def show_steps(console: Console, steps: pd.DataFrame, peak: str) -> None:
         if row["skipped"]:
             table.add_row(*case, row["skipped"])
         else:
-            times = spread(row, "step_ms", "step_iqr_ms")
+            times = format_spread(row, "step_ms", "step_iqr_ms")
             table.add_row(*case, times, number(row["gflops"]), f"{row['utilisation']:.1%}")
     console.print(table)
 
@@ -172,38 +172,40 @@ def main(
     shapes: Annotated[
         str, typer.Option(help="LLMs: names of resources/backbones, or w{width}")
     ] = SMALL,
-    methods: Annotated[str, typer.Option(help="compressors")] = "tokenpacker,quecc,mlp",
-    visual_tokens: Annotated[str, typer.Option(help="those that a method can give")] = COUNTS,
+    methods: Annotated[str, typer.Option(help="methods of projectors")] = "tokenpacker,quecc,mlp",
+    visual_tokens: Annotated[str, typer.Option(help="counts that methods can give")] = COUNTS,
     text_tokens: Annotated[str, typer.Option(help="of a question")] = "0,50,100,200",
     batches: Annotated[str, typer.Option(help="images at once")] = "1",
     dtype: Annotated[Literal["fp32", "bf16"], typer.Option()] = "fp32",
-    repetitions: Annotated[int, typer.Option(min=2, help="after one that warms up")] = 10,
+    repetitions: Annotated[int, typer.Option(min=2, help="after a warm-up")] = 10,
     positions: Annotated[int, typer.Option(help="most in a pass of the LLM")] = 1_000_000,
     minutes: Annotated[float, typer.Option(help="for the repetitions of all LLMs")] = 6.0,
     training_batch: Annotated[int, typer.Option(min=1, help="samples of a training step")] = 4,
     gpu: Annotated[
         str | None,
-        typer.Option(help="row of src/vlmscale/resources/gpus.csv that a step is held against"),
+        typer.Option(
+            help="row of src/vlmscale/resources/gpus.csv whose peak a step is compared with"
+        ),
     ] = None,
     parquet: Annotated[Path | None, typer.Option(help="write the latencies here")] = None,
     training_parquet: Annotated[
-        Path | None, typer.Option(help="time steps of training, too, and write them here")
+        Path | None, typer.Option(help="also time training steps, and write them here")
     ] = None,
 ) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision, console = PRECISIONS[dtype], Console(width=190)
-    counts, names = numbers(visual_tokens), shapes.split(",")
-    peak, whose = peak_of(gpu, device, precision)
+    counts, names = parse_numbers(visual_tokens), shapes.split(",")
+    peak, whose = find_peak(gpu, device, precision)
     tables, steps = [], []
     for name in names:
-        config = config_of(name)
-        chosen = compressors(methods.split(","), counts, config.grid_side)
+        config = build_config(name)
+        chosen = list_settings(methods.split(","), counts, config.grid_side)
         model = build_with_random_weights(config, device, precision).eval()
         tables.append(
             measure(
                 model,
                 chosen,
-                prompt_cases(numbers(text_tokens), numbers(batches)),
+                prompt_cases(parse_numbers(text_tokens), parse_numbers(batches)),
                 llm=name,
                 repetitions=repetitions,
                 seconds=60 * minutes / len(names),
@@ -233,11 +235,14 @@ def main(
         write_parquet(training_parquet, found, {**about, "peak_gflops_per_s": peak, "peak": whose})
 
 
-def numbers(text: str) -> list[int]:
+def parse_numbers(text: str) -> list[int]:
+    """Parse whole numbers separated by commas."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"{text!r}: give whole numbers by comma") from None
+        raise UserError(
+            f"{text!r} is no list of whole numbers. Separate them by commas: 1,8,64."
+        ) from None
 
 
 if __name__ == "__main__":

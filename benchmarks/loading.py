@@ -1,10 +1,10 @@
-"""How much of a training step is loading: reading, tokenising and collating a batch, beside the step.
+"""Time loading beside a training step: reading, tokenising and collating a batch.
 
     OMP_NUM_THREADS=1 python benchmarks/loading.py [--batch 32] [--parquet loading.parquet]
 
-The generated world, LLMs and tower of config/mini.yaml with random weights, the tower's features stored.
-`first` are batches whose samples were never seen, `again` those of later epochs, which are kept. The step
-is forward, backward, clipping and AdamW, without Trainer's own work. Takes a minute.
+The generated world, LLMs and tower of config/mini.yaml with random weights and stored features. `first`
+batches have samples that are not cached, `again` those of later epochs. A step is forward, backward,
+clipping and AdamW, without Trainer's own work. Takes a minute.
 """
 
 import tempfile
@@ -14,12 +14,9 @@ from statistics import median
 from typing import Annotated, Any
 
 import numpy as np
-import pandas as pd
 import torch
 import typer
-from common import DEVICE, about, ours, ratio, rounds, shown
-from rich.console import Console
-from rich.table import Table
+from common import DEVICE, build_ours, compute_ratio, report, time_rounds
 from torch import nn
 from transformers import (
     CLIPImageProcessorPil,
@@ -29,14 +26,12 @@ from transformers import (
     Qwen2Config,
 )
 
-from vlmscale.cli.output import number
 from vlmscale.data.images import decode_image
 from vlmscale.data.shards import read_unique_images
 from vlmscale.data.world.generate import generate_split
 from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.feature_store import FeatureStore, write_store
-from vlmscale.records.parquet import write_parquet
 from vlmscale.settings import IMAGE_TOKEN, Counts
 from vlmscale.study.generated import GeneratedStudy
 from vlmscale.study.load import load_study
@@ -49,7 +44,7 @@ STUDY = Path(__file__).parents[1] / "config" / "mini.yaml"
 
 
 def prepare(study: GeneratedStudy, folder: Path, samples: int) -> CLIPVisionConfig:
-    """Data, tokenizer and stored features of random weights, as a study has them."""
+    """Write data, a tokenizer and stored features of random weights, as in a study."""
     shape, size = study.tower, study.world.image_size
     mix = study.data.stage2  # its share of images decides what a step costs
     whole = mix.scenes + mix.pages + mix.text
@@ -92,7 +87,7 @@ class Loading:
         tokens: int,
         batch: int,
         *,
-        keep: bool,
+        cached: bool,
     ) -> None:
         self.dataset = Conversations(
             folder / "data",
@@ -106,7 +101,7 @@ class Loading:
             features=FeatureStore(folder / "vision"),
         )
         self.collate = Collate(tokenizer, reads_question=False, image_input="vision_features")
-        self.batch, self.keep, self.orders = batch, keep, self._orders()
+        self.batch, self.cached, self.orders = batch, cached, self._orders()
 
     def _orders(self) -> Iterator[list[int]]:
         rng, size = np.random.default_rng(0), self.batch
@@ -115,22 +110,22 @@ class Loading:
             yield from (order[i : i + size] for i in range(0, len(order) - size + 1, size))
 
     def __call__(self) -> dict[str, Any]:
-        if not self.keep:
+        if not self.cached:
             self.dataset.cache.clear()
         samples = self.dataset.__getitems__(next(self.orders))
         return self.collate(samples, np.random.default_rng(0))
 
 
-def step_of(model: nn.Module, batch: dict[str, Any]) -> Any:
-    """One step of stage 2 on a batch."""
+def build_step(model: nn.Module, batch: dict[str, Any]) -> Any:
+    """Build a function that runs one step of stage 2 on a batch."""
     inputs = {k: v.to(DEVICE) for k, v in batch.items() if isinstance(v, torch.Tensor)}
     freeze(model.train(), trainable=[model.model.multi_modal_projector, model.model.language_model])
-    learned = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learned, lr=1e-4, fused=True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-4, fused=True)
 
     def step() -> None:
         model(**inputs).loss.backward()
-        nn.utils.clip_grad_norm_(learned, 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         optimiser.zero_grad()
 
@@ -141,8 +136,8 @@ def main(
     batch: Annotated[int, typer.Option(help="samples")] = 32,
     visual_tokens: Annotated[int, typer.Option(help="of TokenPacker")] = 9,
     samples: Annotated[int, typer.Option(help="of the split")] = 960,
-    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 15,
-    parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
+    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 15,
+    parquet: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
     study = load_study(STUDY)
     assert isinstance(study, GeneratedStudy)
@@ -152,8 +147,8 @@ def main(
         vision = prepare(study, folder, samples)
         tokenizer = load_tokenizer(folder / "tokenizer")
         image = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
-        first = Loading(folder, tokenizer, visual_tokens, batch, keep=False)
-        again = Loading(folder, tokenizer, visual_tokens, batch, keep=True)
+        first = Loading(folder, tokenizer, visual_tokens, batch, cached=False)
+        again = Loading(folder, tokenizer, visual_tokens, batch, cached=True)
         again.dataset.__getitems__(range(len(again.dataset)))
         cases: dict[str, Any] = {"first": first, "again": again}
         for llm, shape in study.llms.items():
@@ -167,29 +162,21 @@ def main(
                 tie_word_embeddings=True,
                 bos_token_id=None,
             )
-            model = ours(text, vision, "tokenpacker", visual_tokens, image_token=image)
-            cases[llm] = step_of(model, again())
-        times = rounds(cases, repetitions)
+            model = build_ours(text, vision, "tokenpacker", visual_tokens, image_token=image)
+            cases[llm] = build_step(model, again())
+        times = time_rounds(cases, repetitions)
     rows = [
         {
             "llm": llm,
             "batch": batch,
             "step_ms": 1e3 * median(times[llm]),
             **{f"{kind}_ms": 1e3 * median(times[kind]) for kind in ("first", "again")},
-            **ratio(times["first"], times[llm], "first_share"),
-            **ratio(times["again"], times[llm], "again_share"),
+            **compute_ratio(times["first"], times[llm], "first_share"),
+            **compute_ratio(times["again"], times[llm], "again_share"),
         }
         for llm in study.llms
     ]
-    table = Table("LLM", "step ms", "loading ms: first", "again", "share: first", "again")
-    for row in rows:
-        numbers = (number(row[key]) for key in ("step_ms", "first_ms", "again_ms"))
-        shares = (shown(row, f"{kind}_share") for kind in ("first", "again"))
-        table.add_row(row["llm"], *numbers, *shares)
-    described = about(repetitions=repetitions, visual_tokens=visual_tokens)
-    Console(width=110).print(table, described)
-    if parquet:
-        write_parquet(parquet, pd.DataFrame(rows), described)
+    report("speed_loading", rows, parquet, repetitions=repetitions, visual_tokens=visual_tokens)
 
 
 if __name__ == "__main__":

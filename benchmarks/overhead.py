@@ -1,11 +1,10 @@
-"""Where the minutes of a finished tiny study go: importing, training, the rest of its jobs.
+"""Show where a finished tiny study spent its time: imports, training, the rest of its jobs.
 
     python benchmarks/overhead.py [results/smoke]
 
-Import time is measured here, in fresh processes (median of five), for what a training and an evaluation
-process import; job times are those the workflow recorded. Prints a table; the shares are of the
-summed job time, which two or more cores work off side by side. Of a study that shared its imports
-(`vlmscale.jobs.import_server`), the column on them says what they would have added.
+Import time is measured here for a training and an evaluation process, in fresh processes (median of five);
+job times are those the workflow recorded. Shares are of the summed job time, which several cores share. In
+a study that shared its imports (`vlmscale.jobs.import_server`), that column is what they would have added.
 """
 
 import json
@@ -25,7 +24,9 @@ IMPORTS = {
 }
 
 
-def seconds_to_import(statement: str) -> float:
+def time_import(statement: str) -> float:
+    """Return the median seconds that a fresh process takes for the imports."""
+
     def once() -> float:
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", statement], check=True)
@@ -35,7 +36,7 @@ def seconds_to_import(statement: str) -> float:
 
 
 def main(study: Path) -> None:
-    train, evaluate = (seconds_to_import(IMPORTS[key]) for key in ("train_stage", "evaluate_cell"))
+    train, evaluate = (time_import(IMPORTS[key]) for key in ("train_stage", "evaluate_cell"))
     rows = []
     for phase in ("data", "backbones", "vision", "stage1", "stage2", "evaluate", "figures"):
         files = list((study / "benchmarks" / phase).glob("*.tsv"))

@@ -94,15 +94,16 @@ COLUMNS: dict[str, dict[str, Callable[[Any], Any]]] = {
 }
 
 
-def format_measured(name: str) -> pd.DataFrame:
-    """Return the page's table of one table of measurements."""
-    rows = read_measured(name).itertuples()
+def format_rows(name: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Format measurements with the columns of the table `name`."""
     columns = COLUMNS[name].items()
-    return pd.DataFrame([{head: str(make(row)) for head, make in columns} for row in rows])
+    return pd.DataFrame(
+        [{head: str(make(row)) for head, make in columns} for row in rows.itertuples()]
+    )
 
 
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
-    **{name: lambda name=name: format_measured(name) for name in COLUMNS},  # type: ignore[misc]
+    **{name: lambda name=name: format_rows(name, read_measured(name)) for name in COLUMNS},  # type: ignore[misc]
     "cached_text": lambda: format_cached_text(select_one_token("latency_cpu")),
     "cached_text_wide": lambda: format_cached_text(select_one_token("latency_cpu_wide")),
     "fewer_tokens": lambda: format_fewer_tokens(

@@ -1,11 +1,10 @@
-"""Photographs to batches: how many samples a second one process makes, alone and with workers.
+"""Time making batches of photographs: samples a second of one process, alone and with workers.
 
     OMP_NUM_THREADS=1 python benchmarks/photographs.py [--size 640x480] [--workers 0,1,2] [--parquet FILE]
 
-A split of generated JPEG files, read, decoded, padded, resized to CLIP's 336 pixels and tokenised, as
-released data are. By the wall clock: workers have cores of their own, where there are some. Beside it,
-what a GPU (--gpu, at the utilisation assumed for it) takes of the trainings of a study without a
-`vision_cache` (--config): with fewer samples than that it waits. Takes a minute.
+Generated JPEG files are read, decoded, padded, resized to CLIP's 336 pixels and tokenised like released
+data; wall time, because workers have cores of their own. Also prints how many samples a second a GPU
+(--gpu, at --utilisation) trains in a study without a `vision_cache` (--config). Takes a minute.
 """
 
 import io
@@ -18,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from common import ratio, shown
+from common import compute_ratio, report
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -27,11 +26,9 @@ from transformers import CLIPImageProcessorPil
 
 from vlmscale.cli.output import number
 from vlmscale.data.shards import SAMPLE, write_split
-from vlmscale.latency import machine
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.pixels import to_pixels
 from vlmscale.planning.trainings import load_gpus, planned_trainings
-from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
@@ -46,8 +43,8 @@ VOCABULARY = [f"word{i}" for i in range(1000)]
 BATCH = 16
 
 
-def photograph(rng: np.random.Generator, width: int, height: int) -> bytes:
-    """A JPEG with structure at several scales, about as large as a photograph's."""
+def make_photograph(rng: np.random.Generator, width: int, height: int) -> bytes:
+    """Make a JPEG with structure at several scales, about as large as a photograph's."""
     layers = [
         Image.fromarray(rng.integers(0, 256, (height // n, width // n, 3), dtype=np.uint8)).resize(
             (width, height), Image.Resampling.BICUBIC
@@ -61,20 +58,20 @@ def photograph(rng: np.random.Generator, width: int, height: int) -> bytes:
 
 
 def write_photographs(folder: Path, samples: int, width: int, height: int) -> float:
-    """The split; kilobytes of an image."""
+    """Write the split, and return the mean kilobytes of an image."""
     rng = np.random.default_rng(0)
 
-    def said(words: int) -> str:
+    def make_text(words: int) -> str:
         return " ".join(rng.choice(VOCABULARY, words))
 
     rows = [
         {
             "id": str(i),
-            "image": {"bytes": photograph(rng, width, height), "path": None},
+            "image": {"bytes": make_photograph(rng, width, height), "path": None},
             "image_key": str(i),
             "conversations": [
-                {"from": "human", "value": f"<image>\n{said(40)}"},
-                {"from": "gpt", "value": said(80)},
+                {"from": "human", "value": f"<image>\n{make_text(40)}"},
+                {"from": "gpt", "value": make_text(80)},
             ],
         }
         for i in track(range(samples), description="photographs")
@@ -83,14 +80,14 @@ def write_photographs(folder: Path, samples: int, width: int, height: int) -> fl
     return sum(len(row["image"]["bytes"]) for row in rows) / 1e3 / samples
 
 
-class Forgotten(dict[int, Any]):
-    """Keeps nothing: of a large split every sample is tokenised anew."""
+class NoCache(dict[int, Any]):
+    """A cache that stores nothing, as for large splits."""
 
-    def __ior__(self, other: Any) -> "Forgotten":  # type: ignore[override, misc]
+    def __ior__(self, other: Any) -> "NoCache":  # type: ignore[override, misc]
         return self
 
 
-def batches(folder: Path, workers: int) -> Batches:
+def make_batches(folder: Path, workers: int) -> Batches:
     tokenizer = load_tokenizer(folder / "tokenizer")
     processor = CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size=336)
     dataset = Conversations(
@@ -104,7 +101,7 @@ def batches(folder: Path, workers: int) -> Batches:
         seed=0,
         pixels=lambda images: to_pixels(images, processor, "pad"),
     )
-    dataset.cache = Forgotten()
+    dataset.cache = NoCache()
     return Batches(
         dataset,
         Collate(tokenizer, reads_question=False, image_input="pixel_values"),
@@ -116,15 +113,15 @@ def batches(folder: Path, workers: int) -> Batches:
     )
 
 
-def samples_a_second(source: Batches) -> float:
-    """Of an epoch."""
+def measure_rate(source: Batches) -> float:
+    """Return the samples a second of one epoch."""
     started = time.perf_counter()
     seen = sum(len(batch["sample_ids"]) for batch in source)
     return seen / (time.perf_counter() - started)
 
 
-def wanted(study: Path, gpu: str, utilisation: float) -> pd.DataFrame:
-    """Samples a second that one GPU takes, by stage, LLM and visual tokens."""
+def compute_demand(study: Path, gpu: str, utilisation: float) -> pd.DataFrame:
+    """Return the samples a second that one GPU trains, by stage, LLM and visual tokens."""
     found = pd.DataFrame(planned_trainings(load_study(study))).query("method == 'tokenpacker'")
     flops = load_gpus(find_resource("gpus.csv"))[gpu].bf16_tflops * 1e12 * utilisation
     found = found.assign(samples_per_second=flops / (found["flops"] / found["samples"]))
@@ -136,12 +133,12 @@ def main(
     size: Annotated[str, typer.Option(help="of a photograph, width x height")] = "640x480",
     samples: Annotated[int, typer.Option(help="of the split")] = 256,
     workers: Annotated[str, typer.Option(help="numbers of workers, by comma")] = "0,1,2",
-    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 5,
+    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 5,
     config: Annotated[Path, typer.Option(help="the study whose trainings are fed")] = STUDIES
     / "paper.yaml",
     gpu: Annotated[str, typer.Option(help="row of src/vlmscale/resources/gpus.csv")] = "a100",
     utilisation: Annotated[float, typer.Option(help="share of its peak")] = 0.4,
-    parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
     width, height = map(int, size.split("x"))
     numbers = [int(n) for n in workers.split(",")]
@@ -149,38 +146,35 @@ def main(
         folder = Path(name)
         kilobytes = write_photographs(folder / "data", samples, width, height)
         train_tokenizer(TokenizerSpec(words=VOCABULARY, template="qa", output=folder / "tokenizer"))
-        sources = {n: batches(folder, n) for n in numbers}
+        sources = {n: make_batches(folder, n) for n in numbers}
         rates: dict[int, list[float]] = {n: [] for n in numbers}
         for repetition in track(range(repetitions + 1), description="measuring"):
             for n, source in sources.items():
-                rate = samples_a_second(source)
+                rate = measure_rate(source)
                 if repetition:
                     rates[n].append(rate)
     rows: list[dict[str, Any]] = [
         {
             "workers": n,
             "samples_per_second": median(rates[n]),
-            **ratio(rates[n], rates[numbers[0]]),
+            **compute_ratio(rates[n], rates[numbers[0]]),
         }
         for n in numbers
     ]
-    table = Table("workers", "samples/s", f"times {numbers[0]} workers")
-    for row in rows:
-        table.add_row(str(row["workers"]), number(row["samples_per_second"]), shown(row))
-    asked = wanted(config, gpu, utilisation)
-    needs = Table("stage", "LLM", "V", f"samples/s of one {gpu}")
-    for row in asked.to_dict("records"):
-        needs.add_row(*(str(v) for v in list(row.values())[:3]), number(row["samples_per_second"]))
-    described = {
-        "device": machine.processor_name(),
-        "size": size,
-        "kilobytes": round(kilobytes),
-        "samples": samples,
-        "repetitions": repetitions,
-    }
-    Console(width=110).print(table, needs, described)
-    if parquet:
-        write_parquet(parquet, pd.DataFrame(rows), described)
+    report(
+        "speed_photographs",
+        rows,
+        parquet,
+        clock="wall",
+        size=size,
+        kilobytes=round(kilobytes),
+        samples=samples,
+        repetitions=repetitions,
+    )
+    demand = Table("stage", "LLM", "V", f"samples/s of one {gpu}")
+    for row in compute_demand(config, gpu, utilisation).to_dict("records"):
+        demand.add_row(*(str(v) for v in list(row.values())[:3]), number(row["samples_per_second"]))
+    Console(width=110).print(demand)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A whole study by two checkouts in turn: seconds by the clock, and of the processor.
+"""Time a whole study by two checkouts in turn: wall and CPU seconds.
 
     python benchmarks/studies.py OLD NEW [--target smoke] [--rounds 1] [--parquet studies.parquet]
 
-OLD and NEW are clones of this repository, each with its environment (`make setup`), that hold nothing else
-of worth: `make clean` comes before every `make TARGET`. Rows are added to a Parquet file that is there, in
-place of those of the same target. Takes as long as the studies do; nothing else should run meanwhile.
+OLD and NEW are clones of this repository with their environments (`make setup`). `make clean` comes before
+every `make TARGET`, so they should hold no results of worth. Rows replace those of the same target in a
+Parquet file that exists. Takes as long as the studies do; nothing else should run meanwhile.
 """
 
 import resource
@@ -15,16 +15,12 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from common import about
-from rich.console import Console
+from common import report
 from rich.progress import track
-from rich.table import Table
-
-from vlmscale.records.parquet import write_parquet
 
 
-def measured(checkout: Path, target: str) -> dict[str, Any]:
-    """`make target` from nothing. Raises CalledProcessError if it fails."""
+def time_target(checkout: Path, target: str) -> dict[str, Any]:
+    """Time `make target` from scratch. Raises CalledProcessError if it fails."""
     subprocess.run(["make", "clean"], cwd=checkout, check=True, capture_output=True)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(["make", target], cwd=checkout, check=True, capture_output=True)
@@ -45,8 +41,8 @@ def measured(checkout: Path, target: str) -> dict[str, Any]:
     }
 
 
-def with_ratios(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many times faster than the old checkout in the same round."""
+def add_ratios(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add how many times faster a row is than the old checkout in the same round."""
     old = rows[rows["checkout"] == "old"].set_index(["target", "round"])
     keys = pd.MultiIndex.from_frame(rows[["target", "round"]])
     ratios = {
@@ -61,27 +57,19 @@ def main(
     new: Annotated[Path, typer.Argument(exists=True)],
     target: Annotated[str, typer.Option(help="run or smoke, of the Makefile")] = "smoke",
     rounds: Annotated[int, typer.Option(min=1)] = 1,
-    parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
     found = []
     for number in track(range(rounds), description=f"make {target}"):
         turns = [("new", new), ("old", old)]
         for name, checkout in turns[:: -1 if number % 2 else 1]:
-            row = measured(checkout, target)
+            row = time_target(checkout, target)
             found.append({"target": target, "checkout": name, "round": number, **row})
     rows = pd.DataFrame(found)
     if parquet is not None and parquet.exists():
         earlier = pd.read_parquet(parquet)
         rows = pd.concat([earlier[earlier["target"] != target], rows], ignore_index=True)
-    rows = with_ratios(rows)
-    table = Table("target", "checkout", "commit", "jobs", "seconds", "processor", "times faster")
-    for row in rows.itertuples():
-        seconds = (f"{value:.0f}" for value in (row.seconds, row.processor_seconds))
-        faster = f"{row.times_seconds:.2f}, {row.times_processor_seconds:.2f}"
-        table.add_row(row.target, row.checkout, row.commit, str(row.jobs), *seconds, faster)
-    Console().print(table)
-    if parquet is not None:
-        write_parquet(parquet, rows, about())
+    report("speed_studies", add_ratios(rows).to_dict("records"), parquet, clock="wall")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""A training step of stage 2 beside plain LLaVA's: tokens/s, utilisation, what fewer visual tokens save.
+"""Time a training step of stage 2 beside plain LLaVA's: tokens/s, utilisation, gain of fewer visual tokens.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py [--widths 256,512] [--batches 2,4] [--parquet FILE]
 
 Plain LLaVA is transformers' LlavaForConditionalGeneration with the weights of our `mlp` at all 576
-patches; both losses must agree before anything is timed. The step is the same for all: forward, backward,
-clipping, AdamW on projector and LLM, the tower frozen and run. Samples have an image, a question and an
-answer, of which the answer is learned. "of ideal" is the speed-up over plain LLaVA as a share of the
-ratio of tokens, (576 + text) / (V + text). Small LLMs see through a small tower of 24 x 24 patches.
-Utilisation is of the fastest product of matrices here, or of a GPU's data sheet (--gpu), all positions
-counted as scored. Takes some minutes.
+patches; both losses must agree before anything is timed. A step is forward, backward, clipping and AdamW
+on projector and LLM, with the tower frozen; the answer is supervised. "of ideal" is the speed-up over
+plain LLaVA as a share of the ratio of tokens, (576 + text) / (V + text). Utilisation counts all positions,
+as a share of the fastest product of matrices here, or of a GPU's data sheet (--gpu). Takes some minutes.
 """
 
 from functools import partial
@@ -16,30 +14,24 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import pandas as pd
 import torch
 import typer
 from common import (
     DEVICE,
-    about,
+    build_ours,
+    build_plain_llava,
+    compute_ratio,
+    find_peak_gflops,
     llm_config,
-    ours,
-    peak_gflops,
-    plain_llava,
-    ratio,
-    rounds,
-    shown,
+    report,
+    time_rounds,
     tower_config,
 )
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
-from vlmscale.cli.output import number
 from vlmscale.costs.flops import training_gflops
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.meta import read_decoder_shape, read_tower_shape
-from vlmscale.records.parquet import write_parquet
 from vlmscale.training.loop import freeze
 
 SIDE, PATCHES = 24, 576
@@ -47,13 +39,13 @@ QUESTION, ANSWER = 40, 24  # tokens of the text
 
 
 class Step:
-    """A model with its optimiser and a batch; a call is one step of training."""
+    """A model with its optimiser and a batch; a call is one training step."""
 
     def __init__(self, model: nn.Module, tokens: int, batch: int, vocabulary: int) -> None:
         self.model = model.train()
         freeze(model, trainable=[model.model.multi_modal_projector, model.model.language_model])
-        self.learned = [p for p in model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.learned, lr=1e-4, fused=True)
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.trained, lr=1e-4, fused=True)
         generator = torch.Generator().manual_seed(0)
         text = torch.randint(vocabulary - 1, (batch, QUESTION + ANSWER), generator=generator)
         image = torch.full((batch, tokens), vocabulary - 1)
@@ -70,6 +62,7 @@ class Step:
         self.inputs = {name: value.to(DEVICE) for name, value in inputs.items()}
 
     def loss(self) -> torch.Tensor:
+        """Compute the loss of the batch."""
         bf16 = DEVICE.type == "cuda"
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=bf16):
             found: torch.Tensor = self.model(**self.inputs).loss
@@ -77,25 +70,25 @@ class Step:
 
     def __call__(self) -> None:
         self.loss().backward()
-        nn.utils.clip_grad_norm_(self.learned, 1.0)
+        nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad()
 
 
-def measured(
+def measure_steps(
     width: int, layers: int, vocabulary: int, batch: int, counts: list[int], repetitions: int
 ) -> list[dict[str, Any]]:
-    """A row for plain LLaVA and for ours at each count."""
+    """Return a row for plain LLaVA and for ours at each count."""
     text, vision = llm_config(width, layers, vocabulary), tower_config(SIDE)
-    make = partial(ours, text, vision, image_token=vocabulary - 1)
+    make = partial(build_ours, text, vision, image_token=vocabulary - 1)
     mlp = make("mlp", PATCHES)
-    steps = {"plain LLaVA": Step(plain_llava(mlp), PATCHES, batch, vocabulary)}
+    steps = {"plain LLaVA": Step(build_plain_llava(mlp), PATCHES, batch, vocabulary)}
     for v in counts:
         model = mlp if v == PATCHES else make("tokenpacker", v)
         steps[str(v)] = Step(model, v, batch, vocabulary)
     if PATCHES in counts:
         torch.testing.assert_close(steps[str(PATCHES)].loss(), steps["plain LLaVA"].loss())
-    times = rounds(steps, repetitions)
+    times = time_rounds(steps, repetitions)
     rows = []
     for name, seconds in times.items():
         v = int(name) if name.isdigit() else PATCHES
@@ -111,7 +104,7 @@ def measured(
         )
         tokens = v + QUESTION + ANSWER
         ideal = (PATCHES + QUESTION + ANSWER) / tokens
-        faster = ratio(times["plain LLaVA"], seconds)
+        faster = compute_ratio(times["plain LLaVA"], seconds)
         row = {
             "model": "plain LLaVA" if name == "plain LLaVA" else f"ours, {method}",
             "width": width,
@@ -135,34 +128,19 @@ def main(
     vocabulary: Annotated[int, typer.Option(help="of each LLM")] = 4096,
     visual_tokens: Annotated[str, typer.Option(help="by comma; 576 is all")] = "576,144,36,9,1",
     batches: Annotated[str, typer.Option(help="samples of a step, by comma")] = "2,4",
-    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after one that warms up")] = 7,
+    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 7,
     gpu: Annotated[str | None, typer.Option(help="row of src/vlmscale/resources/gpus.csv")] = None,
-    parquet: Annotated[Path | None, typer.Option(help="write the figures here")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
     counts = [int(v) for v in visual_tokens.split(",")]
-    peak = peak_gflops(gpu)
-    rows: list[dict[str, Any]] = []
+    peak = find_peak_gflops(gpu)
+    rows = []
     for width in map(int, widths.split(",")):
         for batch in map(int, batches.split(",")):
-            rows += measured(width, layers, vocabulary, batch, counts, repetitions)
-    found = pd.DataFrame(rows).assign(mfu=lambda t: t["gflops_per_second"] / peak)
-    table = Table("LLM", "batch", "model", "V", "ms", "tokens/s", "MFU", "x plain", "of ideal")
-    for row in found.to_dict("records"):
-        table.add_row(
-            f"{row['llm_parameters'] / 1e6:.1f} M",
-            str(row["batch"]),
-            row["model"],
-            str(row["visual_tokens"]),
-            number(1e3 * row["step_seconds"]),
-            number(row["tokens_per_second"]),
-            f"{row['mfu']:.0%}",
-            shown(row),
-            f"{row['of_ideal']:.2f}",
-        )
-    described = about(peak_gflops_per_second=peak, repetitions=repetitions)
-    Console(width=130).print(table, described)
-    if parquet:
-        write_parquet(parquet, found, described)
+            rows += measure_steps(width, layers, vocabulary, batch, counts, repetitions)
+    for row in rows:
+        row["mfu"] = row["gflops_per_second"] / peak
+    report("speed_training", rows, parquet, peak_gflops_per_second=peak, repetitions=repetitions)
 
 
 if __name__ == "__main__":

@@ -174,19 +174,19 @@ def test_without_text_there_is_nothing_new():
 
 def test_the_benchmark_knows_every_published_llm_and_small_ones():
     for name in ("Qwen1.5-0.5B", "Qwen1.5-14B", "vicuna-7b-v1.5", "w128"):
-        config = benchmark.config_of(name)
+        config = benchmark.build_config(name)
         assert config.grid_side == (12 if name == "w128" else 24)
     assert read_decoder_shape(config).hidden_size == 128
     with pytest.raises(UserError, match=r"Qwen1\.5-3B"):
-        benchmark.config_of("Qwen1.5-3B")
+        benchmark.build_config("Qwen1.5-3B")
 
 
 def test_the_benchmark_takes_each_count_once():
-    chosen = benchmark.compressors(["tokenpacker", "mlp"], [1, 16, 50, 576], 24)
+    chosen = benchmark.list_settings(["tokenpacker", "mlp"], [1, 16, 50, 576], 24)
     assert [(c.name, c.visual_tokens) for c in chosen] == [
         ("tokenpacker", 1),
         ("tokenpacker", 16),
         ("mlp", 576),
     ]
-    alone = benchmark.compressors(["tokenpacker"], [1, 576], 24)
+    alone = benchmark.list_settings(["tokenpacker"], [1, 576], 24)
     assert [c.visual_tokens for c in alone] == [1, 576]
