@@ -299,7 +299,7 @@ def test_answering_always_the_same_has_the_chance_of_the_table(tmp_path):
 def test_what_is_missing_or_of_another_kind_is_named(tmp_path):
     asked = BENCHMARKS["chartqa"]
     rows = [row for row, _, _ in CASES["chartqa"][0]]
-    with pytest.raises(UserError, match=r"ChartQA/data holds no manifest"):
+    with pytest.raises(UserError, match=r"ChartQA/data has no manifest"):
         find_question_files([asked], tmp_path)
     write(asked, rows, tmp_path)
     with pytest.raises(UserError, match=r"ChartQA/data has no val-.*There are: test-00000"):

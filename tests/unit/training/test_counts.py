@@ -107,6 +107,7 @@ def test_a_part_without_an_image_uses_all_weights(build, splits, name, tokens, a
     assert (nobody["tokens"], nobody["sample_ids"]) == (0, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "tokens"), [("m3", 36), ("mqt", 16)])
 def test_elastic_trainings_repeat_bit_for_bit(spec, name, tokens):
     changes = {"method": name, "visual_tokens": tokens}

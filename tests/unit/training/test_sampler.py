@@ -115,6 +115,7 @@ def seen(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_training_follows_the_order_and_a_resumed_one_too(spec, seen):
     recipe = {"epochs": 2, "batch_size": 6, "learning_rate": 1e-3, "checkpoint_every": 5}
     whole, killed = (spec(name, recipe={**recipe, "order": "grouped"}) for name in ("a", "b"))

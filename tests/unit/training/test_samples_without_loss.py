@@ -9,6 +9,9 @@ from vlmscale.data.shards import SAMPLE, list_shards, write_split
 from vlmscale.errors import UserError
 from vlmscale.training.stages import train_stage
 
+pytestmark = pytest.mark.slow
+LENGTH = 60
+
 
 def late(row):
     """The sample, its question now longer than `LENGTH` tokens."""
@@ -16,9 +19,6 @@ def late(row):
     first, newline, asked = question["value"].rpartition("\n")
     longer = {"from": "human", "value": f"{first}{newline}{'how ' * LENGTH}{asked}"}
     return {**row, "id": f"late-{row['id']}", "conversations": [longer, *rest]}
-
-
-LENGTH = 60
 
 
 @pytest.fixture

@@ -196,6 +196,7 @@ def test_a_vlm_learns_from_turns_apart_as_from_single_questions(build, splits, n
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turns", ["apart", "joined"])
 def test_the_first_loss_of_a_training_is_that_of_single_questions(
     spec,
