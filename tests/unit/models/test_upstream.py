@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,14 @@ OURS, THEIRS = ROOT / "src/vlmscale", Path(transformers.__file__).parent
 ROWS = re.findall(r"^\| `(\S+): (\S+)` \| `(\S+): (\S+)` \| (\d+)-(\d+) \|", PAGE, re.M)
 
 
+@cache
+def parse(file):
+    return ast.parse(file.read_text())
+
+
 def find_definition(file, name):
     """The syntax tree of the class or function `name`, with dots, in `file`; None if there is none."""
-    node = ast.parse(file.read_text())
+    node = parse(file)
     for part in name.split("."):
         parts = {child.name: child for child in node.body if hasattr(child, "name")}
         node = parts.get(part)
