@@ -1,6 +1,10 @@
 """Fixtures of several rooms' tests."""
 
+import io
+
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 
 @pytest.fixture
@@ -9,3 +13,10 @@ def spec(backbones, splits, tmp_path):
     from tests.support.trainings import stage_spec
 
     return lambda name, **changes: stage_spec(backbones, splits, tmp_path / name, **changes)
+
+
+@pytest.fixture(scope="session")
+def images(splits):
+    """Three images of the small generated world."""
+    rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()[:3]
+    return [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]

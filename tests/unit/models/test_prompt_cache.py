@@ -1,12 +1,9 @@
 """Cached text changes no answer: the same prompt with its text computed anew for every image."""
 
-import io
 import re
 
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
 from tests.support.paths import ROOT
 from vlmscale.errors import UserError
@@ -29,12 +26,6 @@ GREEDY = {
     "return_dict_in_generate": True,
     "output_logits": True,
 }
-
-
-@pytest.fixture(scope="module")
-def images(splits):
-    rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()[:3]
-    return [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
 
 
 def uncached(model, processor, images, text=TEXT):

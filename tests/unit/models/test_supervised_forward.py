@@ -1,15 +1,14 @@
-"""The pass of trainings: transformers' own, without what is not needed. Same losses, same gradients."""
+"""The training pass gives the losses and gradients of transformers' own, with less computed."""
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, LlamaConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config
 
-from tests.support.samples import conversations
+from tests.support.samples import conversations, model_inputs
 from vlmscale.methods import find_method
-from vlmscale.models import supervised_forward as learned
 from vlmscale.models.conversation import IGNORED
-from vlmscale.models.supervised_forward import compute_supervised_states
+from vlmscale.models.supervised_forward import compute_supervised_states, shift_labels
 from vlmscale.training.backbones import TextLlm
 from vlmscale.training.data import Collate
 
@@ -38,7 +37,7 @@ LLMS = {
 }
 LENGTHS = (9, 5, 7, 9)
 # Positions with something to learn: at an end, none, the first, with gaps.
-LEARNED = {0: (6, 7, 8), 2: (0, 1), 3: (2, 5)}
+SUPERVISED = {0: (6, 7, 8), 2: (0, 1), 3: (2, 5)}
 
 
 def llm_of(kind):
@@ -51,7 +50,7 @@ def padded(mask):
     generator = torch.Generator().manual_seed(1)
     embeds = torch.randn(len(LENGTHS), max(LENGTHS), 24, generator=generator)
     which = torch.zeros(embeds.shape[:2], dtype=torch.bool)
-    for row, positions in LEARNED.items():
+    for row, positions in SUPERVISED.items():
         which[row, list(positions)] = True
     real = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
     if mask == "gaps":  # as of visual tokens that an image does not have
@@ -164,8 +163,7 @@ def test_no_layer_computes_what_is_not_needed(kind, mask, needed):
 def inputs_of(data, processor):
     """Six samples as a model takes them."""
     collate = Collate(processor.tokenizer, processor.reads_question, "pixel_values")
-    batch = collate([data[i] for i in range(6)], np.random.default_rng(0))
-    return {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}
+    return model_inputs(collate([data[i] for i in range(6)], np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize(
@@ -212,4 +210,4 @@ def test_an_llm_of_text_learns_as_transformers_own(build, splits, backbones):
 
 def test_what_stands_behind_a_label_is_predicted():
     labels = torch.tensor([[IGNORED, 5, 6], [7, IGNORED, 8]])
-    assert learned.shift_labels(labels).tolist() == [[5, 6, IGNORED], [IGNORED, 8, IGNORED]]
+    assert shift_labels(labels).tolist() == [[5, 6, IGNORED], [IGNORED, 8, IGNORED]]

@@ -25,7 +25,7 @@ def find_definition(file, name):
     """The syntax tree of the class or function `name`, with dots, in `file`; None if there is none."""
     node = parse(file)
     for part in name.split("."):
-        parts = {child.name: child for child in node.body if hasattr(child, "name")}
+        parts = {child.name: child for child in reversed(node.body) if hasattr(child, "name")}
         node = parts.get(part)
         if node is None:
             return None

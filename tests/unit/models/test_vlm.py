@@ -1,14 +1,11 @@
 """The model: saved, loaded and generating through transformers, with exact token counts."""
 
-import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -33,12 +30,6 @@ CASES = [
     for tokens in {4, 36} & {*find_method(name).list_counts(6)}
 ]
 QUESTIONS = ["any red circle ?", "how many ?", "line 1 ?"]
-
-
-@pytest.fixture(scope="module")
-def images(splits):
-    rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()[:3]
-    return [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
 
 
 def generate(model, processor, images, questions):

@@ -1,14 +1,11 @@
 """Visual token counts that vary: by batch in elastic trainings, by image, and between run and cell."""
 
-import io
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
 from tests.support.samples import conversations, model_inputs
 from tests.support.trainings import weights
@@ -21,12 +18,6 @@ from vlmscale.training.launch import launch
 from vlmscale.training.stages import train_stage
 
 QUESTIONS = ["any red circle ?", "how many ?", "line 1 ?"]
-
-
-@pytest.fixture(scope="module")
-def images(splits):
-    rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()[:3]
-    return [Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows]
 
 
 def batch_of(splits, processor, counts, *, seed=0, apart=False):
