@@ -1,26 +1,29 @@
 """The paper's released numbers in the columns that a study's own results have."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
 from vlmscale.analysis.collect import CELL_COLUMNS
-from vlmscale.costs.shapes import Decoder
+from vlmscale.costs.shapes import Decoder, load_architectures
+from vlmscale.resources import find_resource
 from vlmscale.study.selection import FULL, RELEASED_PROTOCOL
 
 
-def tabulate_published_errors(
-    scores: Mapping[str, pd.DataFrame], decoders: Mapping[str, Decoder]
-) -> pd.DataFrame:
-    """By family the released table (n_params_b nominal, visual_tokens, score) -> one errors table.
+def load_published_errors(resources: Path | None = None) -> pd.DataFrame:
+    """Read the released average scores of both suites as one errors table.
 
-    decoders: the released LLMs by name, for the size axes other than the nominal one. The released scores
-    are averages over a suite, hence benchmark "mean"; the 576-token points are LLaVA-1.5's MLP in all
-    likelihood, which the paper does not say.
+    resources: a folder with the tables of vlmscale/resources, which are the default. Columns: those of
+    tabulate_errors. n_params_b is the nominal size. Scores are averages over a suite, hence benchmark
+    "mean". The paper does not say what its 576-token points are; LLaVA-1.5's MLP in all likelihood.
     """
+    resources = resources or find_resource("architectures.csv").parent
+    decoders = select_paper_decoders(load_architectures(resources / "architectures.csv"))
     names = {decoder.nominal_b: name for name, decoder in decoders.items()}
     frames = []
-    for family, table in scores.items():
+    for family in ("reasoning", "ocr"):
+        table = pd.read_csv(resources / f"published/{family}_scores.csv")
         llms = [names[float(n)] for n in table["n_params_b"]]
         frames.append(
             pd.DataFrame(
@@ -52,7 +55,7 @@ def tabulate_published_errors(
 
 
 def select_paper_decoders(architectures: Mapping[str, object]) -> dict[str, Decoder]:
-    """The LLMs of the paper's scaling study, by name, smallest first."""
+    """Return the LLMs of the paper's scaling study by name, smallest first."""
     found = {
         name: shape
         for name, shape in architectures.items()

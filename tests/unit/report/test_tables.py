@@ -5,8 +5,7 @@ import pandas as pd
 
 from tests.support.paths import RESOURCES
 from vlmscale.analysis.laws import tables as fits
-from vlmscale.analysis.published import select_paper_decoders, tabulate_published_errors
-from vlmscale.costs.shapes import load_architectures
+from vlmscale.analysis.published import load_published_errors
 from vlmscale.report.format import write_table
 from vlmscale.report.tables import (
     format_forms,
@@ -20,17 +19,8 @@ from vlmscale.study.selection import Selection
 SERIES = {"published": Selection(("tokenpacker",))}
 
 
-def released_errors():
-    decoders = select_paper_decoders(load_architectures(RESOURCES / "architectures.csv"))
-    scores = {
-        family: pd.read_csv(RESOURCES / f"published/{family}_scores.csv")
-        for family in ("reasoning", "ocr")
-    }
-    return tabulate_published_errors(scores, decoders)
-
-
 def test_laws_forms_and_variants_are_rounded_and_escaped(tmp_path):
-    errors = released_errors()
+    errors = load_published_errors()
     laws = fits.tabulate_laws(errors, SERIES)
     draws = fits.tabulate_draws(errors, SERIES, draws=100, seed=0)
     assert set(draws["scheme"]) == {"cases", "residual", "wild", "sizes"}
@@ -85,7 +75,7 @@ def test_chance_and_unread_answers_stand_beside_the_scores():
 
 
 def test_scores_of_two_budgets_stand_in_rows_of_their_own():
-    errors = released_errors().assign(unparsed=np.nan)
+    errors = load_published_errors().assign(unparsed=np.nan)
     one = format_methods(errors, CHANCE).iloc[1:].reset_index(drop=True)
     assert list(one) == ["LLM", "method", "visual tokens", "reasoning, mean", "ocr, mean"]
     worse = errors.assign(budget="short", score=errors["score"] / 2)
@@ -106,7 +96,7 @@ def test_table1_shows_the_gap_that_each_block_closes():
 
 
 def test_profile_reaches_from_below_zero_to_the_smallest_error():
-    errors = released_errors()
+    errors = load_published_errors()
     profile = fits.tabulate_profiles(errors, SERIES)
     for family, rows in profile.groupby("family"):
         smallest = errors[errors["family"] == family]["error"].min()

@@ -52,7 +52,7 @@ def list_suites(errors: pd.DataFrame) -> list[str]:
 def tabulate_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     """Fit the law of each series and family on the cells of role "fit".
 
-    errors: family means, as of tabulate_errors or tabulate_published_errors.
+    errors: family means, as of tabulate_errors or load_published_errors.
     """
 
     def fit(points: pd.DataFrame, _: Key) -> pd.DataFrame:

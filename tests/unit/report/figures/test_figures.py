@@ -6,25 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.support.paths import RESOURCES
 from vlmscale.analysis.laws.bootstrap import bootstrap
 from vlmscale.analysis.laws.power_law import fit_power_law, profile_floor
-from vlmscale.analysis.published import select_paper_decoders, tabulate_published_errors
+from vlmscale.analysis.published import load_published_errors
 from vlmscale.costs.flops import prefill_gflops
-from vlmscale.costs.shapes import load_architectures
 from vlmscale.errors import UserError
 from vlmscale.report.figures import INPUTS, LAW_FIGURES, fig4
 from vlmscale.report.figures.catalogue import DRAW, draw_figure
 from vlmscale.report.figures.data import gather
 from vlmscale.report.figures.style import save
 
-SCORES = {
-    family: pd.read_csv(RESOURCES / "published" / f"{family}_scores.csv")
-    for family in ("reasoning", "ocr")
-}
-PUBLISHED = tabulate_published_errors(
-    SCORES, select_paper_decoders(load_architectures(RESOURCES / "architectures.csv"))
-)
+PUBLISHED = load_published_errors()
 CONFIGURATIONS = [("Qwen1.5-1.8B", 144), ("Qwen1.5-4B", 64), ("Qwen1.5-7B", 36)]
 REFERENCE = ("Qwen1.5-0.5B", 576)
 

@@ -13,7 +13,7 @@ from vlmscale.analysis.laws.bootstrap import bootstrap
 from vlmscale.analysis.laws.grid_search import RELEASED, list_outcomes
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.analysis.laws.tables import select_family_means
-from vlmscale.analysis.published import select_paper_decoders, tabulate_published_errors
+from vlmscale.analysis.published import load_published_errors, select_paper_decoders
 from vlmscale.costs.shapes import Decoder, Tower, load_architectures
 from vlmscale.study.selection import SizeAxis
 
@@ -90,8 +90,7 @@ def load_evidence(resources: Path, studies: Sequence[Path] = ()) -> Evidence:
     """
     published = resources / "published"
     architectures = load_architectures(resources / "architectures.csv")
-    scores = {f: pd.read_csv(published / f"{f}_scores.csv") for f in ("reasoning", "ocr")}
-    errors = tabulate_published_errors(scores, select_paper_decoders(architectures))
+    errors = load_published_errors(resources)
     by_family = {str(family): Suite(table) for family, table in errors.groupby("family")}
     readings = pd.read_csv(published / "readings.csv", dtype=str)
     return Evidence(
