@@ -20,7 +20,7 @@ import torch
 import transformers
 
 from tests.support import lookalikes
-from vlmscale.models.conversation import encode
+from tests.support.samples import encode
 from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.sampler import group_samples
 

@@ -1,5 +1,6 @@
 """Conversations of the small generated world, as trainings read them."""
 
+from vlmscale.models.conversation import encode_all
 from vlmscale.training.data import Conversations
 
 
@@ -18,3 +19,9 @@ def conversations(split, processor, **settings):
 def model_inputs(batch):
     """What of a collated batch the model itself takes."""
     return {key: value for key, value in batch.items() if key not in ("sample_ids", "tokens")}
+
+
+def encode(turns, tokenizer, template, *, rng=None, **settings):
+    """One conversation as tokens."""
+    (encoded,) = encode_all([turns], tokenizer, template, rngs=[rng], **settings)
+    return encoded

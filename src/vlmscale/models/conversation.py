@@ -106,41 +106,6 @@ class Encoded:
         return Encoded(self.input_ids[:length], self.labels[:length], self.question_ids, turns)
 
 
-def encode(
-    turns: Turns,
-    tokenizer: PreTrainedTokenizerBase,
-    template: str,
-    *,
-    visual_tokens: int,
-    query_turn: str | None = "first",
-    apart: bool = False,
-    rng: np.random.Generator | None = None,
-    layout: Layout = "image_first",
-) -> Encoded:
-    """Tokenise a conversation.
-
-    template: a name in TEMPLATES, or "plain" for stage 1 of LLaVA-1.5: visual tokens, answer, newline,
-    without the human's text. In the others the image has a line of its own in its turn, the first
-    or the last (`layout`). A conversation that ends with a human turn is a prompt: it ends with the
-    opening of the answer. query_turn: which human turn is the question, "first", "last" or "random"
-    (needs `rng`); None if the method does not read it.
-
-    apart: treat each question as the only one. All turns share what the first human turn says before
-    its last line (an image, a text to read); no turn attends to another. Has no meaning for "plain".
-    """
-    (encoded,) = encode_all(
-        [turns],
-        tokenizer,
-        template,
-        visual_tokens=visual_tokens,
-        query_turn=query_turn,
-        apart=apart,
-        rngs=[rng],
-        layout=layout,
-    )
-    return encoded
-
-
 def encode_all(
     conversations: Sequence[Turns],
     tokenizer: PreTrainedTokenizerBase,
@@ -152,7 +117,17 @@ def encode_all(
     rngs: Iterable[np.random.Generator | None] = repeat(None),
     layout: Layout = "image_first",
 ) -> list[Encoded]:
-    """Tokenise several conversations as `encode` does, in one call of the tokenizer, which is faster."""
+    """Tokenise conversations, in one call of the tokenizer, which is faster.
+
+    template: a name in TEMPLATES, or "plain" for stage 1 of LLaVA-1.5: visual tokens, answer, newline,
+    without the human's text. In the others the image has a line of its own in its turn, the first
+    or the last (`layout`). A conversation that ends with a human turn is a prompt: it ends with the
+    opening of the answer. query_turn: which human turn is the question, "first", "last" or "random"
+    (needs `rngs`, one each); None if the method does not read it.
+
+    apart: treat each question as the only one. All turns share what the first human turn says before
+    its last line (an image, a text to read); no turn attends to another. Has no meaning for "plain".
+    """
     if not conversations:
         return []
     texts = [_write_text(turns, template, apart, layout) for turns in conversations]

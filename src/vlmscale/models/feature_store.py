@@ -22,6 +22,8 @@ from vlmscale.records.files import atomic_path, read_json, write_json
 
 # i images, p patches (and the CLS position), l selected layers, d tower width
 
+_BATCH = 64  # images the tower encodes at once
+
 
 class FeatureStore:
     """Features by image key (vlmscale.data.images.image_key)."""
@@ -52,7 +54,6 @@ def write_store(
     folder: Path,
     *,
     feature_layers: Sequence[int],
-    batch_size: int = 64,
 ) -> None:
     """Run the tower over `images`, pairs of a key and a PIL image, and write their features.
 
@@ -72,7 +73,7 @@ def write_store(
             scratch / "features.npy", mode="w+", dtype=np.float32, shape=shape
         )
         with tqdm(total=total, desc="tower", unit="image") as bar:
-            for batch in _split_batches(images, batch_size):
+            for batch in _split_batches(images, _BATCH):
                 pixels = to_pixels([image for _, image in batch], processor, "pad")
                 features = compute_tower_features(model, pixels, list(feature_layers))
                 store[len(rows) : len(rows) + len(batch)] = features.numpy()

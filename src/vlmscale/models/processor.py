@@ -70,11 +70,9 @@ class VlmProcessor(LlavaProcessor):
             inputs["pixel_values"] = self.to_pixels(given)
         return BatchFeature(inputs)
 
-    def encode_prompt(
-        self, question: str, *, has_image: bool = True, layout: Layout = "image_first"
-    ) -> Encoded:
-        """Tokenise one question, with an image's placeholders if it has one, up to its answer."""
-        return self._encode_prompts([question], [has_image], layout)[0]
+    def encode_prompt(self, question: str, layout: Layout) -> Encoded:
+        """Tokenise one question with an image's placeholders, up to its answer."""
+        return self._encode_prompts([question], [True], layout)[0]
 
     def _encode_prompts(
         self, questions: Sequence[str], has_image: Sequence[bool], layout: Layout

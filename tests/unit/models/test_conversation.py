@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from tests.support.samples import encode
 from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
-from vlmscale.models.conversation import IGNORED, encode
+from vlmscale.models.conversation import IGNORED
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.spec import TokenizerSpec
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support import lookalikes
-from vlmscale.models.conversation import IGNORED, TEMPLATES, encode
+from tests.support.samples import encode
+from vlmscale.models.conversation import IGNORED, TEMPLATES
 from vlmscale.settings import IMAGE_TOKEN
 
 FAMILIES = {"qwen": "qwen", "qwen_next": "qwen", "vicuna_v1": "vicuna"}

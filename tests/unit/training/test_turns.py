@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from tests.support.samples import conversations, model_inputs
+from tests.support.samples import conversations, encode, model_inputs
 from vlmscale.data.shards import list_shards
 from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import assemble, load_tokenizer
-from vlmscale.models.conversation import IGNORED, Encoded, encode, truncate_visual_tokens
+from vlmscale.models.conversation import IGNORED, Encoded, truncate_visual_tokens
 from vlmscale.models.processor import pad_batch
 from vlmscale.training import data as module
 from vlmscale.training.backbones import train_tokenizer
