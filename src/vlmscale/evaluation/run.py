@@ -56,16 +56,15 @@ def evaluate(spec: EvaluationSpec) -> None:
 def find_question_files(benchmarks: Sequence[Benchmark], data: Path) -> dict[str, list[Path]]:
     """Return each benchmark's Parquet files with questions, checked against their manifests."""
     checked: dict[Path, list[Path]] = {}
-    found = {}
+    files = {}
     for benchmark in benchmarks:
         folder = benchmark.folder(data)
         if folder not in checked:
             # Skip checksums of downloads: fetching has read them, and they can have many GB.
             checked[folder] = list_shards(folder, checksum=benchmark.dataset is None)
-        found[benchmark.benchmark] = [
-            f for f in checked[folder] if fnmatch(f.name, benchmark.files)
-        ]
-        if not found[benchmark.benchmark]:
+        own = [file for file in checked[folder] if fnmatch(file.name, benchmark.files)]
+        files[benchmark.benchmark] = own
+        if not own:
             raise UserError(
                 f"evaluation.benchmarks: {folder} has no {benchmark.files}, the questions of "
                 f"{benchmark.benchmark}. There are: {', '.join(f.stem for f in checked[folder])}."
@@ -76,7 +75,7 @@ def find_question_files(benchmarks: Sequence[Benchmark], data: Path) -> dict[str
                 f"{arrow}, which lmms-eval reads, is missing. Make it: "
                 f"python -m vlmscale.evaluation.fetch {data} {benchmark.benchmark}"
             )
-    return found
+    return files
 
 
 def score_benchmark(
@@ -113,10 +112,10 @@ def score_benchmark(
 def _load(spec: EvaluationSpec) -> VlmScale:
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     model = VlmScale(spec.model, batch_size=spec.batch_size, features=spec.features)
-    found = model.model.config.setting
-    if found != spec.trained:
+    setting = model.model.config.setting
+    if setting != spec.trained:
         raise UserError(
-            f"{spec.model} was trained with {found}, not with {spec.trained}. Train it again."
+            f"{spec.model} was trained with {setting}, not with {spec.trained}. Train it again."
         )
     if spec.evaluated != spec.trained:
         use_setting(model.model, model.processor, spec.evaluated)

@@ -47,8 +47,8 @@ def train_tokenizer(spec: TokenizerSpec) -> None:
     end = re.findall(_MARK, template.answer_close)[0]
     special = [unknown, padding, IMAGE_TOKEN, *marks]
     framing = re.sub("|".join(map(re.escape, special)), " ", " ".join(fixed)).split()
-    known = dict.fromkeys([*special, "\n", *framing, *spec.words])
-    vocabulary = {word: i for i, word in enumerate(known)}
+    words = dict.fromkeys([*special, "\n", *framing, *spec.words])
+    vocabulary = {word: i for i, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))
     # Tokens are words and newlines; spaces only separate.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\s]+"), "removed", invert=True)

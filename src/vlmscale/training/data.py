@@ -42,9 +42,9 @@ class Sample:
     image: Tensor | None  # pixels (3, h, w) or stored features (1 + p, l d)
 
 
-# Tokens of splits up to this many samples are kept: small splits are read for many epochs, and tokenising
+# Tokens of splits up to this many samples are cached: small splits are read for many epochs, and tokenising
 # them takes a noticeable part of a tiny model's step. Larger ones would take gigabytes.
-_CACHED_SAMPLES = 20_000
+MAX_CACHED_SAMPLES = 20_000
 
 
 class Conversations(Dataset[Sample]):
@@ -112,13 +112,15 @@ class Conversations(Dataset[Sample]):
         marks = TEMPLATES[self.template].strings if self.template in TEMPLATES else ()
         before = sum(len(mark.encode()) for mark in marks) + self.visual_tokens + 1
         suspects = np.flatnonzero(count_question_bytes(self.texts) + before >= self.max_length)
-        found = [i for i in suspects.tolist() if set(self._encode([i])[0][1].labels) == {IGNORED}]
-        if len(found) == len(self):
+        positions = [
+            i for i in suspects.tolist() if set(self._encode([i])[0][1].labels) == {IGNORED}
+        ]
+        if len(positions) == len(self):
             raise UserError(
                 f"{self.split}: no sample has an answer in its first {self.max_length} tokens. "
                 "Raise max_length."
             )
-        return found
+        return positions
 
     def _encode(self, indices: Sequence[int]) -> list[tuple[str, Encoded, str | None]]:
         """Return id, tokens and image key of samples, from the cache or tokenised."""
@@ -137,10 +139,10 @@ class Conversations(Dataset[Sample]):
             index: (sample["id"], one.truncate(self.max_length), sample["image_key"])
             for index, sample, one in zip(missing, samples, encoded, strict=True)
         }
-        found = [self.cache[index] if index in self.cache else new[index] for index in indices]
-        if len(self) <= _CACHED_SAMPLES:
+        results = [self.cache[index] if index in self.cache else new[index] for index in indices]
+        if len(self) <= MAX_CACHED_SAMPLES:
             self.cache |= new
-        return found
+        return results
 
     def _load_image(self, index: int, key: str, name: str) -> Tensor:
         if self.features is not None:

@@ -134,7 +134,7 @@ def optimise(
     )
     layout = {"zero": zero, "processes": world_size()}
     with lock_folder(work) if rank() == 0 else nullcontext():
-        found = broadcast_from_first(last_checkpoint(work) if rank() == 0 else None)
+        checkpoint = broadcast_from_first(find_checkpoint(work) if rank() == 0 else None)
         bookkeeping = _Bookkeeping(work, layout)
         trainer = BatchTrainer(
             model=model,
@@ -153,12 +153,14 @@ def optimise(
             if "WANDB_PROJECT" in os.environ:
                 arguments.run_name = "/".join(tensorboard.parts[-2:])
                 trainer.add_callback(WandbCallback())
-        if found is not None:
-            _check_layout(found, layout)
-        if found is not None and (state := _finished(found)):
-            trainer.load_finished(found, state)  # killed after its last step, before its result
+        if checkpoint is not None:
+            _check_layout(checkpoint, layout)
+        if checkpoint is not None and (state := _read_final_state(checkpoint)):
+            trainer.load_finished(
+                checkpoint, state
+            )  # killed after its last step, before its result
         else:
-            trainer.train(resume_from_checkpoint=str(found) if found else None)
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         step, steps = trainer.state.global_step, trainer.state.max_steps
         if step < steps:
             stop_file(work).unlink(missing_ok=True)
@@ -212,18 +214,18 @@ def _check_layout(checkpoint: Path, layout: dict[str, int]) -> None:
         )
 
 
-def last_checkpoint(work: Path) -> Path | None:
+def find_checkpoint(work: Path) -> Path | None:
     """Return the newest complete checkpoint, and remove incomplete ones, which a kill leaves."""
-    found = []
+    complete = []
     for folder in work.glob("checkpoint-*"):
         if (folder / _COMPLETE).exists():
-            found.append((int(folder.name.removeprefix("checkpoint-")), folder))
+            complete.append((int(folder.name.removeprefix("checkpoint-")), folder))
         else:
             shutil.rmtree(folder)
-    return max(found)[1] if found else None
+    return max(complete)[1] if complete else None
 
 
-def _finished(checkpoint: Path) -> TrainerState | None:
+def _read_final_state(checkpoint: Path) -> TrainerState | None:
     """Return the state of a checkpoint after the last step, None for an earlier one."""
     state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
     return state if state.global_step >= state.max_steps else None

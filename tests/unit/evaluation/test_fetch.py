@@ -1,4 +1,4 @@
-"""Real benchmarks from a hub: what is asked of it, what is made of its answers, what is kept when it fails."""
+"""Fetching real benchmarks requests only what is missing, checks it, and keeps what has arrived."""
 
 import json
 import shutil
@@ -19,14 +19,14 @@ from vlmscale.evaluation.spec import read_benchmarks
 
 
 def benchmark(name):
-    """A row of the table that expects as many questions as are made here."""
+    """A row of the table with the number of questions that the test hub has."""
     (asked,) = read_benchmarks(ROOT / "src/vlmscale/resources/benchmarks.csv", [name])
     return asked.model_copy(update={"questions": len(CASES[name][0])})
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub with the questions made here of GQA, ChartQA and POPE."""
+    """A hub with a few questions of GQA, ChartQA and POPE."""
     datasets = tmp_path / "site/repositories/datasets"
     for name in ("gqa", "chartqa", "pope"):
         write(benchmark(name), [row for row, _, _ in CASES[name][0]], datasets)
@@ -41,13 +41,13 @@ def hub(tmp_path, monkeypatch):
 
 
 def fetched(hub):
-    """The files that were asked for, by name, since this was asked last."""
+    """The files that were requested since the last call, by name."""
     files = [path.split("/")[-1] for command, path, _ in hub.requests if command == "HEAD"]
     hub.requests.clear()
     return sorted(files)
 
 
-def test_a_download_is_whole_recorded_and_not_repeated(hub, tmp_path):
+def test_downloads_once_and_records_the_revision(hub, tmp_path):
     asked, data = benchmark("gqa"), tmp_path / "data"
     fetch.fetch_benchmark(asked, data)
     part = "testdev-0000{}-of-0000{}.parquet".format
@@ -62,20 +62,20 @@ def test_a_download_is_whole_recorded_and_not_repeated(hub, tmp_path):
     assert [row["id"] for row in arrow["testdev"]] == ["1", "2", "3"]
 
 
-def test_a_pinned_revision_is_what_is_asked_for(hub, tmp_path):
+def test_requests_the_pinned_revision(hub, tmp_path):
     fetch.fetch_benchmark(
         benchmark("pope").model_copy(update={"revision": "a" * 40}), tmp_path / "data"
     )
     assert all("a" * 40 in path for _, path, _ in hub.requests if "/hub/" in path)
 
 
-def test_half_a_split_is_no_split(hub, tmp_path):
+def test_refuses_an_incomplete_split(hub, tmp_path):
     next((tmp_path / "site").rglob("POPE/data/test-00001-of-00002.parquet")).unlink()
     with pytest.raises(UserError, match=f"POPE at {Hub.commit} has no complete data/test-"):
         fetch.fetch_benchmark(benchmark("pope"), tmp_path / "data")
 
 
-def test_files_that_were_copied_are_counted_and_not_fetched(hub, tmp_path):
+def test_counts_copied_files_and_does_not_fetch_them(hub, tmp_path):
     asked = benchmark("chartqa")
     write(asked, [row for row, _, _ in CASES["chartqa"][0]], tmp_path)
     manifest = asked.folder(tmp_path) / "manifest.json"
@@ -88,8 +88,8 @@ def test_files_that_were_copied_are_counted_and_not_fetched(hub, tmp_path):
     assert hub.requests == []
 
 
-def test_all_or_none_and_what_has_arrived_is_kept(hub, tmp_path):
-    """The second dataset cannot be had at first."""
+def test_writes_all_or_none_and_keeps_what_has_arrived(hub, tmp_path):
+    """The second dataset is missing at first."""
     both = [benchmark("pope"), benchmark("chartqa")]
     folder, work = tmp_path / "data", tmp_path / "work"
     place = tmp_path / "site/repositories/datasets/lmms-lab-encoder/ChartQA"
@@ -107,13 +107,13 @@ def test_all_or_none_and_what_has_arrived_is_kept(hub, tmp_path):
     assert not work.exists()
 
 
-def test_no_network(tmp_path, monkeypatch):
+def test_says_what_to_do_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="lmms-lab-encoder/POPE could not be fetched"):
         fetch.fetch_benchmark(benchmark("pope"), tmp_path / "data")
 
 
-def test_without_the_copy_that_lmms_eval_reads(tmp_path):
+def test_refuses_a_folder_without_its_arrow_copy(tmp_path):
     asked = benchmark("chartqa")
     write(asked, [row for row, _, _ in CASES["chartqa"][0]], tmp_path)
     shutil.rmtree(arrow_folder(asked.folder(tmp_path), asked.split))

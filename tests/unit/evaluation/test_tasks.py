@@ -1,4 +1,4 @@
-"""The real benchmarks through lmms-eval's own tasks: scores of given answers, worked out by hand."""
+"""lmms-eval's own tasks score given answers as worked out by hand."""
 
 import csv
 import json
@@ -19,10 +19,11 @@ from vlmscale.evaluation.run import evaluate, find_question_files, score_benchma
 from vlmscale.evaluation.spec import EvaluationSpec, read_benchmarks
 from vlmscale.evaluation.tasks import mathvista
 
+pytestmark = pytest.mark.slow
 TABLE = ROOT / "src/vlmscale/resources/benchmarks.csv"
 with TABLE.open(newline="") as file:
     REAL = [row["benchmark"] for row in csv.DictReader(file) if row["dataset"]]
-BENCHMARKS = {asked.benchmark: asked for asked in read_benchmarks(TABLE, REAL)}
+BENCHMARKS = {benchmark.benchmark: benchmark for benchmark in read_benchmarks(TABLE, REAL)}
 W = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
 
@@ -33,7 +34,7 @@ UNREAD = {
     "pope": {"No."},
     "pope_mean": {"It is.", "No, it", "not"},
 }
-# How lmms-eval puts the first of them.
+# lmms-eval's prompt of the first question.
 PROMPTS = {
     "mme": f"Is it Yes?{W}",
     "gqa": f"What is it?{W}",
@@ -53,24 +54,24 @@ PROMPTS = {
 
 
 class Scripted(lmms):
-    """Gives the answers that it is told, in the order of the questions; `asked` is what it was asked."""
+    """Gives these answers, in the order of the questions; `prompts` and `sizes` are what it was shown."""
 
     rank, world_size, device = 0, 1, "cpu"
 
     def __init__(self, answers):
         super().__init__()
-        self.answers, self.asked, self.sizes = answers, {}, {}
+        self.answers, self.prompts, self.sizes = answers, {}, {}
 
     def generate_until(self, requests):
-        said = []
+        given = []
         for request in requests:
             context, _, doc_to_visual, doc_id, task, split = request.args
-            self.asked[doc_id] = context
+            self.prompts[doc_id] = context
             self.sizes[doc_id] = [
                 i.size for i in doc_to_visual(self.task_dict[task][split][doc_id])
             ]
-            said.append(self.answers[doc_id])
-        return said
+            given.append(self.answers[doc_id])
+        return given
 
     def loglikelihood(self, requests):
         raise NotImplementedError
@@ -81,10 +82,10 @@ class Scripted(lmms):
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch):
-    """Whoever looks for the network or a judge fails at once; keys there are none."""
+    """Connections fail at once, and there are no keys for a judge."""
 
     def refuse(*args, **kwargs):
-        raise AssertionError("the network was asked")
+        raise AssertionError("no network in this test")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
     for key in ("OPENAI_API_KEY", "API_TYPE", "HF_TOKEN"):
@@ -92,19 +93,19 @@ def _offline(monkeypatch):
 
 
 def run(name, folder, rows, answers, protocol="lmms"):
-    """Samples, row of scores, and the model that was asked."""
-    asked, model = BENCHMARKS[name], Scripted(answers)
-    write(asked, rows, folder)
-    files = find_question_files([asked], folder)[name]
-    return *score_benchmark(model, asked, files, protocol, 4), model
+    """Samples, row of scores, and the model that answered."""
+    benchmark, model = BENCHMARKS[name], Scripted(answers)
+    write(benchmark, rows, folder)
+    files = find_question_files([benchmark], folder)[name]
+    return *score_benchmark(model, benchmark, files, protocol, 4), model
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_given_answers_have_the_scores_worked_out_by_hand(name, tmp_path):
+def test_scores_given_answers_as_by_hand(name, tmp_path):
     cases, expected = CASES[name]
     rows, answers, scores = zip(*cases, strict=True)
     samples, row, model = run(name, tmp_path, list(rows), list(answers))
-    assert model.asked[0] == PROMPTS[name.partition("_")[0]]
+    assert model.prompts[0] == PROMPTS[name.partition("_")[0]]
     if name == "mme":  # a pair's score is in points; what each answer is worth is right or wrong
         scores = [1, 1, 0, 0, 1, 0, 1, 1]
     elif name == "mme_perception":
@@ -125,18 +126,18 @@ def test_given_answers_have_the_scores_worked_out_by_hand(name, tmp_path):
 
 def test_every_benchmark_of_the_table_has_a_case():
     assert set(CASES) == set(REAL)
-    families = pd.Series({name: asked.family for name, asked in BENCHMARKS.items()})
+    families = pd.Series({name: benchmark.family for name, benchmark in BENCHMARKS.items()})
     once = families.drop(["mme_perception", "pope_mean"])
     assert once.value_counts().to_dict() == {"reasoning": 9, "ocr": 2, "other": 2}
 
 
 def test_the_table_agrees_with_the_tasks_of_lmms_eval():
     tasks = Path(lmms_eval.tasks.__file__).parent
-    for asked in BENCHMARKS.values():
-        name = "mathvista_testmini_format" if asked.benchmark == "mathvista" else asked.task
+    for benchmark in BENCHMARKS.values():
+        name = "mathvista_testmini_format" if benchmark.benchmark == "mathvista" else benchmark.task
         (file,) = tasks.glob(f"*/{name}.yaml")
         theirs = load_yaml_config(yaml_path=str(file), mode="simple")
-        mine = (asked.dataset, asked.config, asked.split)
+        mine = (benchmark.dataset, benchmark.config, benchmark.split)
         assert mine == (theirs["dataset_path"], theirs.get("dataset_name"), theirs["test_split"])
 
 
@@ -168,24 +169,24 @@ def evaluated(build, tmp_path):
     return evaluate_tiny
 
 
-def test_generated_questions_go_the_same_way(evaluated, splits):
+def test_scores_generated_questions_the_same_way(evaluated, splits):
     names = ["exist", "char"]
     samples, scores = evaluated(read_benchmarks(TABLE, names), splits["test"])
-    asked = [pd.read_parquet(splits["test"] / f"{name}.parquet") for name in names]
+    benchmark = [pd.read_parquet(splits["test"] / f"{name}.parquet") for name in names]
     for column, theirs in (("id", "id"), ("question", "question"), ("target", "answer")):
-        assert samples[column].tolist() == pd.concat(asked)[theirs].tolist()
+        assert samples[column].tolist() == pd.concat(benchmark)[theirs].tolist()
     means = samples.groupby("benchmark", sort=False)["score"].mean()
     assert scores.set_index("benchmark")["score"].to_dict() == means.to_dict()
     assert scores[["chance", "unparsed"]].isna().all(axis=None)
-    share = asked[0]["answer"].value_counts(normalize=True).iloc[0]
+    share = benchmark[0]["answer"].value_counts(normalize=True).iloc[0]
     assert tabulate_chance(samples, scores).set_index("benchmark")["chance"]["exist"] == share
 
 
 def test_a_tiny_model_answers_all_of_them(evaluated, tmp_path):
     names = [name for name in REAL if name not in ("mme_perception", "pope_mean")]
     benchmarks = read_benchmarks(TABLE, names)
-    for asked in benchmarks:
-        write(asked, [row for row, _, _ in CASES[asked.benchmark][0]], tmp_path / "data")
+    for benchmark in benchmarks:
+        write(benchmark, [row for row, _, _ in CASES[benchmark.benchmark][0]], tmp_path / "data")
     samples, scores = evaluated(benchmarks, tmp_path / "data")
     assert scores["benchmark"].tolist() == names
     assert scores["score"].between(0, 1).all()
@@ -217,7 +218,7 @@ def test_the_protocol_of_llava_differs_where_its_scripts_do(name, tmp_path):
         row = {**row, "hint": "Look."}
     model = run(name, tmp_path, [row], ["A"], protocol="llava15")[2]
     assert (
-        model.asked[0]
+        model.prompts[0]
         == {
             "textvqa": f"Which brand?\nReference OCR token: NOKIA, 3310{W}",
             "mmbench": f"Look.\nquestion 7?\nA. a red cup\nB. a blue cup{LETTER}",
@@ -246,7 +247,7 @@ def test_the_protocol_of_llava_differs_where_its_scripts_do(name, tmp_path):
         ("[1, 2", "list", None),
     ],
 )
-def test_what_the_rules_read_in_an_answer_to_mathvista(answer, kind, extracted):
+def test_rules_read_answers_to_mathvista(answer, kind, extracted):
     assert mathvista.extract(answer, kind, ["3/11", "8/11", "6/11"]) == extracted
 
 
@@ -282,7 +283,7 @@ def test_a_whole_pair_of_mme_is_needed(tmp_path):
         run("mme", tmp_path, rows[:1], ["yes"])
 
 
-def test_answering_always_the_same_has_the_chance_of_the_table(tmp_path):
+def test_constant_answers_score_the_chance_of_the_table(tmp_path):
     rows = [row for row, _, _ in CASES["mme"][0]]
     details = json.loads(run("mme", tmp_path / "mme", rows, ["yes"] * 8)[1]["details"])
     # 50 points of 200 in each category; guessing has 75, which is the table's.
@@ -296,28 +297,28 @@ def test_answering_always_the_same_has_the_chance_of_the_table(tmp_path):
     assert run("mmbench", tmp_path / "mmbench", turned, ["A"] * 5)[1]["score"] == 0
 
 
-def test_what_is_missing_or_of_another_kind_is_named(tmp_path):
-    asked = BENCHMARKS["chartqa"]
+def test_names_missing_files_metrics_ids_and_tasks(tmp_path):
+    benchmark = BENCHMARKS["chartqa"]
     rows = [row for row, _, _ in CASES["chartqa"][0]]
     with pytest.raises(UserError, match=r"ChartQA/data has no manifest"):
-        find_question_files([asked], tmp_path)
-    write(asked, rows, tmp_path)
+        find_question_files([benchmark], tmp_path)
+    write(benchmark, rows, tmp_path)
     with pytest.raises(UserError, match=r"ChartQA/data has no val-.*There are: test-00000"):
-        find_question_files([asked.model_copy(update={"split": "val"})], tmp_path)
-    files = find_question_files([asked], tmp_path)["chartqa"]
+        find_question_files([benchmark.model_copy(update={"split": "val"})], tmp_path)
+    files = find_question_files([benchmark], tmp_path)["chartqa"]
     with pytest.raises(UserError, match=r"reports no accuracy, only relaxed_.*column metric"):
         score_benchmark(
             Scripted(["1"] * 4),
-            asked.model_copy(update={"metric": "relaxed_overall+accuracy"}),
+            benchmark.model_copy(update={"metric": "relaxed_overall+accuracy"}),
             files,
             "lmms",
             4,
         )
     with pytest.raises(UserError, match="column type is not unique"):
         score_benchmark(
-            Scripted(["1"] * 4), asked.model_copy(update={"id": "type"}), files, "lmms", 4
+            Scripted(["1"] * 4), benchmark.model_copy(update={"id": "type"}), files, "lmms", 4
         )
     with pytest.raises(UserError, match=r"neither lmms-eval nor .* has a task chartqb"):
         score_benchmark(
-            Scripted([]), asked.model_copy(update={"task": "chartqb"}), files, "lmms", 4
+            Scripted([]), benchmark.model_copy(update={"task": "chartqb"}), files, "lmms", 4
         )

@@ -1,4 +1,4 @@
-"""An image is looked at once, whatever is asked about it; answers are those of looking each time."""
+"""An image is encoded once for all its questions, with the answers of encoding it each time."""
 
 import io
 from types import SimpleNamespace
@@ -15,8 +15,8 @@ from vlmscale.models.vlm_model import VisualTokens
 from vlmscale.training.stages import save_checkpoint
 
 
-def looked(keys, seen, kept=None):
-    """Visual tokens that tell which image they are of, two each, and the keys that were encoded."""
+def get(keys, cache, kept=None):
+    """Visual tokens of the images, two each and named by value, and the keys that were encoded."""
     encoded = []
 
     def encode(places):
@@ -24,39 +24,39 @@ def looked(keys, seen, kept=None):
         tokens = [float(ord(keys[place])) for place in places for _ in range(2)]
         return VisualTokens(torch.tensor(tokens)[:, None], kept and torch.tensor(kept(places)))
 
-    return seen.get_or_encode(keys, encode), encoded
+    return cache.get_or_encode(keys, encode), encoded
 
 
-def test_each_image_is_encoded_once_and_comes_where_it_is_asked_for():
-    seen = VisualTokenCache()
-    visual, encoded = looked("aba", seen)
+def test_encodes_each_image_once_and_keeps_the_order():
+    cache = VisualTokenCache()
+    visual, encoded = get("aba", cache)
     assert encoded == ["a", "b"]
     assert visual.tokens[:, 0].tolist() == [97, 97, 98, 98, 97, 97]
-    visual, encoded = looked("cb", seen)
+    visual, encoded = get("cb", cache)
     assert encoded == ["c"]
     assert visual.tokens[:, 0].tolist() == [99, 99, 98, 98]
     assert visual.present is None
 
 
-def test_what_an_image_lacks_is_kept_with_it():
-    seen = VisualTokenCache()
+def test_caches_which_tokens_are_present():
+    cache = VisualTokenCache()
     kept = lambda places: [x for place in places for x in (True, place > 0)]  # noqa: E731
-    looked("ab", seen, kept)
-    visual, encoded = looked("ba", seen, kept)
+    get("ab", cache, kept)
+    visual, encoded = get("ba", cache, kept)
     assert encoded == []
     assert visual.present.tolist() == [True, True, True, False]
 
 
-def test_beyond_the_limit_the_oldest_are_forgotten():
-    seen = VisualTokenCache(limit=16)  # two images of two tokens of four bytes
-    visual, _ = looked("abc", seen)
+def test_drops_the_oldest_images_beyond_the_limit():
+    cache = VisualTokenCache(limit=16)  # two images of two tokens of four bytes
+    visual, _ = get("abc", cache)
     assert visual.tokens[:, 0].tolist() == [97, 97, 98, 98, 99, 99]
-    assert looked("bc", seen)[1] == []
-    assert looked("a", seen)[1] == ["a"]
+    assert get("bc", cache)[1] == []
+    assert get("a", cache)[1] == ["a"]
 
 
 @pytest.mark.parametrize("method", ["tokenpacker", "quecc", "prumerge", "random", "fastv"])
-def test_answers_are_those_of_looking_each_time(build, splits, tmp_path, monkeypatch, method):
+def test_answers_equal_those_without_a_cache(build, splits, tmp_path, monkeypatch, method):
     rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()
     images = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows[:2]]
     model, processor = build(method, 4)
@@ -86,9 +86,9 @@ def test_answers_are_those_of_looking_each_time(build, splits, tmp_path, monkeyp
         return adapter.generate_until(requests), sum(encoded)
 
     assert len({compute_image_key(image) for image in images}) == 2
-    together, looks = answers(2)
-    assert looks == (4 if processor.reads_question else 2)
-    alone, looks = answers(1, limit=0)
-    assert looks == 4
+    together, encodings = answers(2)
+    assert encodings == (4 if processor.reads_question else 2)
+    alone, encodings = answers(1, limit=0)
+    assert encodings == 4
     assert together == alone
     assert len(set(together)) > 1

@@ -1,4 +1,4 @@
-"""A batch dealt out: everything once, in order, in as few passes as the limit allows."""
+"""A split batch has every sample once, in order, in the fewest passes that the limit allows."""
 
 import pytest
 from hypothesis import given
@@ -26,12 +26,12 @@ def test_every_sample_is_taken_once_and_in_order(own, processes, limit, short):
     assert mine.micro_batch_size <= (limit or own)
 
 
-def test_one_process_takes_the_batch_as_it_is():
+def test_one_process_gets_the_whole_batch():
     (part,) = split_batch(8, 1, None).micro_batches([5, 3, 4], 0)
     assert part == [5, 3, 4]
 
 
-def test_processes_that_cannot_share_are_refused_with_those_that_can():
+def test_refuses_processes_that_cannot_share_equally():
     with pytest.raises(
         UserError, match=r"3 processes .* batch of 8 samples equally\. Request one of: 1, 2, 4, 8\."
     ):

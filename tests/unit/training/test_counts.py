@@ -72,8 +72,8 @@ def test_counts_are_drawn_for_the_batch(build, splits):
 
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize(("name", "tokens"), [("m3", 36), ("mqt", 16), ("quecc", 4)])
-def test_a_part_without_an_image_uses_all_weights(build, splits, name, tokens, apart):
-    """Or processes that share weights would wait for one that does without. Its loss is that of its text."""
+def test_a_micro_batch_without_an_image_uses_all_weights(build, splits, name, tokens, apart):
+    """Otherwise ranks that share weights would wait for it. Its loss is that of its text."""
     model, processor = build(name, tokens)
     _, samples = batch_of(splits, processor, None, apart=apart)
     text = [sample for sample in samples if sample.image is None]
@@ -151,7 +151,7 @@ def test_weights_that_do_not_fit_are_refused(build):
         use_setting(model, processor, find_method("random").make_setting(4))
 
 
-def test_tokens_an_image_lacks_are_as_good_as_never_there(build, images):
+def test_absent_tokens_change_neither_logits_nor_answers(build, images):
     """Adaptive PruMerge: hidden placeholders leave the same logits and answers as shorter prompts."""
     model, processor = build("prumerge", 20, count="adaptive")
     inputs = processor.ask(images, QUESTIONS)
@@ -179,7 +179,7 @@ def test_tokens_an_image_lacks_are_as_good_as_never_there(build, images):
         assert torch.equal(shown[0, ids.shape[1] :], answers[i])
 
 
-def test_downsample_needs_the_image_itself(build, images):
+def test_downsample_refuses_stored_features(build, images):
     model, processor = build("downsample", 4)
     inputs = processor.ask(images, QUESTIONS)
     pixels = inputs.pop("pixel_values")

@@ -1,7 +1,7 @@
 """Several processes, passes and DeepSpeed give the same training; a stopped training resumes.
 
-Cells of three dozen thousand parameters on CPUs, processes talking by gloo. Their answers differ in
-length, some samples have no image, and an epoch's last batch is a short one.
+Cells of 36,000 parameters on CPUs, connected by gloo. Answers differ in length, some samples have no image,
+and the last batch of an epoch is short.
 """
 
 import json
@@ -33,7 +33,7 @@ RECIPE = {
     "projector_learning_rate": 2e-3,
     "checkpoint_every": 2,
 }
-# Sums of single precision in another order, and what optimiser steps make of that; seen: 1e-6 and 1e-5.
+# Tolerances for sums in another order and the optimiser steps that follow; measured: 1e-6 and 1e-5.
 LOSS, LOGITS = 1e-5, 1e-4
 SHARED = {
     "plain": {"micro_batch_size": 2, "workers": 1},
@@ -56,7 +56,7 @@ def cell(backbones, splits, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(cell):
-    """The cell, trained by one process in one pass a step."""
+    """The cell, trained by one process in one pass per step."""
     spec = cell("whole")
     train_stage(spec)
     return spec
@@ -81,11 +81,11 @@ def record(spec):
 
 
 def assert_same_training(found, expected):
-    """Losses of every step, tokens, and what the checkpoints answer."""
+    """Compare the losses of every step, tokens, and the logits of the trained models."""
     (_, losses), (_, wanted) = (zip(*record(s)["losses"], strict=True) for s in (found, expected))
     assert len(losses) == STEPS
     assert losses == pytest.approx(wanted, abs=LOSS)
-    assert losses[-1] < losses[0] - 0.1  # it has learned
+    assert losses[-1] < losses[0] - 0.1  # the loss falls
     assert record(found)["tokens"] == record(expected)["tokens"]
     ours, theirs = logits(found), logits(expected)
     torch.testing.assert_close(ours, theirs, atol=LOGITS, rtol=0)
@@ -107,14 +107,14 @@ def test_passes_add_up_to_the_batch(cell, whole):
     assert_same_training(passes, whole)
 
 
-def test_activations_computed_again_are_the_same(cell, whole):
+def test_activation_checkpointing_keeps_the_weights(cell, whole):
     again = cell("again", execution={"activation_checkpointing": True})
     train_stage(again)
     assert weights(again) == weights(whole)
 
 
-def test_batches_made_ahead_are_the_same(cell, whole, monkeypatch):
-    """Over several epochs, and in this process not one of them."""
+def test_worker_processes_keep_the_weights(cell, whole, monkeypatch):
+    """Over several epochs; every loader uses its workers."""
     here = []
     take = Batches.__iter__
     monkeypatch.setattr(Batches, "__iter__", lambda self: here.append(self) or take(self))
@@ -134,8 +134,8 @@ def test_two_processes_train_as_one(shared, whole, kind):
     assert not shared(kind).paths.work.exists()
 
 
-def test_stage_1_in_sixteen_bits_with_shared_weights(cell, whole):
-    """The projector comes out whole, in the recipe's precision, and stage 2 takes it."""
+def test_zero_3_in_bf16_writes_a_whole_projector(cell, whole):
+    """In the recipe's precision, and stage 2 loads it."""
     first = cell("first", kind="stage1", recipe={"precision": "bf16"}, execution={"zero": 3})
     first = first.model_copy(update={"output": first.output.with_name("projector.safetensors")})
     launch(first, processes=2)
@@ -151,7 +151,7 @@ def test_stage_1_in_sixteen_bits_with_shared_weights(cell, whole):
     assert logits(second).isfinite().all()
 
 
-def test_shared_weights_survive_a_kill(cell, shared):
+def test_zero_3_resumes_after_a_kill(cell, shared):
     killed = cell("killed", execution=SHARED["zero3"])
     child = start(prepare(killed, processes=2))
     await_checkpoint(killed, child)
@@ -171,16 +171,16 @@ def test_shared_weights_survive_a_kill(cell, shared):
 
 
 def test_stops_and_resumes_after_sigterm(cell, shared):
-    """First everyone is asked at once, as Slurm does, then the launcher alone."""
-    spec = cell("asked", execution=SHARED["plain"])
+    """First all processes get SIGTERM, as from Slurm, then the launcher alone."""
+    spec = cell("stopped", execution=SHARED["plain"])
     reached = 0
-    for asked in (family, lambda child: [child]):
+    for choose in (family, lambda child: [child]):
         file = spec.paths.work.parent / "job.json"
         file.parent.mkdir(exist_ok=True)
         file.write_text(spec.model_dump_json())
         child = start([sys.executable, "-c", JOB, str(file)])
         await_checkpoint(spec, child, after=reached)
-        for one in asked(child):
+        for one in choose(child):
             one.send_signal(signal.SIGTERM)
         assert child.wait(timeout=60) == 75
         step = last_complete(spec.paths.work)
@@ -204,13 +204,13 @@ with exit_with_message():
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_single_process_stops_and_resumes(cell, whole, workers):
-    """Its worker is asked, too, as Slurm does, and yet is there until the checkpoint is."""
+    """Its worker gets SIGTERM, too, as from Slurm, and yet lives until the checkpoint exists."""
     spec = cell(f"single{workers}", execution={"workers": workers})
     child = start(prepare(spec))
     await_checkpoint(spec, child)
-    asked = family(child)[::-1]
-    assert len(asked) == 1 + workers
-    for one in asked:
+    processes = family(child)[::-1]
+    assert len(processes) == 1 + workers
+    for one in processes:
         one.send_signal(signal.SIGTERM)
     assert child.wait(timeout=60) == 75
     assert 2 <= last_complete(spec.paths.work) < STEPS
@@ -219,8 +219,8 @@ def test_a_single_process_stops_and_resumes(cell, whole, workers):
     assert record(spec)["attempts"] == 2
 
 
-def test_a_worker_does_not_outlive_the_process_that_trains(cell, whole):
-    """Nor keep its lock: the next attempt goes on at once."""
+def test_a_worker_ends_with_the_training_process(cell, whole):
+    """And releases its lock: the next attempt resumes at once."""
     spec = cell("orphan", execution={"workers": 1})
     child = start(prepare(spec))
     await_checkpoint(spec, child)
@@ -232,8 +232,8 @@ def test_a_worker_does_not_outlive_the_process_that_trains(cell, whole):
 
 
 def test_two_nodes_train_as_one(cell):
-    """As srun starts them: a torchrun on each node, meeting at one of them. The method draws numbers of
-    visual tokens, once a batch and not once a part of it; batches are of one modality.
+    """As srun starts them: a torchrun on each node, with the rendezvous on one. The method draws a V per
+    global batch, not per micro-batch; batches are of one modality.
     """
     changes = {"method": "mqt", "visual_tokens": 16, "recipe": {"order": "grouped"}}
     alone, spec = (cell(name, **changes) for name in ("node", "nodes"))
@@ -250,7 +250,7 @@ def test_two_nodes_train_as_one(cell):
     assert record(spec)["processes"] == 2
 
 
-def test_commands(tmp_path):
+def test_torchrun_runs_per_node_and_ignores_sigterm(tmp_path):
     file = tmp_path / "spec.json"
     training = ["-m", "vlmscale.training", str(file)]
     assert training_command(file, 1, 1, "") == [sys.executable, *training]
@@ -264,7 +264,7 @@ def test_commands(tmp_path):
     assert nodes[-3:] == training
 
 
-def test_a_batch_that_cannot_be_shared_is_refused_before_training(cell):
+def test_refuses_processes_that_cannot_share_the_batch(cell):
     spec = cell("three")
     with pytest.raises(
         UserError, match=r"3 processes .* batch of 10 samples .* Request one of: 1, 2, 5, 10"
@@ -281,7 +281,7 @@ def start(command):
 
 
 def family(child):
-    """The process and all that it has started."""
+    """The process and all its descendants."""
     first = psutil.Process(child.pid)
     return [first, *first.children(recursive=True)]
 

@@ -1,4 +1,4 @@
-"""Batches of one modality and of like length, as LLaVA-1.5's stage 2 has them."""
+"""Grouped batches have one modality and similar lengths, as in LLaVA-1.5's stage 2."""
 
 import pytest
 import torch
@@ -28,12 +28,12 @@ def modalities(lengths, batch):
     return {lengths[i] > 0 for i in batch}
 
 
-def test_a_global_batch_is_dealt_longest_first_to_the_shortest_part_with_room():
+def test_assigns_the_longest_sample_to_the_shortest_part_with_room():
     # 9 | 8; then 5 joins 8, 4 joins 9; 13 against 13: the first; the second has the only room left.
     assert order([9, 8, 5, 4, 2, 1], 3, 2) == [0, 3, 4, 1, 2, 5]
     # 9, 8, 5 open three parts; 4 goes to 5, 2 to 8, and 1 where room is left.
     assert order([9, 8, 5, 4, 2, 1], 2, 3) == [0, 5, 1, 4, 2, 3]
-    # A number of samples that the parts do not divide is dealt in turn.
+    # Samples that do not divide evenly go to the parts in turn.
     assert order([9, 8, 5, 4, 2], 3, 2) == [0, 2, 4, 1, 3]
 
 
@@ -46,7 +46,7 @@ def test_batches_have_one_modality_and_the_longer_sample_first():
     assert all(lengths[a] > lengths[b] for a, b in batches(found[:4], 2))
 
 
-def test_what_is_left_comes_last_and_images_first():
+def test_short_batches_come_last_and_images_first():
     lengths = [3, 1, 2, -2, -1, 5, 4]  # batches of four: five images, two texts
     found = order(lengths, micro_batch=2, parts=2)
     assert sorted(abs(lengths[i]) for i in found[:4] + found[4:5]) == [1, 2, 3, 4, 5]
@@ -72,19 +72,19 @@ def test_every_sample_once_and_at_most_one_batch_of_both(lengths, micro_batch, p
         assert not mixed or mixed[0] in batches(found, size)[-2:]
 
 
-def test_parts_of_a_global_batch_are_of_like_length():
+def test_parts_of_a_global_batch_have_similar_lengths():
     generator = torch.Generator().manual_seed(1)
     lengths = torch.randint(5, 600, (4096,), generator=generator).tolist()
     grouped = batches(order(lengths, 16, 8), 128)
     for batch in grouped[:-1]:
         sums = [sum(lengths[i] for i in part) for part in batches(batch, 16)]
         assert max(sums) < 1.05 * min(sums)
-    # Which samples share a batch is chance: seeds and global batches differ.
+    # Which samples share a batch is random: seeds and global batches differ.
     assert order(lengths, 16, 8, seed=1) != order(lengths, 16, 8, seed=0)
     assert {lengths[i] for i in grouped[0]} != {lengths[i] for i in grouped[1]}
 
 
-def test_an_epoch_is_another_order_and_a_process_the_same():
+def test_epochs_differ_and_processes_agree():
     lengths = [3, 1, 2, -2, -1, 5, 4] * 5
     one, other = (GroupedSampler(lengths, micro_batch=2, parts=2, seed=7) for _ in range(2))
     assert len(one) == len(lengths)
@@ -116,7 +116,7 @@ def seen(monkeypatch):
 
 
 @pytest.mark.slow
-def test_training_follows_the_order_and_a_resumed_one_too(spec, seen):
+def test_training_follows_the_order_also_when_resumed(spec, seen):
     recipe = {"epochs": 2, "batch_size": 6, "learning_rate": 1e-3, "checkpoint_every": 5}
     whole, killed = (spec(name, recipe={**recipe, "order": "grouped"}) for name in ("a", "b"))
     train_stage(whole)

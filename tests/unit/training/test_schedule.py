@@ -1,19 +1,19 @@
-"""The recipes of the paper's studies, as their configs have them: steps, and learning rates on the way."""
+"""Steps and learning rates of the recipes in the paper's configs."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from tests.support.paths import ROOT
 from vlmscale.settings import Recipe
 from vlmscale.study.load import load_study
 from vlmscale.training import loop
 
 STAGE1, STAGE2 = 558_128, 665_298  # samples of LLaVA-Pretrain and of the v1.5 mixture
-CONFIG = Path(__file__).parents[3] / "config"
+CONFIG = ROOT / "config"
 
 
 class Counted(Dataset):

@@ -1,4 +1,4 @@
-"""Training: killed and resumed without a trace, reproducible, freezing what each stage freezes."""
+"""Training resumes with the same weights, is reproducible, and trains what each stage should."""
 
 import json
 import os
@@ -19,14 +19,14 @@ from vlmscale.settings import Recipe
 from vlmscale.training.backbones import train_llm
 from vlmscale.training.checkpoint_folder import lock_folder, remove_leftovers
 from vlmscale.training.launch import launch, prepare
-from vlmscale.training.loop import last_checkpoint, optimise
+from vlmscale.training.loop import find_checkpoint, optimise
 from vlmscale.training.spec import LlmSpec
 from vlmscale.training.stages import train_stage
 
 pytestmark = pytest.mark.slow
 
 
-def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
+def test_resumes_after_a_kill_with_the_same_weights(spec, tmp_path):
     whole, killed = spec("whole"), spec("killed")
     train_stage(whole)
     child = subprocess.Popen(prepare(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -55,15 +55,15 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(spec, tmp_path):
     assert not killed.paths.work.exists()
 
 
-def test_a_half_written_checkpoint_is_never_resumed_from(tmp_path):
+def test_never_resumes_from_a_half_written_checkpoint(tmp_path):
     (tmp_path / "checkpoint-4").mkdir()
     (tmp_path / "checkpoint-4" / "complete").touch()
     (tmp_path / "checkpoint-8").mkdir()
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert find_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     assert not (tmp_path / "checkpoint-8").exists()
 
 
-def test_checkpoints_of_another_spec_or_other_inputs_are_not_resumed(spec, tmp_path):
+def test_never_resumes_from_checkpoints_of_another_spec_or_changed_inputs(spec, tmp_path):
     first = spec("x")
     prepare(first)
     (first.paths.work / "checkpoint-4").mkdir()
@@ -83,27 +83,27 @@ def test_checkpoints_of_another_spec_or_other_inputs_are_not_resumed(spec, tmp_p
 
 def test_removes_checkpoints_that_no_training_resumes_from(tmp_path):
     root = tmp_path / "work"
-    going, finished, other, busy = (root / name / "stage2" / "f00" for name in "abcd")
-    for folder in (going, finished, other, busy):
+    resumable, finished, other, busy = (root / name / "stage2" / "f00" for name in "abcd")
+    for folder in (resumable, finished, other, busy):
         folder.mkdir(parents=True)
         (folder / "identity").touch()
         (folder / "checkpoint-4").mkdir()
-    records = {going: tmp_path / "a.json", finished: tmp_path / "b.json"}
+    records = {resumable: tmp_path / "a.json", finished: tmp_path / "b.json"}
     records[finished].touch()
     with lock_folder(busy):
         assert remove_leftovers(root, records) == [finished, other]
-    assert (going / "checkpoint-4").exists()
+    assert (resumable / "checkpoint-4").exists()
     assert (busy / "checkpoint-4").exists()
     assert not finished.exists()
     assert not other.exists()
 
 
-def test_killed_between_its_end_and_its_result(spec, tmp_path, monkeypatch):
+def test_resumes_after_a_kill_between_last_step_and_result(spec, tmp_path, monkeypatch):
     """The weights come from the last checkpoint; no step is added."""
     whole, killed = spec("whole"), spec("killed")
     train_stage(whole)
     with monkeypatch.context() as patched:
-        patched.setattr("vlmscale.training.stages.save_checkpoint", _killed)
+        patched.setattr("vlmscale.training.stages.save_checkpoint", raise_interrupt)
         with pytest.raises(KeyboardInterrupt):
             train_stage(killed)
     train_stage(killed)
@@ -111,18 +111,18 @@ def test_killed_between_its_end_and_its_result(spec, tmp_path, monkeypatch):
     assert json.loads(killed.record.read_text())["steps"] == STEPS
 
 
-def _killed(*_):
+def raise_interrupt(*_):
     raise KeyboardInterrupt
 
 
-def test_two_processes_cannot_train_in_one_place(tmp_path):
+def test_refuses_a_second_process_in_the_same_folder(tmp_path):
     with lock_folder(tmp_path), pytest.raises(UserError, match="another process is training"):
         lock_folder(tmp_path)
     with lock_folder(tmp_path):
         pass
 
 
-def test_same_seed_same_bytes_and_another_seed_others(spec):
+def test_weights_depend_on_the_seed_alone(spec):
     runs = [spec("a"), spec("b"), spec("c", seed=4)]
     for run in runs:
         train_stage(run)
@@ -132,7 +132,7 @@ def test_same_seed_same_bytes_and_another_seed_others(spec):
 
 @pytest.mark.parametrize("kind", ["stage1", "stage2"])
 @pytest.mark.parametrize("name", ["tokenpacker", "quecc"])
-def test_each_stage_trains_what_it_should(spec, backbones, tmp_path, name, kind):
+def test_each_stage_trains_its_own_modules(spec, backbones, tmp_path, name, kind):
     projector = tmp_path / "stage1.safetensors"
     first = spec("one", kind="stage1", method=name, output=projector)
     train_stage(first)
@@ -161,7 +161,7 @@ def test_each_stage_trains_what_it_should(spec, backbones, tmp_path, name, kind)
     assert record["trained_parameters"] == total + record["projector_parameters"]
 
 
-def test_the_second_moment_is_remembered_as_long_as_the_recipe_says(spec):
+def test_adam_beta2_is_the_recipes(spec):
     recipe = {"steps": 4, "batch_size": 4, "learning_rate": 1e-3}
     runs = [
         spec(name, recipe={**recipe, **beta})
@@ -218,7 +218,7 @@ def test_a_loss_that_is_not_finite_names_step_and_samples(tmp_path):
     assert all(f"s{i}" in str(caught.value) for i in range(4))
 
 
-def test_no_room_beside_the_visual_tokens(spec):
+def test_refuses_a_max_length_without_room_for_text(spec):
     recipe = {"steps": 1, "batch_size": 4, "learning_rate": 1e-3, "max_length": 4}
     with pytest.raises(UserError, match=r"max_length 4 leaves no room beside 4 visual tokens"):
         train_stage(spec("x", recipe=recipe))
@@ -242,7 +242,7 @@ def test_a_damaged_stage1_projector_is_refused(spec, tmp_path):
         ),
     ],
 )
-def test_command_line_errors_name_what_is_wrong(tmp_path, content, lines):
+def test_a_bad_spec_is_refused_line_by_line(tmp_path, content, lines):
     if content is not None:
         (tmp_path / "bad.json").write_text(content)
     command = [sys.executable, "-m", "vlmscale.training", str(tmp_path / "bad.json")]
@@ -250,8 +250,8 @@ def test_command_line_errors_name_what_is_wrong(tmp_path, content, lines):
     assert done.returncode == 1
     found = done.stderr.splitlines()
     assert len(found) == len(lines)
-    for said, line in zip(found, lines, strict=True):
-        assert line in said
+    for printed, line in zip(found, lines, strict=True):
+        assert line in printed
 
 
 def damaged_split(splits, folder, change):
@@ -295,16 +295,16 @@ def test_a_bad_sample_ends_training_with_its_name(spec, splits, tmp_path, change
     assert not bad.record.exists()
 
 
-def test_weights_and_biases_hears_of_a_training_where_it_is_set_up(spec, tmp_path, monkeypatch):
+def test_logs_to_weights_and_biases_if_set_up(spec, tmp_path, monkeypatch):
     """Offline, so in files; the weights are the same without."""
-    quiet, told = spec("quiet"), spec("told")
+    quiet, logged = spec("quiet"), spec("logged")
     train_stage(quiet)
     monkeypatch.setenv("WANDB_PROJECT", "vlmscale-tests")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    launch(told)
-    assert weights(told) == weights(quiet)
+    launch(logged)
+    assert weights(logged) == weights(quiet)
     (written,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     content = written.read_bytes()
-    assert b"told" in content
+    assert b"logged" in content
     assert b"train/loss" in content

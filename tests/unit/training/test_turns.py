@@ -1,4 +1,4 @@
-"""Questions that stand apart in one sequence are learned as if each were asked alone."""
+"""Turns kept apart in one sequence train as if each question were a sample of its own."""
 
 import json
 
@@ -36,7 +36,7 @@ ASKED = {
 
 
 def said(pairs, opening=""):
-    """A conversation in the LLaVA form; `opening` stands before its first question."""
+    """A conversation in LLaVA's format; `opening` precedes its first question."""
     turns = []
     for question, answer in pairs:
         turns.append({"from": "human", "value": (opening if not turns else "") + question})
@@ -71,7 +71,7 @@ def padded(tokenizer, encoded):
     return pad_batch(encoded, [False] * len(encoded), tokenizer, reads_question=False, side="right")
 
 
-def test_every_turn_reads_as_if_asked_alone(reader):
+def test_every_turn_has_the_logits_of_a_single_question(reader):
     template, tokenizer, llm = reader
     settings = {"visual_tokens": 3}
     joint = [
@@ -92,7 +92,7 @@ def test_every_turn_reads_as_if_asked_alone(reader):
             with torch.no_grad():
                 expected = llm(**padded(tokenizer, [alone])).logits[0]
             torch.testing.assert_close(logits[row, own], expected, atol=1e-5, rtol=1e-4)
-    # The comparison has power: turns that see those before them read otherwise.
+    # The comparison has power: joined turns have other logits.
     joined = encode(said(ASKED["image"], OPENINGS["image"]), tokenizer, template, **settings)
     with torch.no_grad():
         other = llm(**padded(tokenizer, [joined])).logits[0, -1]
@@ -172,7 +172,7 @@ def single_questions(splits, processor, dataset, indices):
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("mlp", 36), ("tokenpacker", 4)])
-def test_a_vlm_learns_from_turns_apart_as_from_single_questions(build, splits, name, tokens):
+def test_a_vlm_trains_on_turns_apart_as_on_single_questions(build, splits, name, tokens):
     model, processor = build(name, tokens)
     dataset = conversations(splits["stage2"], processor)
     images = [i for i in range(len(dataset)) if dataset[i].image is not None][:4]
@@ -223,7 +223,7 @@ def test_the_first_loss_of_a_training_is_that_of_single_questions(
 
 
 @pytest.mark.parametrize("apart", [True, False])
-def test_a_sample_is_the_same_when_seen_again(build, splits, monkeypatch, apart):
+def test_a_sample_is_the_same_from_the_cache(build, splits, monkeypatch, apart):
     _, processor = build("tokenpacker", 4)
     fresh = conversations(
         splits["stage2"], processor, apart=apart, query_turn="random", max_length=30
@@ -237,8 +237,8 @@ def test_a_sample_is_the_same_when_seen_again(build, splits, monkeypatch, apart)
         lambda said, *a, **k: encodings.extend(said) or encode_all(said, *a, **k),
     )
     again = [fresh[i] for i in reversed(range(len(fresh)))][::-1]
-    assert not encodings, "nothing was kept"
-    monkeypatch.setattr(module, "_CACHED_SAMPLES", 3)
+    assert not encodings, "nothing was cached"
+    monkeypatch.setattr(module, "MAX_CACHED_SAMPLES", 3)
     large = conversations(
         splits["stage2"], processor, apart=apart, query_turn="random", max_length=30
     )
