@@ -1,4 +1,4 @@
-"""Our compressors and the released ones, with the same weights, give the same numbers.
+"""Our projectors and the released ones, with the same weights, give the same numbers.
 
 Skipped unless VLMSCALE_REFERENCE_DIR names a folder with checkouts of the released repositories, each
 under its own name. `pytest tests/parity -rP` prints the largest differences.
@@ -108,9 +108,9 @@ def test_quecc(released, window):
         mm_vision_token_compression_kernel_size=window,
         mm_vision_token_compression_stride=window,
     )
-    compressor = quecc.QueCC(SimpleNamespace(hidden_size=TOWER), settings)
+    theirs_alone = quecc.QueCC(SimpleNamespace(hidden_size=TOWER), settings)
     # As the released repository joins it with its MLP.
-    theirs = nn.Sequential(compressor, nn.Linear(TOWER, LLM), nn.GELU(), nn.Linear(LLM, LLM))
+    theirs = nn.Sequential(theirs_alone, nn.Linear(TOWER, LLM), nn.GELU(), nn.Linear(LLM, LLM))
     mine, f = ours("quecc", (SIDE // window) ** 2), inputs()
     names = {"attention.attention": "0.clip_attn", "mlp.0": "1", "mlp.2": "3"}
     names |= {"question": "0.text_projection", "downsample": "0.q_downsample"}

@@ -24,7 +24,7 @@ def tokenizer(backbones):
     return load_tokenizer(backbones["llm"])
 
 
-def learned(tokenizer, encoded):
+def supervised_text(tokenizer, encoded):
     return tokenizer.decode([i for i in encoded.labels if i != IGNORED])
 
 
@@ -49,7 +49,7 @@ def test_qa_template(tokenizer):
     encoded = encode(TURNS, tokenizer, "qa", visual_tokens=3)
     tokens = tokenizer.convert_ids_to_tokens(encoded.input_ids)
     assert tokens[:5] == ["<image>", "<image>", "<image>", "\n", "any"]
-    assert learned(tokenizer, encoded).split() == ["yes", "<eos>", "2", "<eos>"]
+    assert supervised_text(tokenizer, encoded).split() == ["yes", "<eos>", "2", "<eos>"]
     assert len(encoded.labels) == len(encoded.input_ids)
 
 
@@ -98,7 +98,7 @@ def test_a_tiny_tokenizer_knows_the_marks_of_qwen(study, tmp_path):
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
     encoded = encode(TURNS, tokenizer, "qwen", visual_tokens=1)
     assert tokenizer.unk_token_id not in encoded.input_ids
-    assert learned(tokenizer, encoded).split() == ["yes", "<|im_end|>", "2", "<|im_end|>"]
+    assert supervised_text(tokenizer, encoded).split() == ["yes", "<|im_end|>", "2", "<|im_end|>"]
     assert tokenizer.eos_token == "<|im_end|>"
 
 

@@ -39,7 +39,7 @@ from vlmscale.training.loop import freeze
 SHAPES = load_architectures(find_resource("architectures.csv"))
 BACKBONES = find_resource("backbones")
 CLIP = find(SHAPES, "CLIP-ViT-L/14-336", Tower)
-TEXT, ANSWER = 50, 20  # tokens, and how many of them are learned
+TEXT, ANSWER = 50, 20  # tokens, and how many of them are supervised
 
 
 def projector_parameters(method, tokens, width):
@@ -112,7 +112,7 @@ def test_an_unknown_backbone_is_refused():
 @pytest.mark.parametrize("llm", LLMS)
 @pytest.mark.parametrize("method", COUNTS)
 def test_a_model_of_published_size_learns_what_its_stage_says(llm, method):
-    """Parameters exactly; the compressor's FLOPs; shapes and gradients of both stages."""
+    """Parameters exactly; the projector's FLOPs; shapes and gradients of both stages."""
     _, total, embedding = LLMS[llm]
     for tokens in COUNTS[method]:
         model = build_published(llm, method, tokens)
@@ -193,7 +193,7 @@ def with_two_blocks(model):
 
 def batch(model, counts, stage, *, stored, mode):
     """Stage 1: a caption. Stage 2: a question about an image and one about none, padded; at each of `counts`
-    visual tokens. Ids are data, for what is learned decides shapes; images are shapes and no data.
+    visual tokens. Ids are data, for what is supervised decides shapes; images are shapes and no data.
     """
     rows = {"stage1": 1, "stage2": 2}[stage]
     length = max(counts) + TEXT
@@ -225,8 +225,8 @@ def step(model, stage, inputs, **more):
     out = model.train()(**inputs, **more)
     out.loss.backward()
     assert out.loss.shape == ()
-    learned = len(inputs["labels"]) * ANSWER
-    assert out.logits.shape == (learned, model.config.text_config.vocab_size)
+    supervised = len(inputs["labels"]) * ANSWER
+    assert out.logits.shape == (supervised, model.config.text_config.vocab_size)
     for name, parameter in model.named_parameters():
         learns = name.startswith(tuple(f"{part}." for part in LEARNS[stage]))
         assert (parameter.grad is not None) == learns, name

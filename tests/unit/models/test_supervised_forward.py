@@ -46,7 +46,7 @@ def llm_of(kind):
 
 
 def padded(mask):
-    """Sequences of LENGTHS, what is learned of them, their mask, (b, t) or (b, 1, t, t), and positions."""
+    """Sequences of LENGTHS, what is supervised of them, their mask, (b, t) or (b, 1, t, t), and positions."""
     generator = torch.Generator().manual_seed(1)
     embeds = torch.randn(len(LENGTHS), max(LENGTHS), 24, generator=generator)
     which = torch.zeros(embeds.shape[:2], dtype=torch.bool)
@@ -56,7 +56,7 @@ def padded(mask):
     if mask == "gaps":  # as of visual tokens that an image does not have
         real[0, 2:4] = False
         real[3, 0] = False
-    if mask == "hidden":  # and learned from all the same
+    if mask == "hidden":  # and supervised from all the same
         real[0, 7] = False
     if mask == "apart":
         own = torch.arange(max(LENGTHS)) // 3
@@ -68,7 +68,7 @@ def padded(mask):
 
 
 def gradients(llm, embeds, states):
-    """Of a loss that weighs every learned state and dimension differently."""
+    """Of a loss that weighs every supervised state and dimension differently."""
     llm.zero_grad()
     embeds.grad = None
     weights = torch.linspace(-1, 1, states.numel()).view_as(states)
@@ -144,8 +144,8 @@ def test_activations_computed_again_change_nothing():
         assert torch.equal(mine, theirs)
 
 
-# Up to the last learned position of each sequence; of those, without what nobody may see; and of turns apart,
-# of three tokens each, the first one and the learned one's own.
+# Up to the last supervised position of each sequence; of those, without what nobody may see; and of turns apart,
+# of three tokens each, the first one and the supervised one's own.
 @pytest.mark.parametrize(
     ("mask", "needed"), [("padded", 9 + 2 + 6), ("gaps", 7 + 2 + 5), ("apart", 6 + 2 + 6)]
 )

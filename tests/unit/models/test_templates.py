@@ -1,6 +1,6 @@
 """The templates of Qwen and Vicuna token by token, on small tokenizers of their form.
 
-In the expectations `[token]` is learned, `token` is not; `Ġ` and `▁` stand for a space, `Ċ` and `<0x0A>`
+In the expectations `[token]` is supervised, `token` is not; `Ġ` and `▁` stand for a space, `Ċ` and `<0x0A>`
 for a newline.
 """
 
@@ -44,14 +44,14 @@ def said(*pairs):
 
 
 def shown(tokenizer, encoded):
-    """Tokens in one string, the learned ones in brackets."""
+    """Tokens in one string, the supervised ones in brackets."""
     tokens = tokenizer.convert_ids_to_tokens(encoded.input_ids)
-    learned = [label != IGNORED for label in encoded.labels]
+    supervised = [label != IGNORED for label in encoded.labels]
     assert all(
         label in (token, IGNORED)
         for token, label in zip(encoded.input_ids, encoded.labels, strict=True)
     )
-    return [f"[{t}]" if yes else t for t, yes in zip(tokens, learned, strict=True)]
+    return [f"[{t}]" if yes else t for t, yes in zip(tokens, supervised, strict=True)]
 
 
 SYSTEM = {
@@ -89,7 +89,7 @@ EXPECTED = {
         [<|im_start|>] user [Ċ] What ? [<|im_end|>] [Ċ]
         [<|im_start|>] [assistant] [Ċ] [<|im_end|>] [Ċ]""",
     ("vicuna_v1", "an empty answer"): "▁US ER : ▁What ? ▁ASSISTANT : [▁] [</s>]",
-    # Only a newline that is a token of its own is learned wherever it stands.
+    # Only a newline that is a token of its own is supervised wherever it stands.
     ("qwen_next", "lines"): """
         [<|im_start|>] user [Ċ] What [Ċ] How ĊĊ Two ? [<|im_end|>] [Ċ]
         [<|im_start|>] [assistant] [Ċ] [A] [ĊĊ] [Two] [<|im_end|>] [Ċ]""",
@@ -278,9 +278,9 @@ def test_every_sample_learns_the_end_of_each_answer(tokenizers, template, pairs,
     turns, _ = with_image(pairs, image)
     encoded = encode(turns, tokenizer, template, visual_tokens=3)
     end = tokenizer.convert_tokens_to_ids(TEMPLATES[template].answer_close)
-    learned = sum(label == end for label in encoded.labels)
+    supervised = sum(label == end for label in encoded.labels)
     of_others = 1 + len(pairs) if template == "qwen_next" else 0  # system and questions
-    assert learned == len(pairs) + of_others
+    assert supervised == len(pairs) + of_others
 
 
 @pytest.mark.parametrize("template", ["qwen", "vicuna_v1"])
