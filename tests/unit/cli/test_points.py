@@ -22,7 +22,7 @@ from tests.support.cli import error_of, write_csv
         ),
         (lambda t: t.assign(visual_tokens=0), "column 'visual_tokens' must be positive"),
         (lambda t: t[t["n_params_b"] == 7], "all rows have the same n_params_b"),
-        (lambda t: pd.concat([t, t]), "two rows for N = 0.5, T = 1; repeats need a column 'seed'"),
+        (lambda t: pd.concat([t, t]), "two rows for N = 0.5, V = 1; repeats need a column 'seed'"),
         (lambda t: t.iloc[:0], "has no rows"),
         (lambda t: t.assign(family=np.nan), "column 'family' has missing values"),
         (lambda t: t.assign(benchmark="pope"), "no row has benchmark 'mean'"),
