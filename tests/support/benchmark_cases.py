@@ -1,8 +1,8 @@
-"""Of every real benchmark a few questions, answers to them, and their scores, worked out by hand."""
+"""Questions of every real benchmark with answers and their scores, worked out by hand."""
 
 from .benchmark_files import mme, people, rotations, ten
 
-# Of each benchmark: rows, the model's answers, the score of each, and what the metric makes of them.
+# Benchmark -> rows with the model's answers and the score of each, and the metric over them.
 GQA = {"imageId": "n1", "question": "What is it?", "answer": "dog"}
 AI2D = {"question": "Which one?", "options": ["leaf", "stem", "root", "sun"], "answer": "1"}
 MMMU = {"question": "Look at <image 1>.", "options": "['red', 'green', 'blue']", "answer": "B"}

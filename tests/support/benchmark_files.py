@@ -1,4 +1,4 @@
-"""A few rows of each real benchmark, made here, in the columns and types that its publisher's Parquet files have."""
+"""Rows of each real benchmark with the columns and types of its publisher's Parquet files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +19,7 @@ TEXTS = List(TEXT)
 
 
 def texts(*names: str) -> dict[str, Any]:
+    """Columns of text."""
     return dict.fromkeys(names, TEXT)
 
 
@@ -112,22 +113,23 @@ def picture(shade: int, side: int = 24) -> dict[str, Any]:
     return {"bytes": encode_png(image), "path": f"{shade}.png"}
 
 
-def write(asked: Benchmark, rows: Sequence[dict[str, Any]], data: Path) -> list[Path]:
-    """Write `rows` below `data` as a download leaves them, in two files if there are several; what they lack is null."""
-    name = asked.benchmark.partition("_")[0]  # mme_perception is another reading of mme
-    folder = asked.folder(data)
+def write(benchmark: Benchmark, rows: Sequence[dict[str, Any]], data: Path) -> list[Path]:
+    """Write `rows` below `data` like a download, in two files if possible; missing cells are null."""
+    name = benchmark.benchmark.partition("_")[0]  # mme_perception is another metric of mme
+    folder = benchmark.folder(data)
     half = (len(rows) + 1) // 2
     halves = [part for part in (rows[:half], rows[half:]) if part]
     parts = {
-        f"{asked.split}-0000{i}-of-0000{len(halves)}.parquet": part for i, part in enumerate(halves)
+        f"{benchmark.split}-0000{i}-of-0000{len(halves)}.parquet": part
+        for i, part in enumerate(halves)
     }
     _write(folder, SCHEMAS[name], parts)
-    if asked.images:
+    if benchmark.images:
         images = [{"id": key} for key in dict.fromkeys(row["imageId"] for row in rows)]
-        file = f"{asked.split}-00000-of-00001.parquet"
-        _write(folder.parent / asked.images, SCHEMAS["gqa_images"], {file: images})
+        file = f"{benchmark.split}-00000-of-00001.parquet"
+        _write(folder.parent / benchmark.images, SCHEMAS["gqa_images"], {file: images})
     files = [folder / part for part in parts]
-    write_arrow(files, asked.split, arrow_folder(folder, asked.split))
+    write_arrow(files, benchmark.split, arrow_folder(folder, benchmark.split))
     return files
 
 
@@ -145,12 +147,12 @@ def _write(folder: Path, schema: dict[str, Any], parts: dict[str, Sequence[dict[
 
 
 def ten(*answers: str) -> list[str]:
-    """Ten people's answers: the given ones, and as many others as are lacking."""
+    """Ten people's answers: the given ones, filled up with others."""
     return [*answers, *(f"other {i}" for i in range(10 - len(answers)))]
 
 
 def people(*answers: str) -> list[dict[str, Any]]:
-    """The same as VQAv2 has them."""
+    """Ten people's answers in VQAv2's form."""
     return [
         {"answer": a, "answer_confidence": "yes", "answer_id": i}
         for i, a in enumerate(ten(*answers), 1)
@@ -158,7 +160,7 @@ def people(*answers: str) -> list[dict[str, Any]]:
 
 
 def mme(category: str, *pairs: tuple[str, str, float]) -> list[tuple]:
-    """Pairs of questions about one image each: (answer to the one that is true, to the false one, score)."""
+    """Pairs of questions about one image each: (answer to the true one, to the false one, score)."""
     rows = []
     for i, (yes, no, _) in enumerate(pairs):
         for truth, said in (("Yes", yes), ("No", no)):
@@ -175,7 +177,7 @@ def mme(category: str, *pairs: tuple[str, str, float]) -> list[tuple]:
 def rotations(
     index: int, answers: str, options: Sequence[str], **more: str
 ) -> list[dict[str, Any]]:
-    """A question of MMBench asked once for each of `answers`, the letter that is right then."""
+    """A question of MMBench in one rotation per letter of `answers`, which is the right one there."""
     rows = []
     for turn, letter in enumerate(answers):
         shift = (ord(letter) - ord(answers[0])) % len(options)

@@ -1,4 +1,4 @@
-"""A web server that speaks as much of the hub's language as its client needs to fetch repositories."""
+"""A web server with the parts of the hub's API that its client needs to fetch repositories."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ from .upstream import Site
 
 
 class Hub(Site):
-    """A site at whose address `/hub` the folders `repositories/owner/name` are repositories on the hub, and
-    those in `repositories/datasets/owner/name` datasets. Every revision has what the folder has.
+    """A site whose `/hub` serves folders `repositories/owner/name` as repositories of the hub, and those in
+    `repositories/datasets/owner/name` as datasets. All revisions are equal.
     """
 
-    commit = hashlib.sha1(b"main").hexdigest()  # what main is
+    commit = hashlib.sha1(b"main").hexdigest()  # of main
 
     def place(self, path):
         if not path.startswith("/hub/"):
@@ -26,10 +26,10 @@ class Hub(Site):
         if not path.startswith("/hub/api/"):
             return super().answer(body)
         self.server.requests.append((self.command, path, None))
-        asked = re.fullmatch(r"/hub/api/(?:models|(datasets))/([^/]+/[^/]+)(/tree/.*)?", path)
-        kind, name, tree = asked.groups() if asked else ("", "", None)
+        request = re.fullmatch(r"/hub/api/(?:models|(datasets))/([^/]+/[^/]+)(/tree/.*)?", path)
+        kind, name, tree = request.groups() if request else ("", "", None)
         folder = self.server.folder / "repositories" / (kind or "") / name
-        if asked is None or not folder.is_dir():
+        if request is None or not folder.is_dir():
             return self.send_error(404)
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         listing = [

@@ -1,7 +1,7 @@
 """Small tokenizers in the form of Qwen1.5's and Vicuna's, which tests cannot download.
 
-The pipelines are those that transformers builds for the two families. The vocabularies are learned from
-the sentences below, so that most of their words are one token; other text falls back to bytes.
+The pipelines are those that transformers builds for both families. Vocabularies are trained on the sentences
+below, so that most of their words are one token; other text falls back to bytes.
 """
 
 import io
@@ -53,9 +53,7 @@ def qwen(folder: Path, words: Sequence[str] = ()) -> PreTrainedTokenizerFast:
 
 
 def spm_model() -> sentencepiece.SentencePieceProcessor:
-    """Sentencepiece BPE with the settings of Llama's: bytes for the unknown, no normalisation, and no
-    piece with a newline.
-    """
+    """Sentencepiece BPE with Llama's settings: byte fallback, no normalisation, no piece with a newline."""
     lines = [line for sentence in SENTENCES for line in sentence.splitlines() if line]
     file = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -111,7 +109,7 @@ def released_vicuna(folder: Path, llm: PreTrainedModel) -> dict[str, Tensor]:
 
 
 def _loaded(folder: Path) -> PreTrainedTokenizerFast:
-    """As a model's folder is loaded, with the image token that a VLM adds."""
+    """Load a folder like a model's, and add the image token as a VLM does."""
     tokenizer = load_tokenizer(folder)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
     return tokenizer

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,21 +17,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vlmscale.errors import UserError
 from vlmscale.jobs.import_server import die_with_parent
 from vlmscale.training.batch_split import BatchSplit
+from vlmscale.training.sampler import EpochSampler
 
 # Samples to model inputs. Random choices for a batch come from the generator, which starts in the same
 # state for all micro-batches of a global batch, also after a resume.
 Collate = Callable[[list[Any], np.random.Generator], dict[str, Any]]
-
-
-class Order(Protocol):
-    """Every position in the dataset once, in an order that depends on seed and epoch alone."""
-
-    seed: int
-    epoch: int
-
-    def set_epoch(self, epoch: int) -> None: ...
-    def __iter__(self) -> Iterator[int]: ...
-    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class Batches(DataLoader[Any]):
         dataset: Dataset[Any],
         collate: Collate,
         split: BatchSplit,
-        order: Order,
+        order: EpochSampler,
         *,
         rank: int,
         workers: int,
@@ -80,7 +70,7 @@ class Batches(DataLoader[Any]):
 
 
 class _MicroBatches(Sampler[MicroBatch]):
-    def __init__(self, order: Order, split: BatchSplit, rank: int) -> None:
+    def __init__(self, order: EpochSampler, split: BatchSplit, rank: int) -> None:
         self.order, self.split, self.rank = order, split, rank
 
     # Trainer calls this method, and not that of Batches, when it resumes within an epoch.

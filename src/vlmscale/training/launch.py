@@ -74,16 +74,9 @@ def training_command(file: Path, processes: int, nodes: int, endpoint: str) -> l
 
 def torchrun_command(training: list[str], processes: int, rendezvous: list[str]) -> list[str]:
     """Return the command that starts one node's `processes` with torchrun."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run"]
-    signals = "--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"
-    return [
-        *_IGNORE_SIGTERM,
-        *torchrun,
-        *rendezvous,
-        f"--nproc-per-node={processes}",
-        signals,
-        *training,
-    ]
+    options = [f"--nproc-per-node={processes}", "--signals-to-handle=SIGINT,SIGHUP,SIGQUIT"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *rendezvous, *options]
+    return [*_IGNORE_SIGTERM, *torchrun, *training]
 
 
 def _rendezvous_endpoint() -> str:

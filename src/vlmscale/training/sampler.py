@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Sampler
 
 
-class _EpochSampler(Sampler[int]):
+class EpochSampler(Sampler[int]):
     """An order drawn anew for each epoch; the same in every process with the same seed."""
 
     def __init__(self, samples: int, seed: int) -> None:
@@ -27,7 +27,7 @@ class _EpochSampler(Sampler[int]):
         return self.samples
 
 
-class ShuffledSampler(_EpochSampler):
+class ShuffledSampler(EpochSampler):
     """A random order of `samples` samples."""
 
     def __init__(self, samples: int, *, seed: int) -> None:
@@ -37,7 +37,7 @@ class ShuffledSampler(_EpochSampler):
         return torch.randperm(self.samples, generator=generator).tolist()
 
 
-class GroupedSampler(_EpochSampler):
+class GroupedSampler(EpochSampler):
     """The order of `group_samples`."""
 
     def __init__(self, lengths: Sequence[int], *, micro_batch: int, parts: int, seed: int) -> None:

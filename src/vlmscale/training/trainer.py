@@ -15,9 +15,9 @@ from transformers import Trainer, TrainerState, TrainingArguments
 from vlmscale.errors import UserError
 from vlmscale.settings import Execution, Recipe
 from vlmscale.training.batch_split import BatchSplit
-from vlmscale.training.batches import Batches, Order, raise_if_error
+from vlmscale.training.batches import Batches, raise_if_error
 from vlmscale.training.distributed import deepspeed_config, rank
-from vlmscale.training.sampler import GroupedSampler, ShuffledSampler
+from vlmscale.training.sampler import EpochSampler, GroupedSampler, ShuffledSampler
 
 _WEIGHTS = "trainable.safetensors"  # in a checkpoint
 
@@ -53,7 +53,7 @@ class BatchTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
 
-    def _order(self) -> Order:
+    def _order(self) -> EpochSampler:
         samples, seed = self.train_dataset, self.args.data_seed
         if self.recipe.order == "shuffled":
             return ShuffledSampler(len(samples), seed=seed)
