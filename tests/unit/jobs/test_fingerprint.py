@@ -52,7 +52,7 @@ def test_closure_reaches_imports_and_no_other_method():
         ),
         ("models/projectors/tokenpacker.py", "std=0.02", "std=0.03", False),
         ("study/parts.py", "class Evaluation(", "class Evaluate(", False),
-        ("analysis/laws/power_law.py", "_NODES = 15", "_NODES = 11", False),
+        ("analysis/laws/least_squares.py", "_NODES = 15", "_NODES = 11", False),
     ],
 )
 def test_what_changes_it(copied, file, old, new, changes):
@@ -65,9 +65,9 @@ def test_a_script_counts_with_what_it_imports(tmp_path, copied):
     script = tmp_path / "fit.py"
     script.write_text("from vlmscale.analysis.laws.power_law import fit_power_law\n")
     before = fingerprint(scripts=[script])
-    copied("analysis/laws/power_law.py", "_NODES = 15", "_NODES = 11")
+    copied("analysis/laws/least_squares.py", "_NODES = 15", "_NODES = 11")
     assert fingerprint(scripts=[script]) != before
-    copied("analysis/laws/power_law.py", "_NODES = 11", "_NODES = 15")
+    copied("analysis/laws/least_squares.py", "_NODES = 11", "_NODES = 15")
     assert fingerprint(scripts=[script]) == before
     script.write_text("from vlmscale.analysis.laws.power_law import PowerLaw\n")
     module._read.cache_clear()
