@@ -12,11 +12,11 @@ from rich.progress import Progress
 from torch import nn
 from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
+from vlmscale.costs.gpus import load_gpus
 from vlmscale.latency import machine
 from vlmscale.methods import find_method
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.vlm import Vlm
-from vlmscale.planning.trainings import load_gpus
 from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import find_resource
 

@@ -23,6 +23,7 @@ from transformers import CLIPVisionConfig, PreTrainedConfig, Qwen2Config
 
 from vlmscale.analysis.decisions.latency import CASE, PARTS, compare_cached_text
 from vlmscale.cli.output import number
+from vlmscale.costs.gpus import load_gpus
 from vlmscale.errors import UserError
 from vlmscale.jobs.entry import exit_with_message
 from vlmscale.latency.machine import describe_machine, measure_matmul_gflops_per_s
@@ -33,7 +34,6 @@ from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.meta import build_with_random_weights, load_backbone_config
-from vlmscale.planning.trainings import load_gpus
 from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import find_resource
 

@@ -25,10 +25,11 @@ from rich.table import Table
 from transformers import CLIPImageProcessorPil
 
 from vlmscale.cli.output import number
+from vlmscale.costs.gpus import load_gpus
 from vlmscale.data.shards import SAMPLE, write_split
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.pixels import to_pixels
-from vlmscale.planning.trainings import load_gpus, planned_trainings
+from vlmscale.planning.trainings import list_trainings
 from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
@@ -122,7 +123,7 @@ def measure_rate(source: Batches) -> float:
 
 def compute_demand(study: Path, gpu: str, utilisation: float) -> pd.DataFrame:
     """Return the samples a second that one GPU trains, by stage, LLM and visual tokens."""
-    found = pd.DataFrame(planned_trainings(load_study(study))).query("method == 'tokenpacker'")
+    found = pd.DataFrame(list_trainings(load_study(study))).query("method == 'tokenpacker'")
     flops = load_gpus(find_resource("gpus.csv"))[gpu].bf16_tflops * 1e12 * utilisation
     found = found.assign(samples_per_second=flops / (found["flops"] / found["samples"]))
     keys = ["stage", "llm", "visual_tokens"]

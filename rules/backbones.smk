@@ -1,6 +1,6 @@
 # Tokenizer, vision tower and LLMs of a generated study, trained from scratch.
 
-BACKBONE_REQUESTS = needs.of_backbones(STUDY)
+BACKBONE_REQUESTS = needs.request_backbones(STUDY)
 
 
 rule train_tokenizer:

@@ -17,7 +17,7 @@ from vlmscale.planning.specs import (
     WITHOUT_EFFECT_ON_RESULTS,
     JobSpecs,
 )
-from vlmscale.planning.trainings import benchmark_rows
+from vlmscale.planning.trainings import read_benchmark_rows
 from vlmscale.report.figures import INPUTS as FIGURE_TABLES, LAW_FIGURES
 from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study, validate
@@ -46,15 +46,9 @@ try:
     else:
         STUDY = load_study(CHECKOUT / "config/mini.yaml")
     SPECS = JobSpecs(STUDY, scripts=CHECKOUT / "workflow/scripts")
-    BENCHMARKS = benchmark_rows(find_resource("benchmarks.csv"))
+    BENCHMARKS = read_benchmark_rows(find_resource("benchmarks.csv"))
     QUESTIONS = sum(STUDY.count_questions(BENCHMARKS).values())  # of a cell
-    REQUESTS = {
-        stage: {
-            name: needs.of_training(STUDY, stage, run) for name, run in runs.items()
-        }
-        for stage, runs in SPECS.trainings.items()
-    }
-    needs.check_memory(STUDY, SPECS.runs)
+    REQUESTS = needs.request_trainings(STUDY, SPECS.runs.values())
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -97,7 +91,7 @@ def resources_of(requests, key):
         )
 
     functions = {name: resource_of(name) for name in cluster.RESOURCES}
-    return functions | cluster.agreed(requests.values())
+    return functions | cluster.constant_resources(requests.values())
 
 
 # The files of all cells, as functions: snakemake would read lists again in every job of a cluster.

@@ -17,7 +17,7 @@ rule evaluate_cell:
     resources:
         **resources_of(
             {
-                name: needs.of_evaluation(STUDY, cell, QUESTIONS)
+                name: needs.request_evaluation(STUDY, cell, QUESTIONS)
                 for name, cell in CELLS.items()
             },
             lambda w: w.cell,

@@ -21,7 +21,7 @@ rule measure_latency:
     threads: workflow.resource_settings.cores or 1
     resources:
         **resources_of(
-            {llm: needs.of_inference(STUDY, STUDY.decoders[llm]) for llm in TIMED},
+            {llm: needs.request_latency(STUDY, llm) for llm in TIMED},
             lambda w: w.llm,
         ),
     params:

@@ -16,7 +16,7 @@ rule encode_images:
     resources:
         **resources_of(
             {
-                sample: needs.of_encoding(STUDY, split, QUESTIONS)
+                sample: needs.request_encoding(STUDY, split, QUESTIONS)
                 for sample, (split, _) in SAMPLES.items()
             },
             lambda w: w.sample,

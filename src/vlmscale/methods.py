@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vlmscale.errors import UserError
-from vlmscale.settings import Setting
+from vlmscale.settings import Setting, Stage
 
 PROJECTORS = Path(__file__).parent / "models" / "projectors"
 _METHOD_KEY = "method"  # beside the options of a variant in a config
@@ -61,7 +61,7 @@ class Method:
             f"{PROJECTORS / self.name}.py: counts={self.counts!r} is none of those in base.py"
         )
 
-    def count_copies(self, side: int, stage: Literal["stage1", "stage2"]) -> int:
+    def count_copies(self, side: int, stage: Stage) -> int:
         """Return how often a batch repeats each sample: once for every V trained at once."""
         if stage == "stage1":
             return 1

@@ -19,6 +19,9 @@ from pydantic import (
 IMAGE_TOKEN = "<image>"
 # How models/pixels.py makes an image square.
 Aspect = Literal["pad", "crop"]
+# The two trainings of a VLM.
+Stage = Literal["stage1", "stage2"]
+STAGES: tuple[Stage, ...] = ("stage1", "stage2")
 
 
 class Frozen(BaseModel):

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.pages import PAGES, read_measured, write_tables
 
 from tests.support.paths import ROOT
-from vlmscale.planning.trainings import planned_trainings
+from vlmscale.planning.trainings import list_trainings
 from vlmscale.records.parquet import read_provenance
 from vlmscale.study.load import load_study
 
@@ -34,7 +34,7 @@ def test_loading_takes_less_than_a_tenth_of_a_step():
 
 
 def test_one_worker_loads_fewer_photographs_than_a_gpu_takes():
-    trainings = pd.DataFrame(planned_trainings(load_study(ROOT / "config/paper.yaml")))
+    trainings = pd.DataFrame(list_trainings(load_study(ROOT / "config/paper.yaml")))
     one = trainings.query(
         "llm == 'Qwen1.5-0.5B' and method == 'tokenpacker' and visual_tokens == 1"
     )

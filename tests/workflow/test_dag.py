@@ -122,7 +122,7 @@ def test_trainings_that_no_gpu_can_hold_are_refused_before_anything_starts(empty
     done = empty.snakemake("-n", config="study.yaml")
     assert done.returncode != 0
     assert "Vicuna-7B__m3__v576__s0, stage2: needs" in done.stdout
-    assert "What would fit: micro_batch_size: 4; or" in done.stdout
+    assert "What would fit: micro_batch_size: 8 on 16 GPUs; or" in done.stdout
     assert "Traceback" not in done.stdout
 
 

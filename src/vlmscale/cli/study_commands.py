@@ -48,14 +48,17 @@ def summary_command(
 @report_errors()
 def cells_command(
     config: Annotated[Path, typer.Option(help="Config of the study.")] = Path("config/mini.yaml"),
-    gpu: Annotated[str, typer.Option(help="Row of resources/gpus.csv.")] = "h100",
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="Row of resources/gpus.csv.", show_default="the study's `cluster`"),
+    ] = None,
     utilisation: Annotated[
         float | None,
         typer.Option(
             min=0.001,
             max=1,
             help="Share of the GPU's peak FLOP/s that training reaches.",
-            show_default="the GPU table's, else 0.4",
+            show_default="the GPU table's, else the cluster's",
         ),
     ] = None,
     text_tokens: Annotated[

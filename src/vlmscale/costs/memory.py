@@ -8,16 +8,12 @@ section 4.1), whose count is of another block. It is an estimate for planning: w
 stands in its run.json.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass
 from typing import Literal
 
 from vlmscale.costs.flops import compressor_parameters
 from vlmscale.costs.shapes import Decoder, Tower
-from vlmscale.errors import UserError
-
-Stage = Literal["stage1", "stage2"]
+from vlmscale.settings import Stage
 
 HALF, FULL = 2, 4  # bytes of bf16 and fp32
 _ADAM = 3 * FULL  # a copy of the weight, two moments
@@ -27,7 +23,6 @@ _GATHERED = 1_000_000_000
 # square of the LLM's width where a config says "auto".
 _BUCKETS = 2 * 4.5
 
-_ZERO: tuple[Literal[2, 3], ...] = (2, 3)
 # Our assumption until runs were measured: a tenth goes to CUDA, NCCL and gaps between tensors.
 USABLE = 0.9
 
@@ -147,59 +142,3 @@ def compressor_activations(tower: Tower, llm_width: int, feature_layers: int = 4
     """
     d = tower.hidden_size
     return HALF * tower.patches * ((2 * feature_layers + 20) * d + 3 * llm_width)
-
-
-def check_fits(
-    cell: str,
-    memory_gb: float,
-    decoder: Decoder,
-    tower: Tower,
-    method: str,
-    visual_tokens: int,
-    stage: Stage,
-    layout: Layout,
-    *,
-    copies: int,
-) -> GpuMemory:
-    """The memory of a step, as gpu_memory, if a GPU of `memory_gb` can hold it.
-
-    Raises UserError when it cannot, with what would fit, in the words of a study's config.
-    """
-
-    def fits(other: Layout) -> bool:
-        memory = gpu_memory(decoder, tower, method, visual_tokens, stage, other, copies=copies)
-        return memory.total <= USABLE * memory_gb * 1e9
-
-    memory = gpu_memory(decoder, tower, method, visual_tokens, stage, layout, copies=copies)
-    if fits(layout):
-        return memory
-    ways = [*_ways(layout, fits), f"GPUs of {ceil(memory.total / USABLE / 1e9)} GB"]
-    raise UserError(
-        f"{cell}, {stage}: needs {memory.total / 1e9:.0f} GB on each of {layout.gpus} GPUs, "
-        f"{memory.activations / 1e9:.0f} GB of it activations of {layout.micro_batch * copies} sequences; "
-        f"of {memory_gb:g} GB, {USABLE * memory_gb:.0f} can be used. What would fit: {'; or '.join(ways)}."
-    )
-
-
-def _ways(layout: Layout, fits: Callable[[Layout], bool]) -> list[str]:
-    """Other layouts that fit and give the same result: one change of each kind, the smallest; if none
-    does, all at once.
-    """
-    halves = [layout.micro_batch // 2**i for i in range(1, layout.micro_batch.bit_length())]
-    kinds: list[list[tuple[str, Layout]]] = [
-        [("activation_checkpointing: true", replace(layout, checkpointing=True))],
-        [(f"zero: {n}", replace(layout, zero=n)) for n in _ZERO if n > layout.zero],
-        [(f"micro_batch_size: {n}", replace(layout, micro_batch=n)) for n in halves],
-        [(f"{n} GPUs", replace(layout, gpus=n)) for n in _more(layout)],
-    ]
-    found = [[said for said, other in kind if fits(other)] for kind in kinds]
-    if not any(found):
-        least = replace(layout, zero=3, micro_batch=1, checkpointing=True)
-        all_of_it = "with zero: 3, activation_checkpointing: true, micro_batch_size: 1"
-        counts = [n for n in (layout.gpus, *_more(layout)) if fits(replace(least, gpus=n))]
-        found = [[f"{n} GPUs {all_of_it}" for n in counts]]
-    return [said[0] for said in found if said]
-
-
-def _more(layout: Layout) -> list[int]:
-    return [layout.gpus * 2**i for i in range(1, 5)]

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from vlmscale.costs.flops import training_gflops
-from vlmscale.costs.memory import Layout, Stage, gpu_memory
+from vlmscale.costs.memory import Layout, gpu_memory
 from vlmscale.latency.machine import choose_clock
 from vlmscale.latency.spec import NamedSetting
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.vlm import Vlm
+from vlmscale.settings import STAGES, Stage
 
 TEXT = 64  # tokens of a sample
 _WARM_UP, _REPETITIONS = 2, 5
 _ROOM = 0.95  # of a GPU's memory
-_STAGES: tuple[Stage, ...] = ("stage1", "stage2")
 
 
 def time_training_steps(
@@ -37,7 +37,7 @@ def time_training_steps(
     else ""), step_ms, step_iqr_ms and utilisation (the share of `peak`, in GFLOP/s).
     """
     rows = []
-    for stage in _STAGES:
+    for stage in STAGES:
         model = None
         for setting in settings:
             row = _describe_step(config, setting, stage, batch)

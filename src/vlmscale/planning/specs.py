@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vlmscale.jobs.fingerprint import PACKAGE, fingerprint
-from vlmscale.settings import StageRecipe
+from vlmscale.settings import Stage, StageRecipe
 from vlmscale.study.grid import Cell, Run, expand_grid, list_laws, list_stage1_trainings
-from vlmscale.study.schema import Stage, Study
+from vlmscale.study.schema import Study
 
 ANALYSIS_STACK = ("numpy", "pandas", "pyarrow", "scipy")
 FIGURE_STACK = ("matplotlib", "pandas", "seaborn")

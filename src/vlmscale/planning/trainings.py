@@ -1,22 +1,16 @@
-"""What a study will cost, before anything starts: FLOPs, parameters and disk of every training run.
-
-Everything is computed from the config and from shapes of models; nothing is loaded or fetched.
-"""
+"""Estimates of every training run from the config and published shapes: FLOPs, parameters and disk."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-from vlmscale.costs.cluster import samples as samples_seen
 from vlmscale.costs.flops import answer_gflops, compressor_parameters, training_gflops
+from vlmscale.settings import STAGES, Recipe, Stage
 from vlmscale.study.grid import Cell, Run, expand_grid, list_stage1_trainings
-from vlmscale.study.schema import STAGES, Stage, Study
+from vlmscale.study.schema import Study
 
-# Bytes a trained parameter takes with AdamW: weight, gradient, two moments; in bf16 with float32 copies.
-_STATE = 16
 # Two checkpoints of a training are kept until it ends: weights and both moments, in float32.
 _WORK = 2 * 12
 _GIGABYTE = 1e9
@@ -24,10 +18,10 @@ _GIGABYTE = 1e9
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a config does not say, and costs depend on."""
+    """What a config does not say and costs depend on."""
 
     text_tokens: int = 64  # of a training sample, where its dataset does not say
-    question_tokens: int = 50  # of a question of a benchmark, beside the visual ones
+    question_tokens: int = 50  # of a benchmark's question, beside the visual ones
     answer_tokens: int = 8
 
 
@@ -42,12 +36,12 @@ class Training:
     stage: Stage
     samples: float
     tokens: float  # positions of the LLM, visual ones included
-    flops: float  # forward and back, of tower, compressor and LLM
+    flops: float  # forward and back, of tower, projector and LLM
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """A training run, what it serves and what it costs."""
+    """A training run, the cells it serves and its costs."""
 
     run: Run
     trainings: tuple[Training, ...]  # a stage 1 that runs share is with the first of them
@@ -56,70 +50,51 @@ class RunCost:
     total_parameters: int | None  # of the LLM; None before the study has made its tokenizer
     projector_parameters: int
     evaluation_flops: float  # of all its cells
-    disk_gb: float  # of what is kept: projector and checkpoint
+    disk_gb: float  # of what is kept: projector and model folder
     work_gb: float  # of the checkpoints of stage 2 while it runs
-    state_gb: float  # of stage 2 in the memory of GPUs: weights, gradients, moments; no activations
 
     @property
     def training_flops(self) -> float:
         return sum(training.flops for training in self.trainings)
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """A row of resources/gpus.csv."""
-
-    gpu: str
-    name: str
-    bf16_tflops: float  # peak, dense
-    memory_gb: float
-    utilisation: float | None  # share of the peak that a training is known to have reached
-    source: str
-
-    def least(self, gigabytes: float) -> int:
-        """How many of them hold `gigabytes`, leaving a fifth of the memory to activations."""
-        return ceil(gigabytes / (0.8 * self.memory_gb))
-
-
-def run_costs(
+def estimate_runs(
     study: Study, questions: Mapping[str, int], assumed: Assumptions = ASSUMED
 ) -> list[RunCost]:
-    """Every training run of the study. questions: benchmark -> how many are asked."""
+    """Return the costs of every training run; questions: of Study.count_questions."""
     cells, runs = expand_grid(study)
     served: dict[str, list[Cell]] = {}
     for cell in cells.values():
         served.setdefault(cell.run, []).append(cell)
     first = {run.run for run in list_stage1_trainings(runs.values()).values()}
-    number = sum(questions.values())
+    asked = sum(questions.values())
+    tower = round(study.tower_shape.total_b * 1e9)
+    width = 2 if study.stage2.precision == "bf16" else 4  # bytes of a saved weight
     costs = []
     for run in runs.values():
-        trainings = [_training(study, run, "stage2", assumed)]
-        if run.run in first:
-            trainings.insert(0, _training(study, run, "stage1", assumed))
+        stages = STAGES if run.run in first else STAGES[1:]
         decoder, projector = study.decoders[run.llm], _projector_parameters(study, run)
-        llm, tower = round(decoder.total_b * 1e9), round(study.tower_shape.total_b * 1e9)
-        width = 2 if study.stage2.precision == "bf16" else 4  # bytes of a saved weight
-        saved = llm + tower + projector + (projector if run.run in first else 0)
+        llm = round(decoder.total_b * 1e9)
+        saved = llm + tower + projector * len(stages)
+        answers = sum(estimate_answer_flops(study, cell, assumed) for cell in served[run.run])
         costs.append(
             RunCost(
                 run=run,
-                trainings=tuple(trainings),
+                trainings=tuple(estimate_training(study, stage, run, assumed) for stage in stages),
                 cells=tuple(cell.cell for cell in served[run.run]),
                 parameters=round(decoder.non_embedding_b * 1e9),
                 total_parameters=llm if decoder.vocabulary else None,
                 projector_parameters=projector,
-                evaluation_flops=number
-                * sum(_answer_flops(study, cell, assumed) for cell in served[run.run]),
+                evaluation_flops=asked * answers,
                 disk_gb=width * saved / _GIGABYTE,
                 work_gb=_WORK * (llm + projector) / _GIGABYTE,
-                state_gb=(_STATE * (llm + projector) + 2 * tower) / _GIGABYTE,
             )
         )
     return costs
 
 
-def planned_trainings(study: Study) -> list[dict[str, Any]]:
-    """Every training once: its fields, and llm, method and visual_tokens of its run."""
+def list_trainings(study: Study) -> list[dict[str, Any]]:
+    """Return every training once: its fields, and llm, method and visual_tokens of its run."""
     return [
         {
             "llm": cost.run.llm,
@@ -127,14 +102,20 @@ def planned_trainings(study: Study) -> list[dict[str, Any]]:
             "visual_tokens": cost.run.visual_tokens,
             **vars(training),
         }
-        for cost in run_costs(study, {})
+        for cost in estimate_runs(study, {})
         for training in cost.trainings
     ]
 
 
-def _training(study: Study, run: Run, stage: Stage, assumed: Assumptions) -> Training:
+def estimate_training(
+    study: Study, stage: Stage, run: Run, assumed: Assumptions = ASSUMED
+) -> Training:
+    """Return samples, tokens and FLOPs of one stage of a run.
+
+    Batches of an elastic method count as if all had its largest number of visual tokens.
+    """
     data = study.get_training_data(stage)
-    samples = samples_seen(study.get_recipe(stage, run.budget), data.samples)
+    samples = count_samples(study.get_recipe(stage, run.budget), data.samples)
     text = data.text_tokens or assumed.text_tokens
     text_only = (data.samples - data.images) / data.samples
     method = study.find_variant(run.method).method
@@ -152,7 +133,7 @@ def _training(study: Study, run: Run, stage: Stage, assumed: Assumptions) -> Tra
         ).total
 
     return Training(
-        run=run.stage1 if stage == "stage1" else run.run,
+        run=training_id(stage, run),
         stage=stage,
         samples=samples,
         tokens=samples * (text + (1 - text_only) * run.visual_tokens),
@@ -160,7 +141,21 @@ def _training(study: Study, run: Run, stage: Stage, assumed: Assumptions) -> Tra
     )
 
 
-def _answer_flops(study: Study, cell: Cell, assumed: Assumptions) -> float:
+def training_id(stage: Stage, run: Run) -> str:
+    """Return the id under which a stage of a run is trained; runs may share stage 1."""
+    return run.stage1 if stage == "stage1" else run.run
+
+
+def count_samples(recipe: Recipe, size: int) -> float:
+    """Return how many samples a training sees of a split of `size`, each pass anew."""
+    if recipe.steps is not None:
+        return float(recipe.steps * recipe.batch_size)
+    assert recipe.epochs is not None  # Recipe has one of the two
+    return recipe.epochs * size
+
+
+def estimate_answer_flops(study: Study, cell: Cell, assumed: Assumptions = ASSUMED) -> float:
+    """Return the FLOPs of a cell's answer to one question of a benchmark."""
     method = study.find_variant(cell.method).method
     cost = answer_gflops(
         study.decoders[cell.llm],
@@ -175,6 +170,26 @@ def _answer_flops(study: Study, cell: Cell, assumed: Assumptions) -> float:
     return 1e9 * (cost.without_tower if stored else cost.total)
 
 
+def estimate_features_gb(study: Study) -> float:
+    """Return gigabytes of the tower's stored features (float32) of all images; 0 without vision_cache."""
+    if not study.vision_cache:
+        return 0.0
+    images = study.count_images("test")
+    seeds = {seed for block in study.grid for seed in block.seeds}
+    for stage in STAGES:
+        samples = {study.choose_sample(stage, seed) for seed in seeds}
+        images += len(samples) * study.count_images(stage)
+    tower = study.tower_shape
+    values = (tower.patches + 1) * tower.hidden_size * len(study.tower.feature_layers)
+    return 4 * images * values / _GIGABYTE
+
+
+def read_benchmark_rows(table: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of resources/benchmarks.csv by benchmark."""
+    with table.open(newline="") as file:
+        return {row["benchmark"]: row for row in csv.DictReader(file)}
+
+
 def _projector_parameters(study: Study, run: Run) -> int:
     return round(
         compressor_parameters(
@@ -185,56 +200,3 @@ def _projector_parameters(study: Study, run: Run) -> int:
             feature_layers=len(study.tower.feature_layers),
         )
     )
-
-
-def benchmark_rows(table: Path) -> dict[str, dict[str, str]]:
-    """The rows of resources/benchmarks.csv, by benchmark."""
-    with table.open(newline="") as file:
-        return {row["benchmark"]: row for row in csv.DictReader(file)}
-
-
-def load_gpus(table: Path) -> dict[str, Gpu]:
-    """GPUs by name, from resources/gpus.csv."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        row["gpu"]: Gpu(
-            row["gpu"],
-            row["name"],
-            float(row["bf16_tflops"]),
-            float(row["memory_gb"]),
-            float(row["utilisation"]) if row["utilisation"] else None,
-            row["source"],
-        )
-        for row in rows
-    }
-
-
-def finished(results: Path, runs: Iterable[Run]) -> set[tuple[str, Stage]]:
-    """The (run, stage) whose record lies in the folder of a study's results."""
-    wanted: list[tuple[str, Stage]] = []
-    for run in runs:
-        wanted += [(run.stage1, "stage1"), (run.run, "stage2")]
-    return {
-        (run, stage)
-        for run, stage in wanted
-        if (results / "runs" / run / stage / "run.json").exists()
-    }
-
-
-def evaluated(results: Path, cells: Iterable[str]) -> int:
-    """How many of the cells have their scores in the folder of a study's results."""
-    return sum((results / "cells" / cell / "scores.parquet").exists() for cell in cells)
-
-
-def features_gb(study: Study) -> float:
-    """Gigabytes of the tower's features of all images, where a study keeps them: float32."""
-    if not study.vision_cache:
-        return 0.0
-    tower, images = study.tower_shape, study.count_images("test")
-    seeds = {seed for block in study.grid for seed in block.seeds}
-    for stage in STAGES:
-        samples = {study.choose_sample(stage, seed) for seed in seeds}
-        images += len(samples) * study.count_images(stage)
-    values = (tower.patches + 1) * tower.hidden_size * len(study.tower.feature_layers)
-    return 4 * images * values / _GIGABYTE

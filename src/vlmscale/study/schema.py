@@ -15,12 +15,14 @@ from vlmscale.costs.shapes import Decoder
 from vlmscale.errors import UserError
 from vlmscale.methods import Variant, find_variant
 from vlmscale.settings import (
+    STAGES,
     Counts,
     Dataset,
     Frozen,
     Recipe,
     Released,
     ReleasedTower,
+    Stage,
     StageRecipe,
     Tower,
     Transformer,
@@ -28,9 +30,6 @@ from vlmscale.settings import (
 from vlmscale.study.checks import check_consistent
 from vlmscale.study.parts import Block, Data, Datasets, Evaluation, Exclude, Laws, Name
 from vlmscale.study.selection import FULL, SizeAxis
-
-Stage = Literal["stage1", "stage2"]
-STAGES: tuple[Stage, ...] = ("stage1", "stage2")
 
 
 class Study(Frozen, ABC):

@@ -5,6 +5,9 @@ import yaml
 
 from tests.support.cli import call, call_json, error_of
 from tests.support.paths import ROOT
+from vlmscale.planning.sizing import size_trainings
+from vlmscale.study.grid import expand_grid
+from vlmscale.study.load import load_study
 
 
 def cells(*arguments, config="smoke"):
@@ -27,7 +30,9 @@ def test_cells(tmp_path):
     text = call("cells", "--config", ROOT / "config" / "smoke.yaml", "--results", tmp_path)
     assert "24 runs serve 33 cells" in text
     assert "Done: 0 of 48 trainings" in text
-    assert "H100 SXM at 40% (assumed)" in text
+    assert "a GPU of the study's `cluster` at 26% (known) of its 312 TFLOP/s" in text
+    other = call("cells", "--config", ROOT / "config/smoke.yaml", "--gpu", "h100")
+    assert "H100 SXM at 26% (assumed)" in other
 
 
 def test_cells_tell_what_is_done(tmp_path):
@@ -58,12 +63,18 @@ def test_cells_of_the_papers_study(tmp_path):
     assert not [run for run in runs.values() if run["method"] == "repeat"]
     large = runs["Qwen1.5-14B__mlp__v576__s0"]
     assert large["total_parameters"] == 14_167_290_880
-    assert (large["least_gpus"], large["gpus"], large["nodes"]) == (4, 16, 2)
+    assert (large["gpus"], large["nodes"]) == (16, 2)
     # weights of LLM and tower and the projector, once more from stage 1, at two bytes
     assert large["disk_gb"] == pytest.approx(2 * (14.167 + 0.3035 + 2 * 0.0315), rel=1e-3)
     # two checkpoints of weights and two moments, while it is trained
     assert large["work_gb"] == pytest.approx(2 * 12 * (14.167 + 0.0315), rel=1e-3)
     assert report["totals"]["work_gb"] == pytest.approx(large["work_gb"], rel=0.01)  # quecc's
+    # the hours of its two jobs, which were sized by the same GPU
+    study = load_study(ROOT / "config/paper.yaml")
+    sizes = size_trainings(study, expand_grid(study)[1].values())
+    hours = [s.gpus * s.hours for (_, name), s in sizes.items() if name == large["run"]]
+    assert len(hours) == 2
+    assert large["gpu_hours"] == pytest.approx(sum(hours))
     assert sum(report["questions"].values()) == 48_135
     assert report["too_large"] == []
     assert "no GPU 'tpu' in resources/gpus.csv" in error_of("cells", "--gpu", "tpu")
@@ -74,7 +85,7 @@ def test_cells_tell_what_a_gpu_cannot_hold():
     found = cells(*chosen, config="table1")["too_large"]
     assert found[0].startswith("Vicuna-7B__mlp__v576__s0, stage1: needs ")
     text = call("cells", "--config", ROOT / "config/table1.yaml", *chosen)
-    assert f"So do {len(found) - 3} more" in text
+    assert f"{len(found) - 3} more do not fit" in text
     assert "Does not fit NVIDIA A100 SXM 40 GB: Vicuna-7B__mlp__v576__s0, stage1: needs" in text
 
 

@@ -1,6 +1,5 @@
 """Memory of a training step: exact bytes of a real tiny one, and what fake steps of real widths keep."""
 
-import math
 import subprocess
 import sys
 import weakref
@@ -22,9 +21,7 @@ from tests.support.published_models import (
 )
 from vlmscale.costs.flops import compressor_parameters
 from vlmscale.costs.memory import (
-    USABLE,
     Layout,
-    check_fits,
     compressor_activations,
     decoder_activations,
     gpu_memory,
@@ -244,40 +241,6 @@ def test_what_makes_it_less(less):
     m3 = {"method": "m3", "tokens": 576}
     ratio = needs("Qwen1.5-7B", **m3, copies=5).activations / needs("Qwen1.5-7B", **m3).activations
     assert ratio == pytest.approx(5)
-
-
-def fit(
-    memory_gb, name="Qwen1.5-7B", method="tokenpacker", tokens=16, layout=EIGHT, stage="stage2"
-):
-    return check_fits("a cell", memory_gb, llm(name), CLIP, method, tokens, stage, layout, copies=1)
-
-
-def test_a_cell_that_fits_is_let_through():
-    assert fit(80).total <= USABLE * 80e9
-
-
-@pytest.mark.parametrize(
-    ("memory", "name", "changed", "ways"),
-    [
-        (80, "Qwen1.5-7B", {"micro_batch": 16}, ["micro_batch_size: 8"]),
-        (80, "Qwen1.5-4B", {"micro_batch": 8, "checkpointing": False}, ["activation_checkpointing: true", "micro_batch_size: 4"]),
-        (40, "Vicuna-7B", {"micro_batch": 8, "zero": 2}, ["zero: 3", "micro_batch_size: 4", "16 GPUs"]),
-        (40, "Qwen1.5-4B", {"gpus": 2}, ["4 GPUs"]),
-        (40, "Qwen1.5-14B", {"gpus": 2, "micro_batch": 16}, ["16 GPUs with zero: 3, activation_checkpointing: true, micro_batch_size: 1"]),
-        (80, "Qwen1.5-1.8B", {"zero": 0, "micro_batch": 16, "checkpointing": True}, ["zero: 2", "micro_batch_size: 8"]),
-        (24, "Qwen1.5-14B", {"gpus": 1, "max_length": 65_536}, []),
-    ],
-)  # fmt: skip
-def test_a_cell_that_cannot_fit_says_what_would(memory, name, changed, ways):
-    layout = replace(EIGHT, **changed)
-    with pytest.raises(UserError) as caught:
-        fit(memory, name, layout=layout)
-    message = str(caught.value)
-    needed = needs(name, layout=layout).total / 1e9
-    assert f"a cell, stage2: needs {needed:.0f} GB on each of {layout.gpus} GPUs" in message
-    assert f"of {memory} GB, {USABLE * memory:.0f} can be used" in message
-    ways = [*ways, f"GPUs of {math.ceil(needed / USABLE)} GB"]
-    assert message.endswith(f"What would fit: {'; or '.join(ways)}.")
 
 
 def test_without_zero_each_gpu_holds_all():

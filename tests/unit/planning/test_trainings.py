@@ -1,29 +1,29 @@
 """What a study is predicted to cost, by hand and by published times, and what is made of its measurements."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import yaml
 
+from tests.support.paths import RESOURCES, ROOT
 from vlmscale.analysis.collect import tabulate_trainings
 from vlmscale.costs.flops import compressor_gflops, training_gflops
+from vlmscale.costs.gpus import load_gpus
 from vlmscale.costs.shapes import Decoder, Tower, load_architectures
 from vlmscale.errors import UserError
 from vlmscale.planning.measured import cost_table
 from vlmscale.planning.trainings import (
-    benchmark_rows,
-    features_gb,
-    load_gpus,
-    planned_trainings,
-    run_costs,
+    count_samples,
+    estimate_features_gb,
+    estimate_runs,
+    list_trainings,
+    read_benchmark_rows,
 )
 from vlmscale.report.figures.cost import draw
+from vlmscale.settings import Counts, Dataset, Recipe
 from vlmscale.study.load import load_study, validate
 
-ROOT = Path(__file__).parents[3]
-BENCHMARKS = benchmark_rows(ROOT / "src/vlmscale/resources/benchmarks.csv")
-SHAPES = load_architectures(ROOT / "src/vlmscale/resources/architectures.csv")
+BENCHMARKS = read_benchmark_rows(RESOURCES / "benchmarks.csv")
+SHAPES = load_architectures(RESOURCES / "architectures.csv")
 DECODER = Decoder(1.0, 2, 32, 48, 4, 4, 100, False, True, True)
 TOWER = Tower(3, 16, 32, False, 48, 8)
 
@@ -34,7 +34,9 @@ def study(name):
 
 def costs(name):
     chosen = study(name)
-    return {cost.run.run: cost for cost in run_costs(chosen, chosen.count_questions(BENCHMARKS))}
+    return {
+        cost.run.run: cost for cost in estimate_runs(chosen, chosen.count_questions(BENCHMARKS))
+    }
 
 
 def test_a_trained_llm_costs_three_passes_and_a_frozen_one_two():
@@ -75,7 +77,7 @@ def test_utilisation_of_the_a100_is_that_of_the_published_training():
 
     total = 558_128 * gflops(576, 16, False)
     total += 624_610 * gflops(576, 300, True) + 40_688 * gflops(0, 300, True)
-    gpu = load_gpus(ROOT / "src/vlmscale/resources/gpus.csv")["a100"]
+    gpu = load_gpus(RESOURCES / "gpus.csv")["a100"]
     reached = total * 1e9 / (8 * 13.5 * 3600) / (gpu.bf16_tflops * 1e12)
     assert reached == pytest.approx(gpu.utilisation, abs=0.005)
 
@@ -103,8 +105,8 @@ def test_trainings_of_a_study_with_a_world():
     assert second.tokens == pytest.approx(300 * 32 * (64 + 4 * 1300 / 1400))  # 100 samples are text
     assert chosen.count_questions(BENCHMARKS) == dict.fromkeys(chosen.evaluation.benchmarks, 100)
     # 6 x 6 patches and CLS, three layers of 64 channels, four bytes; stages 1 and 2 and the test split
-    assert features_gb(chosen) == pytest.approx((600 + 1300 + 200) * 37 * 3 * 64 * 4 / 1e9)
-    assert features_gb(study("paper")) == 0
+    assert estimate_features_gb(chosen) == pytest.approx((600 + 1300 + 200) * 37 * 3 * 64 * 4 / 1e9)
+    assert estimate_features_gb(study("paper")) == 0
 
 
 def test_one_training_serves_several_cells():
@@ -129,13 +131,11 @@ def test_benchmarks_belong_to_their_kind_of_study():
 @pytest.fixture
 def cost():
     """The cost table of the default study, from the times kept of it."""
-    kept = pd.read_csv(ROOT / "src/vlmscale/resources/reference/mini/cost.csv").rename(
-        columns={"stage": "kind"}
-    )
+    kept = pd.read_csv(RESOURCES / "reference/mini/cost.csv").rename(columns={"stage": "kind"})
     kept["tokens_per_second"] = kept["tokens"] / kept["seconds"]
     kept = kept.assign(peak_memory_bytes=1, attempts=1, processes=1, gpu_hours=0.0)
     records = [{**record, "losses": [(2, 0.5)]} for record in kept.to_dict("records")]
-    planned = pd.DataFrame(planned_trainings(study("mini")))
+    planned = pd.DataFrame(list_trainings(study("mini")))
     return cost_table(tabulate_trainings(records), planned)
 
 
@@ -161,3 +161,12 @@ def test_the_figure_has_a_point_for_each_training(cost):
     assert ax.get_xlabel() == "predicted seconds"
     (hours,) = draw(cost.assign(hours=cost["hours"] * 1000), title="large").axes
     assert hours.get_ylabel() == "measured hours"
+
+
+def test_samples_of_steps_and_of_epochs():
+    assert count_samples(Recipe(steps=7, batch_size=4, learning_rate=1), 20) == 28
+    assert count_samples(Recipe(epochs=1.5, batch_size=4, learning_rate=1), 20) == 30
+    made = Counts(scenes=10, pages=5, text=5)
+    released = Dataset(dataset="llava_pretrain", samples=20, text_tokens=16)
+    assert made.samples == released.samples == 20
+    assert (made.images, released.images) == (15, 20)
