@@ -54,7 +54,7 @@ rule collect:
 RELEASED = [
     table(name)
     for name in (
-        "architectures.csv",
+        "backbones",
         *(
             f"published/{name}.csv"
             for name in (

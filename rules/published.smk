@@ -31,7 +31,7 @@ rule published_errors:
     input:
         reasoning=table("published/reasoning_scores.csv"),
         ocr=table("published/ocr_scores.csv"),
-        architectures=table("architectures.csv"),
+        architectures=table("backbones"),
     output:
         f"{PUBLISHED}/errors.parquet",
     log:

@@ -236,7 +236,7 @@ class Released(Frozen):
         description="commit of the repository, all 40 digits; a branch may move"
     )
     architecture: str = Field(
-        description="row of resources/architectures.csv with its shape; a fetched model must agree"
+        description="name in a file of resources/backbones with its shape; a fetched model must agree"
     )
 
 

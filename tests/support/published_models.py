@@ -9,7 +9,7 @@ from vlmscale.models.meta import build_from_shapes
 
 TOWER = "clip-vit-large-patch14-336"
 LAYERS = [12, 16, 22, 23]
-# The row of src/vlmscale/resources/architectures.csv; parameters of the released checkpoint in all, and of its embedding.
+# The name in src/vlmscale/resources/backbones; parameters of the released checkpoint in all, and of its embedding.
 LLMS = {
     "Qwen1.5-0.5B-Chat": ("Qwen1.5-0.5B", 463_987_712, 155_582_464),
     "Qwen1.5-1.8B-Chat": ("Qwen1.5-1.8B", 1_836_828_672, 311_164_928),

@@ -41,8 +41,8 @@ PLAIN = 1010
 
 
 def backbones(study, folder):
-    """A repository below `folder` for every backbone of a study, tiny and random; the shapes that they have, by
-    column and row of src/vlmscale/resources/architectures.csv.
+    """A repository below `folder` for every backbone of a study, tiny and random; what
+    they change of the configs in src/vlmscale/resources/backbones, by name.
     """
     shapes = {study["tower"]["architecture"]: _tower(folder / study["tower"]["repository"])}
     for size, llm in enumerate(study["llms"].values(), 1):
@@ -64,7 +64,7 @@ def _tower(folder):
     places = {"vision_model.embeddings.position_ids": torch.arange(17)[None]}
     torch.save(model.state_dict() | places, folder / "pytorch_model.bin")
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
-    return {**shape, "heads": 2, "key_value_heads": 2}
+    return shape
 
 
 def _qwen(folder, size):
@@ -72,14 +72,14 @@ def _qwen(folder, size):
     known = _published(folder.name)
     # As released, embeddings have more rows than there are tokens, and the largest LLM's even more.
     shape = _shape(size, 64 * (len(tokenizer) // 64 + 1 + (size > 4)))
-    model = Qwen2ForCausalLM(Qwen2Config(**known | _config(shape)))
+    model = Qwen2ForCausalLM(Qwen2Config(**known | shape))
     return _release(model, tokenizer, folder, size, shape)
 
 
 def _vicuna(folder, size):
     shape = _shape(size, lookalikes.spm_model().get_piece_size())
     torch.manual_seed(size)
-    model = LlamaForCausalLM(LlamaConfig(**_published(folder.name) | _config(shape)))
+    model = LlamaForCausalLM(LlamaConfig(**_published(folder.name) | shape))
     lookalikes.released_vicuna(folder, model.half())
     return shape
 
@@ -92,16 +92,14 @@ def _published(name):
 
 def _shape(size, vocabulary):
     width = 8 + 8 * size
-    heads = {"heads": 2, "key_value_heads": 2}
     return {
-        "layers": 2, "hidden_size": width, "intermediate_size": 2 * width, **heads, "vocabulary": vocabulary
-    }  # fmt: skip
-
-
-def _config(shape):
-    names = {"layers": "num_hidden_layers", "vocabulary": "vocab_size"}
-    names |= {"heads": "num_attention_heads", "key_value_heads": "num_key_value_heads"}
-    return {names.get(key, key): value for key, value in shape.items()}
+        "num_hidden_layers": 2,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "vocab_size": vocabulary,
+    }
 
 
 def _release(model, tokenizer, folder, size, shape):
@@ -191,13 +189,15 @@ def benchmarks(names, folder):
 
 def resources(folder, *, shapes, files, questions):
     """Rewrite the tables in `folder` so that they know the released things made here."""
-    architectures = [row | shapes.get(row["name"], {}) for row in _table("architectures.csv")]
+    for file in (folder / "backbones").glob("*.json"):
+        values = json.loads(file.read_text())
+        values["config"] |= shapes.get(values["name"], {})
+        file.write_text(json.dumps(values))
     asked = [
         row | {"questions": questions.get(row["benchmark"], row["questions"])}
         for row in _table("benchmarks.csv")
     ]
     for name, rows in (
-        ("architectures.csv", architectures),
         ("datasets.csv", files),
         ("benchmarks.csv", asked),
     ):

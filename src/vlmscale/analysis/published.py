@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from vlmscale.analysis.collect import CELL_COLUMNS
-from vlmscale.costs.shapes import Decoder, load_architectures
+from vlmscale.costs.shapes import Decoder, load_shapes
 from vlmscale.resources import find_resource
 from vlmscale.study.selection import FULL, RELEASED_PROTOCOL
 
@@ -18,8 +18,8 @@ def load_published_errors(resources: Path | None = None) -> pd.DataFrame:
     tabulate_errors. n_params_b is the nominal size. Scores are averages over a suite, hence benchmark
     "mean". The paper does not say what its 576-token points are; LLaVA-1.5's MLP in all likelihood.
     """
-    resources = resources or find_resource("architectures.csv").parent
-    decoders = select_paper_decoders(load_architectures(resources / "architectures.csv"))
+    resources = resources or find_resource("backbones").parent
+    decoders = select_paper_decoders(load_shapes(resources / "backbones"))
     names = {decoder.nominal_b: name for name, decoder in decoders.items()}
     frames = []
     for family in ("reasoning", "ocr"):

@@ -11,7 +11,7 @@ from vlmscale.analysis.decisions.recommend import Cost, interpolate_cost
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.cli.points import Source, read_table
 from vlmscale.costs.flops import answer_gflops, prefill_gflops
-from vlmscale.costs.shapes import Decoder, Tower, find
+from vlmscale.costs.shapes import Decoder, Tower, find_shape
 from vlmscale.errors import UserError
 from vlmscale.methods import find_method
 from vlmscale.study.selection import SizeAxis
@@ -118,7 +118,7 @@ def _sizes(
         try:
             n = float(text.upper().removesuffix("B"))
         except ValueError:
-            sizes[text] = getattr(find(architectures, text, Decoder), f"{axis}_b")
+            sizes[text] = getattr(find_shape(architectures, text, Decoder), f"{axis}_b")
             continue
         if not 0 < n < np.inf:
             raise UserError(f"an LLM of {text} billion parameters cannot be; give a size above 0")
@@ -138,7 +138,7 @@ def token_counts(question: Question, architectures: Architectures) -> list[int]:
             )
         return counts
     if question.with_tower:  # a compressor's cost is known for the counts it can give
-        side = find(architectures, _PAPER_TOWER, Tower).grid_side
+        side = find_shape(architectures, _PAPER_TOWER, Tower).grid_side
         return find_method(question.method).list_counts(side)
     return list(range(1, _MOST_TOKENS + 1))
 
@@ -153,7 +153,7 @@ def _nominal_cost(question: Question, sizes: Mapping[str, float]) -> Cost:
 
 
 def _exact_cost(question: Question, architectures: Architectures) -> Cost:
-    tower = find(architectures, _PAPER_TOWER, Tower)
+    tower = find_shape(architectures, _PAPER_TOWER, Tower)
     q, g, cached = question.text_tokens, question.generated_tokens, question.cached_text
 
     def one(decoder: Decoder, visual_tokens: int) -> float:
@@ -166,7 +166,7 @@ def _exact_cost(question: Question, architectures: Architectures) -> Cost:
         return prefill.total + decoder.decode(visual_tokens + q, g).total
 
     def cost(llm: str, visual_tokens: Floats) -> Floats:
-        decoder = find(architectures, llm, Decoder)
+        decoder = find_shape(architectures, llm, Decoder)
         return np.array([one(decoder, int(count)) for count in visual_tokens])
 
     return cost

@@ -124,7 +124,7 @@ def recommend_command(
         str | None,
         typer.Option(
             help="LLMs to choose from, separated by commas: billions of parameters, or names in "
-            "resources/architectures.csv.",
+            "resources/backbones.",
             show_default="Qwen1.5 0.5B, 1.8B, 4B, 7B, 14B; the LLMs of --latencies",
         ),
     ] = None,

@@ -1,22 +1,20 @@
 """List the methods, with the cost of each at the paper's widths."""
 
-from pathlib import Path
-
 from rich.console import Console
 
 from vlmscale.cli.output import Report, number, table
 from vlmscale.costs.flops import compressor_gflops, compressor_parameters
-from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
+from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
 from vlmscale.methods import find_method, list_method_names
 
 _TOWER, _LLM = "CLIP-ViT-L/14-336", "Vicuna-7B"
 _TYPICAL = 36  # visual tokens at which costs are compared; else the count nearest to it
 
 
-def list_methods(architectures: Path) -> Report:
+def list_methods() -> Report:
     """Return one entry per method: parameters and GFLOPs at CLIP-ViT-L/14-336, Vicuna-7B and V near 36."""
-    shapes = load_architectures(architectures)
-    tower, decoder = find(shapes, _TOWER, Tower), find(shapes, _LLM, Decoder)
+    shapes = load_shapes()
+    tower, decoder = find_shape(shapes, _TOWER, Tower), find_shape(shapes, _LLM, Decoder)
     n, rows = decoder.hidden_size, []
     for name in list_method_names():
         declared = find_method(name)

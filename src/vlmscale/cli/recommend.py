@@ -18,7 +18,7 @@ from vlmscale.cli.fit import FLAT
 from vlmscale.cli.fit_output import write_formula
 from vlmscale.cli.output import Report, number, render, span, status, table
 from vlmscale.cli.points import Source, name_source, read_points, size_axis
-from vlmscale.costs.shapes import load_architectures
+from vlmscale.costs.shapes import load_shapes
 from vlmscale.errors import UsageError, UserError
 from vlmscale.resources import find_resource
 from vlmscale.study.selection import SizeAxis
@@ -109,7 +109,7 @@ def _choose(
 ) -> Recommendation:
     points, source = _points(family, scores, methods)
     law = fit_power_law(points)
-    architectures = load_architectures(find_resource("architectures.csv"))
+    architectures = load_shapes()
     axis = _axis(points)
     # No table of shapes knows the LLMs that a study has made.
     has_names = scores is not None and "llm" in points

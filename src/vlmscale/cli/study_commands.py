@@ -90,9 +90,8 @@ def methods_command(json: Json = False) -> None:
     """List the methods: source, token counts, how they are trained, what they cost."""
     from vlmscale.cli.methods import list_methods, show
     from vlmscale.cli.output import emit
-    from vlmscale.resources import find_resource
 
-    emit(list_methods(find_resource("architectures.csv")), json, show)
+    emit(list_methods(), json, show)
 
 
 @report_errors()

@@ -4,13 +4,14 @@ Every matrix product counts; biases, norms, activations, softmax and the look-up
 Planning a study needs these, so there is neither torch nor pandas here.
 """
 
-import csv
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vlmscale.errors import UserError
+from vlmscale.resources import find_resource
 
 
 @dataclass(frozen=True)
@@ -142,50 +143,93 @@ class Tower:
 
 Shape = TypeVar("Shape", Decoder, Tower)
 
+# Fields of shapes -> keys of a released config.json.
+DECODER_KEYS = {
+    "layers": "num_hidden_layers",
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "heads": "num_attention_heads",
+    "key_value_heads": "num_key_value_heads",
+    "vocabulary": "vocab_size",
+    "tied_head": "tie_word_embeddings",
+}
+TOWER_KEYS = {
+    "layers": "num_hidden_layers",
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+}
+_LLMS, _TOWERS = ("llama", "qwen2"), ("clip_vision_model",)
 
-def load_architectures(path: Path) -> dict[str, Decoder | Tower]:
-    """Shapes by name, from a table as resources/architectures.csv (its columns: resources/README.md)."""
-    shapes: dict[str, Decoder | Tower] = {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for values in rows:
-        name, kind = values.get("name", ""), values.get("kind", "")
-        if not name or name in shapes:
-            raise UserError(f"{path}: each row needs a name of its own, not {name!r}")
-        if kind == "llm":
-            shapes[name] = _shape(values, Decoder, f"{path}: {name}")
-        elif kind == "tower":
-            shapes[name] = _shape(values, Tower, f"{path}: {name}")
-        else:
-            raise UserError(f"{path}: {name}: kind {kind!r} must be llm or tower")
-    return shapes
+
+def read_decoder(config: Mapping[str, Any], nominal_b: float = 0.0) -> Decoder:
+    """Return the shape of an LLM (Llama or Qwen2) from its config.json. Raises UserError as load_shapes."""
+    return Decoder(
+        nominal_b=nominal_b,
+        **_pick(config, DECODER_KEYS),
+        gated_mlp=True,
+        qkv_bias=config["model_type"] == "qwen2",
+    )
 
 
-def find(architectures: Mapping[str, Decoder | Tower], name: str, kind: type[Shape]) -> Shape:
-    """The shape called `name`; raises UserError unless there is one and it is a `kind`."""
-    found = architectures.get(name)
-    if not isinstance(found, kind):
-        known = ", ".join(key for key, shape in architectures.items() if isinstance(shape, kind))
-        raise UserError(
-            f"no {kind.__name__.lower()} is called {name!r}; known are {known}. "
-            "Add others to resources/architectures.csv"
-        )
+def read_tower(config: Mapping[str, Any]) -> Tower:
+    """Return the shape of a vision tower (CLIP) from the vision part of its config.json."""
+    return Tower(**_pick(config, TOWER_KEYS), gated_mlp=False)
+
+
+def _pick(config: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    found = {field: config.get(key) for field, key in keys.items()}
+    for field, value in found.items():
+        if not isinstance(value, int):
+            raise UserError(f"{keys[field]} is {value!r}, must be a whole number, or true or false")
     return found
 
 
-def _shape(values: Mapping[str, str], kind: type[Shape], where: str) -> Shape:
-    parsed: dict[str, float | bool] = {}
-    for field in fields(kind):
-        text = values.get(field.name, "")
-        try:
-            if field.type is bool:
-                parsed[field.name] = {"true": True, "false": False}[text.lower()]
-            else:
-                parsed[field.name] = float(text) if field.type is float else int(text)
-        except (KeyError, ValueError):
-            wanted = "true or false" if field.type is bool else "a number"
-            raise UserError(f"{where}: {field.name} is {text!r}, must be {wanted}") from None
-    return kind(**parsed)  # type: ignore[arg-type]
+def load_shapes(folder: Path | None = None) -> dict[str, Decoder | Tower]:
+    """Return the shapes of a folder, by default resources/backbones, by name: LLMs by size, then towers.
+
+    Raises UserError for a file that lacks a key or describes an unknown kind of model.
+    """
+    shapes: dict[str, Decoder | Tower] = {}
+    for path in sorted((folder or find_resource("backbones")).glob("*.json")):
+        name, shape = _read_file(path)
+        if name in shapes:
+            raise UserError(f"{path}: another file has the name {name!r}, too")
+        shapes[name] = shape
+    return dict(sorted(shapes.items(), key=lambda item: _rank(*item)))
+
+
+def _read_file(path: Path) -> tuple[str, Decoder | Tower]:
+    values = json.loads(path.read_text())
+    try:
+        kind = values["config"]["model_type"]
+        if kind in _LLMS:
+            return values["name"], read_decoder(values["config"], float(values["nominal_b"]))
+        if kind in _TOWERS:
+            return values["name"], read_tower(values["config"])
+        raise UserError(f"model_type {kind!r} must be one of {', '.join((*_LLMS, *_TOWERS))}")
+    except KeyError as error:
+        raise UserError(f"{path}: {error.args[0]} is missing") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _rank(name: str, shape: Decoder | Tower) -> tuple[str, str, float]:
+    size = shape.nominal_b if isinstance(shape, Decoder) else 0.0
+    return type(shape).__name__, name.rpartition("-")[0], size
+
+
+def find_shape(shapes: Mapping[str, Decoder | Tower], name: str, kind: type[Shape]) -> Shape:
+    """Return the shape called `name`. Raises UserError unless there is one and it is a `kind`."""
+    found = shapes.get(name)
+    if not isinstance(found, kind):
+        known = ", ".join(key for key, shape in shapes.items() if isinstance(shape, kind))
+        raise UserError(
+            f"no {kind.__name__.lower()} is called {name!r}; known are {known}. "
+            "Add others as files of resources/backbones"
+        )
+    return found
 
 
 def _mlp_weights(hidden_size: int, intermediate_size: int, gated: bool) -> int:

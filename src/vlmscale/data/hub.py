@@ -13,27 +13,21 @@ from typing import Literal
 
 import httpx2
 
-from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
+from vlmscale.costs.shapes import (
+    DECODER_KEYS,
+    TOWER_KEYS,
+    Decoder,
+    Tower,
+    find_shape,
+    load_shapes,
+)
 from vlmscale.errors import UserError
 from vlmscale.records.files import atomic_path, list_versions, read_json, write_json
-from vlmscale.resources import find_resource
 from vlmscale.settings import Released, ReleasedTower
 
 # Weights, configs, chat templates and tokenizers; no Python modules.
 FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model")
 PICKLES = "pytorch_model*.bin"
-
-# Columns of resources/architectures.csv -> keys of config.json.
-_KEYS = {
-    "layers": "num_hidden_layers",
-    "hidden_size": "hidden_size",
-    "intermediate_size": "intermediate_size",
-    "heads": "num_attention_heads",
-    "key_value_heads": "num_key_value_heads",
-    "vocabulary": "vocab_size",
-    "image_size": "image_size",
-    "patch_size": "patch_size",
-}
 
 
 def fetch_backbone(
@@ -43,7 +37,7 @@ def fetch_backbone(
 
     pickled: where there are no safetensors, make them from pickled weights. Raises UserError when the hub
     or the revision cannot be reached, when it has no weights that may be opened, when an LLM has no
-    tokenizer, and when its shape is not that of its row in resources/architectures.csv.
+    tokenizer, and when its shape is not the one that its name has in resources/backbones.
     """
     fetch = partial(
         download_files, backbone.repository, backbone.revision, folder=work, kind="model"
@@ -157,17 +151,17 @@ def explain_hub_errors(item: str, folder: Path) -> Iterator[None]:
 
 
 def _check_shape(backbone: Released, config: Path) -> None:
-    shapes, values = load_architectures(find_resource("architectures.csv")), read_json(config)
+    shapes, values = load_shapes(), read_json(config)
     shape: Decoder | Tower
     if isinstance(backbone, ReleasedTower):
-        shape = find(shapes, backbone.architecture, Tower)
+        shape, keys = find_shape(shapes, backbone.architecture, Tower), TOWER_KEYS
         values = values.get("vision_config", values)  # CLIP's config has text and vision together
     else:
-        shape = find(shapes, backbone.architecture, Decoder)
-    for column, key in _KEYS.items():
-        expected = getattr(shape, column, None)  # LLMs have no patches, towers no vocabulary
-        if expected is not None and values.get(key, expected) != expected:
+        shape, keys = find_shape(shapes, backbone.architecture, Decoder), DECODER_KEYS
+    for field, key in keys.items():
+        expected = getattr(shape, field)
+        if values.get(key, expected) != expected:
             raise UserError(
-                f"{backbone.repository}: {key} is {values[key]} in its config.json, but {expected} in "
-                f"row {backbone.architecture} of resources/architectures.csv. Name the row that fits."
+                f"{backbone.repository}: {key} is {values[key]} in its config.json, but {expected} for "
+                f"{backbone.architecture} in resources/backbones. Name the architecture that fits."
             )

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 
-from vlmscale.costs.shapes import Decoder, Tower
+from vlmscale.costs.shapes import Decoder, Tower, read_decoder, read_tower
 from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.vlm import Vlm
@@ -62,29 +62,9 @@ def count_llm_parameters(model: Vlm) -> int:
 
 def read_decoder_shape(config: VlmConfig) -> Decoder:
     """Return the shape of a model's LLM (Llama or Qwen2)."""
-    text = config.text_config
-    return Decoder(
-        nominal_b=0.0,
-        layers=text.num_hidden_layers,
-        hidden_size=text.hidden_size,
-        intermediate_size=text.intermediate_size,
-        heads=text.num_attention_heads,
-        key_value_heads=text.num_key_value_heads,
-        vocabulary=text.vocab_size,
-        tied_head=text.tie_word_embeddings,
-        gated_mlp=True,
-        qkv_bias=text.model_type == "qwen2",
-    )
+    return read_decoder(config.text_config.to_dict())
 
 
 def read_tower_shape(config: VlmConfig) -> Tower:
     """Return the shape of a model's vision tower (CLIP)."""
-    vision = config.vision_config
-    return Tower(
-        layers=vision.num_hidden_layers,
-        hidden_size=vision.hidden_size,
-        intermediate_size=vision.intermediate_size,
-        gated_mlp=False,
-        image_size=vision.image_size,
-        patch_size=vision.patch_size,
-    )
+    return read_tower(config.vision_config.to_dict())

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from vlmscale.costs import shapes
 from vlmscale.costs.shapes import Decoder
 from vlmscale.errors import UserError
-from vlmscale.resources import find_resource
 from vlmscale.settings import Released, ReleasedTower
 from vlmscale.study.checks import check_released
 from vlmscale.study.parts import Datasets, Name
@@ -18,8 +17,8 @@ from vlmscale.study.selection import SizeAxis
 
 
 def _find_shape(backbone: Released, kind: type[shapes.Shape]) -> shapes.Shape:
-    known = shapes.load_architectures(find_resource("architectures.csv"))
-    return shapes.find(known, backbone.architecture, kind)
+    known = shapes.load_shapes()
+    return shapes.find_shape(known, backbone.architecture, kind)
 
 
 def _check_tower_shape(tower: ReleasedTower) -> ReleasedTower:

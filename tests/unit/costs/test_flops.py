@@ -1,7 +1,5 @@
 """Costs: the references of the paper's models, what must hold for any, and torch's own count."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
@@ -12,19 +10,18 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2Fo
 
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.costs.flops import answer_gflops, compressor_gflops, prefill_gflops
-from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
+from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
 from vlmscale.errors import UserError
 from vlmscale.methods import find_method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
 
-TABLE = Path(__file__).parents[3] / "src/vlmscale/resources" / "architectures.csv"
-SHAPES = load_architectures(TABLE)
-CLIP = find(SHAPES, "CLIP-ViT-L/14-336", Tower)
+SHAPES = load_shapes()
+CLIP = find_shape(SHAPES, "CLIP-ViT-L/14-336", Tower)
 
 
 def llm(name):
-    return find(SHAPES, name, Decoder)
+    return find_shape(SHAPES, name, Decoder)
 
 
 # Numbers of parameters of the released checkpoints; without embeddings and head; in all.
@@ -283,28 +280,3 @@ def test_impossible_compressors(method, tokens, message):
 def test_a_tower_has_no_more_layers():
     with pytest.raises(UserError, match="it has 24"):
         CLIP.gflops(25)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        (",llm,0.5,24", ",llm,0.5,many", "Qwen1.5-0.5B: layers is 'many', must be a number"),
-        ("151936,true", "151936,yes", "tied_head is 'yes', must be true or false"),
-        ("Qwen1.5-1.8B,", "Qwen1.5-0.5B,", "name of its own"),
-        (",tower,", ",camera,", "must be llm or tower"),
-        (",layers,", ",depth,", "layers is ''"),
-    ],
-)
-def test_a_broken_table_is_explained(tmp_path, old, new, message):
-    text = TABLE.read_text()
-    assert old in text
-    broken = tmp_path / "architectures.csv"
-    broken.write_text(text.replace(old, new))
-    with pytest.raises(UserError, match=message):
-        load_architectures(broken)
-
-
-@pytest.mark.parametrize("name", ["Qwen1.5-3B", "CLIP-ViT-L/14-336"])
-def test_unknown_names_are_explained(name):
-    with pytest.raises(UserError, match=r"no decoder .* known are Qwen1.5-0.5B, .*Vicuna-13B"):
-        llm(name)

@@ -26,21 +26,20 @@ from vlmscale.costs.memory import (
     decoder_activations,
     gpu_memory,
 )
-from vlmscale.costs.shapes import Decoder, Tower, find, load_architectures
+from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.meta import load_backbone_config
 from vlmscale.models.supervised_forward import compute_supervised_states
-from vlmscale.resources import find_resource
 from vlmscale.training.loop import freeze
 
-SHAPES = load_architectures(find_resource("architectures.csv"))
-CLIP = find(SHAPES, "CLIP-ViT-L/14-336", Tower)
+SHAPES = load_shapes()
+CLIP = find_shape(SHAPES, "CLIP-ViT-L/14-336", Tower)
 EIGHT = Layout(gpus=8, zero=3, micro_batch=4)
 
 
 def llm(name):
-    return find(SHAPES, name, Decoder)
+    return find_shape(SHAPES, name, Decoder)
 
 
 def test_parsing_needs_no_torch_and_no_pandas():

@@ -108,7 +108,7 @@ def test_a_repository_that_lacks_something_is_refused(hub, places, missing, word
 
 def test_another_shape_than_planned_is_refused(hub, places):
     hub.files["config.json"] = json.dumps({**QWEN_CONFIG, "num_hidden_layers": 12})
-    with pytest.raises(UserError, match=r"num_hidden_layers is 12 .* but 24 in row Qwen1.5-0.5B"):
+    with pytest.raises(UserError, match=r"num_hidden_layers is 12 .* but 24 for Qwen1.5-0.5B"):
         fetch_backbone(QWEN, **places)
     assert not places["folder"].exists()
 

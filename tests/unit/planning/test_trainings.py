@@ -8,7 +8,7 @@ from tests.support.paths import RESOURCES, ROOT
 from vlmscale.analysis.collect import tabulate_trainings
 from vlmscale.costs.flops import compressor_gflops, training_gflops
 from vlmscale.costs.gpus import load_gpus
-from vlmscale.costs.shapes import Decoder, Tower, load_architectures
+from vlmscale.costs.shapes import Decoder, Tower, load_shapes
 from vlmscale.errors import UserError
 from vlmscale.planning.measured import cost_table
 from vlmscale.planning.trainings import (
@@ -23,7 +23,7 @@ from vlmscale.settings import Counts, Dataset, Recipe
 from vlmscale.study.load import load_study, validate
 
 BENCHMARKS = read_benchmark_rows(RESOURCES / "benchmarks.csv")
-SHAPES = load_architectures(RESOURCES / "architectures.csv")
+SHAPES = load_shapes()
 DECODER = Decoder(1.0, 2, 32, 48, 4, 4, 100, False, True, True)
 TOWER = Tower(3, 16, 32, False, 48, 8)
 

@@ -41,7 +41,7 @@ def test_the_two_tiers_of_the_miniature_differ_in_their_cells_only():
             [
                 "no decoder is called 'Qwen1.5-8B'",
                 "Qwen1.5-7B",
-                "resources/architectures.csv",
+                "resources/backbones",
             ],
         ),
         (

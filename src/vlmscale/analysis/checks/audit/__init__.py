@@ -53,7 +53,7 @@ def audit(evidence: Evidence) -> pd.DataFrame:
     high, interval_over, verdict, how, retrained.
 
     A claim that needs training is decided by the first study whose LLMs are all real ones, listed in
-    resources/architectures.csv; what a miniature finds is told in `how` and decides nothing. `retrained`
+    resources/backbones; what a miniature finds is told in `how` and decides nothing. `retrained`
     says what studies give for a claim that the released numbers have decided, "" where none has its cells.
     """
     rows = []
@@ -122,7 +122,7 @@ def _by_studies(name: str, evidence: Evidence) -> Iterator[tuple[Study, Measure 
 
 
 def _is_real(study: Study, evidence: Evidence) -> bool:
-    """Whether its LLMs are those of resources/architectures.csv, rather than a miniature's."""
+    """Whether its LLMs are those of resources/backbones, rather than a miniature's."""
     return set(study.errors["llm"]) <= set(evidence.architectures)
 
 

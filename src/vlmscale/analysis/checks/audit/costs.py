@@ -6,7 +6,7 @@ from vlmscale.analysis.checks.audit.checks import Measure, released
 from vlmscale.analysis.checks.audit.evidence import Evidence
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.costs.flops import answer_gflops, prefill_gflops
-from vlmscale.costs.shapes import Decoder, Tower, find
+from vlmscale.costs.shapes import Decoder, Tower, find_shape
 
 _TEXT, _VISUAL = 50, 576
 _TOWER = "CLIP-ViT-L/14-336"
@@ -30,7 +30,7 @@ def proportional(evidence: Evidence) -> Measure:
 
 @released("C37")
 def tower(evidence: Evidence) -> Measure:
-    encoder = find(evidence.architectures, _TOWER, Tower).gflops()
+    encoder = find_shape(evidence.architectures, _TOWER, Tower).gflops()
     decoder = evidence.decoders["Qwen1.5-7B"]
     settings = {
         "one token, text cached": decoder.prefill(1, 0).total,
@@ -94,8 +94,8 @@ def modest_reduction(evidence: Evidence) -> Measure:
 
 @released("C51")
 def text_pass(evidence: Evidence) -> Measure:
-    decoder = find(evidence.architectures, "Vicuna-7B", Decoder)
-    encoder = find(evidence.architectures, _TOWER, Tower)
+    decoder = find_shape(evidence.architectures, "Vicuna-7B", Decoder)
+    encoder = find_shape(evidence.architectures, _TOWER, Tower)
     known = answer_gflops(decoder, encoder, "quecc", 1, _TEXT, text="known")
     new = answer_gflops(decoder, encoder, "quecc", 1, _TEXT, text="new")
     nominal = float(prefill_gflops(7, 1, 2 * _TEXT) / prefill_gflops(7, 1, _TEXT))

@@ -14,7 +14,7 @@ from vlmscale.analysis.laws.grid_search import RELEASED, list_outcomes
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.analysis.laws.tables import select_family_means
 from vlmscale.analysis.published import load_published_errors, select_paper_decoders
-from vlmscale.costs.shapes import Decoder, Tower, load_architectures
+from vlmscale.costs.shapes import Decoder, Tower, load_shapes
 from vlmscale.study.selection import SizeAxis
 
 
@@ -89,7 +89,7 @@ def load_evidence(resources: Path, studies: Sequence[Path] = ()) -> Evidence:
     Raises UserError for a study that has not been collected.
     """
     published = resources / "published"
-    architectures = load_architectures(resources / "architectures.csv")
+    architectures = load_shapes(resources / "backbones")
     errors = load_published_errors(resources)
     by_family = {str(family): Suite(table) for family, table in errors.groupby("family")}
     readings = pd.read_csv(published / "readings.csv", dtype=str)
