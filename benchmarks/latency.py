@@ -19,6 +19,7 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from steps import time_training_steps
 from transformers import CLIPVisionConfig, PreTrainedConfig, Qwen2Config
 
 from vlmscale.analysis.decisions.latency import CASE, PARTS, compare_cached_text
@@ -29,7 +30,6 @@ from vlmscale.jobs.entry import exit_with_message
 from vlmscale.latency.machine import describe_machine, measure_matmul_gflops_per_s
 from vlmscale.latency.measure import PRECISIONS, measure
 from vlmscale.latency.spec import NamedSetting, prompt_cases
-from vlmscale.latency.steps import time_training_steps
 from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.config import VlmConfig

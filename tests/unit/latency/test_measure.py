@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 from benchmarks import latency as benchmark
+from steps import time_training_steps
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -12,7 +13,6 @@ from vlmscale.costs.flops import answer_gflops
 from vlmscale.errors import UserError
 from vlmscale.latency.measure import measure
 from vlmscale.latency.spec import NamedSetting, PromptCase, prompt_cases
-from vlmscale.latency.steps import time_training_steps
 from vlmscale.methods import find_method
 from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.prompt_cache import cache_tokens
