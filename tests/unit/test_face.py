@@ -64,6 +64,8 @@ def test_recommends_by_tables_in_memory_as_by_files(tmp_path):
 def test_arguments_that_exclude_each_other():
     with pytest.raises(vs.UserError, match="give one of gflops and latency_ms"):
         vs.recommend()
+    with pytest.raises(vs.UserError, match="'maths': released scores are of reasoning and ocr"):
+        vs.recommend(gflops=10, family="maths")
     with pytest.raises(ValueError, match="with_tower needs cost exact"):
         vs.recommend(gflops=10, with_tower=True)
 

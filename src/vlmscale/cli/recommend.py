@@ -21,7 +21,7 @@ from vlmscale.cli.points import Source, name_source, read_points, size_axis
 from vlmscale.costs.shapes import load_shapes
 from vlmscale.errors import UsageError, UserError
 from vlmscale.resources import find_resource
-from vlmscale.study.selection import SizeAxis
+from vlmscale.study.selection import SUITES, SizeAxis
 
 _DRAWS = 1000
 _SEED = 0
@@ -83,6 +83,8 @@ def recommend(
         raise UsageError("with_tower needs cost exact")
     if method is not None and not with_tower:
         raise UsageError("method names the projector that with_tower adds")
+    if scores is None and family not in SUITES:
+        raise UsageError(f"family {family!r}: released scores are of {' and '.join(SUITES)}")
     if methods and scores is None and latencies is None:
         raise UsageError("methods chooses among the points of scores or of latencies")
     question = Question(
