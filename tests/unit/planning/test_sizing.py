@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.support.paths import ROOT
 from tests.support.studies import change_study
 from vlmscale.costs.memory import USABLE, Layout, gpu_memory
 from vlmscale.errors import UserError
@@ -160,3 +161,39 @@ def test_all_that_a_refusal_says_would_fit_does(name, cluster, execution, run, p
         found = size(follow(study, way), "stage2", run)
         said = re.search(r"(\d+) GPUs?\b", way)
         assert said is None or found.gpus == int(said[1]), way
+
+
+def read_advice():
+    """The changes that docs/slurm.md lists, with their effects."""
+    page = (ROOT / "docs/slurm.md").read_text()
+    rows = re.findall(r"^\| `(execution|cluster)\.(\w+): (\w+)` \| (.*) \|$", page, re.M)
+    assert len(rows) == 6
+    return rows
+
+
+@pytest.mark.parametrize(("section", "key", "value", "effects"), read_advice())
+def test_what_the_page_about_slurm_advises_helps(section, key, value, effects):
+    change = {key: value == "true" or int(value)}
+    plain = {"zero": 2, "activation_checkpointing": False, "micro_batch_size": 4}
+    before = change_study("paper", stage2=plain if section == "execution" else {})
+    if section == "execution":
+        after = change_study("paper", stage2=plain | change)
+    else:
+        after = change_study("paper", cluster=change)
+    # Memory decides the size of the one, time that of the other.
+    better = {effect: [] for effect in effects.split(", ")}
+    for cell in ("tokenpacker__v1", "mlp__v576"):
+        old, new = (size(s, "stage2", f"Qwen1.5-4B__{cell}__s0") for s in (before, after))
+        measures = {
+            "less memory on a GPU": old.memory.total - new.memory.total,
+            "more GPUs": new.gpus - old.gpus,
+            "fewer GPUs": old.gpus - new.gpus,
+            "shorter": old.hours - new.hours,
+        }
+        if new.gpus < old.gpus:  # which do where each needs less
+            measures["less memory on a GPU"] = old.gpus - new.gpus
+        for effect, gains in better.items():
+            gains.append(measures[effect])
+    for gains in better.values():
+        assert min(gains) >= 0
+        assert max(gains) > 0
