@@ -29,7 +29,7 @@ def prefill_gflops(
     text_tokens: ArrayLike,
     generated_tokens: ArrayLike = 0,
 ) -> NDArray[np.float64]:
-    """GFLOPs of one image-question pair, 2 N (Q + V + G) with N in billions (the paper, section 3.1).
+    """Return GFLOPs of one image-question pair, 2 N (Q + V + G) with N in billions (the paper, section 3.1).
 
     Tower and compressor are left out, as in the paper; text_tokens is 0 when the text is cached.
     """
@@ -46,7 +46,7 @@ def compressor_gflops(
     llm_width: int,
     feature_layers: int = _FEATURE_LAYERS,
 ) -> float:
-    """One image through the compressor, from the tower's features to the LLM's input.
+    """Return GFLOPs of one image through the projector, from the tower's features to the LLM's input.
 
     feature_layers: how many of the tower's layers the method reads, if it reads several. The LLM's pass
     over the question is not included. Raises UserError for a count the method cannot give.
@@ -64,7 +64,7 @@ def compressor_parameters(
     llm_width: int,
     feature_layers: int = _FEATURE_LAYERS,
 ) -> float:
-    """Parameters of the compressor; arguments and errors as of compressor_gflops."""
+    """Return the parameters of the projector; arguments and errors as of compressor_gflops."""
     names = _names(method, visual_tokens, tower, llm_width, feature_layers)
     return evaluate_formula(find_method(method).weights, names)
 
@@ -72,7 +72,7 @@ def compressor_parameters(
 def _names(
     method: str, visual_tokens: int, tower: Tower, llm_width: int, feature_layers: int
 ) -> dict[str, float]:
-    """What formulas are written in; checks that the method can give that many tokens."""
+    """Return the variables of formulas. Raises UserError for a count the method cannot give."""
     possible = find_method(method).list_counts(tower.grid_side)
     if visual_tokens not in possible:
         raise UserError(
@@ -90,7 +90,7 @@ def _names(
 
 
 def llm_positions(method: str, visual_tokens: int, *, tower: Tower, decoder: Decoder) -> float:
-    """Positions of the LLM that an image takes up, averaged over its layers: usually visual_tokens."""
+    """Return the LLM positions of an image, averaged over its layers: usually visual_tokens."""
     names = make_variables(
         grid_side=tower.grid_side,
         visual_tokens=visual_tokens,
@@ -134,7 +134,7 @@ def answer_gflops(
     tower_layers: int | None = None,
     feature_layers: int = _FEATURE_LAYERS,
 ) -> AnswerCost:
-    """One answer, from the image's pixels to its last token.
+    """Return the cost of one answer, from the image's pixels to its last token.
 
     text: what is known before the image comes (see Text). tower_layers as in Tower.gflops,
     feature_layers as in compressor_gflops. A compressor that reads the question reads all of the text.
@@ -185,7 +185,7 @@ def training_gflops(
     stored_features: bool = False,
     feature_layers: int = _FEATURE_LAYERS,
 ) -> TrainingCost:
-    """One sample of training: an image as `visual_tokens` (none if 0), and `text_tokens` beside it.
+    """Return the cost of a training sample: an image as `visual_tokens` (none if 0), and `text_tokens`.
 
     Back through a matrix product costs as much as forward for its input, and again for its weights where
     they are trained: all of the compressor, the LLM if `llm_trained`. Attention has no weights and twice

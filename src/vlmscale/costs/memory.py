@@ -2,8 +2,8 @@
 
 Mixed precision of DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1): weights and
 gradients in bf16, and in fp32 a copy of the weights and Adam's two moments, K = 12 bytes for each trained
-weight. Activations are what Llama and Qwen2 keep in a pass of training (models/learned.py) with fused
-attention, if all is learned, counted tensor by tensor, after Korthikanti et al. 2022 (arXiv 2205.05198,
+weight. Activations are what Llama and Qwen2 keep in a pass of training (models/supervised_forward.py) with fused
+attention, if all positions are supervised, counted tensor by tensor, after Korthikanti et al. 2022 (arXiv 2205.05198,
 section 4.1), whose count is of another block. It is an estimate for planning: what a real run needed
 stands in its run.json.
 """
@@ -65,7 +65,7 @@ def gpu_memory(
     *,
     copies: int,
 ) -> GpuMemory:
-    """The most that a GPU holds during a step of one cell's training.
+    """Return the most that a GPU holds during a step of one cell's training.
 
     copies: how often a sample stands in a batch: for an elastic method as many times as its
     `draw_training_counts` has counts in this stage (M3 in stage 2: one a scale), else 1. All sequences are
@@ -105,9 +105,9 @@ def gpu_memory(
 def decoder_activations(
     decoder: Decoder, sequences: int, length: int, *, trained: bool, checkpointing: bool
 ) -> float:
-    """Bytes at the peak of a pass through the LLM, forward and backward, over padded sequences.
+    """Return bytes at the peak of a pass through the LLM, forward and backward, over padded sequences.
 
-    trained: whether its weights learn; a frozen one keeps less, since no weight asks for its input.
+    trained: whether its weights are trained; a frozen LLM keeps less, since no weight needs its input.
     Gradients of weights are not included.
     """
     h, f = decoder.hidden_size, decoder.intermediate_size
@@ -134,7 +134,7 @@ def decoder_activations(
 
 
 def compressor_activations(tower: Tower, llm_width: int, feature_layers: int = 4) -> float:
-    """Bytes that a compressor keeps for one image, at most, whichever method.
+    """Return the most bytes that a projector of any method keeps for one image.
 
     What reads most of the tower is a key and a value for each patch from all selected layers, each by a
     two-layer MLP, their attention, and a query as fine as the patches; what writes most is an MLP on each

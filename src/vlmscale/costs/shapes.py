@@ -56,7 +56,7 @@ class Decoder:
         return self.non_embedding_b + matrices * self.vocabulary * self.hidden_size / 1e9
 
     def forward(self, tokens: float, *, cached: float, scored: float) -> DecoderCost:
-        """A pass over `tokens` that follow `cached` ones; `scored` of them go through the head.
+        """Return the cost of a pass over `tokens` after `cached` ones; `scored` go through the head.
 
         Attention is causal: half of all pairs among the tokens themselves, all pairs with cached ones.
         Grouped heads save projections, not attention.
@@ -71,13 +71,13 @@ class Decoder:
     def prefill(
         self, visual_tokens: float, text_tokens: float, *, text_cached: bool = False
     ) -> DecoderCost:
-        """The pass over the prompt; its last position alone is scored."""
+        """Return the cost of the pass over the prompt, which scores its last position alone."""
         if text_cached:
             return self.forward(visual_tokens, cached=text_tokens, scored=1)
         return self.forward(visual_tokens + text_tokens, cached=0, scored=1)
 
     def decode(self, prompt_tokens: float, generated_tokens: float) -> DecoderCost:
-        """One pass for each generated token, all of them scored.
+        """Return the cost of one pass for each generated token, all of them scored.
 
         The prefill scores the first token and the pass over the last one scores the end of the answer.
         """
@@ -123,9 +123,9 @@ class Tower:
         return (embedding + self.layers * block + 4 * h) / 1e9
 
     def gflops(self, layers: int | None = None, patches: int | None = None) -> float:
-        """One image through the patch embedding and the first `layers` blocks, by default all.
+        """Return GFLOPs of an image through the patch embedding and the first `layers` blocks, by default all.
 
-        patches: of an image made smaller; by default of one of the tower's own size. Features of the
+        patches: those of a smaller image, by default of the tower's own size. Features of the
         last block but one need one block fewer; transformers runs all of them. Attention is over all
         pairs of positions.
         """

@@ -1,4 +1,4 @@
-"""What the trainings of a finished study cost, beside what was predicted of them."""
+"""Measured costs of a finished study's trainings beside the predicted ones."""
 
 import pandas as pd
 
@@ -6,7 +6,7 @@ _PLANNED = ["llm", "method", "visual_tokens", "stage", "run"]
 
 
 def cost_table(trainings: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
-    """One row a training: what was predicted of it, and what it took.
+    """Return one row per training: predicted and measured cost.
 
     trainings: of tabulate_trainings. planned: columns llm, method, visual_tokens, stage, run, tokens and
     flops. `hours` is the time of all processes together; `predicted_hours` is what the predicted FLOPs take
