@@ -29,7 +29,7 @@ def prefill_gflops(
     text_tokens: ArrayLike,
     generated_tokens: ArrayLike = 0,
 ) -> NDArray[np.float64]:
-    """Return GFLOPs of one image-question pair, 2 N (Q + V + G) with N in billions (the paper, section 3.1).
+    """Return GFLOPs of an image-question pair, 2 N (Q + V + G), N in billions (the paper, section 3.1).
 
     Tower and compressor are left out, as in the paper; text_tokens is 0 when the text is cached.
     """

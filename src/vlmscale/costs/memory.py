@@ -2,10 +2,10 @@
 
 Mixed precision of DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1): weights and
 gradients in bf16, and in fp32 a copy of the weights and Adam's two moments, K = 12 bytes for each trained
-weight. Activations are what Llama and Qwen2 keep in a pass of training (models/supervised_forward.py) with fused
-attention, if all positions are supervised, counted tensor by tensor, after Korthikanti et al. 2022 (arXiv 2205.05198,
-section 4.1), whose count is of another block. It is an estimate for planning: what a real run needed
-stands in its run.json.
+weight. Activations are what Llama and Qwen2 keep in a training pass (models/supervised_forward.py) with
+fused attention, if all positions are supervised, counted tensor by tensor, after Korthikanti et al. 2022
+(arXiv 2205.05198, section 4.1), whose count is of another block. It is an estimate for planning: run.json
+has what a real run needed.
 """
 
 from dataclasses import dataclass

@@ -123,7 +123,7 @@ class Tower:
         return (embedding + self.layers * block + 4 * h) / 1e9
 
     def gflops(self, layers: int | None = None, patches: int | None = None) -> float:
-        """Return GFLOPs of an image through the patch embedding and the first `layers` blocks, by default all.
+        """Return GFLOPs of an image through the patch embedding and `layers` blocks, by default all.
 
         patches: those of a smaller image, by default of the tower's own size. Features of the
         last block but one need one block fewer; transformers runs all of them. Attention is over all
