@@ -79,7 +79,7 @@ class _Training:
         self.recipe = study.get_recipe(stage, run.budget)
         self.cluster = study.cluster
         self.method = study.find_variant(run.method).method
-        self.copies = self.method.count_copies(study.grid_side, stage)
+        self.copies = self.method.count_copies(study.tower_shape.grid_side, stage)
         flops = estimate_training(study, stage, run, assumed).flops
         self.gpu_hours = study.cluster.gpu_hours(flops)
 

@@ -6,9 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
-from vlmscale.methods import list_method_names
 from vlmscale.study.selection import FULL
 
 if TYPE_CHECKING:
@@ -17,35 +16,34 @@ if TYPE_CHECKING:
 _RELEASED_KEYS = {"repository", "revision", "architecture", "dataset"}
 
 
-def check_made(value: Any) -> Any:
-    """Return `value`, part of a study with a world; raise ValueError if it describes something released."""
-    if _is_released(value):
-        raise ValueError(
-            "must be made, in a study with a world. Data and backbones are all generated, or all "
-            "released: describe it as config/mini.yaml does, or remove `world`"
-        )
-    return value
+def _require_origin(*, released: bool) -> BeforeValidator:
+    kind, world, example, cure = (
+        ("released", "without", "paper", "add") if released else ("made", "with", "mini", "remove")
+    )
+
+    def check(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            parts = [value, *(part for part in value.values() if isinstance(part, Mapping))]
+            if any(_RELEASED_KEYS & set(part) for part in parts) != released:
+                raise ValueError(
+                    f"must be {kind}, in a study {world} a world. Data and backbones are all generated, or "
+                    f"all released: describe it as config/{example}.yaml does, or {cure} `world`"
+                )
+        return value
+
+    return BeforeValidator(check)
 
 
-def check_released(value: Any) -> Any:
-    """Return `value`, part of a study without a world; raise ValueError if it has to be made."""
-    if isinstance(value, Mapping) and not _is_released(value):
-        raise ValueError(
-            "must be released, in a study without a world. Data and backbones are all generated, or all "
-            "released: describe it as config/paper.yaml does, or add `world`"
-        )
-    return value
-
-
-def _is_released(value: Any) -> bool:
-    if not isinstance(value, Mapping):
-        return False
-    parts = [value, *(part for part in value.values() if isinstance(part, Mapping))]
-    return any(_RELEASED_KEYS & set(part) for part in parts)
+# Validators of data and backbones: of a study with a world, and of one without.
+MADE, RELEASED = _require_origin(released=False), _require_origin(released=True)
 
 
 def check_consistent(study: Study) -> None:
     """Raise ValueError for the first contradiction between parts that are each valid already."""
+    if study.study == "published":
+        raise ValueError("study: results/published holds the paper's released numbers")
+    if not {"tower", "tokenizer"}.isdisjoint(study.llms):
+        raise ValueError("llms: tower and tokenizer are names of other backbones; rename the LLM")
     _check_budgets(study)
     _check_tower(study)
     _check_names(study)
@@ -102,14 +100,11 @@ def _check_names(study: Study) -> None:
         budgets += [(f"exclude.{i}.budget", rule.budget)] if rule.budget is not None else []
 
     for key, name in methods:
-        if name not in study.methods and name not in list_method_names():
-            raise ValueError(
-                f"{key}: no method {name!r}. There are: {', '.join(list_method_names())}."
-            )
         _check_variant(study, key, name)
     _require(llms, list(study.llms), "is not under llms")
     _require(budgets, [FULL, *study.budgets], "is not under budgets")
-    _require(in_grid, sorted(study.grid_methods), "is not in the grid")
+    in_blocks = {name for block in study.grid for name in block.methods}
+    _require(in_grid, sorted(in_blocks), "is not in the grid")
 
 
 def _require(named: Sequence[tuple[str, str]], known: Collection[str], objection: str) -> None:
@@ -135,11 +130,16 @@ def _check_variant(study: Study, key: str, name: str) -> None:
 
 def _check_counts(study: Study) -> None:
     """Raise ValueError unless each method of the grid can give its V to its LLMs from a possible run."""
-    side = study.grid_side
+    side = study.tower_shape.grid_side
     for i, block in enumerate(study.grid):
         for name in block.methods:
-            method = study.find_variant(name).method
-            allowed = method.list_counts(side)
+            variant = study.find_variant(name)
+            method, allowed = variant.method, variant.method.list_counts(side)
+            if study.stage2.turns == "apart" and variant.options.get("count") == "adaptive":
+                raise ValueError(
+                    f"methods.{name}: count: adaptive hides tokens from all turns alike, which needs "
+                    "stage2.turns: joined"
+                )
             for v in block.visual_tokens:
                 if v not in allowed:
                     raise ValueError(
@@ -156,7 +156,7 @@ def _check_counts(study: Study) -> None:
 
 def _check_served(study: Study, key: str, name: str, visual_tokens: int) -> None:
     """Raise ValueError unless the run that serves a cell can exist and has the options of the cell."""
-    served, side = study.find_variant(name), study.grid_side
+    served, side = study.find_variant(name), study.tower_shape.grid_side
     server, tokens = served.find_training(visual_tokens, side)
     if server == name:
         return
@@ -190,14 +190,7 @@ def _check_laws(study: Study) -> None:
 
 
 def _check_trainings(study: Study) -> None:
-    """Raise ValueError unless recipes, methods, stored features and machines go together."""
-    for name in study.grid_methods:
-        count = study.find_variant(name).options.get("count")
-        if study.stage2.turns == "apart" and count == "adaptive":
-            raise ValueError(
-                f"methods.{name}: count: adaptive hides tokens from all turns alike, which needs "
-                "stage2.turns: joined"
-            )
+    """Raise ValueError unless recipes, stored features and machines go together."""
     recipes = [study.stage1] + [study.get_recipe("stage2", name) for name in (FULL, *study.budgets)]
     if study.vision_cache and "crop" in {recipe.aspect for recipe in recipes}:
         raise ValueError(

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from vlmscale.costs import shapes
 from vlmscale.costs.shapes import Decoder
 from vlmscale.errors import UserError
 from vlmscale.settings import Counts, Recipe, Tower, Transformer, World
-from vlmscale.study.checks import check_made
+from vlmscale.study.checks import MADE
 from vlmscale.study.parts import Data, Name
-from vlmscale.study.schema import Stage, Study
+from vlmscale.study.schema import Study
 from vlmscale.study.selection import SizeAxis
 
 
@@ -20,13 +20,14 @@ class GeneratedStudy(Study):
     """A study with a `world`: it generates its data and trains its backbones from nothing."""
 
     world: World = Field(description="the generated world")
-    data: Annotated[Data, BeforeValidator(check_made)] = Field(description="samples of each split")
-    tower: Annotated[Tower, BeforeValidator(check_made)] = Field(description="the vision tower")
-    llms: dict[Name, Annotated[Transformer, BeforeValidator(check_made)]] = Field(
+    data: Annotated[Data, MADE] = Field(description="samples of each split")
+    tower: Annotated[Tower, MADE] = Field(description="the vision tower")
+    llms: dict[Name, Annotated[Transformer, MADE]] = Field(
         min_length=1, description="name -> shape of a Qwen2 decoder and its pretraining"
     )
 
     rule_files: ClassVar[tuple[str, ...]] = ("data", "backbones")
+    is_generated: ClassVar[bool] = True
     shared_splits: ClassVar[tuple[str, ...]] = ("corpus", "tower", "test")
     default_size: ClassVar[SizeAxis] = "total"
 
@@ -41,31 +42,20 @@ class GeneratedStudy(Study):
 
     @cached_property
     def tower_shape(self) -> shapes.Tower:
-        """The shape of the vision tower."""
         size, patch = self.world.image_size, self.tower.patch_size
         if size % patch:
             raise UserError(
                 f"world.image_size {size} is not a multiple of tower.patch_size {patch}"
             )
-        return shapes.Tower(
-            layers=self.tower.layers,
-            hidden_size=self.tower.hidden_size,
-            intermediate_size=self.tower.intermediate_size,
-            gated_mlp=False,
-            image_size=size,
-            patch_size=patch,
-        )
+        widths = self.tower.model_dump(include={"layers", "hidden_size", "intermediate_size"})
+        return shapes.Tower(**widths, gated_mlp=False, image_size=size, patch_size=patch)
 
     @cached_property
     def decoders(self) -> dict[str, Decoder]:
-        """The shape of every LLM, without its vocabulary."""
         return {
             name: Decoder(
+                **llm.model_dump(exclude={"recipe"}),
                 nominal_b=0.0,
-                layers=llm.layers,
-                hidden_size=llm.hidden_size,
-                intermediate_size=llm.intermediate_size,
-                heads=llm.heads,
                 key_value_heads=llm.heads,
                 vocabulary=0,
                 tied_head=True,
@@ -77,18 +67,8 @@ class GeneratedStudy(Study):
 
     @property
     def pretrainings(self) -> dict[str, tuple[Recipe, Counts]]:
-        """Name of each backbone -> its recipe and data."""
         llms = {name: (llm.recipe, self.data.corpus) for name, llm in self.llms.items()}
         return {"tower": (self.tower.recipe, self.data.tower), **llms}
 
-    def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
-        """Return folder name and random seed: each training seed has its own sample of the world."""
-        return f"{stage}_s{seed}", seed
-
-    def _count_questions_of(self, benchmark: str, row: Mapping[str, str]) -> int:
-        if row["task"] != "world":
-            raise UserError(
-                f"evaluation.benchmarks: {benchmark!r} is of a study that has no world. Choose rows of "
-                "resources/benchmarks.csv whose task is world."
-            )
+    def _count_questions_of(self, row: Mapping[str, str]) -> int:
         return self.data.test.scenes if row["family"] == "reasoning" else self.data.test.pages

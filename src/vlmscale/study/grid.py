@@ -62,14 +62,14 @@ def expand_grid(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
         for evaluated in product(
             block.llms, block.methods, block.visual_tokens, block.seeds, block.budgets
         ):
-            if any(_matches(rule, *evaluated) for rule in study.exclude):
-                continue
             llm, name, tokens, seed, budget = evaluated
-            server = study.find_variant(name).find_training(tokens, study.grid_side)
+            server = study.find_variant(name).find_training(tokens, study.tower_shape.grid_side)
             trained = (llm, *server, seed, budget)
             run = Run(make_id(*trained), *trained)
             role: Literal["fit", "holdout"] = "holdout" if llm in study.laws.holdout else "fit"
             cell = Cell(make_id(*evaluated), run.run, *evaluated, role)
+            if any(_matches(rule, cell) for rule in study.exclude):
+                continue
             if cell.cell in cells:
                 raise UserError(
                     f"grid: cell {cell.cell} is listed twice. Take it out of one block."
@@ -128,9 +128,9 @@ def _determine_a_law(cells: Collection[Cell]) -> bool:
     return len(cells) >= 4 and len(llms) >= 2 and len(counts) >= 2
 
 
-def _matches(rule: Exclude, llm: str, name: str, tokens: int, seed: int, budget: str) -> bool:
-    values = {"llm": llm, "method": name, "visual_tokens": tokens, "seed": seed, "budget": budget}
-    return all(values[axis] == value for axis, value in rule.model_dump(exclude_none=True).items())
+def _matches(rule: Exclude, cell: Cell) -> bool:
+    axes = rule.model_dump(exclude_none=True)
+    return all(getattr(cell, axis) == value for axis, value in axes.items())
 
 
 def write_cells(path: Path, study: str, cells: Iterable[Cell]) -> None:

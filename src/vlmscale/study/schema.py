@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from vlmscale.costs import shapes
 from vlmscale.costs.cluster import Cluster
@@ -79,6 +79,7 @@ class Study(Frozen, ABC):
 
     # What each kind declares.
     rule_files: ClassVar[tuple[str, ...]]  # of rules/: they make or fetch data and backbones
+    is_generated: ClassVar[bool]  # so each training seed has its own sample of the world
     shared_splits: ClassVar[tuple[str, ...]]  # the same for all seeds
     default_size: ClassVar[SizeAxis]  # what N counts unless laws.size says otherwise
 
@@ -102,45 +103,17 @@ class Study(Frozen, ABC):
 
     @property
     def nominal_sizes(self) -> dict[str, float]:
-        """LLM -> billions of parameters according to its name; empty if names say nothing."""
-        return {}
+        """LLM -> billions of parameters according to its name, if that says so."""
+        return {llm: shape.nominal_b for llm, shape in self.decoders.items() if shape.nominal_b}
 
     @abstractmethod
-    def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
-        """Return folder name and random seed of the data that a training with `seed` reads."""
-
-    @abstractmethod
-    def _count_questions_of(self, benchmark: str, row: Mapping[str, str]) -> int:
-        """Return the number of questions. Raises UserError for a benchmark of another kind of study."""
-
-    @field_validator("study")
-    @classmethod
-    def _name_is_free(cls, name: str) -> str:
-        if name == "published":
-            raise ValueError("results/published holds the paper's released numbers")
-        return name
-
-    @field_validator("llms")
-    @classmethod
-    def _llm_names_are_free(cls, llms: dict[str, Any]) -> dict[str, Any]:
-        if "tower" in llms or "tokenizer" in llms:
-            raise ValueError("tower and tokenizer are names of other backbones; rename the LLM")
-        return llms
+    def _count_questions_of(self, row: Mapping[str, str]) -> int:
+        """Return the questions of a benchmark; row: its row of benchmarks.csv."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Study":
         check_consistent(self)
         return self
-
-    @property
-    def grid_side(self) -> int:
-        """Patches along one side of an image."""
-        return self.tower_shape.grid_side
-
-    @property
-    def grid_methods(self) -> set[str]:
-        """The methods of the grid, by the names the study gives them."""
-        return {name for block in self.grid for name in block.methods}
 
     @property
     def baseline(self) -> str:
@@ -172,6 +145,10 @@ class Study(Frozen, ABC):
         """Return the size of the data that a stage trains on."""
         return self.data.stage1 if stage == "stage1" else self.data.stage2
 
+    def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
+        """Return folder name and random seed of the data that a training with `seed` reads."""
+        return (f"{stage}_s{seed}", seed) if self.is_generated else (stage, 0)
+
     def list_samples(self, seeds: Iterable[int]) -> dict[str, tuple[str, int]]:
         """Return folder name -> (split, random seed) of all data; `seeds` are those of trainings."""
         found = {split: (split, 0) for split in self.shared_splits}
@@ -191,12 +168,17 @@ class Study(Frozen, ABC):
 
         Raises UserError for a benchmark that is unknown, repeated or of another kind of study.
         """
-        names = self.evaluation.benchmarks
+        names, table = self.evaluation.benchmarks, "resources/benchmarks.csv"
         for name in names:
             if name not in benchmarks or names.count(name) > 1:
-                table = "resources/benchmarks.csv"
                 what = "is listed twice" if name in benchmarks else f"is not in {table}"
                 raise UserError(
                     f"evaluation.benchmarks: {name!r} {what}. There are: {', '.join(benchmarks)}."
                 )
-        return {name: self._count_questions_of(name, benchmarks[name]) for name in names}
+            if (benchmarks[name]["task"] == "world") != self.is_generated:
+                other, task = ("has no", "world") if self.is_generated else ("needs a", "not world")
+                raise UserError(
+                    f"evaluation.benchmarks: {name!r} is of a study that {other} world. Choose rows of "
+                    f"{table} whose task is {task}."
+                )
+        return {name: self._count_questions_of(benchmarks[name]) for name in names}

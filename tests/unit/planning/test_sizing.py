@@ -40,7 +40,7 @@ def fits(study, stage, run, gpus):
         run.visual_tokens,
         stage,
         layout,
-        copies=method.count_copies(study.grid_side, stage),
+        copies=method.count_copies(study.tower_shape.grid_side, stage),
     )
     hours = study.cluster.gpu_hours(estimate_training(study, stage, run).flops) / gpus
     return (

@@ -11,7 +11,7 @@ from vlmscale.study.load import load_study, validate
 
 def test_released_backbones_have_the_shapes_of_their_rows(paper):
     study = validate(paper, "x")
-    assert (study.grid_side, study.tower_shape.hidden_size) == (24, 1024)
+    assert (study.tower_shape.grid_side, study.tower_shape.hidden_size) == (24, 1024)
     assert list(study.decoders) == list(study.llms)
     assert round(study.decoders["Qwen1.5-7B"].total_b * 1e9) == 7_721_324_544
     assert validate(study.model_dump(mode="json"), "again") == study
