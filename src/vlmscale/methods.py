@@ -19,7 +19,6 @@ from vlmscale.errors import UserError
 from vlmscale.settings import Setting, Stage
 
 PROJECTORS = Path(__file__).parent / "models" / "projectors"
-_METHOD_KEY = "method"  # beside the options of a variant in a config
 _BASE = "base"
 
 
@@ -108,10 +107,6 @@ class Variant:
     method: Method
     options: dict[str, str]
 
-    def make_setting(self, visual_tokens: int) -> Setting:
-        """Return the setting of this variant at `visual_tokens`."""
-        return self.method.make_setting(visual_tokens, **self.options)
-
     def find_training(self, visual_tokens: int, side: int) -> tuple[str, int]:
         """Return (variant, V) of the training run that serves this variant at `visual_tokens`."""
         served = self.method.served_by.get(self.options.get("training", ""))
@@ -131,7 +126,7 @@ def find_variant(name: str, configured: Mapping[str, Mapping[str, str]]) -> Vari
     Raises UserError for an unknown name and for a wrong option.
     """
     chosen = dict(configured.get(name, {}))
-    found = find_method(chosen.pop(_METHOD_KEY, name))
+    found = find_method(chosen.pop("method", name))
     return Variant(name, found, found.complete_options(chosen, name))
 
 
@@ -148,20 +143,9 @@ def find_method(name: str) -> Method:
     if name not in list_method_names():
         raise UserError(f"no method {name!r}. There are: {', '.join(list_method_names())}.")
     node = _projector_class(name)
-    fields = {**_literals(_projector_class(_BASE)), **_literals(node)}
-    return Method(
-        name=name,
-        summary=(ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " "),
-        source=fields["source"],
-        needs=tuple(fields["needs"]),
-        counts=fields["counts"],
-        options={key: tuple(values) for key, values in fields["options"].items()},
-        served_by=dict(fields["served_by"]),
-        weights=fields["weights"],
-        multiply_adds=fields["multiply_adds"],
-        positions=fields["positions"],
-        stage2_copies=fields["stage2_copies"],
-    )
+    defaults, declared = _literals(_projector_class(_BASE)), _literals(node)
+    summary = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
+    return Method(name, summary, **{key: declared.get(key, defaults[key]) for key in defaults})
 
 
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
@@ -175,10 +159,7 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 
 
 def evaluate_formula(formula: str, names: Mapping[str, float]) -> float:
-    """Return the value of a formula of numbers, `names`, + - * / // ** and brackets.
-
-    Raises UserError for anything else in it.
-    """
+    """Return the value of a formula of numbers, `names`, + - * / // ** and brackets; refuse all else."""
 
     def value(node: ast.expr) -> float:
         match node:

@@ -29,11 +29,11 @@ def fingerprint(
     """
     digest = hashlib.sha256()
     scripts = sorted(scripts, key=lambda path: path.name)  # wherever the checkout is
-    imported = [module for script in scripts for module in _imports_of(script)]
-    for script in scripts:
-        digest.update(f"{script.name}\n{_syntax(script)}\n".encode())
-    for name in sorted(find_imported_modules([*modules, *imported])):
-        digest.update(f"{name}\n{_syntax(_path(name))}\n".encode())
+    imported = [module for script in scripts for module in _read(script)[0]]
+    code = [(script.name, script) for script in scripts]
+    code += [(name, _path(name)) for name in sorted(find_imported_modules([*modules, *imported]))]
+    for name, path in code:
+        digest.update(f"{name}\n{_read(path)[1]}\n".encode())
     for file in sorted(files):
         digest.update(file.name.encode() + b"\n" + file.read_bytes())
     for package in sorted(packages):
@@ -42,17 +42,16 @@ def fingerprint(
 
 
 def find_imported_modules(modules: Iterable[str]) -> frozenset[str]:
-    """Return `modules` and all modules of vlmscale that they import, directly or not.
-
-    Parent packages count as imported.
-    """
+    """Return `modules` and all of vlmscale that they import, directly or not, with parent packages."""
     seen: set[str] = set()
     todo = list(modules)
     while todo:
         name = todo.pop()
         if name not in seen:
             seen.add(name)
-            todo += _imports(name)
+            parent = name.rpartition(".")[0]
+            todo += [parent] if parent and _path(parent).exists() else []
+            todo += _read(_path(name))[0]
     return frozenset(seen)
 
 
@@ -61,26 +60,12 @@ def _path(name: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _imports(name: str) -> tuple[str, ...]:
-    parent = name.rpartition(".")[0]
-    return (*((parent,) if parent and _path(parent).exists() else ()), *_imports_of(_path(name)))
-
-
-def _imports_of(path: Path) -> tuple[str, ...]:
-    return _read(path)[0]
-
-
-def _syntax(path: Path) -> str:
-    return _read(path)[1]
-
-
 @cache
 def _read(path: Path) -> tuple[tuple[str, ...], str]:
     """Return the modules of vlmscale that a file imports, and its syntax without docstrings."""
     tree = ast.parse(path.read_text())
     found = []
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -88,12 +73,9 @@ def _read(path: Path) -> tuple[tuple[str, ...], str]:
             found += [f"{node.module}.{alias.name}" for alias in node.names]
         elif (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-            and isinstance(body[0].value.value, str)
+            and ast.get_docstring(node) is not None
         ):
-            node.body = body[1:]
+            node.body = node.body[1:]
     modules = (name for name in found if name.partition(".")[0] == PACKAGE.name)
     return tuple(name for name in modules if _path(name).exists()), ast.dump(tree)
 

@@ -23,7 +23,7 @@ from importlib import import_module
 from multiprocessing import connection, get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 # The environment variable that tells jobs where the server listens.
 _ADDRESS = "VLMSCALE_WARM"
@@ -40,15 +40,27 @@ _LARGEST = 1 << 18  # bytes of a message; a request holds the environment
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 
-class Started(Protocol):
-    """A started process: its id, and its exit status, negative for a signal."""
+class _Forked:
+    """A process that the server forked, seen by its client as a Popen."""
 
-    pid: int
+    def __init__(self, server: socket.socket) -> None:
+        self._server = server
+        self.pid = self._receive("pid")
 
-    def wait(self) -> int: ...
+    def wait(self) -> int:
+        with self._server:
+            return self._receive("status")
+
+    def _receive(self, key: str) -> int:
+        answer = self._server.recv(_LARGEST)
+        if not answer:
+            raise ConnectionError("the import server died while it ran this job; run again")
+        return int(json.loads(answer)[key])
 
 
-def start_process(command: Sequence[str], environment: Mapping[str, str]) -> Started:
+def start_process(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes] | _Forked:
     """Start `command` with this process's output and folder.
 
     `python -m MODULE ARGUMENTS...` is forked from the import server where one runs.
@@ -73,32 +85,13 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
-class _Forked:
-    """A process that the server forked, seen by its client."""
-
-    def __init__(self, server: socket.socket) -> None:
-        self._server = server
-        self.pid = self._receive("pid")
-
-    def wait(self) -> int:
-        with self._server:
-            return self._receive("status")
-
-    def _receive(self, key: str) -> int:
-        answer = self._server.recv(_LARGEST)
-        if not answer:
-            raise ConnectionError("the import server died while it ran this job; run again")
-        return int(json.loads(answer)[key])
-
-
 class _Server:
     """Forks a process for each client, and kills it when its client is gone."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
-        self.jobs: dict[
-            socket.socket, ForkProcess | None
-        ] = {}  # by client; None before its request
+        # By client; None before its request.
+        self.jobs: dict[socket.socket, ForkProcess | None] = {}
 
     def serve_until(self, end: int) -> None:
         """Serve until the file descriptor `end` is readable; then kill what still runs."""

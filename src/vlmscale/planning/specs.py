@@ -56,7 +56,7 @@ class JobSpecs:
     def setting(self, served: Cell | Run) -> Spec:
         """Return what the projector of a cell or a run is built from."""
         variant = self.study.find_variant(served.method)
-        return variant.make_setting(served.visual_tokens).model_dump()
+        return variant.method.make_setting(served.visual_tokens, **variant.options).model_dump()
 
     def method_settings(self) -> dict[str, Spec]:
         """Return method and options behind each name that the study's cells use."""

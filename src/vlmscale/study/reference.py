@@ -28,6 +28,12 @@ _TITLES: dict[type[BaseModel], str] = {
     ReleasedStudy: "Released studies",
 }
 _LEFT_TO_KINDS = {"data", "tower", "llms"}
+_BOUNDS = {
+    "minimum": "from",
+    "exclusiveMinimum": "above",
+    "maximum": "to",
+    "exclusiveMaximum": "below",
+}
 
 
 def write_config_reference() -> str:
@@ -38,21 +44,10 @@ def write_config_reference() -> str:
 def config_models() -> list[type[BaseModel]]:
     """Return the kinds of studies, then every model in them, each after the one it extends."""
     found: list[type[BaseModel]] = list(_TITLES)
-
-    def add(model: type[BaseModel]) -> None:
-        if model not in found:
-            if (base := _base(model)) is not None:
-                add(base)
-            found.append(model)
-            add_parts(model)
-
-    def add_parts(model: type[BaseModel]) -> None:
+    for model in found:  # which grows meanwhile
         for field in own_fields(model).values():
             for part in _models_in(field.annotation):
-                add(part)
-
-    for kind in _TITLES:
-        add_parts(kind)
+                found += [new for new in (_base(part), part) if new and new not in found]
     return found
 
 
@@ -81,9 +76,10 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _section(model: type[BaseModel]) -> str:
     schema = model.model_json_schema()
     base = _base(model)
-    lines = [f"## {_title(model)}", "", (model.__doc__ or "").split("\n\n")[0]]
+    title = _TITLES.get(model, model.__name__)
+    lines = [f"## {title}", "", (model.__doc__ or "").split("\n\n")[0]]
     if base is not None:
-        lines += ["", f"All keys of {_link(_title(base))}, and:"]
+        lines += ["", f"All keys of {_link(_TITLES.get(base, base.__name__))}, and:"]
     lines += ["", "| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     for key, field in own_fields(model).items():
         value = schema["properties"][key]
@@ -91,10 +87,6 @@ def _section(model: type[BaseModel]) -> str:
         meaning = (field.description or "").replace("<", "&lt;").replace("|", "&#124;")
         lines.append(f"| `{key}` | {_type(value)} | {default} | {meaning} |")
     return "\n".join(lines)
-
-
-def _title(model: type[BaseModel]) -> str:
-    return _TITLES.get(model, model.__name__)
 
 
 def _link(title: str) -> str:
@@ -121,22 +113,12 @@ def _type(schema: Any) -> str:
         case {"type": "array", "items": items}:
             return f"list: {_type(items)}"
         case {"type": "object"}:
-            values = [
-                *schema.get("patternProperties", {}).values(),
-                schema.get("additionalProperties"),
-            ]
-            return f"name -> {_type(values[0])}"
+            values = [*schema.get("patternProperties", {}).values()]
+            return f"name -> {_type(values[0] if values else schema['additionalProperties'])}"
         case {"type": str(kind)}:
-            return " ".join([kind, *_bounds(schema)])
+            bounds = [f"{word} {schema[key]:g}" for key, word in _BOUNDS.items() if key in schema]
+            return " ".join([kind, *bounds])
     return "any value"
-
-
-def _bounds(schema: dict[str, Any]) -> Iterator[str]:
-    words = {"minimum": "from", "exclusiveMinimum": "above"}
-    words |= {"maximum": "to", "exclusiveMaximum": "below"}
-    for key, word in words.items():
-        if key in schema:
-            yield f"{word} {schema[key]:g}"
 
 
 if __name__ == "__main__":
