@@ -64,9 +64,8 @@ class Method:
         """Return how often a batch repeats each sample: once for every V trained at once."""
         if stage == "stage1":
             return 1
-        return int(
-            evaluate_formula(self.stage2_copies, {"w": side, "f": _count_prime_factors(side)})
-        )
+        names = {"w": side, "f": _count_prime_factors(side)}
+        return int(evaluate_formula(self.stage2_copies, names))
 
     def complete_options(self, chosen: Mapping[str, str], variant: str = "") -> dict[str, str]:
         """Return the value of every option: the chosen one or the default, the first allowed one.

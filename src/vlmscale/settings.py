@@ -3,7 +3,7 @@
 They lie apart from study/, so that a new config key does not change the fingerprint of old results.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic import (
 IMAGE_TOKEN = "<image>"
 # How models/pixels.py makes an image square.
 Aspect = Literal["pad", "crop"]
+Share = Annotated[float, Field(gt=0, lt=1)]
 # The two trainings of a VLM.
 Stage = Literal["stage1", "stage2"]
 STAGES: tuple[Stage, ...] = ("stage1", "stage2")
@@ -39,9 +40,8 @@ class Setting(Frozen):
 
     def __str__(self) -> str:
         options = ", ".join(f"{key}: {value}" for key, value in self.options.items())
-        return f"{self.method} at {self.visual_tokens} visual tokens" + (
-            options and f" ({options})"
-        )
+        text = f"{self.method} at {self.visual_tokens} visual tokens"
+        return f"{text} ({options})" if options else text
 
 
 class World(Frozen):
@@ -61,11 +61,8 @@ class World(Frozen):
     objects: int = Field(3, ge=1, le=4, description="most objects in a scene")
     relations: PositiveInt = Field(8, description="relations in which a (colour, shape) has facts")
     values: int = Field(16, ge=2, le=64, description="possible values of a fact: 0 to values - 1")
-    held_out_facts: float = Field(
-        0.2,
-        gt=0,
-        lt=1,
-        description="share of the corpus's facts that stage 2 never asks for",
+    held_out_facts: Share = Field(
+        0.2, description="share of the corpus's facts that stage 2 never asks for"
     )
     alphabet: int = Field(12, ge=3, le=26, description="number of letters")
     lines: int = Field(2, ge=1, le=4, description="most lines of a page")
@@ -98,10 +95,8 @@ class Counts(Frozen):
         """Samples with an image."""
         return self.scenes + self.pages
 
-    @property
-    def text_tokens(self) -> float | None:
-        """Mean text tokens of a sample; unknown (None) before the study has made its tokenizer."""
-        return None
+    # Mean text tokens of a sample, unknown before the study has made its tokenizer; see Dataset.
+    text_tokens: ClassVar[None] = None
 
 
 class Recipe(Frozen):
@@ -122,11 +117,8 @@ class Recipe(Frozen):
     )
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    adam_beta2: float = Field(
-        0.999,
-        gt=0,
-        lt=1,
-        description="decay of AdamW's second moment; choose a smaller one for few steps",
+    adam_beta2: Share = Field(
+        0.999, description="decay of AdamW's second moment; choose a smaller one for few steps"
     )
     max_length: PositiveInt = Field(
         2048, description="most tokens of a sequence, visual tokens included"
@@ -202,9 +194,7 @@ class Transformer(Frozen):
     @model_validator(mode="after")
     def _divisible(self) -> "Transformer":
         if self.hidden_size % self.heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}"
-            )
+            raise ValueError(f"heads {self.heads} must divide hidden_size {self.hidden_size}")
         return self
 
 
@@ -268,7 +258,5 @@ class Dataset(Frozen):
     @model_validator(mode="after")
     def _has_images(self) -> "Dataset":
         if self.text_only >= self.samples:
-            raise ValueError(
-                f"text_only {self.text_only} leaves no image of {self.samples} samples"
-            )
+            raise ValueError(f"text_only: {self.text_only} of {self.samples} leaves no image")
         return self

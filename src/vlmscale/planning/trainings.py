@@ -114,7 +114,7 @@ def estimate_training(
 
     Batches of an elastic method count as if all had its largest number of visual tokens.
     """
-    data = study.get_training_data(stage)
+    data = study.data.stage1 if stage == "stage1" else study.data.stage2
     samples = count_samples(study.get_recipe(stage, run.budget), data.samples)
     text = data.text_tokens or assumed.text_tokens
     text_only = (data.samples - data.images) / data.samples

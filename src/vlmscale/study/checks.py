@@ -57,9 +57,7 @@ def _check_budgets(study: Study) -> None:
         raise ValueError(f"budgets.{FULL}: this name means stage2 unchanged; choose another")
     for name, changes in study.budgets.items():
         if "execution" in changes:
-            raise ValueError(
-                f"budgets.{name}.execution: belongs to stage2, it is the same for all budgets"
-            )
+            raise ValueError(f"budgets.{name}.execution: belongs to stage2, for all budgets")
         try:
             same = study.get_recipe("stage2", name) == study.stage2
         except ValidationError as error:
@@ -69,16 +67,12 @@ def _check_budgets(study: Study) -> None:
 
 
 def _check_tower(study: Study) -> None:
-    shape = study.tower_shape
-    for layer in study.tower.feature_layers:
-        if layer > shape.layers:
-            raise ValueError(
-                f"tower.feature_layers: {layer} must be between 0 and layers={shape.layers}"
-            )
+    shape, last = study.tower_shape, max(study.tower.feature_layers)
+    if last > shape.layers:
+        raise ValueError(f"tower.feature_layers: {last} must be at most layers={shape.layers}")
     if shape.hidden_size % 8:
         raise ValueError(
-            f"tower.hidden_size {shape.hidden_size} must be a multiple of 8, the projectors' "
-            "attention heads"
+            f"tower.hidden_size {shape.hidden_size} must be a multiple of 8, the projectors' heads"
         )
 
 
@@ -119,13 +113,12 @@ def _check_variant(study: Study, key: str, name: str) -> None:
     except ValueError as error:
         message = str(error)  # begins with the key of the option if it is about one
         raise ValueError(message if message.startswith(key) else f"{key}: {message}") from None
-    if "tower_attention" in needs:
-        before_last = study.tower_shape.layers - 1
-        if before_last not in study.tower.feature_layers:
-            raise ValueError(
-                f"{key}: {name} reads the tower's last block, so tower.feature_layers must have "
-                f"{before_last}, the layer before it"
-            )
+    before_last = study.tower_shape.layers - 1
+    if "tower_attention" in needs and before_last not in study.tower.feature_layers:
+        raise ValueError(
+            f"{key}: {name} reads the tower's last block, so tower.feature_layers must have "
+            f"{before_last}, the layer before it"
+        )
 
 
 def _check_counts(study: Study) -> None:
@@ -223,12 +216,10 @@ def complaints(error: ValidationError, *within: str) -> list[str]:
         if any(place != e["loc"] and place[: len(e["loc"])] == e["loc"] != () for place in places):
             continue  # follows from an error further down, which is listed
         key = ".".join(map(str, [*within, *e["loc"]]))
-        if e["type"] == "extra_forbidden":
-            lines.append(
-                f"{key}: unknown key. Remove it; `python -m vlmscale.study.reference` lists the keys."
-            )
-            continue
         message = e["msg"].removeprefix("Value error, ")
-        value = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
-        lines.append(f"{key}: {message}{value}" if key else message)
+        if e["type"] == "extra_forbidden":
+            message = "unknown key. Remove it; `python -m vlmscale.study.reference` lists the keys."
+        elif key and not isinstance(e["input"], dict):
+            message += f" (got {e['input']!r})"
+        lines.append(f"{key}: {message}" if key else message)
     return lines

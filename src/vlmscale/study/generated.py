@@ -44,9 +44,7 @@ class GeneratedStudy(Study):
     def tower_shape(self) -> shapes.Tower:
         size, patch = self.world.image_size, self.tower.patch_size
         if size % patch:
-            raise UserError(
-                f"world.image_size {size} is not a multiple of tower.patch_size {patch}"
-            )
+            raise UserError(f"tower.patch_size {patch} must divide world.image_size {size}")
         widths = self.tower.model_dump(include={"layers", "hidden_size", "intermediate_size"})
         return shapes.Tower(**widths, gated_mlp=False, image_size=size, patch_size=patch)
 

@@ -17,10 +17,7 @@ from vlmscale.study.schema import Study
 
 
 def validate(raw: dict[str, Any], source: str) -> Study:
-    """Return the study described by `raw`.
-
-    Raises UserError that names the file `source`, key, value and cure.
-    """
+    """Return the study described by `raw`. Raises UserError that names the file `source` and the key."""
     kind = ReleasedStudy if raw.get("world") is None else GeneratedStudy
     try:
         return kind.model_validate(raw)

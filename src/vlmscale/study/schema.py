@@ -17,7 +17,6 @@ from vlmscale.methods import Variant, find_variant
 from vlmscale.settings import (
     STAGES,
     Counts,
-    Dataset,
     Frozen,
     Recipe,
     Released,
@@ -140,10 +139,6 @@ class Study(Frozen, ABC):
         lengths = {"epochs", "steps"}
         replaced = lengths if lengths & set(changes) else set()
         return StageRecipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
-
-    def get_training_data(self, stage: Stage) -> Counts | Dataset:
-        """Return the size of the data that a stage trains on."""
-        return self.data.stage1 if stage == "stage1" else self.data.stage2
 
     def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
         """Return folder name and random seed of the data that a training with `seed` reads."""

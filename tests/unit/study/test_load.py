@@ -145,7 +145,10 @@ def test_schema_file_is_current():
         ),
         (lambda r: r.update(methods={"mlp": {"x": "y"}}), ["methods.mlp.x", "no such option"]),
         (lambda r: r["stage1"].update(epochs=1), ["stage1", "either epochs or steps"]),
-        (lambda r: r["tower"].update(patch_size=7), ["48", "not a multiple", "7"]),
+        (
+            lambda r: r["tower"].update(patch_size=7),
+            ["tower.patch_size 7 must divide world.image_size 48"],
+        ),
         (lambda r: r["tower"].update(feature_layers=[9]), ["feature_layers", "layers=3"]),
         (lambda r: r["laws"].update(holdout=["d1"]), ["laws.holdout", "d1"]),
         (
