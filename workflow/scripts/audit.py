@@ -1,9 +1,11 @@
 from pathlib import Path
 
-from vlmscale.analysis.checks.audit import audit, audit_markdown, load_evidence
+from vlmscale.analysis.checks.audit.evidence import load_evidence
+from vlmscale.analysis.checks.audit.run import audit
 from vlmscale.jobs.entry import log_to
 from vlmscale.records.files import atomic_path
 from vlmscale.records.parquet import write_parquet
+from vlmscale.report.audit import format_audit
 from vlmscale.resources import find_resource
 
 with log_to(snakemake.log[0]):
@@ -12,4 +14,4 @@ with log_to(snakemake.log[0]):
     provenance = {"source": "resources/published", "studies": [folder.name for folder in studies]}
     write_parquet(Path(snakemake.output.table), table, provenance)
     with atomic_path(Path(snakemake.output.text)) as scratch:
-        scratch.write_text(audit_markdown(table))
+        scratch.write_text(format_audit(table))

@@ -8,7 +8,8 @@ from typing import Any
 
 # Strings, no imports: jobs/fingerprint.py follows the imports of this file for every job.
 _NAMES = {
-    "checks.audit": ("audit", "load_evidence"),
+    "checks.audit.evidence": ("load_evidence",),
+    "checks.audit.run": ("audit",),
     "checks.learning": ("check_learning",),
     "comparisons.paired": ("compare_methods",),
     "comparisons.suites": ("correct_for_chance", "leave_one_out"),

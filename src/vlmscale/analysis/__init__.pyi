@@ -1,5 +1,5 @@
-from vlmscale.analysis.checks.audit import audit as audit
-from vlmscale.analysis.checks.audit import load_evidence as load_evidence
+from vlmscale.analysis.checks.audit.evidence import load_evidence as load_evidence
+from vlmscale.analysis.checks.audit.run import audit as audit
 from vlmscale.analysis.checks.learning import check_learning as check_learning
 from vlmscale.analysis.comparisons.paired import compare_methods as compare_methods
 from vlmscale.analysis.comparisons.suites import correct_for_chance as correct_for_chance

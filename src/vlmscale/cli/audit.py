@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from vlmscale.analysis.checks.audit import audit as check_claims
-from vlmscale.analysis.checks.audit import load_evidence
+from vlmscale.analysis.checks.audit.evidence import load_evidence
+from vlmscale.analysis.checks.audit.run import audit as check_claims
 from vlmscale.cli.output import Report, number, span, status, table
 from vlmscale.errors import UserError
 from vlmscale.resources import find_resource

@@ -37,10 +37,15 @@ def format_floor(floor: float, bound: str) -> str:
     return "" if np.isnan(floor) else f"{floor:.3g}" + _BOUNDS.get(bound, " (bound)")
 
 
+def format_markdown(frame: pd.DataFrame) -> str:
+    """Write a table of strings as Markdown."""
+    return str(frame.to_markdown(index=False, disable_numparse=True)) + "\n"
+
+
 def write_table(frame: pd.DataFrame, markdown: Path, latex: Path) -> None:
     """Write a table of strings to both files."""
     with atomic_path(markdown) as scratch:
-        scratch.write_text(frame.to_markdown(index=False, disable_numparse=True) + "\n")
+        scratch.write_text(format_markdown(frame))
     with atomic_path(latex) as scratch:
         scratch.write_text(frame.rename(columns=_escape).map(_escape).to_latex(index=False))
 

@@ -1,4 +1,4 @@
-"""What the claims are checked against: the released numbers, their laws, and studies of our own."""
+"""The evidence on claims: the released numbers, their laws, and the results of studies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,19 +8,23 @@ from typing import get_args
 
 import pandas as pd
 
+from vlmscale.analysis.checks.audit.findings import build_finding
 from vlmscale.analysis.checks.audit.study import DRAWS, PAPER_METHODS, SEED, Study, load_study
-from vlmscale.analysis.laws.bootstrap import bootstrap
+from vlmscale.analysis.checks.engine import Finding
+from vlmscale.analysis.laws.bootstrap import Scheme, bootstrap, choose_scheme
 from vlmscale.analysis.laws.grid_search import RELEASED, list_outcomes
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.analysis.laws.tables import select_family_means
 from vlmscale.analysis.published import load_published_errors, select_paper_decoders
 from vlmscale.costs.shapes import Decoder, Tower, load_shapes
+from vlmscale.errors import UserError
 from vlmscale.study.selection import SizeAxis
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One of the two released averages."""
+    """The points that one law is fitted on, its fit and refits."""
 
     points: pd.DataFrame
 
@@ -29,18 +33,39 @@ class Suite:
         return fit_power_law(self.points)
 
     @cached_property
+    def scheme(self) -> Scheme:
+        return choose_scheme(self.points)
+
+    @cached_property
     def draws(self) -> pd.DataFrame:
-        """Refits with whole LLM sizes resampled, D free: the widest of the schemes."""
-        return bootstrap(self.points, self.law, "sizes", draws=DRAWS, seed=SEED)
+        """Refits with D free, by the main scheme of the points."""
+        return bootstrap(self.points, self.law, self.scheme, draws=DRAWS, seed=SEED)
+
+    def has_law(self) -> bool:
+        """Return whether there are enough points for a law."""
+        try:
+            return self.law is not None
+        except UserError:
+            return False
+
+    def find_parameter(self, name: str, note: str) -> Finding:
+        """Return a parameter of the law, or its ratio, with its interval."""
+        return self.summarize(getattr(self.law, name), self.draws[name].to_numpy(), note)
+
+    def summarize(self, value: float, draws: Floats, note: str) -> Finding:
+        """Return a finding whose interval is that of `draws`, a number of each refit."""
+        over = "LLM sizes" if self.scheme == "sizes" else "points"
+        return build_finding(value, draws, over, note)
 
     def score(self, n_params_b: float, visual_tokens: int) -> float:
+        """Return the score of one cell."""
         at = self.points[["n_params_b", "visual_tokens"]] == [n_params_b, visual_tokens]
         return float(self.points.loc[at.all(axis=1), "score"].item())
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a claim's check may look at."""
+    """Everything that the check of a claim may read."""
 
     claims: pd.DataFrame  # resources/published/claims.csv
     reasoning: Suite
@@ -50,11 +75,11 @@ class Evidence:
     table1: pd.DataFrame
     readings: Mapping[str, tuple[float, ...]]  # read off text and figures, by name
     architectures: Mapping[str, Decoder | Tower]
-    studies: Mapping[str, Study]  # of our own, by name
+    studies: Mapping[str, Study]  # by name
 
     @cached_property
     def search_outcomes(self) -> pd.DataFrame:
-        """Where the released search ends on the reasoning scores, with what probability."""
+        """Probability of each node that the released search may end at, on the reasoning scores."""
         return list_outcomes(self.reasoning.points, RELEASED, share=0.2)
 
     @property
@@ -63,7 +88,7 @@ class Evidence:
 
     @cached_property
     def with_own_scores(self) -> "dict[str, Evidence | None]":
-        """By study, its two suites in place of the released ones; None unless it has all their cells."""
+        """The evidence with each study's own suites in place of the released ones; None if cells lack."""
         return {name: self._with_scores_of(study) for name, study in self.studies.items()}
 
     def _with_scores_of(self, study: Study) -> "Evidence | None":

@@ -1,121 +1,86 @@
-"""Claims on laws beyond the cells and the compressor they were fitted on, decided by a study."""
+"""Claims on laws beyond the cells and the method they were fitted on, decided by a study."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.checks.audit.checks import Measure, over_sizes, trained
-from vlmscale.analysis.checks.audit.evidence import Evidence
-from vlmscale.analysis.checks.audit.study import DRAWS, PAPER_METHODS, SEED, Study
+from vlmscale.analysis.checks.audit.evidence import Evidence, Suite
+from vlmscale.analysis.checks.audit.registry import trained
+from vlmscale.analysis.checks.audit.study import PAPER_METHODS, Study
+from vlmscale.analysis.checks.engine import Finding
 from vlmscale.analysis.decisions.recommend import predict_refits
-from vlmscale.analysis.laws.bootstrap import bootstrap, choose_scheme
 from vlmscale.analysis.laws.points import Floats
-from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
 from vlmscale.analysis.laws.tables import select_family_means
-from vlmscale.errors import UserError
 from vlmscale.study.selection import RELEASED_PROTOCOL
 
-# Not compressors of their own: what one must beat, and the paper's with its tokens repeated.
+# Baselines to beat, and the paper's method with its tokens repeated.
 _BASELINES = ("blind", "downsample", "random", "repeat")
 
 
 @trained("C10", protocol=RELEASED_PROTOCOL)
-def held_out(evidence: Evidence, study: Study) -> Measure | None:
-    fitted, held = _points(study, PAPER_METHODS)
-    law = _law_of(fitted)
-    if law is None or held.empty:
+def predict_held_out(evidence: Evidence, study: Study) -> Finding | None:
+    fitted, held = _select_points(study, PAPER_METHODS)
+    suite = Suite(fitted)
+    if held.empty or not suite.has_law():
         return None
     sizes, counts = (held[axis].to_numpy(float) for axis in ("n_params_b", "visual_tokens"))
     measured = held["error"].to_numpy(float)
 
-    def missed(predicted: Floats) -> Floats:
+    def deviate(predicted: Floats) -> Floats:
         return np.asarray(100 * np.abs(predicted - measured) / measured)
 
-    off = missed(law.predict(sizes, counts))
+    off = deviate(suite.law.predict(sizes, counts))
     worst = held.iloc[int(off.argmax())]
-    return _over_refits(
+    return suite.summarize(
         float(off.max()),
-        fitted,
-        law,
-        lambda draws: missed(predict_refits(draws, sizes, counts)).max(-1),
-        f"{', '.join(held['llm'].unique())} at {len(held)} token counts, seeds averaged, from "
-        f"{len(fitted)} fitted points; share of the error. Mean {off.mean():.2f} %; farthest off at "
-        f"V = {worst['visual_tokens']}, where the error is {worst['error']:.4f}.",
+        deviate(predict_refits(suite.draws, sizes, counts)).max(-1),
+        f"{', '.join(held['llm'].unique())} at {len(held)} token counts, mean of seeds, from "
+        f"{len(fitted)} fitted points; relative to the measured error. Mean {off.mean():.2f} %; largest "
+        f"at V = {worst['visual_tokens']}, where the error is {worst['error']:.4f}.",
     )
 
 
 @trained("C11", protocol=RELEASED_PROTOCOL)
-def with_held_out(evidence: Evidence, study: Study) -> Measure | None:
-    fitted, held = _points(study, PAPER_METHODS)
-    all_points = pd.concat([fitted, held])
-    both, before = _law_of(all_points), _law_of(fitted)
-    if both is None or before is None or held.empty:
+def fit_with_held_out(evidence: Evidence, study: Study) -> Finding | None:
+    fitted, held = _select_points(study, PAPER_METHODS)
+    both, without = Suite(pd.concat([fitted, held])), Suite(fitted)
+    if held.empty or not (both.has_law() and without.has_law()):
         return None
-    return _over_refits(
-        both.ratio,
-        all_points,
-        both,
-        lambda draws: draws["ratio"].to_numpy(),
+    after, before = both.law, without.law
+    return both.find_parameter(
+        "ratio",
         f"Without the held-out LLMs {before.ratio:.2f} (alpha {before.alpha:.4f}, beta {before.beta:.4f}); "
-        f"with them alpha {both.alpha:.4f}, beta {both.beta:.4f}.",
+        f"with them alpha {after.alpha:.4f}, beta {after.beta:.4f}.",
     )
 
 
 @trained("C52", protocol=RELEASED_PROTOCOL)
-def other_compressor(evidence: Evidence, study: Study) -> Measure | None:
-    found = {}
+def fit_other_methods(evidence: Evidence, study: Study) -> Finding | None:
+    suites = {}
     for name in study.errors["method"].unique():
         if study.method_of(name) in (*PAPER_METHODS, *_BASELINES):
             continue
-        fitted, _ = _points(study, [name])
-        # All patches end the row of every compressor, as they do the paper's.
-        points = pd.concat([fitted, _points(study, ["mlp"])[0]])
-        law = _law_of(points) if _is_grid(fitted) else None
-        if law is not None:
-            found[str(name)] = points, law
-    if not found:
+        fitted, _ = _select_points(study, [name])
+        # All patches end the row of every method, as they do the paper's.
+        suite = Suite(pd.concat([fitted, _select_points(study, ["mlp"])[0]]))
+        if _is_grid(fitted) and suite.has_law():
+            suites[str(name)] = suite
+    if not suites:
         return None
-    name, (points, law) = max(found.items(), key=lambda item: abs(item[1][1].ratio - 5))
-    listed = ", ".join(f"{name} {law.ratio:.2f}" for name, (_, law) in found.items())
-    return _over_refits(
-        law.ratio,
-        points,
-        law,
-        lambda draws: draws["ratio"].to_numpy(),
-        f"Farthest from 5 is {name}. All: {listed}.",
-    )
+    name, farthest = max(suites.items(), key=lambda item: abs(item[1].law.ratio - 5))
+    listed = ", ".join(f"{name} {suite.law.ratio:.2f}" for name, suite in suites.items())
+    return farthest.find_parameter("ratio", f"Farthest from 5 is {name}. All: {listed}.")
 
 
 def _is_grid(points: pd.DataFrame) -> bool:
-    """Whether each of at least three LLMs has each of at least three token counts."""
+    """Return whether each of at least three LLMs has each of at least three token counts."""
     llms, counts = points["llm"].nunique(), points["visual_tokens"].nunique()
     return llms >= 3 and counts >= 3 and len(points) == llms * counts
 
 
-def _law_of(points: pd.DataFrame) -> PowerLaw | None:
-    """None where a study has too few cells for a law."""
-    try:
-        return fit_power_law(points)
-    except UserError:
-        return None
-
-
-def _over_refits(
-    value: float,
-    points: pd.DataFrame,
-    law: PowerLaw,
-    number: Callable[[pd.DataFrame], Floats],
-    how: str,
-) -> Measure:
-    """A measure whose interval is that of number(refits of `law`), (draws,)."""
-    scheme = choose_scheme(points)
-    draws = bootstrap(points, law, scheme, draws=DRAWS, seed=SEED)
-    return over_sizes(value, number(draws), how, scheme)
-
-
-def _points(study: Study, methods: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fitted and held-out visual-reasoning errors, a row an LLM, method and token count: means of seeds."""
+def _select_points(study: Study, methods: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the fitted and the held-out visual-reasoning errors, means of seeds."""
     means = select_family_means(study.errors)
     mine = means[(means["family"] == "reasoning") & means["method"].isin(methods)]
     cell = ["llm", "n_params_b", "method", "visual_tokens", "role"]

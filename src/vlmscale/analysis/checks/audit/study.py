@@ -1,4 +1,4 @@
-"""A study of our own as evidence: its errors, and on demand the answers to single questions."""
+"""A study as evidence: its errors and, read when needed, the answers to single questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +22,11 @@ Setting = tuple[str, str, int]  # name of a method, LLM, visual tokens
 
 @dataclass(frozen=True)
 class Study:
-    """The results of a study of our own, at the full budget."""
+    """The results of a study at the full budget."""
 
     folder: Path
     errors: pd.DataFrame  # of tabulate_errors
-    methods: Mapping[
-        str, Mapping[str, Any]
-    ]  # method and options by the name that the study gives them
+    methods: Mapping[str, Mapping[str, Any]]  # method and options by their name in the study
 
     @cached_property
     def protocol(self) -> str | None:
@@ -40,19 +38,16 @@ class Study:
         return set(self.errors[columns].drop_duplicates().itertuples(index=False, name=None))
 
     def method_of(self, name: str) -> str:
-        """The method that the study calls `name`."""
+        """Return the method that the study calls `name`."""
         return str(self.methods[name]["method"]) if name in self.methods else name
 
     def options_of(self, name: str) -> Mapping[str, str]:
-        """The options of the method that the study calls `name`, as far as they are known."""
+        """Return the known options of the method that the study calls `name`."""
         return self.methods[name]["options"] if name in self.methods else {}
 
-    def names_of(self, method: str) -> list[str]:
-        return [name for name in self.errors["method"].unique() if self.method_of(name) == method]
-
-    def differing(self, method: str, option: str, a: str, b: str) -> list[tuple[str, str]]:
-        """Pairs of names of `method` of which one has `option` at a, the other at b, and all else equal."""
-        names = self.names_of(method)
+    def pair_by_option(self, method: str, option: str, a: str, b: str) -> list[tuple[str, str]]:
+        """Return pairs of names of `method` that differ in `option` alone: it is a, then b."""
+        names = [name for name in self.errors["method"].unique() if self.method_of(name) == method]
         return [
             (x, y)
             for x in names
@@ -62,11 +57,12 @@ class Study:
         ]
 
     def benchmarks(self, family: str) -> list[str]:
+        """Return the benchmarks of a family, without their mean."""
         mine = self.errors[self.errors["family"] == family]
         return [name for name in mine["benchmark"].unique() if name != "mean"]
 
     def scores(self, settings: Sequence[Setting], benchmarks: Sequence[str]) -> Scores | None:
-        """Scores of these groups of cells; None where one is missing."""
+        """Return the scores of settings, resampled; None if one is missing."""
         single = self.errors[self.errors["benchmark"].isin(benchmarks)]
         columns = [single["method"], single["llm"], single["visual_tokens"]]
         keys = pd.Series(list(zip(*columns, strict=True)), index=single.index, dtype=object)

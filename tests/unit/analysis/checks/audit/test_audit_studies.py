@@ -1,27 +1,28 @@
 """Claims that a study decides: config/paper.yaml's own cells, with scores made so that the answer is known."""
 
 from io import StringIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from tests.unit.analysis.checks.audit.test_audit import asked
-from vlmscale.analysis.checks.audit import audit_markdown, decide, load_evidence, predictions
-from vlmscale.analysis.checks.audit.checks import TRAINED
+from tests.support.audits import audit_claims
+from tests.support.paths import RESOURCES, ROOT
+from vlmscale.analysis.checks.audit.evidence import load_evidence
+from vlmscale.analysis.checks.audit.registry import TRAINED
+from vlmscale.analysis.checks.engine import lies_within
 from vlmscale.analysis.collect import CELL_COLUMNS, tabulate_errors
-from vlmscale.analysis.laws.answers import resample_scores
 from vlmscale.cli.audit import show
 from vlmscale.errors import UserError
 from vlmscale.evaluation.spec import read_benchmarks
 from vlmscale.records.parquet import write_parquet
+from vlmscale.report.audit import format_audit
 from vlmscale.study.grid import expand_grid
 from vlmscale.study.load import load_study
 
-ROOT = Path(__file__).parents[5]
-RESOURCES = ROOT / "src/vlmscale/resources"
+pytestmark = pytest.mark.slow
+
 QUESTIONS = 6
 # Answers of a cell to a benchmark's questions, around its score; the same shape for all cells.
 SPREAD = np.linspace(-0.05, 0.05, QUESTIONS)
@@ -123,7 +124,9 @@ def decided(folder, claims):
     (study,) = evidence.studies.values()
     allowed = evidence.claims.set_index("id")[["paper_low", "paper_high"]]
     measures = {claim: TRAINED[claim].check(evidence, study) for claim in claims}
-    return {claim: (m, decide(m, *allowed.loc[claim])) for claim, m in measures.items()}
+    return {
+        claim: (m, lies_within(*allowed.loc[claim])(m).on_paper) for claim, m in measures.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +140,9 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(folders):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictions, "DRAWS", 200)  # laws without noise need no more
+        patch.setattr(
+            "vlmscale.analysis.checks.audit.evidence.DRAWS", 200
+        )  # laws without noise need no more
         return {name: decided(folder, NEED_TRAINING) for name, folder in folders.items()}
 
 
@@ -168,16 +173,16 @@ def test_the_numbers_behind_the_verdicts(found):
 
 
 def test_intervals_say_what_was_resampled(found):
-    over = {claim: measure.interval_over for claim, (measure, _) in found["claimed"].items()}
+    over = {claim: measure.over for claim, (measure, _) in found["claimed"].items()}
     assert over == dict.fromkeys(NEED_TRAINING, "questions and 3 seeds") | dict.fromkeys(
         ("C10", "C11", "C52"), "LLM sizes"
     )
-    told = {claim: measure.how for claim, (measure, _) in found["contrary"].items()}
+    told = {claim: measure.note for claim, (measure, _) in found["contrary"].items()}
     assert "not on mmmu" in told["C22"]
     assert "Qwen1.5-14B at 7 token counts" in told["C10"]
 
 
-def test_claims_of_released_laws_are_told_of_the_study_too(folders):
+def test_a_study_is_checked_on_claims_that_released_numbers_decide(folders):
     """Its own laws, with the paper's N; OCR with V = 1, as the released scores are fitted."""
     own = decided(folders["claimed"], ["C01", "C02", "C03", "C25", "C26", "C30"])
     values = {claim: measure.value for claim, (measure, _) in own.items()}
@@ -187,7 +192,7 @@ def test_claims_of_released_laws_are_told_of_the_study_too(folders):
     assert own["C26"][1] == "not reproduced"
 
 
-def test_what_each_row_asks_for_is_a_config_there_is():
+def test_claims_that_need_training_name_an_existing_config():
     claims = pd.read_csv(RESOURCES / "published/claims.csv").set_index("id")["settled_by"].dropna()
     assert sorted(claims.index) == NEED_TRAINING
     for words in claims:
@@ -210,15 +215,15 @@ def retrained(folder):
     return {claim: measure for claim, (measure, _) in decided(folder, TABLE1).items()}
 
 
-def test_table_1_asked_again(tmp_path):
+def test_a_study_is_checked_on_table_1(tmp_path):
     # Another QueCC and a compressor that the table has not are no rivals.
     best = {"quecc_last": 0.5, "avgpool": 0.5}
     ahead = retrained(vicuna(tmp_path / "ahead", {"quecc": 0.02, "tokenpacker": 0.01, **best}))
     assert (ahead["C46"].value, ahead["C47"].value, ahead["C48"].value) == (1, 1, 3)
     # at one token the next best is TokenPacker, ln(576) percent less its one above it
     assert ahead["C42"].value == pytest.approx(100 * 0.01 / (0.01 * np.log(576) - 0.01))
-    assert ahead["C46"].interval_over == "questions and 3 seeds"
-    assert "gqa +1.0 [+1.0, +1.0]" in ahead["C46"].how
+    assert ahead["C46"].over == "questions and 3 seeds"
+    assert "gqa +1.0 [+1.0, +1.0]" in ahead["C46"].note
     behind = retrained(vicuna(tmp_path / "behind", {"quecc": -0.03, "tokenpacker": -0.02}))
     assert (behind["C46"].value, behind["C47"].value, behind["C48"].value) == (0, 0, 0)
     assert behind["C44"].value < 0
@@ -230,7 +235,7 @@ def test_verdicts_of_the_page_name_study_and_protocol(tmp_path):
         vicuna(tmp_path / protocol, {"quecc": 0.02}, protocol=protocol)
         for protocol in ("lmms", "llava15")
     ]
-    table = asked([*TABLE1, "C10", "C57"], *folders).reset_index()
+    table = audit_claims([*TABLE1, "C10", "C57"], *folders).reset_index()
     rows = table.set_index("id")
     told = rows.loc["C46", "retrained"]
     assert told.startswith(
@@ -238,74 +243,18 @@ def test_verdicts_of_the_page_name_study_and_protocol(tmp_path):
     )
     assert "Study lmms" not in told
     assert rows.loc["C46", "verdict"] == "not reproduced"
-    assert (
-        "llava15 was asked by protocol llava15, this claim is about lmms" in rows.loc["C10", "how"]
-    )
+    assert "llava15 followed protocol llava15; this claim is about lmms" in rows.loc["C10", "how"]
     assert rows.loc["C57", "retrained"] == ""
-    assert f"- Trained again: {told}" in audit_markdown(table)
+    assert f"- Trained again: {told}" in format_audit(table)
     screen = StringIO()
     show(Console(file=screen, width=200), {"verdicts": {}, "claims": table})
-    assert f"Asked again of the studies, which changes no verdict: {', '.join(TABLE1)}." in (
+    assert f"Also checked on the studies, which changes no verdict: {', '.join(TABLE1)}." in (
         screen.getvalue()
     )
 
 
-def test_a_study_without_its_answers_is_told_to_collect(tmp_path):
+def test_refuses_a_study_without_answers(tmp_path):
     folder = vicuna(tmp_path / "table1", {})
     (folder / "samples.parquet").unlink()
     with pytest.raises(UserError, match=r"no samples\.parquet.*forcerun collect"):
         retrained(folder)
-
-
-def groups(scores):
-    """A row a group (list) and seed; one benchmark."""
-    return pd.DataFrame(
-        [
-            {"group": g, "seed": s, "cell": f"{g}.{s}", "benchmark": "b", "score": score}
-            for g, seeds in enumerate(scores)
-            for s, score in seeds.items()
-        ]
-    )
-
-
-def test_a_draw_has_the_same_questions_and_seeds_for_all_groups():
-    """Two groups whose answers differ by a constant differ by it in every draw, whatever the noise."""
-    rng = np.random.default_rng(0)
-    right = {f"{g}.{s}": rng.random(50) for g in (0,) for s in (0, 1)}
-    right |= {f"1.{s}": right[f"0.{s}"] + 0.1 for s in (0, 1)}
-
-    def answers(benchmark, cells):
-        return pd.DataFrame(
-            [
-                {"cell": cell, "id": i, "score": score}
-                for cell in cells
-                for i, score in enumerate(right[cell])
-            ]
-        )
-
-    # a metric that is no mean of answers: half of it
-    cells = groups([{s: right[f"{g}.{s}"].mean() / 2 for s in (0, 1)} for g in (0, 1)])
-    found = resample_scores(cells, answers, ["b"], draws=400, seed=0)
-    difference = found.drawn[:, 1, 0] - found.drawn[:, 0, 0]
-    assert difference == pytest.approx(0.05)
-    assert (found.seeds, found.questions) == (2, 50)
-    assert found.measured[:, 0] == pytest.approx(
-        [0.5 * np.mean([right[f"{g}.{s}"] for s in (0, 1)]) for g in (0, 1)]
-    )
-    # variance of questions within seeds, and half of that between the two seeds
-    within = np.mean([right[f"0.{s}"].var() / 50 for s in (0, 1)])
-    assert found.drawn[:, 0, 0].std() > 0.7 * np.sqrt(within / 2)
-
-
-def test_groups_without_a_common_seed_are_not_compared():
-    assert resample_scores(groups([{0: 0.5}, {1: 0.5}]), None, ["b"], draws=2, seed=0) is None
-    assert resample_scores(groups([{0: 0.5}]), None, ["b", "c"], draws=2, seed=0) is None
-
-
-def test_a_lacking_question_is_refused():
-    def answers(benchmark, cells):
-        rows = [{"cell": c, "id": i, "score": 1.0} for c in cells for i in range(3)]
-        return pd.DataFrame(rows[:-1])
-
-    with pytest.raises(UserError, match=r"samples of b: cell 1\.0 lacks questions"):
-        resample_scores(groups([{0: 0.5}, {0: 0.5}]), answers, ["b"], draws=2, seed=0)

@@ -1,16 +1,18 @@
-"""Claims on Table 1, asked again of a study that trains its methods (config/table1.yaml).
+"""Claims on Table 1, checked on a study that trains its methods (config/table1.yaml).
 
-The printed table decides them (release.py). A study of ours has several seeds and answers to single
-questions, so that its numbers have intervals.
+The printed table decides them (release.py). A study has several seeds and answers to single questions, so
+that its numbers have intervals.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from vlmscale.analysis.checks.audit.checks import Measure, over_answers, trained
 from vlmscale.analysis.checks.audit.evidence import Evidence
+from vlmscale.analysis.checks.audit.findings import summarize_scores
+from vlmscale.analysis.checks.audit.registry import trained
 from vlmscale.analysis.checks.audit.study import Setting, Study
+from vlmscale.analysis.checks.engine import INTERVAL, Finding
 from vlmscale.analysis.laws.answers import Scores
 from vlmscale.analysis.laws.points import Floats
 
@@ -18,15 +20,15 @@ _PROTOCOL = "llava15"
 _NAMED = ("gqa", "mme_perception", "scienceqa", "vqav2")
 _EIGHT = (*_NAMED, "mmbench", "pope_mean", "textvqa", "vizwiz")
 _OTHERS = ("m3", "mqt", "prumerge")
-_COMPRESSORS = ("quecc", "tokenpacker", *_OTHERS)
+_METHODS = ("quecc", "tokenpacker", *_OTHERS)
 # Least and most visual tokens of a block of the table: MQT has no count of 1 there, PruMerge about 32.
 _BLOCKS = {36: (32, 36), 16: (16, 16), 4: (4, 4), 1: (1, 2)}
 
 
-def _block(study: Study, block: int, method: str) -> list[Setting]:
-    """`method` and then its rivals in a block; empty unless it is there, with rivals."""
+def _select_block(study: Study, block: int, method: str) -> list[Setting]:
+    """Return `method` and then its rivals in a block; nothing without it or without rivals."""
     low, high = _BLOCKS[block]
-    others = [name for name in _COMPRESSORS if name != method]
+    others = [name for name in _METHODS if name != method]
     found: dict[str, Setting] = {}
     for name, llm, v in sorted(study.settings, key=lambda setting: setting[2]):
         if low <= v <= high and (name == method or study.method_of(name) in others):
@@ -35,11 +37,11 @@ def _block(study: Study, block: int, method: str) -> list[Setting]:
     return [mine, *found.values()] if mine and found else []
 
 
-def _asked(
+def _score_blocks(
     study: Study, blocks: Sequence[int], method: str, benchmarks: Sequence[str]
 ) -> tuple[Scores, list[list[Setting]]] | None:
-    """Scores of the blocks one after the other; None where one is missing, or the study has two LLMs."""
-    parts = [_block(study, block, method) for block in blocks]
+    """Score the blocks one after the other; None if one is missing or the study has several LLMs."""
+    parts = [_select_block(study, block, method) for block in blocks]
     if not all(parts) or study.errors["llm"].nunique() > 1:
         return None
     scores = study.scores([setting for part in parts for setting in part], benchmarks)
@@ -47,13 +49,17 @@ def _asked(
 
 
 def _split(found: Floats, parts: Sequence[Sequence[Setting]]) -> list[Floats]:
-    """(..., g, b) -> for each block (..., methods, b)."""
+    """Split (..., g, b) into one (..., methods, b) for each block."""
     ends = np.cumsum([len(part) for part in parts])
     return np.split(found, ends[:-1], axis=-2)
 
 
-def _closed(study: Study, block: int, benchmark: str) -> Measure | None:
-    part = _block(study, block, "quecc")
+@trained("C42", protocol=_PROTOCOL, block=1, benchmark="mme_perception")
+@trained("C43", protocol=_PROTOCOL, block=1, benchmark="mmbench")
+@trained("C44", protocol=_PROTOCOL, block=4, benchmark="mme_perception")
+@trained("C45", protocol=_PROTOCOL, block=4, benchmark="mmbench")
+def measure_gap(evidence: Evidence, study: Study, block: int, benchmark: str) -> Finding | None:
+    part = _select_block(study, block, "quecc")
     whole = [setting for setting in study.settings if study.method_of(setting[0]) == "mlp"]
     if not part or len(whole) != 1:
         return None
@@ -68,60 +74,38 @@ def _closed(study: Study, block: int, benchmark: str) -> Measure | None:
 
     measured, drawn = closed(scores.measured), closed(scores.drawn)
     if np.isnan(measured) or np.isnan(drawn).mean() > 0.025:
-        return None  # a rival may be as good as all patches: there is no gap to be closed
+        return None  # a rival may be as good as all patches: no gap is left
     names = ", ".join(
         f"{name} {100 * score:.1f}"
         for (name, *_), score in zip([*part, *whole], scores.measured[:, 0], strict=True)
     )
-    return over_answers(
+    return summarize_scores(
         scores, lambda found: np.nan_to_num(closed(found), nan=-np.inf), f"{names}."
     )
 
 
-@trained("C42", protocol=_PROTOCOL)
-def mme_one(evidence: Evidence, study: Study) -> Measure | None:
-    return _closed(study, 1, "mme_perception")
-
-
-@trained("C43", protocol=_PROTOCOL)
-def mmb_one(evidence: Evidence, study: Study) -> Measure | None:
-    return _closed(study, 1, "mmbench")
-
-
-@trained("C44", protocol=_PROTOCOL)
-def mme_four(evidence: Evidence, study: Study) -> Measure | None:
-    return _closed(study, 4, "mme_perception")
-
-
-@trained("C45", protocol=_PROTOCOL)
-def mmb_four(evidence: Evidence, study: Study) -> Measure | None:
-    return _closed(study, 4, "mmbench")
-
-
 @trained("C46", protocol=_PROTOCOL)
-def firsts(evidence: Evidence, study: Study) -> Measure | None:
-    asked = _asked(study, (1, 4), "quecc", _EIGHT)
-    if asked is None:
+def count_firsts(evidence: Evidence, study: Study) -> Finding | None:
+    scored = _score_blocks(study, (1, 4), "quecc", _EIGHT)
+    if scored is None:
         return None
-    scores, parts = asked
+    scores, parts = scored
 
     def first(found: Floats) -> Floats:
         won = [part[..., 0, :] >= part[..., 1:, :].max(-2) for part in _split(found, parts)]
         return np.asarray(np.concatenate(won, -1).mean(-1))
 
-    return over_answers(scores, first, _beside_tokenpacker(scores, parts))
+    return summarize_scores(scores, first, _compare_with_tokenpacker(scores, parts))
 
 
-def _beside_tokenpacker(scores: Scores, parts: Sequence[Sequence[Setting]]) -> str:
-    """QueCC less TokenPacker at one token, benchmark by benchmark."""
+def _compare_with_tokenpacker(scores: Scores, parts: Sequence[Sequence[Setting]]) -> str:
+    """Describe QueCC less TokenPacker at one token, benchmark by benchmark."""
     names = [name for name, *_ in parts[0]]
     if "tokenpacker" not in names:
         return ""
     at = names.index("tokenpacker")
     gain = 100 * (scores.measured[0] - scores.measured[at])
-    low, high = np.quantile(
-        100 * (scores.drawn[:, 0] - scores.drawn[:, at]), [0.025, 0.975], axis=0
-    )
+    low, high = np.quantile(100 * (scores.drawn[:, 0] - scores.drawn[:, at]), INTERVAL, axis=0)
     listed = ", ".join(
         f"{name} {value:+.1f} [{a:+.1f}, {b:+.1f}]"
         for name, value, a, b in zip(_EIGHT, gain, low, high, strict=True)
@@ -130,31 +114,31 @@ def _beside_tokenpacker(scores: Scores, parts: Sequence[Sequence[Setting]]) -> s
 
 
 @trained("C47", protocol=_PROTOCOL)
-def strong(evidence: Evidence, study: Study) -> Measure | None:
-    asked = _asked(study, tuple(_BLOCKS), "quecc", _NAMED)
-    if asked is None:
+def count_top_two(evidence: Evidence, study: Study) -> Finding | None:
+    scored = _score_blocks(study, tuple(_BLOCKS), "quecc", _NAMED)
+    if scored is None:
         return None
-    scores, parts = asked
+    scores, parts = scored
 
     def near_the_top(found: Floats) -> Floats:
         above = [(part[..., 1:, :] > part[..., :1, :]).sum(-2) for part in _split(found, parts)]
         return np.asarray((np.concatenate(above, -1) <= 1).mean(-1))
 
-    return over_answers(scores, near_the_top, "")
+    return summarize_scores(scores, near_the_top, "")
 
 
 @trained("C48", protocol=_PROTOCOL)
-def token_packer(evidence: Evidence, study: Study) -> Measure | None:
-    blocks = [block for block in _BLOCKS if _block(study, block, "tokenpacker")]
-    asked = _asked(study, blocks, "tokenpacker", _EIGHT)
-    if asked is None:
+def count_beaten(evidence: Evidence, study: Study) -> Finding | None:
+    blocks = [block for block in _BLOCKS if _select_block(study, block, "tokenpacker")]
+    scored = _score_blocks(study, blocks, "tokenpacker", _EIGHT)
+    if scored is None:
         return None
-    scores, parts = asked
-    if {study.method_of(name) for part in parts for name, *_ in part} != set(_COMPRESSORS):
+    scores, parts = scored
+    if {study.method_of(name) for part in parts for name, *_ in part} != set(_METHODS):
         return None
 
     def wins(found: Floats, rival: str) -> Floats:
-        """Share of the comparisons that TokenPacker wins."""
+        """Return the share of comparisons that TokenPacker wins."""
         won = [
             block[..., 0, :] > block[..., i, :]
             for block, part in zip(_split(found, parts), parts, strict=True)
@@ -164,7 +148,7 @@ def token_packer(evidence: Evidence, study: Study) -> Measure | None:
         return np.asarray(np.concatenate(won, -1).mean(-1))
 
     listed = ", ".join(f"{rival} {100 * wins(scores.measured, rival):.0f} %" for rival in _OTHERS)
-    return over_answers(
+    return summarize_scores(
         scores,
         lambda found: np.sum([wins(found, rival) > 0.5 for rival in _OTHERS], axis=0),
         f"Wins against {listed} of the comparisons.",

@@ -1,0 +1,160 @@
+"""Claims on single benchmarks and on methods side by side, decided by a study.
+
+Differences are paired: every draw has the same questions and seeds for both sides (laws/answers.py).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from vlmscale.analysis.checks.audit.decisions import ABOUT_EQUAL
+from vlmscale.analysis.checks.audit.evidence import Evidence
+from vlmscale.analysis.checks.audit.findings import summarize_scores
+from vlmscale.analysis.checks.audit.registry import trained
+from vlmscale.analysis.checks.audit.study import PAPER_METHODS, Setting, Study
+from vlmscale.analysis.checks.engine import Finding
+from vlmscale.analysis.laws.points import Floats
+from vlmscale.study.selection import RELEASED_PROTOCOL
+
+_NAMED_IN_FIG4 = ("gqa", "mmbench", "mme", "mmmu", "pope", "scienceqa")
+_NINE = (*_NAMED_IN_FIG4, "ai2d", "chartqa", "mathvista")
+_EXTREME = (1, 4)  # visual tokens
+_SMALLER_IMAGE = 224  # most tokens of a smaller image, by the claim
+
+
+@trained("C22", protocol=RELEASED_PROTOCOL)
+def order_each_benchmark(evidence: Evidence, study: Study) -> Finding | None:
+    names = {decoder.nominal_b: name for name, decoder in evidence.decoders.items()}
+    scores = study.scores([("tokenpacker", names[n], v) for n, v in ABOUT_EQUAL], _NAMED_IN_FIG4)
+    if scores is None:
+        return None
+
+    def rises(found: Floats) -> Floats:
+        return np.asarray((np.diff(found, axis=-2) > 0).all(-2))
+
+    against = [
+        f"{name} ({' '.join(f'{100 * score:.1f}' for score in row)})"
+        for name, row, holds in zip(
+            _NAMED_IN_FIG4, scores.measured.T, rises(scores.measured), strict=True
+        )
+        if not holds
+    ]
+    return summarize_scores(
+        scores,
+        lambda found: rises(found).mean(-1),
+        f"Holds on {len(_NAMED_IN_FIG4) - len(against)} of {len(_NAMED_IN_FIG4)} benchmarks"
+        + (f"; not on {', '.join(against)}." if against else "."),
+    )
+
+
+@trained("C24")
+def compare_repeated_tokens(evidence: Evidence, study: Study) -> Finding | None:
+    pairs = [
+        ((name, llm, v), ("tokenpacker", llm, 4))
+        for name, llm, v in sorted(study.settings)
+        if study.method_of(name) == "repeat" and v > 4 and ("tokenpacker", llm, 4) in study.settings
+    ]
+    return _find_gain(study, pairs)
+
+
+@trained("C49", option="question", value="asked", without="constant", needed=_EXTREME)
+@trained("C50", option="downsampling", value="convolution", without="bilinear")
+def ablate_quecc(
+    evidence: Evidence,
+    study: Study,
+    option: str,
+    value: str,
+    without: str,
+    needed: Sequence[int] | None = None,
+) -> Finding | None:
+    """Find the gain of QueCC with an option, all else equal, at the `needed` V or at all."""
+    pairs = [
+        ((a, llm, v), (b, llm, v))
+        for a, b in study.pair_by_option("quecc", option, value, without)
+        for name, llm, v in sorted(study.settings)
+        if name == a and (b, llm, v) in study.settings and (needed is None or v in needed)
+    ]
+    if needed is not None and {v for _, (_, _, v) in pairs} != set(needed):
+        return None
+    return _find_gain(study, pairs)
+
+
+@trained("C53")
+def compare_smaller_images(evidence: Evidence, study: Study) -> Finding | None:
+    small: dict[str, Setting] = {}
+    whole: dict[str, Setting] = {}
+    for setting in sorted(study.settings, key=lambda setting: setting[2]):
+        name, llm, v = setting
+        method, is_trained = study.method_of(name), study.options_of(name).get("training") != "free"
+        if method == "downsample" and v <= _SMALLER_IMAGE and is_trained:
+            small[llm] = setting
+        elif method == "mlp":
+            whole[llm] = setting
+    return _compare_pairs(
+        study,
+        [(small[llm], whole[llm]) for llm in sorted(set(small) & set(whole))],
+        lambda smaller, full: 1 - smaller / full,
+        lambda setting, lost: f"{setting[1]} {100 * lost:.1f} % at {setting[2]} tokens",
+        "Images only, with the same encoder",
+    )
+
+
+def _find_gain(study: Study, pairs: Sequence[tuple[Setting, Setting]]) -> Finding | None:
+    return _compare_pairs(
+        study,
+        pairs,
+        lambda first, second: first - second,
+        lambda setting, gain: f"{setting[0]} {setting[1]}/{setting[2]} {100 * gain:+.2f}",
+        "Visual reasoning, in percent points of score",
+    )
+
+
+def _compare_pairs(
+    study: Study,
+    pairs: Sequence[tuple[Setting, Setting]],
+    change: Callable[[Floats, Floats], Floats],
+    describe: Callable[[Setting, float], str],
+    note: str,
+) -> Finding | None:
+    """Find the mean over pairs of change(first, second), of their visual-reasoning scores."""
+    settings = [*(a for a, _ in pairs), *(b for _, b in pairs)]
+    scores = study.scores(settings, study.benchmarks("reasoning"))
+    if scores is None:
+        return None
+
+    def changes(found: Floats) -> Floats:
+        first, second = np.split(found.mean(-1), 2, axis=-1)
+        return change(first, second)
+
+    listed = ", ".join(
+        describe(setting, value)
+        for (setting, _), value in zip(pairs, changes(scores.measured), strict=True)
+    )
+    return summarize_scores(scores, lambda found: changes(found).mean(-1), f"{note}: {listed}.")
+
+
+@trained("C54", protocol=RELEASED_PROTOCOL)
+def average_nine(evidence: Evidence, study: Study) -> Finding | None:
+    if set(study.benchmarks("reasoning")) != set(_NINE):
+        return None
+    released = evidence.reasoning.points
+    settings = [
+        next(
+            ((method, llm, v) for method in PAPER_METHODS if (method, llm, v) in study.settings),
+            None,
+        )
+        for llm, v in released[["llm", "visual_tokens"]].itertuples(index=False)
+    ]
+    complete = [setting for setting in settings if setting is not None]
+    scores = study.scores(complete, _NINE) if len(complete) == len(settings) else None
+    if scores is None:
+        return None
+    theirs = released["score"].to_numpy(float)
+    off = scores.measured.mean(-1) - theirs
+    points = dict(zip(_NINE, scores.measured.mean(0), strict=True))["mme"]
+    return summarize_scores(
+        scores,
+        lambda found: (found.mean(-1) - theirs).mean(-1),
+        f"By cell from {off.min():+.3f} to {off.max():+.3f}. MME counts as points of 2800, {points:.3f} on "
+        f"average; as points of 2000 it would add {points * 0.4 / 9:.3f}.",
+    )
