@@ -68,10 +68,7 @@ class Method:
         return int(evaluate_formula(self.stage2_copies, names))
 
     def complete_options(self, chosen: Mapping[str, str], variant: str = "") -> dict[str, str]:
-        """Return the value of every option: the chosen one or the default, the first allowed one.
-
-        Raises UserError for an unknown option or value.
-        """
+        """Return the value of every option, by default the first allowed; refuse unknown ones."""
         key = f"methods.{variant or self.name}"
         for option, value in chosen.items():
             if option not in self.options:
@@ -120,10 +117,7 @@ class Variant:
 
 
 def find_variant(name: str, configured: Mapping[str, Mapping[str, str]]) -> Variant:
-    """Return the variant `name` of a study whose config has `configured` under `methods`.
-
-    Raises UserError for an unknown name and for a wrong option.
-    """
+    """Return the variant `name` of a study whose config has `configured` under `methods`."""
     chosen = dict(configured.get(name, {}))
     found = find_method(chosen.pop("method", name))
     return Variant(name, found, found.complete_options(chosen, name))

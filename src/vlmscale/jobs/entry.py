@@ -22,8 +22,7 @@ def read_spec_from_argv(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spe
     `what`, with one line for each mistake.
     """
     if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
-        folder = module.replace(".", "/")
-        sys.exit(f"usage: python -m {module} SPEC.json   (see {folder}/spec.py)")
+        sys.exit(f"usage: python -m {module} SPEC.json   (see {module.replace('.', '/')}/spec.py)")
     path = Path(sys.argv[1])
     try:
         return kinds.validate_json(path.read_text())

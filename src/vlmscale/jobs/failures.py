@@ -18,10 +18,7 @@ class FailedJob:
 
 
 def format_failures(jobs: Iterable[FailedJob], command: Sequence[str]) -> str:
-    """Describe each failed job: the end of its log and the command that runs it alone.
-
-    command: the snakemake command without targets.
-    """
+    """Describe each failed job: its log's end, and how to run it by `command`, a snakemake call."""
     parts = [_describe(job, command) for job in jobs]
     parts.append("Fix the cause and run the same command again: what is finished is kept.")
     return "\n\n".join(parts)

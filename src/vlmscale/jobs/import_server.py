@@ -61,10 +61,7 @@ class _Forked:
 def start_process(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes] | _Forked:
-    """Start `command` with this process's output and folder.
-
-    `python -m MODULE ARGUMENTS...` is forked from the import server where one runs.
-    """
+    """Start `command`; fork `python -m MODULE ARGUMENTS...` from the import server where one runs."""
     address = os.environ.get(_ADDRESS, "")
     # A job on another machine inherits the address, but not the server.
     if command[:2] != [sys.executable, "-m"] or not Path(address).is_socket():
@@ -132,10 +129,9 @@ class _Server:
         self._send(client, {"pid": job.pid})
 
     def _finish(self, client: socket.socket) -> None:
-        job = self.jobs.pop(client)
-        assert job is not None
-        job.join()
-        self._send(client, {"status": job.exitcode})
+        if job := self.jobs.pop(client):
+            job.join()
+            self._send(client, {"status": job.exitcode})
         client.close()
 
     def _send(self, client: socket.socket, answer: dict[str, int | None]) -> None:
@@ -178,9 +174,7 @@ def _import_once() -> None:
 def main() -> None:
     """Run the command of the command line beside a server, and exit with its status."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        sys.exit(
-            "usage: python -m vlmscale.jobs.import_server COMMAND...   (a snakemake call on this machine)"
-        )
+        sys.exit("usage: python -m vlmscale.jobs.import_server snakemake ...   (on this machine)")
     with (
         tempfile.TemporaryDirectory(prefix="vlmscale-") as folder,
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener,

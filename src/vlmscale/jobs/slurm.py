@@ -51,7 +51,5 @@ def _squeue() -> str:
     command = ["squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k"]  # id, state, folder, comment
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(
-            f"squeue failed: {done.stderr.strip()}. Check that Slurm's controller is up."
-        )
+        raise UserError(f"squeue failed: {done.stderr.strip()}. Check that Slurm is up.")
     return done.stdout

@@ -1,12 +1,12 @@
 """Write files atomically, and list the package versions that a result depends on."""
 
-import importlib.metadata
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,14 @@ def list_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Return the version of each package that is installed."""
     found = {}
     for name in packages:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that is moved to `path` when the block ends without an exception.
-
-    The block creates a file or a folder there.
-    """
+    """Yield a path for a file or folder that is moved to `path` when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

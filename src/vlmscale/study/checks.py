@@ -174,6 +174,11 @@ def _check_served(study: Study, key: str, name: str, visual_tokens: int) -> None
 
 
 def _check_laws(study: Study) -> None:
+    if study.laws.size == "nominal" and study.is_generated:
+        raise ValueError(
+            "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
+            "total and non_embedding"
+        )
     for series, names in study.laws.series.items():
         blocks = [block for block in study.grid if set(block.methods) & set(names)]
         if not blocks:
@@ -187,8 +192,7 @@ def _check_trainings(study: Study) -> None:
     recipes = [study.stage1] + [study.get_recipe("stage2", name) for name in (FULL, *study.budgets)]
     if study.vision_cache and "crop" in {recipe.aspect for recipe in recipes}:
         raise ValueError(
-            "vision_cache: true keeps the features of padded images; "
-            "aspect: crop needs vision_cache: false"
+            "vision_cache: must be false for aspect: crop, since it keeps features of padded images"
         )
     cores = study.cluster.cpus_per_gpu
     for key, recipe in (("stage1", study.stage1), ("stage2", study.stage2)):

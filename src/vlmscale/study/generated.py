@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from vlmscale.costs import shapes
 from vlmscale.costs.shapes import Decoder
@@ -30,15 +30,6 @@ class GeneratedStudy(Study):
     is_generated: ClassVar[bool] = True
     shared_splits: ClassVar[tuple[str, ...]] = ("corpus", "tower", "test")
     default_size: ClassVar[SizeAxis] = "total"
-
-    @model_validator(mode="after")
-    def _sizes_have_no_names(self) -> "GeneratedStudy":
-        if self.laws.size == "nominal":
-            raise ValueError(
-                "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
-                "total and non_embedding"
-            )
-        return self
 
     @cached_property
     def tower_shape(self) -> shapes.Tower:

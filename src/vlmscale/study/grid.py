@@ -71,9 +71,7 @@ def expand_grid(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
             if any(_matches(rule, cell) for rule in study.exclude):
                 continue
             if cell.cell in cells:
-                raise UserError(
-                    f"grid: cell {cell.cell} is listed twice. Take it out of one block."
-                )
+                raise UserError(f"grid: cell {cell.cell} is listed twice. Remove one.")
             cells[cell.cell] = cell
             runs[run.run] = run
     if not cells:
@@ -102,9 +100,7 @@ def list_laws(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
             if cell.role == "fit" and cell.method in methods:
                 fitted.setdefault(cell.budget, []).append(cell)
         if not fitted:
-            raise UserError(
-                f"laws.series.{series}: `exclude` leaves none of its cells to be fitted."
-            )
+            raise UserError(f"laws.series.{series}: `exclude` leaves none of its cells to fit.")
         determined = [budget for budget, mine in fitted.items() if _determine_a_law(mine)]
         if not determined:
             raise UserError(

@@ -90,10 +90,7 @@ class Study(Frozen, ABC):
     @property
     @abstractmethod
     def decoders(self) -> dict[str, Decoder]:
-        """The shape of every LLM.
-
-        The vocabulary is 0 where it is unknown: a study that makes its LLMs makes their tokenizer, too.
-        """
+        """The shape of every LLM, with vocabulary 0 where the study makes the tokenizer, too."""
 
     @property
     def pretrainings(self) -> dict[str, tuple[Recipe, Counts]]:
@@ -129,14 +126,11 @@ class Study(Frozen, ABC):
         return find_variant(name, self.methods)
 
     def get_recipe(self, stage: Stage, budget: str) -> StageRecipe:
-        """Return the recipe of a stage at a training budget, which changes stage 2 only.
-
-        A budget's `steps` replaces `epochs`, and vice versa.
-        """
+        """Return the recipe of a stage at a training budget, which changes stage 2 only."""
         if stage == "stage1":
             return self.stage1
         changes = self.budgets[budget] if budget != FULL else {}
-        lengths = {"epochs", "steps"}
+        lengths = {"epochs", "steps"}  # one replaces the other
         replaced = lengths if lengths & set(changes) else set()
         return StageRecipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
 
