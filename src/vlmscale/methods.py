@@ -125,9 +125,7 @@ def find_variant(name: str, configured: Mapping[str, Mapping[str, str]]) -> Vari
 
 def list_method_names() -> list[str]:
     """Return the names of all methods, sorted."""
-    return sorted(
-        p.stem for p in PROJECTORS.glob("*.py") if p.stem != _BASE and not p.stem.startswith("_")
-    )
+    return sorted(path.stem for path in PROJECTORS.glob("[!_]*.py") if path.stem != _BASE)
 
 
 @cache
@@ -196,15 +194,10 @@ def _count_prime_factors(number: int) -> int:
 def _projector_class(stem: str) -> ast.ClassDef:
     wanted = "nn.Module" if stem == _BASE else "Projector"
     tree = ast.parse((PROJECTORS / f"{stem}.py").read_text())
-    found = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and wanted in [ast.unparse(b) for b in node.bases]
-    ]
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    found = [node for node in classes if wanted in map(ast.unparse, node.bases)]
     if len(found) != 1:
-        raise UserError(
-            f"{PROJECTORS / stem}.py: expected one subclass of {wanted}, found {len(found)}"
-        )
+        raise UserError(f"{PROJECTORS / stem}.py: needs one subclass of {wanted}, not {len(found)}")
     return found[0]
 
 

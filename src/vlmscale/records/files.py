@@ -25,7 +25,7 @@ def list_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a path for a file or folder that is moved to `path` when the block ends without an exception."""
+    """Yield a path for a file or folder; move it to `path` if the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

@@ -13,7 +13,6 @@ from vlmscale.settings import Counts, Recipe, Tower, Transformer, World
 from vlmscale.study.checks import MADE
 from vlmscale.study.parts import Data, Name
 from vlmscale.study.schema import Study
-from vlmscale.study.selection import SizeAxis
 
 
 class GeneratedStudy(Study):
@@ -29,7 +28,6 @@ class GeneratedStudy(Study):
     rule_files: ClassVar[tuple[str, ...]] = ("data", "backbones")
     is_generated: ClassVar[bool] = True
     shared_splits: ClassVar[tuple[str, ...]] = ("corpus", "tower", "test")
-    default_size: ClassVar[SizeAxis] = "total"
 
     @cached_property
     def tower_shape(self) -> shapes.Tower:

@@ -12,7 +12,6 @@ from vlmscale.settings import Released, ReleasedTower
 from vlmscale.study.checks import RELEASED
 from vlmscale.study.parts import Datasets, Name
 from vlmscale.study.schema import Study
-from vlmscale.study.selection import SizeAxis
 
 
 def _find_shape(backbone: Released, kind: type[shapes.Shape]) -> shapes.Shape:
@@ -47,7 +46,6 @@ class ReleasedStudy(Study):
     rule_files: ClassVar[tuple[str, ...]] = ("released",)
     is_generated: ClassVar[bool] = False
     shared_splits: ClassVar[tuple[str, ...]] = ("test",)
-    default_size: ClassVar[SizeAxis] = "nominal"
 
     @model_validator(mode="after")
     def _pickled_are_fetched(self) -> "ReleasedStudy":

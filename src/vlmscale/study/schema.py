@@ -80,7 +80,6 @@ class Study(Frozen, ABC):
     rule_files: ClassVar[tuple[str, ...]]  # of rules/: they make or fetch data and backbones
     is_generated: ClassVar[bool]  # so each training seed has its own sample of the world
     shared_splits: ClassVar[tuple[str, ...]]  # the same for all seeds
-    default_size: ClassVar[SizeAxis]  # what N counts unless laws.size says otherwise
 
     @property
     @abstractmethod
@@ -119,7 +118,7 @@ class Study(Frozen, ABC):
     @property
     def size_axis(self) -> SizeAxis:
         """What the N of the laws counts."""
-        return self.laws.size or self.default_size
+        return self.laws.size or ("total" if self.is_generated else "nominal")
 
     def find_variant(self, name: str) -> Variant:
         """Return the method that this study calls `name`, with its options."""
@@ -140,12 +139,9 @@ class Study(Frozen, ABC):
 
     def list_samples(self, seeds: Iterable[int]) -> dict[str, tuple[str, int]]:
         """Return folder name -> (split, random seed) of all data; `seeds` are those of trainings."""
-        found = {split: (split, 0) for split in self.shared_splits}
-        for seed in seeds:
-            for stage in STAGES:
-                name, drawn_with = self.choose_sample(stage, seed)
-                found[name] = (stage, drawn_with)
-        return found
+        drawn = {self.choose_sample(stage, seed): stage for seed in seeds for stage in STAGES}
+        shared = {split: (split, 0) for split in self.shared_splits}
+        return shared | {name: (stage, seed) for (name, seed), stage in drawn.items()}
 
     def count_images(self, split: str, questions: int = 0) -> int:
         """Return the images of a split; those of benchmarks are at most one for each question."""
