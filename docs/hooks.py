@@ -93,20 +93,20 @@ def write_cli_reference() -> str:
 
 def write_api_reference() -> str:
     """Return a page that mkdocstrings fills with the public names of each package."""
-    intro = "# Python\n\n`import vlmscale` gives the names of most use; all else is in the packages below.\n"
+    intro = "# Python\n\n`import vlmscale` gives the names of most use; the rest is in these packages.\n"
     return intro + "\n".join(f"\n::: vlmscale.{room}\n" for room in ROOMS)
 
 
 def write_methods_reference() -> str:
     """Return a page with a row for every method, from its own declaration."""
     report = json.loads(_vlmscale("methods", "--json"))
-    rows = [
-        f"| `{m['method']}` | {m['summary']} | {m['visual_tokens']}, {m['from']} to {m['to']} | {m['source']} |"
-        for m in report["methods"]
-    ]
+    rows = []
+    for m in report["methods"]:
+        counts = f"{m['visual_tokens']}, {m['from']} to {m['to']}"
+        rows.append(f"| `{m['method']}` | {m['summary']} | {counts} | {m['source']} |")
     intro = (
-        "# Methods\n\nFrom `vlmscale methods`, for a tower of 576 patches. *square*: the side of a grid that "
-        "divides the tower's; *any*: every count.\n"
+        "# Methods\n\nFrom `vlmscale methods`, for a tower of 576 patches. *square*: the side of a grid "
+        "that divides the tower's; *any*: every count.\n"
     )
     head = ["| method | what it does | V | source |", "| --- | --- | --- | --- |"]
     return "\n".join([intro, *head, *rows]) + "\n"

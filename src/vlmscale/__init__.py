@@ -12,7 +12,7 @@ _MODULES = {
     "UserError": "vlmscale.errors",
     "audit": "vlmscale.cli.audit",
     "fit_power_law": "vlmscale.analysis.laws.power_law",
-    "load_model": "vlmscale.loading",
+    "load_model": "vlmscale.evaluation.load",
     "load_study": "vlmscale.study.load",
     "recommend": "vlmscale.cli.recommend",
 }

@@ -2,7 +2,7 @@ from vlmscale.analysis.laws.power_law import fit_power_law as fit_power_law
 from vlmscale.cli.audit import audit as audit
 from vlmscale.cli.recommend import recommend as recommend
 from vlmscale.errors import UserError as UserError
-from vlmscale.loading import load_model as load_model
+from vlmscale.evaluation.load import load_model as load_model
 from vlmscale.study.load import load_study as load_study
 
 __version__: str

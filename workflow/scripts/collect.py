@@ -10,21 +10,14 @@ from vlmscale.records.parquet import read_provenance, write_parquet
 with log_to(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
     cells = pd.read_csv(files.cells)
-    tables = collect(
-        cells,
-        [
-            Answers(read_provenance(scores), pd.read_parquet(scores), pd.read_parquet(samples))
-            for scores, samples in zip(files.scores, files.samples, strict=True)
-        ],
-        [read_json(Path(file)) for stage in ("stage1", "stage2") for file in files.get(stage)],
-        fingerprints=params.fingerprints,
-        nominal=params.nominal,
-        axis=params.size_axis,
-    )
-    provenance = {
-        "study": cells["study"][0],
-        "fingerprints": params.fingerprints["evaluate_cell"],
-        "methods": params.methods,
-    }
+    answers = [
+        Answers(read_provenance(scores), pd.read_parquet(scores), pd.read_parquet(samples))
+        for scores, samples in zip(files.scores, files.samples, strict=True)
+    ]
+    runs = [read_json(Path(file)) for stage in ("stage1", "stage2") for file in files.get(stage)]
+    prints, sizes = params.fingerprints, {"nominal": params.nominal, "axis": params.size_axis}
+    tables = collect(cells, answers, runs, fingerprints=prints, **sizes)
+    provenance = {"study": cells["study"][0], "methods": params.methods}
+    provenance["fingerprints"] = prints["evaluate_cell"]
     for name, table in tables.items():
         write_parquet(Path(snakemake.output[name]), table, provenance)

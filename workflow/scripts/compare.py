@@ -11,9 +11,7 @@ from vlmscale.study.selection import Selection
 with log_to(snakemake.log[0]):
     source, params, output = snakemake.input, snakemake.params, snakemake.output
     series = {name: Selection(**cells) for name, cells in params.series.items()}
-    errors, samples, chance = (
-        pd.read_parquet(source[name]) for name in ("errors", "samples", "chance")
-    )
+    errors, samples, chance = map(pd.read_parquet, (source.errors, source.samples, source.chance))
     tables = {
         "paired": compare_methods(
             errors, samples, params.baseline, draws=params.draws, seed=params.seed
