@@ -3,11 +3,15 @@
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.collect import CELL_COLUMNS, Answers, collect
+from vlmscale.analysis.collect import CELL_COLUMNS, Answers, collect, tabulate_errors
 from vlmscale.errors import UserError
 
 RUNS = {"a__mlp": "a", "b__mlp": "b"}
+
+
 PARAMETERS = {"a": 2e9, "b": 4e9}
+
+
 MARKS = {
     "train_stage1": dict.fromkeys(RUNS, "one"),
     "train_stage2": dict.fromkeys(RUNS, "two"),
@@ -86,3 +90,42 @@ def test_results_of_other_code_are_refused_by_the_rule_that_makes_them(left, rul
     changed = {**MARKS, rule: {**MARKS[rule], "b__mlp": "new"}}
     with pytest.raises(UserError, match=rf"results of {rule} .*: b__mlp\. .*--forcerun {rule}"):
         collect(**{**left, "fingerprints": changed})
+
+
+def tables(names):
+    """Cells by name with the scores of one benchmark, as collect gives them to tabulate_errors."""
+    rows = [(f"c__{name}", "c", "small", "mlp", 4, 0, name, "fit") for name in names]
+    cells = pd.DataFrame(rows, columns=CELL_COLUMNS)
+    score = {"benchmark": ["a"], "family": ["ocr"], "metric": ["m"], "score": [0.25], "n": [8]}
+    scores = {cell: pd.DataFrame({**score, "unparsed": [0.5]}) for cell in cells["cell"]}
+    return cells, scores
+
+
+SIZES = {"total": {"small": 2.0}, "non_embedding": {"small": 0.5}}
+
+
+def test_the_errors_table_names_the_budget_of_each_cell():
+    cells, scores = tables(["full", "short"])
+    protocols = dict.fromkeys(scores, "lmms")
+    table = tabulate_errors(cells, scores, SIZES, axis="total", protocols=protocols)
+    assert table["budget"].tolist() == ["full", "full", "short", "short"]
+    assert table["cell"].tolist() == [f"c__{budget}" for budget in table["budget"]]
+    assert set(table["protocol"]) == {"lmms"}
+    # the mean of benchmarks has no share of its own
+    assert table["unparsed"].fillna(-1).tolist() == [0.5, -1, 0.5, -1]
+
+
+@pytest.mark.parametrize("axis", SIZES)
+def test_n_is_the_chosen_axis_and_the_others_are_kept(axis):
+    cells, scores = tables(["full"])
+    table = tabulate_errors(cells, scores, SIZES, axis=axis, protocols={"c__full": "lmms"})
+    assert set(table["n_params_b"]) == set(SIZES[axis].values())
+    assert set(table["size_axis"]) == {axis}
+    assert (table[["total_b", "non_embedding_b"]] == [2.0, 0.5]).all(axis=None)
+
+
+def test_cells_of_two_protocols_are_not_joined():
+    cells, scores = tables(["full", "short"])
+    two = {"c__full": "lmms", "c__short": "llava15"}
+    with pytest.raises(UserError, match=r"protocols lmms and llava15 meet.*evaluation\.protocol"):
+        tabulate_errors(cells, scores, SIZES, axis="total", protocols=two)

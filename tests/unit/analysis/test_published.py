@@ -1,13 +1,14 @@
 """The transcribed numbers: whole grids, ranges, and where two places differ."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-PUBLISHED = Path(__file__).parents[3] / "src/vlmscale/resources" / "published"
-N, T = [0.5, 1.8, 4.0, 7.0], [1, 4, 16, 36, 64, 144, 576]
+from tests.support.laws import N, V, read_scores
+from tests.support.paths import RESOURCES
+from vlmscale.analysis.published import load_published_errors
+
+PUBLISHED = RESOURCES / "published"
 CELL = ["n_params_b", "visual_tokens"]
 
 
@@ -19,8 +20,8 @@ def cells(table):
     return list(table[CELL].itertuples(index=False, name=None))
 
 
-def grid(tokens=T):
-    return [(n, t) for n in N for t in tokens]
+def grid(tokens=V):
+    return [(n, v) for n in N for v in tokens]
 
 
 def differing(table, other):
@@ -44,7 +45,7 @@ def test_released_tables_are_whole_grids(name):
 def test_earlier_lists(earlier):
     assert list(earlier.columns) == [*CELL, "score", "note"]
     assert earlier["score"].between(0, 1).all()
-    assert cells(earlier.loc["h0_24"]) == grid(T[1:])
+    assert cells(earlier.loc["h0_24"]) == grid(V[1:])
     assert cells(earlier.loc["hA_28"]) == grid()
     assert cells(earlier.loc["hB_27"]) == grid()[:-1]
 
@@ -140,3 +141,28 @@ def test_the_drawn_law_is_a_node_of_the_released_grid(readings):
         assert steps == pytest.approx(round(steps), abs=1e-3)
         nodes *= count
     assert nodes == 5_000_000
+
+
+def test_slopes_by_size_and_exponents_by_count():
+    scores = read_scores("reasoning_scores")
+    log_v = np.log(V)
+    slopes = [
+        np.polyfit(log_v, row.sort_values("visual_tokens")["error"], 1)[0]
+        for _, row in scores.groupby("n_params_b")
+    ]
+    assert slopes == pytest.approx([-0.00769, -0.00713, -0.00940, -0.00832], abs=1e-5)
+    exponents = [
+        -np.polyfit(np.log(column["n_params_b"]), np.log(column["error"]), 1)[0]
+        for _, column in scores.groupby("visual_tokens")
+    ]
+    expected = [0.0643, 0.0694, 0.0684, 0.0712, 0.0749, 0.0732, 0.0776]
+    assert exponents == pytest.approx(expected, abs=6e-5)
+
+
+def test_released_scores_have_the_columns_of_a_study():
+    errors = load_published_errors()
+    assert errors.groupby("family").size().to_dict() == {"ocr": 28, "reasoning": 28}
+    assert (errors["error"] == 1 - errors["score"]).all()
+    assert errors["cell"].tolist()[:2] == ["Qwen1.5-0.5B__v1", "Qwen1.5-0.5B__v4"]
+    assert (errors["nominal_b"] == errors["n_params_b"]).all()
+    assert (errors["non_embedding_b"] < errors["total_b"]).all()

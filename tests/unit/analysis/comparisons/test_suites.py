@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.unit.analysis.laws.test_power_law import design
+from tests.support.laws import plant_law
 from vlmscale.analysis.comparisons.suites import correct_for_chance, leave_one_out
 from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.analysis.laws.tables import tabulate_laws
@@ -26,7 +26,7 @@ def with_means(rows):
 def suite():
     frames = []
     for benchmark, law in LAWS.items():
-        points = design(*law, 0.0)
+        points = plant_law(*law, 0.0)
         frames.append(
             points.assign(cell=[f"c{i}" for i in range(len(points))], benchmark=benchmark)
         )

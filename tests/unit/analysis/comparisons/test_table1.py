@@ -1,16 +1,13 @@
 """Table 1 of the paper: gaps closed, ranks and wins, recomputed from its printed cells."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
+from tests.support.paths import RESOURCES
 from vlmscale.analysis.comparisons.table1 import count_wins, measure_gaps, pivot_scores
 from vlmscale.errors import UserError
 
-TABLE = pd.read_csv(
-    Path(__file__).parents[4] / "src/vlmscale/resources" / "published" / "table1.csv"
-)
+TABLE = pd.read_csv(RESOURCES / "published/table1.csv")
 
 
 def without(table, method, group):

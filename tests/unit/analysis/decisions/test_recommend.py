@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.analysis.laws.test_power_law import released
+from tests.support.laws import read_scores
 from vlmscale.analysis.decisions.recommend import interpolate_cost, predict_refits, rank_choices
 from vlmscale.analysis.laws.bootstrap import bootstrap
 from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.errors import UserError
 
-POINTS = {family: released(family) for family in ("reasoning", "ocr")}
+POINTS = {family: read_scores(f"{family}_scores") for family in ("reasoning", "ocr")}
 LAWS = {family: fit_power_law(points) for family, points in POINTS.items()}
 DRAWS = {
     family: bootstrap(points, LAWS[family], "sizes", draws=200, seed=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.unit.analysis.laws.test_power_law import design, released
+from tests.support.laws import plant_law, read_scores
 from vlmscale.analysis.laws.bootstrap import (
     SAMPLE_SCHEMES,
     SCHEMES,
@@ -13,8 +13,9 @@ from vlmscale.analysis.laws.bootstrap import (
     summarize_draws,
 )
 from vlmscale.analysis.laws.power_law import fit_power_law
-from vlmscale.analysis.laws.tables import list_schemes
 from vlmscale.errors import UserError
+
+REASONING, OCR = read_scores("reasoning_scores"), read_scores("ocr_scores")
 
 
 def repeated(points):
@@ -32,7 +33,7 @@ def summary(points, scheme):
     return summarize_draws(draws, [0, 50], 576).set_index("quantity")
 
 
-# Percentiles 2.5, 50, 97.5 of alpha, beta, ratio and T*(50), D = 0.
+# Percentiles 2.5, 50, 97.5 of alpha, beta, ratio and V*(50), D = 0.
 @pytest.mark.parametrize(
     ("scheme", "alpha", "beta", "ratio", "tokens"),
     [
@@ -67,7 +68,7 @@ def summary(points, scheme):
     ],
 )
 def test_released_reasoning_scores(scheme, alpha, beta, ratio, tokens):
-    found = summary(released("reasoning"), scheme)[["low", "median", "high"]]
+    found = summary(read_scores("reasoning_scores"), scheme)[["low", "median", "high"]]
     assert found.loc["alpha"].tolist() == pytest.approx(alpha, abs=5e-4)
     assert found.loc["beta"].tolist() == pytest.approx(beta, abs=3e-4)
     assert found.loc["ratio"].tolist() == pytest.approx(ratio, abs=0.08)
@@ -76,14 +77,14 @@ def test_released_reasoning_scores(scheme, alpha, beta, ratio, tokens):
 
 @pytest.mark.parametrize(("scheme", "share"), [("residual", 0.002), ("sizes", 0.015)])
 def test_released_ocr_scores(scheme, share):
-    found = summary(released("ocr"), scheme)
+    found = summary(read_scores("ocr_scores"), scheme)
     assert found.loc["share_ratio_above_1", "median"] == pytest.approx(share, abs=0.01)
     assert found.loc["tokens_at_50", "median"] == 576  # no finite optimum: all tokens
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_same_seed_same_draws(scheme):
-    points = repeated(released("reasoning"))
+    points = repeated(read_scores("reasoning_scores"))
     law = fit_power_law(points)
     one, same, other = (bootstrap(points, law, scheme, draws=50, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(one, same)
@@ -94,7 +95,7 @@ def test_intervals_cover_a_planted_ratio():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(40):
-        points = design(0.6, 0.08, 0.02, 0.0)
+        points = plant_law(0.6, 0.08, 0.02, 0.0)
         points["error"] += rng.normal(0, 0.004, len(points))
         law = fit_power_law(points, floor=0.0)
         draws = bootstrap(points, law, "residual", draws=300, seed=0, floor=0.0)
@@ -106,7 +107,7 @@ def test_intervals_cover_a_planted_ratio():
 
 
 def test_a_draw_of_sizes_has_at_least_two():
-    points = released("reasoning")
+    points = read_scores("reasoning_scores")
     points = points[points["n_params_b"].isin([0.5, 7])]
     draws = bootstrap(points, fit_power_law(points), "sizes", draws=200, seed=0)
     assert np.isfinite(draws[["alpha", "beta"]]).all().all()
@@ -115,11 +116,15 @@ def test_a_draw_of_sizes_has_at_least_two():
 
 def test_seeds_are_drawn_within_their_cell():
     """Every cell keeps its weight, so cells that do not differ between seeds give no spread."""
-    points = pd.concat([released("reasoning").assign(seed=s) for s in range(3)], ignore_index=True)
+    points = pd.concat(
+        [read_scores("reasoning_scores").assign(seed=s) for s in range(3)], ignore_index=True
+    )
     law = fit_power_law(points)
     draws = bootstrap(points, law, "seeds", draws=100, seed=0)
     assert draws["ratio"].to_numpy() == pytest.approx(law.ratio, rel=1e-6)
-    spread = bootstrap(repeated(released("reasoning")), law, "seeds", draws=200, seed=0)["ratio"]
+    spread = bootstrap(repeated(read_scores("reasoning_scores")), law, "seeds", draws=200, seed=0)[
+        "ratio"
+    ]
     assert 0.01 < spread.std() < 0.5
 
 
@@ -149,7 +154,7 @@ def answered(points, benchmarks=3, questions=200, seed=0):
 
 @pytest.mark.parametrize("scheme", SAMPLE_SCHEMES)
 def test_resampled_answers_vary_about_the_law(scheme):
-    points, samples = answered(design(0.6, 0.3, 0.1, 0.0))
+    points, samples = answered(plant_law(0.6, 0.3, 0.1, 0.0))
     law = fit_power_law(points)
     draws, same, other = (
         bootstrap_samples(points, samples, scheme, draws=300, seed=seed) for seed in (0, 0, 1)
@@ -162,7 +167,7 @@ def test_resampled_answers_vary_about_the_law(scheme):
 
 def test_the_questions_scheme_is_the_plain_computation():
     """One draw by hand: the same resample of each benchmark for every cell, averaged, refitted."""
-    points, samples = answered(design(0.6, 0.3, 0.1, 0.0), questions=50)
+    points, samples = answered(plant_law(0.6, 0.3, 0.1, 0.0), questions=50)
     rng = np.random.default_rng(3)
     means = []
     for _, answers in samples.groupby("benchmark"):
@@ -178,7 +183,7 @@ def test_the_questions_scheme_is_the_plain_computation():
 @pytest.mark.parametrize("scheme", SAMPLE_SCHEMES)
 def test_draws_lie_around_errors_that_are_no_means_of_answers(scheme):
     """As those of a metric on another scale than the share of right answers."""
-    points, samples = answered(design(0.6, 0.3, 0.1, 0.0))
+    points, samples = answered(plant_law(0.6, 0.3, 0.1, 0.0))
     moved = points.assign(error=points["error"] + 0.1)
     raised = samples.assign(score=samples["score"] - 0.1)
     expected, draws = (
@@ -190,21 +195,21 @@ def test_draws_lie_around_errors_that_are_no_means_of_answers(scheme):
 def test_more_questions_narrow_the_interval():
     widths = []
     for questions in (50, 2000):
-        points, samples = answered(design(0.6, 0.3, 0.1, 0.0), questions=questions)
+        points, samples = answered(plant_law(0.6, 0.3, 0.1, 0.0), questions=questions)
         draws = bootstrap_samples(points, samples, "questions", draws=200, seed=0)
         widths.append(np.subtract(*draws["alpha"].quantile([0.975, 0.025])))
     assert widths[1] < widths[0] / 2
 
 
 def test_a_cell_without_some_answers_is_named():
-    points, samples = answered(design(0.6, 0.3, 0.1, 0.0))
+    points, samples = answered(plant_law(0.6, 0.3, 0.1, 0.0))
     missing = samples.drop(samples[(samples["cell"] == "c3") & (samples["id"] == 7)].index)
     with pytest.raises(UserError, match="samples of b0: cell c3 lacks questions"):
         bootstrap_samples(points, missing, "questions", draws=2, seed=0)
 
 
 def test_the_floor_stays_at_zero_where_resampled_errors_fall_below():
-    points = design(0.012, 0.05, 0.02, 0.0)
+    points = plant_law(0.012, 0.05, 0.02, 0.0)
     points["error"] += np.random.default_rng(0).normal(0, 0.002, len(points))
     points["error"] = points["error"].clip(1e-4)
     law = fit_power_law(points)
@@ -212,7 +217,39 @@ def test_the_floor_stays_at_zero_where_resampled_errors_fall_below():
         assert (bootstrap(points, law, scheme, draws=300, seed=0)["floor"] >= 0).all()
 
 
-def test_four_points_leave_no_residuals():
-    points = released("reasoning")
-    points = points[points["n_params_b"].isin([0.5, 7]) & points["visual_tokens"].isin([1, 16])]
-    assert list_schemes(points) == ["cases"]
+# Percentiles 2.5, 50, 97.5 of alpha, beta, ratio, D = 0.
+@pytest.mark.parametrize(
+    ("points", "scheme", "alpha", "beta", "ratio"),
+    [
+        (OCR, "cases", (0.0212, 0.0282, 0.0362), (0.0354, 0.0397, 0.0443), (0.540, 0.717, 0.873)),
+        (
+            OCR,
+            "residual",
+            (0.0217, 0.0283, 0.0347),
+            (0.0359, 0.0394, 0.0427),
+            (0.542, 0.717, 0.901),
+        ),
+        (OCR, "sizes", (0.0145, 0.0283, 0.0418), (0.0341, 0.0394, 0.0436), (0.333, 0.736, 0.991)),
+        (
+            OCR[OCR["visual_tokens"] >= 4],
+            "cases",
+            (0.0246, 0.0304, 0.0376),
+            (0.0403, 0.0450, 0.0497),
+            (0.529, 0.681, 0.811),
+        ),
+    ],
+)
+def test_intervals_of_ocr(points, scheme, alpha, beta, ratio):
+    law = fit_power_law(points, floor=0.0)
+    draws = bootstrap(points, law, scheme, draws=2000, seed=0, floor=0.0)
+    found = summarize_draws(draws, [], 576).set_index("quantity")[["low", "median", "high"]]
+    assert found.loc["alpha"].tolist() == pytest.approx(alpha, abs=5e-4)
+    assert found.loc["beta"].tolist() == pytest.approx(beta, abs=3e-4)
+    assert found.loc["ratio"].tolist() == pytest.approx(ratio, abs=0.08)
+
+
+@pytest.mark.parametrize(("scheme", "share"), [("cases", 0.10), ("sizes", 0.23)])
+def test_share_of_refits_above_five(scheme, share):
+    law = fit_power_law(REASONING, floor=0.0)
+    draws = bootstrap(REASONING, law, scheme, draws=2000, seed=0, floor=0.0)
+    assert (draws["ratio"] > 5).mean() == pytest.approx(share, abs=0.03)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.analysis.laws.test_power_law import design, released
+from tests.support.laws import V, plant_law, read_scores
 from vlmscale.analysis.laws.forms import FORMS, compare_forms
 from vlmscale.analysis.laws.points import take_logs
 
@@ -21,6 +21,8 @@ REASONING = {
     "additive, D": (3.168e-4, -302.9, 0.00372, 0.00204),
     "product, D": (3.794e-4, -301.1, 0.00415, 0.00266),
 }
+
+
 OCR = {
     "logit-linear": (1.208e-3, -271.7, 0.00760, 0.01060),
     "log-linear": (3.345e-3, -243.2, 0.01268, 0.01055),
@@ -36,7 +38,7 @@ OCR = {
 
 @pytest.mark.parametrize(("family", "reference"), [("reasoning", REASONING), ("ocr", OCR)])
 def test_released_scores(family, reference):
-    table = compare_forms(released(family)).set_index("form")
+    table = compare_forms(read_scores(f"{family}_scores")).set_index("form")
     assert set(table.index) == set(reference)
     assert table["aicc"].is_monotonic_increasing
     for form, (sse, aicc, point, largest) in reference.items():
@@ -47,13 +49,32 @@ def test_released_scores(family, reference):
         assert row["rmse_largest_size"] == pytest.approx(largest, abs=1.1e-5), form
 
 
-def test_parameters_of_the_additive_form():
-    (additive,) = [form for form in FORMS if form.name == "additive"]
-    for family, expected in (
-        ("reasoning", (0.40128, 0.10106, 0.18851, 0.05007)),
-        ("ocr", (0.11606, 0.21957, 0.79794, 0.04512)),
-    ):
-        assert additive.fit(*take_logs(released(family))) == pytest.approx(expected, rel=1e-3)
+def fit_form(name, family):
+    (form,) = [form for form in FORMS if form.name == name]
+    return form, form.fit(*take_logs(read_scores(f"{family}_scores")))
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "expected"),
+    [
+        ("log-linear", "reasoning", (0.59017, 0.03839, 0.00814)),
+        ("log-linear", "ocr", (0.91342, 0.02303, 0.03179)),
+        ("logit-linear", "reasoning", (0.36452, 0.15523, 0.03292)),
+        ("logit-linear", "ocr", (2.15553, 0.14563, 0.20068)),
+        ("product, logs", "ocr", (0.9217, 0.02978, 0.04063)),
+        ("additive", "reasoning", (0.40128, 0.10106, 0.18851, 0.05007)),
+        ("additive", "ocr", (0.11606, 0.21957, 0.79794, 0.04512)),
+    ],
+)
+def test_parameters_of_other_forms(name, family, expected):
+    assert fit_form(name, family)[1].tolist() == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_form_predicts_sizes_that_were_not_fitted():
+    form, parameters = fit_form("log-linear", "reasoning")
+    expected = [0.4889, 0.4776, 0.4663, 0.4597, 0.4550, 0.4484, 0.4371]
+    found = form.predict(parameters, np.log(14.0), np.log(V))
+    assert found.tolist() == pytest.approx(expected, abs=6e-5)
 
 
 PLANTED = {
@@ -73,7 +94,7 @@ PLANTED = {
 def test_a_planted_form_is_recovered(form):
     planted = np.array(PLANTED[form.name])
     assert len(planted) == len(form.parameters)
-    log_n, log_t, _ = take_logs(design(0.5, 0.1, 0.1, 0.0))
+    log_n, log_t, _ = take_logs(plant_law(0.5, 0.1, 0.1, 0.0))
     y = form.predict(planted, log_n, log_t)
     assert form.fit(log_n, log_t, y) == pytest.approx(planted, rel=2e-3)
 
@@ -99,14 +120,14 @@ RANGES = {
 def test_any_planted_form_is_recovered(form, data):
     """By its predictions: parameters of additive forms can be soft where the law they draw is not."""
     planted = np.array([data.draw(st.floats(*RANGES[name]), name) for name in form.parameters])
-    log_n, log_t, _ = take_logs(design(0.5, 0.1, 0.1, 0.0))
+    log_n, log_t, _ = take_logs(plant_law(0.5, 0.1, 0.1, 0.0))
     y = form.predict(planted, log_n, log_t)
     found = form.predict(form.fit(log_n, log_t, y), log_n, log_t)
     assert found == pytest.approx(y, abs=2e-5)
 
 
 def test_left_out_errors_of_the_reference():
-    table = compare_forms(released("reasoning")).set_index("form")
+    table = compare_forms(read_scores("reasoning_scores")).set_index("form")
     # leave-one-size-out and leave-one-count-out of the product law, averaged over what is left out
     by_size = np.array([0.00541, 0.00506, 0.00522, 0.00266])
     by_count = np.array([0.00455, 0.00475, 0.00273, 0.00211, 0.00465, 0.00367, 0.00465])
@@ -118,13 +139,13 @@ def test_left_out_errors_of_the_reference():
 
 
 def test_a_form_without_a_miss_comes_first():
-    table = compare_forms(design(0.5, 0.1, 0.03, 0.0))
+    table = compare_forms(plant_law(0.5, 0.1, 0.03, 0.0))
     assert table["form"][0].startswith("product")
     assert not table["aicc"].isna().any()
 
 
 def test_a_small_grid_leaves_predictions_missing():
-    points = released("reasoning")
+    points = read_scores("reasoning_scores")
     points = points[points["n_params_b"].isin([0.5, 7])]
     table = compare_forms(points)
     assert table["rmse_largest_size"].isna().all()

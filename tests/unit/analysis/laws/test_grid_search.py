@@ -1,12 +1,12 @@
 """The paper's grid search: equal to brute force, and to the reference on the released numbers."""
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support.laws import plant_law, read_scores
 from vlmscale.analysis.laws.grid_search import (
     APPENDIX,
     RELEASED,
@@ -19,31 +19,21 @@ from vlmscale.analysis.laws.grid_search import (
 from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.errors import UserError
 
-PUBLISHED = Path(__file__).parents[4] / "src/vlmscale/resources" / "published"
 TINY = Ranges((0.4, 0.7, 4), (0.0, 0.2, 5), (0.0, 0.05, 3), (0.0, 0.1, 2))
+
+
 COLUMNS = ["amplitude", "alpha", "beta", "floor"]
+
+
 # The node whose curve is drawn in the paper.
 DRAWN = (0.557143, 0.0767677, 0.0156566, 1 / 30)
 
 
-def released(family):
-    table = pd.read_csv(PUBLISHED / f"{family}_scores.csv")
-    return table.assign(error=1 - table["score"])
-
-
-REASONING, OCR = released("reasoning"), released("ocr")
+REASONING, OCR = read_scores("reasoning_scores"), read_scores("ocr_scores")
 
 
 def parameters(fit):
     return tuple(getattr(fit, name) for name in COLUMNS)
-
-
-def planted(amplitude, alpha, beta, floor):
-    grid = pd.MultiIndex.from_product(
-        [(0.5, 1.8, 4.0, 7.0), (1, 4, 16, 64, 576)], names=["n_params_b", "visual_tokens"]
-    ).to_frame(index=False)
-    error = amplitude * grid["n_params_b"] ** -alpha * grid["visual_tokens"] ** -beta + floor
-    return grid.assign(error=error)
 
 
 def test_sums_of_squares_are_those_of_brute_force():
@@ -120,7 +110,7 @@ def test_a_seed_decides_what_is_visited():
 @pytest.mark.parametrize("node", [(0, 0, 0, 0), (2, 3, 1, 0), (3, 4, 2, 1), (1, 2, 2, 1)])
 def test_a_law_on_a_node_is_found_exactly(node):
     truth = tuple(axis[i] for axis, i in zip(TINY.axes, node, strict=True))
-    points = planted(*truth)
+    points = plant_law(*truth, counts=(1, 4, 16, 64, 576))
     fit = grid_search(points, TINY)
     assert parameters(fit) == truth
     assert fit.sse < 1e-15

@@ -1,11 +1,11 @@
-"""T*, its flat range and crossovers: the closed forms against numerical minimisation and references."""
+"""V*, its flat range and crossovers: the closed forms against numerical minimisation and references."""
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.analysis.laws.test_power_law import released
+from tests.support.laws import read_scores
 from vlmscale.analysis.laws.forms import FORMS
 from vlmscale.analysis.laws.optimum import (
     crossover,
@@ -17,8 +17,10 @@ from vlmscale.analysis.laws.optimum import (
 from vlmscale.analysis.laws.points import take_logs
 from vlmscale.analysis.laws.power_law import fit_power_law
 
-REASONING = fit_power_law(released("reasoning"))
-OCR = fit_power_law(released("ocr"))
+REASONING = fit_power_law(read_scores("reasoning_scores"))
+
+
+OCR = fit_power_law(read_scores("ocr_scores"))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_the_optimum_is_that_of_the_numeric_problem(alpha, beta, floor, text_tok
         assert numeric == pytest.approx(closed, rel=1e-2)
 
 
-# T* at Q = 50 for budgets of 500, 2000, 8000, 30000 GFLOPs: it depends on them for these forms alone.
+# V* at Q = 50 for budgets of 500, 2000, 8000, 30000 GFLOPs: it depends on them for these forms alone.
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
@@ -78,7 +80,7 @@ def test_the_optimum_is_that_of_the_numeric_problem(alpha, beta, floor, text_tok
 )
 def test_other_forms(form, expected):
     (chosen,) = [f for f in FORMS if f.name == form]
-    parameters = chosen.fit(*take_logs(released("reasoning")))
+    parameters = chosen.fit(*take_logs(read_scores("reasoning_scores")))
 
     def predict(n, t):
         return chosen.predict(parameters, np.log(n), np.log(t))

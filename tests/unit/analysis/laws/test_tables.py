@@ -4,10 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.unit.analysis.laws.test_power_law import design
-from vlmscale.analysis.collect import CELL_COLUMNS, require_one_protocol, tabulate_errors
+from tests.support.laws import plant_law, read_scores
+from vlmscale.analysis.collect import require_one_protocol
 from vlmscale.analysis.laws.frontier import tabulate_frontiers
-from vlmscale.analysis.laws.tables import select_fitted, tabulate_laws, tabulate_variants
+from vlmscale.analysis.laws.tables import (
+    list_schemes,
+    select_fitted,
+    tabulate_laws,
+    tabulate_variants,
+)
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Selection
 
@@ -16,7 +21,7 @@ LAWS = {"full": (0.5, 0.3, 0.05, 0.0), "short": (0.8, 0.1, 0.2, 0.0)}  # A, alph
 
 def errors():
     about = {"method": "mlp", "seed": 0, "role": "fit", "family": "ocr", "size_axis": "total"}
-    points = [design(*law).assign(budget=budget) for budget, law in LAWS.items()]
+    points = [plant_law(*law).assign(budget=budget) for budget, law in LAWS.items()]
     points = pd.concat(points).assign(**about)
     return points.assign(llm=points["n_params_b"].map("{:g}b".format))
 
@@ -48,44 +53,7 @@ def test_other_methods_families_roles_and_budgets_are_no_points():
     pd.testing.assert_frame_equal(found, mine)
 
 
-def tables(names):
-    """Cells by name with the scores of one benchmark, as collect gives them to tabulate_errors."""
-    rows = [(f"c__{name}", "c", "small", "mlp", 4, 0, name, "fit") for name in names]
-    cells = pd.DataFrame(rows, columns=CELL_COLUMNS)
-    score = {"benchmark": ["a"], "family": ["ocr"], "metric": ["m"], "score": [0.25], "n": [8]}
-    scores = {cell: pd.DataFrame({**score, "unparsed": [0.5]}) for cell in cells["cell"]}
-    return cells, scores
-
-
-SIZES = {"total": {"small": 2.0}, "non_embedding": {"small": 0.5}}
-
-
-def test_the_errors_table_names_the_budget_of_each_cell():
-    cells, scores = tables(["full", "short"])
-    protocols = dict.fromkeys(scores, "lmms")
-    table = tabulate_errors(cells, scores, SIZES, axis="total", protocols=protocols)
-    assert table["budget"].tolist() == ["full", "full", "short", "short"]
-    assert table["cell"].tolist() == [f"c__{budget}" for budget in table["budget"]]
-    assert set(table["protocol"]) == {"lmms"}
-    # the mean of benchmarks has no share of its own
-    assert table["unparsed"].fillna(-1).tolist() == [0.5, -1, 0.5, -1]
-
-
-@pytest.mark.parametrize("axis", SIZES)
-def test_n_is_the_chosen_axis_and_the_others_are_kept(axis):
-    cells, scores = tables(["full"])
-    table = tabulate_errors(cells, scores, SIZES, axis=axis, protocols={"c__full": "lmms"})
-    assert set(table["n_params_b"]) == set(SIZES[axis].values())
-    assert set(table["size_axis"]) == {axis}
-    assert (table[["total_b", "non_embedding_b"]] == [2.0, 0.5]).all(axis=None)
-
-
-def test_scores_of_two_protocols_are_not_joined():
-    """Neither where cells become a table, nor where tables meet again."""
-    cells, scores = tables(["full", "short"])
-    two = {"c__full": "lmms", "c__short": "llava15"}
-    with pytest.raises(UserError, match=r"protocols lmms and llava15 meet.*evaluation\.protocol"):
-        tabulate_errors(cells, scores, SIZES, axis="total", protocols=two)
+def test_scores_of_two_protocols_have_no_law_together():
     mixed = errors().assign(budget="full", protocol=np.resize(["lmms", "llava15"], len(errors())))
     with pytest.raises(UserError, match="lmms and llava15 meet"):
         tabulate_laws(mixed, {"all": Selection(("mlp",))})
@@ -108,3 +76,9 @@ def test_the_law_of_ocr_is_fitted_with_one_token_as_the_released_scores_are():
     assert tabulate_laws(errors(), series)["points"].tolist() == [len(points)]
     without = tabulate_variants(errors(), series).set_index("variant").loc["without V = 1"]
     assert without["points"] == (points["visual_tokens"] > 1).sum()
+
+
+def test_four_points_leave_no_residuals():
+    points = read_scores("reasoning_scores")
+    points = points[points["n_params_b"].isin([0.5, 7]) & points["visual_tokens"].isin([1, 16])]
+    assert list_schemes(points) == ["cases"]

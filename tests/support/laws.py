@@ -1,0 +1,21 @@
+"""Points of laws: the released scores, and errors that follow a law exactly."""
+
+import pandas as pd
+
+from tests.support.paths import RESOURCES
+
+N, V = (0.5, 1.8, 4.0, 7.0), (1, 4, 16, 36, 64, 144, 576)
+
+
+def read_scores(name, keep="visual_tokens > 0"):
+    """Read a released table of scores, e.g. reasoning_scores: the rows that a query keeps, with their errors."""
+    table = pd.read_csv(RESOURCES / f"published/{name}.csv").query(keep)
+    return table.assign(error=1 - table["score"])
+
+
+def plant_law(amplitude, alpha, beta, floor, counts=V):
+    """Make the points of a law A N^-alpha V^-beta + D on the released sizes and counts."""
+    grid = pd.MultiIndex.from_product([N, counts], names=["n_params_b", "visual_tokens"])
+    grid = grid.to_frame(index=False)
+    error = amplitude * grid["n_params_b"] ** -alpha * grid["visual_tokens"] ** -beta + floor
+    return grid.assign(error=error)
