@@ -78,8 +78,7 @@ class Evaluation(Frozen):
         min_length=1, description="rows of resources/benchmarks.csv"
     )
     protocol: Literal["lmms", "llava15"] = Field(
-        "lmms",
-        description="how questions of real benchmarks are put; generated ones have one way",
+        "lmms", description="how questions of real benchmarks are put; generated ones have one way"
     )
     batch_size: PositiveInt = Field(32, description="questions answered at once")
 
