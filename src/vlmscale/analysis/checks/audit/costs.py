@@ -15,18 +15,14 @@ _TOWER = "CLIP-ViT-L/14-336"
 
 @released("C36")
 def compare_with_nominal(evidence: Evidence) -> Finding:
-    parts, shares = {}, {}
-    for decoder in evidence.decoders.values():
-        cost = decoder.prefill(_VISUAL, _TEXT)
-        nominal = float(prefill_gflops(decoder.nominal_b, _VISUAL, _TEXT))
-        parts[decoder.nominal_b] = cost.total / nominal
-        shares[decoder.nominal_b] = 100 * cost.attention / cost.total
+    costs = {d.nominal_b: d.prefill(_VISUAL, _TEXT) for d in evidence.decoders.values()}
+    ratios = {n: c.total / float(prefill_gflops(n, _VISUAL, _TEXT)) for n, c in costs.items()}
     listed = ", ".join(
-        f"{n:g}B {ratio:.3f} (attention {shares[n]:.1f} %)" for n, ratio in parts.items()
+        f"{n:g}B {ratios[n]:.3f} (attention {100 * cost.attention / cost.total:.1f} %)"
+        for n, cost in costs.items()
     )
-    return Finding(
-        parts[7.0], note=f"{listed}. Nominal sizes distort between sizes: embeddings cost nothing."
-    )
+    note = f"{listed}. Nominal sizes distort between sizes: embeddings cost nothing."
+    return Finding(ratios[7.0], note=note)
 
 
 @released("C37")

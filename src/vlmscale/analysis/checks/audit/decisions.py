@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from vlmscale.costs.flops import prefill_gflops
 _MOST = 576
 ABOUT_EQUAL = ((1.8, 144), (4.0, 64), (7.0, 36))  # Fig 4
 _REFERENCE = (0.5, 576)
+_optimize = partial(optimal_tokens, low=1, high=_MOST)
 
 
 @released("C12", again=True)
@@ -189,10 +191,6 @@ def find_largest_count(evidence: Evidence) -> Finding:
         note=f"Measured Pareto front at Q = 50: {_list_cells(front)}. At Q = 0 all but the largest LLM "
         "have one token on it.",
     )
-
-
-def _optimize(ratio: object, text_tokens: object) -> np.ndarray:
-    return optimal_tokens(ratio, text_tokens, low=1, high=_MOST)  # type: ignore[arg-type]
 
 
 def _choose_tested(alpha: float, beta: float, counts: np.ndarray) -> float:

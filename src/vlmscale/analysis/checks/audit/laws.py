@@ -1,5 +1,7 @@
 """Claims on exponents, forms and predictions (sections 3.1 to 3.3, appendix A.2)."""
 
+from typing import Any
+
 import numpy as np
 
 from vlmscale.analysis.checks.audit.evidence import Evidence, Suite
@@ -72,16 +74,16 @@ def find_ratio(evidence: Evidence) -> Finding:
 
 @released("C05", again=True)
 def rank_forms(evidence: Evidence) -> Finding:
-    parts = []
+    listed, excess = [], []
     for name, suite in (("reasoning", evidence.reasoning), ("OCR", evidence.ocr)):
         table = compare_forms(suite.points)
         aicc = table.set_index("form")["aicc"]
-        parts.append((aicc["product, D"] - aicc.min(), f"{name}: best is {table['form'][0]}"))
-    (excess, best), (ocr_excess, ocr_best) = parts
+        excess.append(float(aicc["product, D"] - aicc.min()))
+        listed.append(f"{name}: best is {table['form'][0]}, by {excess[-1]:.1f}")
     return Finding(
-        float(excess),
-        note=f"{len(FORMS)} forms (forms.parquet). {best}, by {excess:.1f}; {ocr_best}, by "
-        f"{ocr_excess:.1f}. A difference up to 2 would leave the forms undecided.",
+        excess[0],
+        note=f"{len(FORMS)} forms (forms.parquet). {'; '.join(listed)}. A difference up to 2 would leave "
+        "the forms undecided.",
     )
 
 
@@ -113,15 +115,14 @@ def count_constants(evidence: Evidence) -> Finding:
 @released("C08", again=True)
 def correlate_with_log_tokens(evidence: Evidence) -> Finding:
     points = evidence.reasoning.points
-    found = {}
-    for n, row in points.groupby("n_params_b"):
-        log_v = np.log(row["visual_tokens"])
-        found[n] = (
-            np.corrcoef(log_v, row["error"])[0, 1] ** 2,
-            np.corrcoef(log_v, np.log(row["error"]))[0, 1] ** 2,
-        )
-    listed = ", ".join(f"{n:g}B {linear:.3f}" for n, (linear, _) in found.items())
-    powers = ", ".join(f"{n:g}B {power:.3f}" for n, (_, power) in found.items())
+    found: dict[Any, list[float]] = {
+        n: [
+            np.corrcoef(np.log(row["visual_tokens"]), y)[0, 1] ** 2
+            for y in (row["error"], np.log(row["error"]))
+        ]
+        for n, row in points.groupby("n_params_b")
+    }
+    listed, powers = (", ".join(f"{n:g}B {r2[i]:.3f}" for n, r2 in found.items()) for i in (0, 1))
     return Finding(
         float(found[points["n_params_b"].max()][0]),
         note=f"R2 of a straight line in ln V: {listed}. Of ln(error), that is of a power law: {powers}; a "

@@ -138,15 +138,12 @@ def average_nine(evidence: Evidence, study: Study) -> Finding | None:
     if set(study.benchmarks("reasoning")) != set(_NINE):
         return None
     released = evidence.reasoning.points
+    packed, mlp = PAPER_METHODS
     settings = [
-        next(
-            ((method, llm, v) for method in PAPER_METHODS if (method, llm, v) in study.settings),
-            None,
-        )
+        (packed if (packed, llm, v) in study.settings else mlp, llm, v)
         for llm, v in released[["llm", "visual_tokens"]].itertuples(index=False)
     ]
-    complete = [setting for setting in settings if setting is not None]
-    scores = study.scores(complete, _NINE) if len(complete) == len(settings) else None
+    scores = study.scores(settings, _NINE)
     if scores is None:
         return None
     theirs = released["score"].to_numpy(float)
