@@ -1,4 +1,4 @@
-"""From scores of single cells to the tidy tables of a study."""
+"""Tidy tables of a study, from the scores of single cells."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pandas as pd
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Selection, SizeAxis
 
-# Of the run.json of a training.
+# Columns copied from the run.json of a training.
 _RECORDED = ["run", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes"]
 _RECORDED += ["attempts", "processes", "gpu_hours", "trained_parameters", "device", "losses"]
 CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "budget", "role"]
@@ -17,7 +17,7 @@ CELL_COLUMNS = ["cell", "run", "llm", "method", "visual_tokens", "seed", "budget
 
 @dataclass(frozen=True)
 class Answers:
-    """What evaluating a cell has left: its record (scores.parquet's provenance), scores and samples."""
+    """Results of evaluating a cell: its record (scores.parquet's provenance), scores and samples."""
 
     record: Mapping[str, Any]
     scores: pd.DataFrame
@@ -33,11 +33,11 @@ def collect(
     nominal: Mapping[str, float],
     axis: SizeAxis,
 ) -> dict[str, pd.DataFrame]:
-    """The tables of a study: errors, samples, chance, trainings.
+    """Build the tables of a study: errors, samples, chance, trainings.
 
-    cells: columns CELL_COLUMNS. trainings: every run.json, of both stages. fingerprints: by rule, what its
-    results must have been made by. nominal: billions of parameters by a released LLM's name, perhaps of
-    none. Raises UserError for results of other code, and where two protocols meet.
+    cells: columns CELL_COLUMNS. trainings: every run.json, of both stages. fingerprints: by rule,
+    those of the present code. nominal: billions of parameters by a released LLM's name, possibly empty.
+    Raises UserError for results of other code and for cells of different protocols.
     """
     for stage in ("stage1", "stage2"):
         found = {r["run"]: r["fingerprint"] for r in trainings if r["kind"] == stage}
@@ -72,20 +72,20 @@ def collect(
 def check_fingerprints(
     found: Mapping[str, str | None], expected: Mapping[str, str], *, rule: str
 ) -> None:
-    """Raise UserError, naming the cells or runs, when a result was made by other code than today's.
+    """Raise UserError, naming the cells or runs, when other code than the present made a result.
 
-    `rule` is the one that makes such results.
+    rule: the one that makes these results.
     """
     stale = sorted(cell for cell, mark in expected.items() if found.get(cell) != mark)
     if stale:
         raise UserError(
-            f"results of {rule} were made by other code than the present: {', '.join(stale)}. "
-            f"Make them again (snakemake --forcerun {rule}), or restore the code."
+            f"results of {rule} were made by other code than the present: {', '.join(stale)}. Make them "
+            f"again (snakemake --forcerun {rule}), or check out the code that made them."
         )
 
 
 def tabulate_trainings(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a training, of all its attempts together: columns run, stage, and what it took and reached.
+    """Return one row per training, over all its attempts: run, stage and the numbers of its run.json.
 
     records: the run.json of every training. `losses` is a list of (step, loss).
     """
@@ -101,16 +101,16 @@ def tabulate_trainings(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def select_cells(errors: pd.DataFrame, selection: Selection) -> pd.DataFrame:
-    """The rows of an errors table that a law may be about."""
+    """Return the rows of an errors table whose method and budget are those of `selection`."""
     mine = errors["method"].isin(selection.methods) & (errors["budget"] == selection.budget)
     return errors[mine]
 
 
 def tabulate_chance(samples: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Per benchmark what knowing no image can reach: columns benchmark, chance.
+    """Return the score that each benchmark gives without an image: columns benchmark, chance.
 
-    samples: columns benchmark, id, target. scores: columns benchmark, chance, of which a missing value
-    becomes the score of the best constant answer.
+    samples: columns benchmark, id, target. scores: columns benchmark, chance; a missing chance becomes the
+    score of the best constant answer.
     """
     targets = samples.drop_duplicates(["benchmark", "id"])
     share = targets.groupby("benchmark", sort=False)["target"].agg(
@@ -123,7 +123,7 @@ def tabulate_chance(samples: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame
 def tabulate_samples(
     samples: Mapping[str, pd.DataFrame], scores: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """The score of every question of every cell: columns cell, family, benchmark, id, score.
+    """Return the score of every question of every cell: columns cell, family, benchmark, id, score.
 
     By cell, samples: columns benchmark, id, score; scores: columns benchmark, family.
     """
@@ -142,12 +142,12 @@ def tabulate_errors(
     axis: SizeAxis,
     protocols: Mapping[str, str],
 ) -> pd.DataFrame:
-    """One row a cell and benchmark, and one a cell and family (benchmark "mean").
+    """Return one row per cell and benchmark, and one per cell and family (benchmark "mean").
 
     cells: columns CELL_COLUMNS. scores: by cell, columns benchmark, family, metric, score, n, unparsed.
     sizes: by axis and LLM, billions of parameters; each becomes a column {axis}_b, and that of `axis` also
-    n_params_b, the N of the laws. protocols: by cell, how its questions were put. A cell without scores
-    is left out, never zero. Raises UserError where two protocols meet.
+    n_params_b, the N of the laws. protocols: by cell. A cell without scores has no row, never a score of
+    0. Raises UserError for cells of different protocols.
     """
     frames = []
     for cell in cells.to_dict("records"):
@@ -173,10 +173,9 @@ def tabulate_errors(
 
 
 def require_one_protocol(*tables: pd.DataFrame) -> str | None:
-    """The protocol of all these rows together, None where no table has such a column.
+    """Return the one protocol of all rows; None where no table has such a column.
 
-    Raises UserError where two meet: their scores differ by how the questions were put, so neither a law nor
-    a figure may hold both.
+    Raises UserError for two: the protocol changes scores, so no law or figure may mix them.
     """
     known = pd.concat([table["protocol"] for table in tables if "protocol" in table] or [_NONE])
     found = known.unique().tolist()

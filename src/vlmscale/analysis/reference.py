@@ -1,4 +1,4 @@
-"""What of a finished study is kept with the code, for others to compare their run with."""
+"""Reference results of a finished study, kept with the code for comparison with other runs."""
 
 import pandas as pd
 
@@ -19,9 +19,9 @@ def select_reference(
     verdicts: pd.DataFrame,
     cost: pd.DataFrame,
 ) -> dict[str, pd.DataFrame]:
-    """Tables scores, laws, intervals, verdicts and cost, numbers with six digits.
+    """Return the tables scores, laws, intervals, verdicts and cost, rounded to six digits.
 
-    cost: of cost_table; its times are of one machine.
+    cost: of cost_table; its times hold for one machine.
     """
     single = errors[errors["benchmark"] != "mean"]
     parameters = (single["total_b"] * 1e9).round().astype(int)

@@ -1,4 +1,4 @@
-"""Does a method answer better than another, at the same LLM, number of visual tokens and budget?
+"""Compare two methods at the same LLM, number of visual tokens and training budget.
 
 Both answer the same questions and share training seeds, so everything is computed from differences,
 question by question and seed by seed: what makes a question hard for both cancels out.
@@ -12,10 +12,9 @@ question by question and seed by seed: what makes a question hard for both cance
 |           | so at least 1 / (draws + 1); valid for any number of questions                      |
 | p_holm    | p adjusted for all family means of one family that stand side by side               |
 
-p is about the models that were trained: it knows questions, not what another training would give. So is
-the interval where there is one seed. From k seeds, resampling sees only (k - 1) / k of the variance
-between them, while answers that change from seed to seed make it wider than it need be: read it as a
-rough one for two or three seeds.
+p holds for the trained models: it covers questions, not another training. So does the interval for a
+single seed. With k seeds, resampling sees only (k - 1) / k of their variance, while answers that change
+between seeds widen the interval: for two or three seeds it is rough.
 """
 
 from collections.abc import Iterator
@@ -53,16 +52,16 @@ class _Effect:
 def compare_methods(
     errors: pd.DataFrame, samples: pd.DataFrame, baseline: str, *, draws: int, seed: int
 ) -> pd.DataFrame:
-    """Score of every other method minus that of `baseline`, for each benchmark and family mean.
+    """Return the score of every other method minus that of `baseline`, by benchmark and family mean.
 
     errors: of tabulate_errors. samples: of tabulate_samples. Compared are cells of the same LLM, number of
-    tokens, seed and budget; where one side lacks, there is no row. Where a method meets the baseline with
+    tokens, seed and budget that both methods have. Where a method meets the baseline with
     several LLMs, rows with llm "all" average them with equal weights: the LLMs are given, not resampled.
 
     Columns method, baseline, llm, visual_tokens, budget, family, benchmark ("mean" for the family's), llms,
     seeds (pairs of cells, those of all LLMs where pooled), questions, difference, low, high, p, p_holm
     (family means only, pooled ones apart). Raises UserError when a cell lacks a question that another has,
-    or where scores of two protocols meet.
+    or for scores of two protocols.
     """
     require_one_protocol(errors)
     pairs = _pairs(errors, baseline)
@@ -76,15 +75,15 @@ def compare_methods(
     frames = []
     for family, benchmark, differences in _differences(errors, samples, pairs):
         n = differences.shape[1]
-        pivot_answers = (members / seeds) @ differences
+        by_question = (members / seeds) @ differences
         drawn, flipped = [], []
         for start in range(0, draws, _CHUNK):
             weights = seed_weights[start : start + _CHUNK]
             counts = rng.multinomial(n, np.full(n, 1 / n), size=len(weights))
             drawn.append(weights * (counts @ differences.T / n) @ members.T)
             signs = rng.choice([-1.0, 1.0], size=(len(weights), n))
-            flipped.append(signs @ pivot_answers.T / n)
-        effect = _Effect(n, pivot_answers.mean(1), np.concatenate(drawn), np.concatenate(flipped))
+            flipped.append(signs @ by_question.T / n)
+        effect = _Effect(n, by_question.mean(1), np.concatenate(drawn), np.concatenate(flipped))
         by_family.setdefault(family, []).append(effect)
         frames.append(_rows(about, effect).assign(family=family, benchmark=benchmark))
     for family, effects in by_family.items():
@@ -97,7 +96,7 @@ def compare_methods(
 
 
 def adjust_by_holm(p: ArrayLike) -> Floats:
-    """P-values adjusted by Holm: at most a share x of studies has a false one below x."""
+    """Adjust p-values by Holm: at most a share x of studies has a false one below x."""
     p = np.asarray(p, float)
     order = np.argsort(p)
     adjusted = np.empty_like(p)
@@ -106,7 +105,7 @@ def adjust_by_holm(p: ArrayLike) -> Floats:
 
 
 def _pairs(errors: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Cells of other methods beside the baseline's: columns cell, method, _SAME, cell_baseline."""
+    """Pair cells of other methods with the baseline's: columns cell, method, _SAME, cell_baseline."""
     cells = errors.drop_duplicates("cell")[["cell", "method", *_SAME]]
     mine = cells["method"] == baseline
     if not mine.any():
@@ -117,7 +116,7 @@ def _pairs(errors: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def _comparisons(pairs: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
-    """What is compared (c rows), and the weight of each pair's LLM in it (c, pairs)."""
+    """Return the comparisons (c rows) and the weight of each pair's LLM in them (c, pairs)."""
     rows, members = [], []
     for by in (_COMPARISON, [column for column in _COMPARISON if column != "llm"]):
         for key, mine in pairs.groupby(by, sort=False):
@@ -131,7 +130,7 @@ def _comparisons(pairs: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
 
 
 def _seed_weights(pairs: pd.DataFrame, draws: int, rng: np.random.Generator) -> Floats:
-    """The share of each pair in its comparison when seeds are drawn, (draws, pairs)."""
+    """Return the share of each pair in its comparison when seeds are drawn, (draws, pairs)."""
     weights = np.empty((draws, len(pairs)))
     for _, mine in pairs.groupby(_COMPARISON, sort=False):
         k = len(mine)
@@ -142,7 +141,7 @@ def _seed_weights(pairs: pd.DataFrame, draws: int, rng: np.random.Generator) -> 
 def _differences(
     errors: pd.DataFrame, samples: pd.DataFrame, pairs: pd.DataFrame
 ) -> Iterator[tuple[str, str, Floats]]:
-    """Of each family and benchmark, score minus score of the baseline: (pairs, questions)."""
+    """Yield family, benchmark and score minus the baseline's, (pairs, questions)."""
     cells = pd.unique(pairs[["cell", "cell_baseline"]].to_numpy().ravel())
     measured = errors[errors["cell"].isin(cells) & (errors["benchmark"] != "mean")]
     samples = samples[samples["cell"].isin(cells)]
@@ -160,7 +159,7 @@ def _differences(
 
 
 def _mean(effects: list[_Effect]) -> _Effect:
-    """Benchmarks weigh the same, whatever their number of questions, as in the errors."""
+    """Average benchmarks with equal weights, as in the errors table."""
     return _Effect(
         sum(effect.questions for effect in effects),
         np.mean([effect.difference for effect in effects], axis=0),

@@ -1,4 +1,4 @@
-"""How much a law owes to the benchmarks that were averaged, and to answers that need no image."""
+"""How a law depends on the benchmarks in its average, and on chance."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ _COLUMNS = ["series", "family", "without", *_LAW, "points", "note"]
 
 
 def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """The law of each series and family, without each benchmark in turn.
+    """Fit the law of each series and family without each benchmark in turn.
 
     errors: of tabulate_errors, or of correct_for_chance. One row a suite: series, family, without (the
     benchmark, "" for the full suite), alpha, beta, ratio, floor, floor_bound, sse, points, note. The error
-    is the plain mean of the benchmarks that remain. A suite without a law has missing values, and why in
-    `note`, which is else empty.
+    is the plain mean of the benchmarks that remain. A suite without a law has missing values and the
+    reason in `note`, which is empty otherwise.
     """
     rows: list[dict[str, Any]] = []
     single = errors[errors["benchmark"] != "mean"]
@@ -40,17 +40,19 @@ def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
 
 
 def correct_for_chance(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
-    """The errors table in units in which chance is 1 and perfect is 0, with family means made anew.
+    """Rescale an errors table so that chance is 1 and perfect is 0, and average families again.
 
-    chance: of tabulate_chance. A cell below chance has an error above 1 (and a score below 0), which is
-    kept: cutting it would bias means. The law is then not fitted, for it is about errors up to 1.
+    chance: of tabulate_chance. A cell below chance has an error above 1 (and a score below 0), which
+    stays: clipping would bias means. No law is fitted to errors above 1.
     """
     mean = errors["benchmark"] == "mean"
     level = errors["benchmark"].map(chance.set_index("benchmark")["chance"])
     for wrong, why in ((level.isna(), "is unknown"), (level >= 1, "is 1, which leaves no error")):
         if (wrong & ~mean).any():
             benchmark = errors.loc[wrong & ~mean, "benchmark"].iloc[0]
-            raise UserError(f"chance: that of benchmark {benchmark} {why}; leave the benchmark out")
+            raise UserError(
+                f"table chance: that of benchmark {benchmark} {why}; leave the benchmark out"
+            )
     error = (errors["error"] / (1 - level)).mask(mean)
     means = error.groupby([errors["cell"], errors["family"]]).transform("mean")
     error = error.where(~mean, means)
@@ -58,7 +60,7 @@ def correct_for_chance(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFra
 
 
 def _law(suite: pd.DataFrame) -> dict[str, Any]:
-    """The law of cells (rows) averaged over benchmarks (columns), or why there is none."""
+    """Fit the law of cells (rows) averaged over benchmarks (columns), or say why there is none."""
     try:
         if suite.shape[1] == 0:
             raise UserError("no benchmark is left")

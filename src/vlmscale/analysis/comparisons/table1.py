@@ -15,7 +15,7 @@ REFERENCE = "LLaVA-1.5"
 
 
 def measure_gaps(table: pd.DataFrame, *, method: str, reference: str = REFERENCE) -> pd.DataFrame:
-    """How much of the way from the best rival to the reference `method` goes, by group and benchmark.
+    """Measure how far `method` goes from its best rival to the reference, by group and benchmark.
 
     Columns group, benchmark, score (of `method`), rank (in its group, 1 is best, ties share the better
     one), rival (the best other method of the group; of equal ones the first), rival_score,
@@ -38,7 +38,7 @@ def measure_gaps(table: pd.DataFrame, *, method: str, reference: str = REFERENCE
 
 
 def pivot_scores(table: pd.DataFrame, *, reference: str = REFERENCE) -> pd.DataFrame:
-    """One row a (group, method, visual_tokens), one column a benchmark, in the order of `table`.
+    """Return one row per (group, method, visual_tokens), one column per benchmark, in table order.
 
     Beside them relative_percent, the mean of 100 (score - reference) / reference over the benchmarks
     that both report (negative below the reference, missing for the reference itself), and
@@ -60,7 +60,7 @@ def pivot_scores(table: pd.DataFrame, *, reference: str = REFERENCE) -> pd.DataF
 
 
 def count_wins(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """How often `method` scores above each other method of its group, over benchmarks both report.
+    """Count how often `method` scores above each other method of its group, over shared benchmarks.
 
     Columns group, rival, wins, ties, comparisons; losses are the rest. A rival without a common benchmark
     has no row.
@@ -81,7 +81,7 @@ def count_wins(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def _cells(table: pd.DataFrame, *methods: str) -> pd.DataFrame:
-    """The reported cells of `table`; UserError unless it can be compared and holds `methods`."""
+    """Return the reported cells; raise UserError unless they can be compared and hold `methods`."""
     for column in COLUMNS:
         if column not in table:
             raise UserError(f"table: column {column!r} is missing; needed are {', '.join(COLUMNS)}")
@@ -102,7 +102,7 @@ def _cells(table: pd.DataFrame, *methods: str) -> pd.DataFrame:
 
 
 def _scores(cells: pd.DataFrame, reference: str) -> pd.Series:
-    """The scores of `reference`, indexed by benchmark."""
+    """Return the scores of `reference`, indexed by benchmark."""
     mine = cells[cells["method"] == reference]
     if mine["group"].nunique() > 1:
         raise UserError(f"table: the reference {reference!r} stands in several groups; leave one")

@@ -6,7 +6,7 @@ large matrices), and of each part in PARTS, for the batch as a whole,
 
     {part}_ms      median over repetitions; missing where there is no such part
     {part}_iqr_ms  distance of the quartiles
-    {part}_gflops  by analysis/costs.py
+    {part}_gflops  by vlmscale.costs.flops
     {part}_ratio   {part}_ms over what its FLOPs take at matmul_gflops_per_s
 """
 
@@ -19,9 +19,9 @@ from vlmscale.costs.flops import prefill_gflops
 from vlmscale.errors import UserError
 
 #   latency     all of it, from pixels to the first token of the answer
-#   tower       the vision tower (with the compressor, where that has the tower look again)
+#   tower       the vision tower (with the projector, where that runs the tower again)
 #   compressor  from the tower's features to visual tokens
-#   text        the LLM's pass over a new question, for a compressor that reads it
+#   text        the LLM's pass over a new question, for a projector that reads it
 #   prefill     the LLM's pass over the prompt
 #   decode      a pass over a generated token
 PARTS = ("latency", "tower", "compressor", "text", "prefill", "decode")
@@ -33,7 +33,7 @@ def summarize_times(
     gflops: Mapping[str, float],
     matmul_gflops_per_s: float,
 ) -> dict[str, float]:
-    """Columns of a case. times: milliseconds of each part in each repetition; none of a case left out."""
+    """Return the columns of a case. times: milliseconds of each part, by repetition; empty if skipped."""
     row: dict[str, float] = {
         "repetitions": len(times),
         "matmul_gflops_per_s": matmul_gflops_per_s,
@@ -52,7 +52,7 @@ def summarize_times(
 
 
 def compare_cached_text(table: pd.DataFrame) -> pd.DataFrame:
-    """What caching the text takes off the prefill, one row a case measured both ways.
+    """Compare prefill with and without cached text, one row per case measured both ways.
 
     Columns CASE; new_ms, cached_ms; time_saved and flops_saved, the shares of the new text's prefill that
     the cached one's does without; kept_ratio, cached_ms over what FLOPs leave of new_ms.
@@ -75,7 +75,7 @@ def compare_cached_text(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_token_counts(table: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
-    """From an LLM's most visual tokens to one, its text cached: how far FLOPs fall, and how far time does.
+    """Compare how far FLOPs and time fall from an LLM's most visual tokens to one, text cached.
 
     One row an LLM and method with V = 1, for single images. Columns llm, method, most_tokens; flops_fall,
     of 2 N V, which is most_tokens; prefill_fall and latency_fall, of measured time; tower_share, of the
@@ -110,10 +110,10 @@ def select_latencies(
     generated_tokens: int,
     cached_text: bool,
 ) -> pd.DataFrame:
-    """The rows of a latency table that a question is about, as interpolate_cost takes them.
+    """Return the rows of a latency table for one kind of question, as interpolate_cost takes them.
 
-    A table that says nothing of method, text_tokens, cached_text or batch is about the question whatever
-    it is. methods: none means all. With a column decode_ms, latency_ms becomes that of the whole answer.
+    A column method, text_tokens, cached_text or batch that the table lacks selects nothing. methods: empty
+    means all. With a column decode_ms, latency_ms becomes that of the whole answer.
     Raises UserError, with what there is, when nothing was measured so.
     """
     if "skipped" in table:
@@ -140,7 +140,7 @@ def select_latencies(
 
 
 def join_latency(errors: pd.DataFrame, latency: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
-    """Each cell's error beside what its answer takes and what 2 N V foresees, its text cached.
+    """Join each cell's error with its measured latency and with 2 N V, text cached.
 
     errors: family means of one budget, columns llm, method, visual_tokens, n_params_b, family, error;
     seeds are averaged. Columns llm, method, visual_tokens, n_params_b, family, error; gflops, 2 N V;

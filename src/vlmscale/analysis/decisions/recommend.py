@@ -1,4 +1,4 @@
-"""The question of a user: I can spend this much on an answer; which LLM, and how many visual tokens?"""
+"""Choose an LLM and a number of visual tokens for an inference budget."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,7 +24,7 @@ def rank_choices(
     token_counts: Sequence[int],
     unit: str = "GFLOPs",
 ) -> pd.DataFrame:
-    """Each LLM with the best token count that `budget` allows, lowest predicted error first.
+    """Rank LLMs, each with the best token count within `budget`, lowest predicted error first.
 
     draws: refits of the law (bootstrap), for error_low, error_high (95 %) and `share_best`, the share of
     refits under which this choice beats the others. points: what the law was fitted on, for
@@ -67,22 +67,22 @@ def rank_choices(
     wins = np.bincount(refits.argmin(1), minlength=len(table)) / len(refits)
     table = table.assign(error_low=low, error_high=high, share_best=wins)
     table["extrapolates"] = [
-        _extrapolation(n, t, points) for n, t in zip(sizes, tokens, strict=True)
+        _extrapolation(n, v, points) for n, v in zip(sizes, tokens, strict=True)
     ]
     return table.sort_values(["error", "cost"], ignore_index=True)
 
 
 def predict_refits(draws: pd.DataFrame, n_params_b: Floats, visual_tokens: Floats) -> Floats:
-    """Errors (draws, points) that each refitted law predicts at each (N, T)."""
+    """Predict errors (draws, points) by each refitted law at each (N, V)."""
     a, alpha, beta, d = (
         draws[name].to_numpy()[:, None] for name in ("amplitude", "alpha", "beta", "floor")
     )
-    log_n, log_t = np.log(n_params_b), np.log(visual_tokens)
-    return np.asarray(a * np.exp(-alpha * log_n - beta * log_t) + d)
+    log_n, log_v = np.log(n_params_b), np.log(visual_tokens)
+    return np.asarray(a * np.exp(-alpha * log_n - beta * log_v) + d)
 
 
 def interpolate_cost(table: pd.DataFrame) -> Cost:
-    """Cost by linear interpolation between measured latencies of each LLM; never beyond them.
+    """Return a cost that interpolates measured latencies of each LLM linearly, infinite beyond them.
 
     table: columns llm, visual_tokens, latency_ms. Raises UserError when a column is missing, a value
     is not a positive number, or an LLM has one row twice.
