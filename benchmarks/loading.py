@@ -33,7 +33,7 @@ from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.feature_store import FeatureStore, write_store
 from vlmscale.settings import IMAGE_TOKEN, Counts
-from vlmscale.study.generated import GeneratedStudy
+from vlmscale.study.kinds import GeneratedStudy
 from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.data import Collate, Conversations

@@ -11,8 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from vlmscale.errors import UserError
 from vlmscale.study.checks import complaints
-from vlmscale.study.generated import GeneratedStudy
-from vlmscale.study.released import ReleasedStudy
+from vlmscale.study.kinds import GeneratedStudy, ReleasedStudy
 from vlmscale.study.schema import Study
 
 

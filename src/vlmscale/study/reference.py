@@ -11,8 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from vlmscale.study.generated import GeneratedStudy
-from vlmscale.study.released import ReleasedStudy
+from vlmscale.study.kinds import GeneratedStudy, ReleasedStudy
 from vlmscale.study.schema import Study
 
 _INTRO = """\

@@ -1,6 +1,6 @@
 """A study as its config describes it: what all kinds share.
 
-Callers use `Study` alone. What differs between generated.py and released.py is a property or method.
+Callers use `Study` alone. What differs between the two of kinds.py is a property or method.
 """
 
 from abc import ABC, abstractmethod
