@@ -93,11 +93,8 @@ def _check_losses(runs: pd.DataFrame, errors: pd.DataFrame) -> Iterator[_Row]:
         unknown = np.isnan(row["first"]) or np.isnan(row["last"])
         note = "a loss is missing or not a number" if unknown else ""
         finding = Finding(row["last"], reference=row["first"], note=note)
-        about = {
-            "budget": budgets.get(row["run"], ""),
-            "subject": f"{row['run']}, {row['stage']}",
-        }
-        yield _LOSS_FALLS.check(finding, **about)
+        subject = f"{row['run']}, {row['stage']}"
+        yield _LOSS_FALLS.check(finding, budget=budgets.get(row["run"], ""), subject=subject)
 
 
 def _check_budgets(cells: pd.DataFrame) -> Iterator[_Row]:

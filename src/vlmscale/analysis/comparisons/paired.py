@@ -160,12 +160,11 @@ def _differences(
 
 def _mean(effects: list[_Effect]) -> _Effect:
     """Average benchmarks with equal weights, as in the errors table."""
-    return _Effect(
-        sum(effect.questions for effect in effects),
-        np.mean([effect.difference for effect in effects], axis=0),
-        np.mean([effect.drawn for effect in effects], axis=0),
-        np.mean([effect.flipped for effect in effects], axis=0),
+    questions = sum(effect.questions for effect in effects)
+    parts = zip(
+        *((effect.difference, effect.drawn, effect.flipped) for effect in effects), strict=True
     )
+    return _Effect(questions, *(np.mean(part, axis=0) for part in parts))
 
 
 def _rows(about: pd.DataFrame, effect: _Effect) -> pd.DataFrame:

@@ -59,22 +59,18 @@ def _fit_logs(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
     return np.array([np.exp(c), a, b])
 
 
-def _linear(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
-    design = np.column_stack([np.ones_like(y), -log_n, -log_v])
+def _linear(log_n: Floats, log_v: Floats, y: Floats, *more: Floats) -> Floats:
+    design = np.column_stack([np.ones_like(y), -log_n, -log_v, *more])
     return np.asarray(np.linalg.lstsq(design, y, rcond=None)[0])
 
 
 def _predict_linear(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
-    return np.asarray(p[0] - p[1] * log_n - p[2] * log_v)
+    linear = p[0] - p[1] * log_n - p[2] * log_v
+    return np.asarray(linear - p[3] * log_n * log_v if len(p) > 3 else linear)
 
 
 def _fit_linear_interaction(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
-    design = np.column_stack([np.ones_like(y), -log_n, -log_v, -log_n * log_v])
-    return np.asarray(np.linalg.lstsq(design, y, rcond=None)[0])
-
-
-def _predict_linear_interaction(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
-    return np.asarray(_predict_linear(p, log_n, log_v) - p[3] * log_n * log_v)
+    return _linear(log_n, log_v, y, -log_n * log_v)
 
 
 def _fit_logit(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
@@ -152,7 +148,7 @@ FORMS = (
         "log-linear, interaction",
         ("c", "a", "b", "g"),
         _fit_linear_interaction,
-        _predict_linear_interaction,
+        _predict_linear,
     ),
     Form("logit-linear", ("c", "a", "b"), _fit_logit, _predict_logit),
     Form("additive", ("A", "alpha", "B", "beta"), _additive(floor=False), _predict_additive),

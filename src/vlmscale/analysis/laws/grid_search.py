@@ -117,19 +117,10 @@ def grid_search(
     else:
         best = sse.argmin()
     where = [int(i) for i in np.unravel_index(best, ranges.shape)]
-    amplitude, alpha, beta, floor = (
-        float(axis[i]) for axis, i in zip(ranges.axes, where, strict=True)
-    )
-    edges = zip(fields(ranges), where, ranges.shape, strict=True)
-    return GridFit(
-        amplitude=amplitude,
-        alpha=alpha,
-        beta=beta,
-        floor=floor,
-        sse=float(sse[best]),
-        nodes=visited,
-        edges={field.name: _edge(i, nodes) for field, i, nodes in edges},
-    )
+    a, alpha, beta, d = (float(axis[i]) for axis, i in zip(ranges.axes, where, strict=True))
+    at = zip(fields(ranges), where, ranges.shape, strict=True)
+    edges = {field.name: _edge(i, nodes) for field, i, nodes in at}
+    return GridFit(a, alpha, beta, d, float(sse[best]), visited, edges)
 
 
 def list_outcomes(points: pd.DataFrame, ranges: Ranges, *, share: float) -> pd.DataFrame:

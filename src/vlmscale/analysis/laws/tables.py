@@ -126,11 +126,8 @@ def tabulate_intervals(
         law = fit_power_law(points)
         free = all(bound == "interior" for bound in law.exponent_bounds)
         if free and len(points) > PARAMETERS:
-            for scheme, table in (
-                ("delta method", delta_method(points, law)),
-                ("jackknife", jackknife(points, law)),
-            ):
-                table = table[table["quantity"] != "amplitude"]
+            for scheme, method in (("delta method", delta_method), ("jackknife", jackknife)):
+                table = method(points, law).query("quantity != 'amplitude'")
                 tables[scheme] = table.rename(columns={"estimate": "median"})
         columns = ["scheme", "quantity", "low", "median", "high"]
         frames = [table.assign(scheme=scheme)[columns] for scheme, table in tables.items()]

@@ -70,7 +70,7 @@ def _gather(
     family: str,
     text_tokens: Sequence[int],
 ) -> _Law | None:
-    """Collect what is known of a law; None where it has no fitted cells."""
+    """Collect the tables of one law; return None where it has no fitted cells."""
     mine = (errors["budget"] == selection.budget) & (errors["family"] == family)
     cells = errors[mine & errors["method"].isin(selection.methods)]
     points = cells[cells["role"] == "fit"]
@@ -173,52 +173,45 @@ def _linear_predicts_better(law: _Law) -> Finding:
 
 
 # With the one family that a claim is about, if it is about one.
-_CLAIMS: tuple[tuple[Claim[_Law], str | None], ...] = (
-    (
-        Claim(
+_CLAIMS: tuple[tuple[Claim[_Law], str | None], ...] = tuple(
+    (Claim(name, text, rule, decide), family)
+    for name, family, text, rule, decide in (
+        (
             "H1",
+            "reasoning",
             "reasoning: error falls faster with the LLM's size than with visual tokens",
             is_above_zero("alpha - beta"),
             _exceeds("alpha", "beta"),
         ),
-        "reasoning",
-    ),
-    (
-        Claim(
+        (
             "H2",
+            "ocr",
             "ocr: error falls faster with visual tokens than with the LLM's size",
             is_above_zero("beta - alpha"),
             _exceeds("beta", "alpha"),
         ),
-        "ocr",
-    ),
-    (
-        Claim(
+        (
             "H3",
+            None,
             "the law predicts the error of LLMs that it was not fitted on",
             is_at_most(TOLERATED, "mean distance to the measured error, as a share of it"),
             _predicts_held_out,
         ),
-        None,
-    ),
-    (
-        Claim(
+        (
             "H4",
+            "reasoning",
             "reasoning: the best number of visual tokens rises with the text",
             is_surely_above_zero("V* with the longest text less V* without"),
             _optimum_rises,
         ),
-        "reasoning",
-    ),
-    (
-        Claim(
+        (
             "H8",
+            None,
             "a form linear in ln N and ln V predicts a left-out LLM better than the product form",
             has_sign(
                 "RMSE of the product form less that of the log-linear one, each LLM left out in turn"
             ),
             _linear_predicts_better,
         ),
-        None,
-    ),
+    )
 )
