@@ -100,6 +100,6 @@ def test_stored_features_are_of_padded_images():
     raw = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
     raw["vision_cache"] = True
     raw["stage1"]["aspect"] = "crop"
-    with pytest.raises(UserError, match="aspect: crop needs vision_cache: false"):
+    with pytest.raises(UserError, match="vision_cache: must be false for aspect: crop"):
         validate(raw, "x.yaml")
     validate({**raw, "vision_cache": False}, "x.yaml")
