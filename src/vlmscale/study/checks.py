@@ -1,17 +1,13 @@
 """What the parts of a config must agree on. Every message names the key and what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BeforeValidator, ValidationError
 
+from vlmscale.study.schema import Study
 from vlmscale.study.selection import FULL
-
-if TYPE_CHECKING:
-    from vlmscale.study.schema import Study
 
 _RELEASED_KEYS = {"repository", "revision", "architecture", "dataset"}
 

@@ -10,12 +10,19 @@ from vlmscale.costs import shapes
 from vlmscale.costs.shapes import Decoder
 from vlmscale.errors import UserError
 from vlmscale.settings import Counts, Recipe, Released, ReleasedTower, Tower, Transformer, World
-from vlmscale.study.checks import MADE, RELEASED
+from vlmscale.study.checks import MADE, RELEASED, check_consistent
 from vlmscale.study.parts import Data, Datasets, Name
 from vlmscale.study.schema import Study
 
 
-class GeneratedStudy(Study):
+class _CheckedStudy(Study):
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "_CheckedStudy":
+        check_consistent(self)
+        return self
+
+
+class GeneratedStudy(_CheckedStudy):
     """A study with a `world`: it generates its data and trains its backbones from nothing."""
 
     world: World = Field(description="the generated world")
@@ -73,7 +80,7 @@ def _require_shape(kind: type[shapes.Shape]) -> AfterValidator:
     return AfterValidator(check)
 
 
-class ReleasedStudy(Study):
+class ReleasedStudy(_CheckedStudy):
     """A study without a `world`: it trains on released data, from released backbones."""
 
     data: Annotated[Datasets, RELEASED] = Field(description="data set of each stage")

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from vlmscale.costs import shapes
 from vlmscale.costs.cluster import Cluster
@@ -26,7 +26,6 @@ from vlmscale.settings import (
     Tower,
     Transformer,
 )
-from vlmscale.study.checks import check_consistent
 from vlmscale.study.parts import Block, Data, Datasets, Evaluation, Exclude, Laws, Name
 from vlmscale.study.selection import FULL, SizeAxis
 
@@ -104,11 +103,6 @@ class Study(Frozen, ABC):
     @abstractmethod
     def _count_questions_of(self, row: Mapping[str, str]) -> int:
         """Return the questions of a benchmark; row: its row of benchmarks.csv."""
-
-    @model_validator(mode="after")
-    def _parts_agree(self) -> "Study":
-        check_consistent(self)
-        return self
 
     @property
     def baseline(self) -> str:
