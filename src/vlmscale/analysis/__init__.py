@@ -1,12 +1,12 @@
-"""Laws of error against LLM size and visual tokens, and what follows from them.
+"""Fit laws of error against LLM size and visual tokens, test them, and choose models by them.
 
-The names below are imported when they are first used; none needs torch.
+Each name below is imported on first access. None needs torch.
 """
 
 import importlib
 from typing import Any
 
-# Strings, no imports: jobs/fingerprint.py follows the imports of this file for every job.
+# Strings instead of imports: jobs/fingerprint.py hashes, for every job, all that this file imports.
 _NAMES = {
     "checks.audit.evidence": ("load_evidence",),
     "checks.audit.run": ("audit",),

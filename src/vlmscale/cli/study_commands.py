@@ -1,4 +1,4 @@
-"""Commands about studies, the paper's claims, methods and data."""
+"""The commands audit, summary, cells, methods and data."""
 
 import os
 from pathlib import Path
@@ -13,14 +13,14 @@ from vlmscale.cli.options import Json, report_errors
 def audit_command(
     study: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of a study's results to count as evidence, too; repeatable."),
+        typer.Option(help="Results folder of a study to use as further evidence; repeatable."),
     ] = None,
     claim: Annotated[
         str | None, typer.Option(help="Show everything about the claim with this id.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check the paper's claims against its released numbers, and against studies of your own."""
+    """Check the paper's claims against its released numbers and the studies given by --study."""
     from vlmscale.cli.audit import audit, report_claims, show, show_one
     from vlmscale.cli.output import emit
 
@@ -63,20 +63,18 @@ def cells_command(
     ] = None,
     text_tokens: Annotated[
         int,
-        typer.Option(
-            min=1, help="Text tokens of a training sample, where its dataset does not say."
-        ),
+        typer.Option(min=1, help="Text tokens per training sample, if its dataset gives none."),
     ] = 64,
     question_tokens: Annotated[
-        int, typer.Option(min=1, help="Text tokens of a question of a benchmark.")
+        int, typer.Option(min=1, help="Text tokens per benchmark question.")
     ] = 50,
-    answer_tokens: Annotated[int, typer.Option(min=0, help="Tokens of an answer.")] = 8,
+    answer_tokens: Annotated[int, typer.Option(min=0, help="Generated tokens per answer.")] = 8,
     results: Annotated[
-        Path, typer.Option(help="Folder of results: what is finished there counts as done.")
+        Path, typer.Option(help="Folder of all studies; runs finished there count as done.")
     ] = Path("results"),
     json: Json = False,
 ) -> None:
-    """List a study's training runs: parameters, FLOPs, GPU hours, disk space, and what is done."""
+    """List a study's training runs: parameters, FLOPs, GPU hours, disk space and progress."""
     from vlmscale.cli.cells import plan, show
     from vlmscale.cli.output import emit
     from vlmscale.planning.trainings import Assumptions
@@ -103,18 +101,18 @@ def data_command(
     raw: Annotated[
         Path,
         typer.Option(
-            help="Folder of the downloaded files, which are kept. Your own images go to own/DATASET in it."
+            help="Folder that keeps the downloaded files. Put your own images in its own/DATASET."
         ),
     ] = Path("raw"),
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of processes.", show_default="one per core")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only this many records, from the first.")
+        int | None, typer.Option(min=1, help="Convert only the first LIMIT records.")
     ] = None,
     mirror: Annotated[
         list[str] | None,
-        typer.Option(help="Address of a folder laid out like --raw, tried first; repeatable."),
+        typer.Option(help="Address of a folder laid out like --raw, to try first; repeatable."),
     ] = None,
     json: Json = False,
 ) -> None:

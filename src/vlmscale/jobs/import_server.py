@@ -1,9 +1,9 @@
-"""A server process that imports torch and its companions once, and forks itself for each job.
+"""Import torch and the other heavy packages once in a server, and fork it for each job.
 
-`python -m vlmscale.jobs.import_server COMMAND...` runs COMMAND, a snakemake call on this machine, beside
-the server. Each process that its jobs start by `start_process` then skips seconds of imports, a large
-part of a tiny study. Arguments, environment, folder, output and exit status are those of a process of its
-own, and it ends with the process that started it.
+`python -m vlmscale.jobs.import_server COMMAND...` starts the server and runs COMMAND, a snakemake call on
+this machine. Processes that its jobs start by `start_process` then skip seconds of imports, a large part of
+a tiny study. A forked process has the arguments, environment, working directory, output and exit status of
+a newly started one, and is killed when its client ends.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-# The environment variable that tells jobs where the server listens.
+# Environment variable with the path of the server's socket.
 _ADDRESS = "VLMSCALE_WARM"
 _IMPORTED = (
     "vlmscale.training.stages",
@@ -36,12 +36,12 @@ _IMPORTED = (
     "lmms_eval.tasks",
     "vlmscale.latency.measure",
 )
-_LARGEST = 1 << 18  # bytes of a message; a request holds the environment
+_LARGEST = 1 << 18  # maximum bytes per message; a request includes the environment
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 
 class _Forked:
-    """A process that the server forked, seen by its client as a Popen."""
+    """A client's handle for a process that the server forked; has pid and wait() like Popen."""
 
     def __init__(self, server: socket.socket) -> None:
         self._server = server
@@ -61,7 +61,7 @@ class _Forked:
 def start_process(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes] | _Forked:
-    """Start `command`; fork `python -m MODULE ARGUMENTS...` from the import server where one runs."""
+    """Start `command`: fork `python -m MODULE ...` from the server if one runs, else spawn it."""
     address = os.environ.get(_ADDRESS, "")
     # A job on another machine inherits the address, but not the server.
     if command[:2] != [sys.executable, "-m"] or not Path(address).is_socket():
@@ -78,20 +78,20 @@ def start_process(
 
 
 def die_with_parent() -> None:
-    """Make Linux kill this process when the one that started it ends, however that ends."""
+    """Make Linux kill this process when its parent ends, even if the parent is killed."""
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 class _Server:
-    """Forks a process for each client, and kills it when its client is gone."""
+    """Forks one process per client, and kills it when its client disconnects."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
-        # By client; None before its request.
+        # Client -> its process; None until the client has sent its request.
         self.jobs: dict[socket.socket, ForkProcess | None] = {}
 
     def serve_until(self, end: int) -> None:
-        """Serve until the file descriptor `end` is readable; then kill what still runs."""
+        """Serve until the file descriptor `end` is readable; then kill all running jobs."""
         while True:
             clients = {job.sentinel: client for client, job in self.jobs.items() if job is not None}
             for ready in connection.wait([end, self.listener, *self.jobs, *clients]):
@@ -108,7 +108,7 @@ class _Server:
                     return
 
     def _receive(self, client: socket.socket) -> None:
-        """Handle a request, or the end of a client."""
+        """Handle a client's request or disconnection."""
         message, files, _, _ = socket.recv_fds(client, _LARGEST, 2)
         job = self.jobs[client]
         if job is not None:
@@ -135,11 +135,11 @@ class _Server:
         client.close()
 
     def _send(self, client: socket.socket, answer: dict[str, int | None]) -> None:
-        with suppress(BrokenPipeError):  # the client is gone
+        with suppress(BrokenPipeError):  # the client has disconnected
             client.send(json.dumps(answer).encode())
 
     def _run_request(self, request: dict[str, Any], files: list[int]) -> None:
-        """Run a request in the forked process as if it were started from nothing."""
+        """Run a request in the forked process, with the state of a newly started interpreter."""
         die_with_parent()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -153,7 +153,7 @@ class _Server:
         os.chdir(request["folder"])
         threads = os.environ.get("OMP_NUM_THREADS")
         if threads is not None:
-            import_module("torch").set_num_threads(int(threads))  # read at its import otherwise
+            import_module("torch").set_num_threads(int(threads))  # torch reads it only at import
         module, *arguments = request["arguments"]
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -161,18 +161,18 @@ class _Server:
 
 @cache
 def _import_once() -> None:
-    """Import what every job needs, once."""
+    """Import the modules that jobs need, at the first request."""
     for module in _IMPORTED:
         import_module(module)
     # Transformers compiles a thousand regular expressions when it first loads a model.
     import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("")
-    # Keep these objects out of garbage collection, whose writes would copy the memory shared with forks.
+    # Exempt these objects from garbage collection: it would write to, and so copy, pages shared with forks.
     gc.collect()
     gc.freeze()
 
 
 def main() -> None:
-    """Run the command of the command line beside a server, and exit with its status."""
+    """Run the command given in sys.argv beside a server, and exit with its status."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         sys.exit("usage: python -m vlmscale.jobs.import_server snakemake ...   (on this machine)")
     with (
@@ -183,7 +183,7 @@ def main() -> None:
         listener.bind(address)
         listener.listen()
         command = subprocess.Popen(sys.argv[1:], env={**os.environ, _ADDRESS: address})
-        # The terminal sends an interrupt to the command, too, which handles it.
+        # Ignore Ctrl-C here: the terminal sends it to the command too, which handles it.
         signal.signal(signal.SIGINT, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: command.terminate())
         _Server(listener).serve_until(os.pidfd_open(command.pid))

@@ -1,4 +1,4 @@
-"""Estimates of every training run from the config and published shapes: FLOPs, parameters and disk."""
+"""Estimate FLOPs, parameters and disk of every training run from its config and model shapes."""
 
 import csv
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from vlmscale.settings import STAGES, Recipe, Stage
 from vlmscale.study.grid import Cell, Run, expand_grid, list_stage1_trainings
 from vlmscale.study.schema import Study
 
-# Two checkpoints of a training are kept until it ends: weights and both moments, in float32.
+# Bytes per parameter: two checkpoints, each of weights and both Adam moments in float32.
 _WORK = 2 * 12
 _GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a config does not say and costs depend on."""
+    """Token counts that costs depend on and a config does not give."""
 
-    text_tokens: int = 64  # of a training sample, where its dataset does not say
-    question_tokens: int = 50  # of a benchmark's question, beside the visual ones
-    answer_tokens: int = 8
+    text_tokens: int = 64  # per training sample, if its dataset gives none
+    question_tokens: int = 50  # per benchmark question, without visual tokens
+    answer_tokens: int = 8  # generated tokens per answer
 
 
 ASSUMED = Assumptions()
@@ -30,13 +30,13 @@ ASSUMED = Assumptions()
 
 @dataclass(frozen=True)
 class Training:
-    """One stage of one run, as it is launched."""
+    """The cost of one stage of one run."""
 
     run: str
     stage: Stage
     samples: float
     tokens: float  # positions of the LLM, visual ones included
-    flops: float  # forward and back, of tower, projector and LLM
+    flops: float  # forward and backward, of tower, projector and LLM
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class RunCost:
     """A training run, the cells it serves and its costs."""
 
     run: Run
-    trainings: tuple[Training, ...]  # a stage 1 that runs share is with the first of them
+    trainings: tuple[Training, ...]  # the first of the runs that share a stage 1 lists it
     cells: tuple[str, ...]
-    parameters: int  # of the LLM, without embedding and head
-    total_parameters: int | None  # of the LLM; None before the study has made its tokenizer
+    parameters: int  # of the LLM, without embedding and LM head
+    total_parameters: int | None  # of the LLM; None until its tokenizer exists
     projector_parameters: int
-    evaluation_flops: float  # of all its cells
-    disk_gb: float  # of what is kept: projector and model folder
-    work_gb: float  # of the checkpoints of stage 2 while it runs
+    evaluation_flops: float  # of all its cells and questions
+    disk_gb: float  # kept: projector and model folder
+    work_gb: float  # temporary: checkpoints of stage 2
 
     @property
     def training_flops(self) -> float:
@@ -61,13 +61,13 @@ class RunCost:
 def estimate_runs(
     study: Study, questions: Mapping[str, int], assumed: Assumptions = ASSUMED
 ) -> list[RunCost]:
-    """Return the costs of every training run; questions: of Study.count_questions."""
+    """Return the costs of every training run. questions: benchmark -> number of questions."""
     cells, runs = expand_grid(study)
     served: dict[str, list[Cell]] = {}
     for cell in cells.values():
         served.setdefault(cell.run, []).append(cell)
     first = {run.run for run in list_stage1_trainings(runs.values()).values()}
-    asked = sum(questions.values())
+    n_questions = sum(questions.values())
     tower = round(study.tower_shape.total_b * 1e9)
     width = 2 if study.stage2.precision == "bf16" else 4  # bytes of a saved weight
     costs = []
@@ -85,7 +85,7 @@ def estimate_runs(
                 parameters=round(decoder.non_embedding_b * 1e9),
                 total_parameters=llm if decoder.vocabulary else None,
                 projector_parameters=projector,
-                evaluation_flops=asked * answers,
+                evaluation_flops=n_questions * answers,
                 disk_gb=width * saved / _GIGABYTE,
                 work_gb=_WORK * (llm + projector) / _GIGABYTE,
             )
@@ -94,7 +94,7 @@ def estimate_runs(
 
 
 def list_trainings(study: Study) -> list[dict[str, Any]]:
-    """Return every training once: its fields, and llm, method and visual_tokens of its run."""
+    """Return one dict per training: its fields and the llm, method and visual_tokens of its run."""
     return [
         {
             "llm": cost.run.llm,
@@ -112,7 +112,7 @@ def estimate_training(
 ) -> Training:
     """Return samples, tokens and FLOPs of one stage of a run.
 
-    Batches of an elastic method count as if all had its largest number of visual tokens.
+    Upper bound for an elastic method (V varies by batch): every batch counts with the largest V.
     """
     data = study.data.stage1 if stage == "stage1" else study.data.stage2
     samples = count_samples(study.get_recipe(stage, run.budget), data.samples)
@@ -142,12 +142,12 @@ def estimate_training(
 
 
 def training_id(stage: Stage, run: Run) -> str:
-    """Return the id under which a stage of a run is trained; runs may share stage 1."""
+    """Return the id of the training of `stage` that `run` uses; several runs may share a stage 1."""
     return run.stage1 if stage == "stage1" else run.run
 
 
 def count_samples(recipe: Recipe, size: int) -> float:
-    """Return how many samples a training sees of a split of `size`, each pass anew."""
+    """Return how many samples a training processes; repeats count. size: samples in the split."""
     if recipe.steps is not None:
         return float(recipe.steps * recipe.batch_size)
     assert recipe.epochs is not None  # Recipe has one of the two
@@ -155,7 +155,7 @@ def count_samples(recipe: Recipe, size: int) -> float:
 
 
 def estimate_answer_flops(study: Study, cell: Cell, assumed: Assumptions = ASSUMED) -> float:
-    """Return the FLOPs of a cell's answer to one question of a benchmark."""
+    """Return the FLOPs for a cell's model to answer one benchmark question."""
     method = study.find_variant(cell.method).method
     cost = answer_gflops(
         study.decoders[cell.llm],
@@ -171,7 +171,7 @@ def estimate_answer_flops(study: Study, cell: Cell, assumed: Assumptions = ASSUM
 
 
 def estimate_features_gb(study: Study) -> float:
-    """Return gigabytes of the tower's stored features (float32) of all images; 0 without vision_cache."""
+    """Return the GB of cached tower features (float32) of all images; 0 without vision_cache."""
     if not study.vision_cache:
         return 0.0
     images = study.count_images("test")
@@ -185,7 +185,7 @@ def estimate_features_gb(study: Study) -> float:
 
 
 def read_benchmark_rows(table: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of resources/benchmarks.csv by benchmark."""
+    """Return benchmark -> its row of resources/benchmarks.csv."""
     with table.open(newline="") as file:
         return {row["benchmark"]: row for row in csv.DictReader(file)}
 

@@ -1,20 +1,20 @@
 """Compare two methods at the same LLM, number of visual tokens and training budget.
 
-Both answer the same questions and share training seeds, so everything is computed from differences,
-question by question and seed by seed: what makes a question hard for both cancels out.
+Both answer the same questions and share training seeds, so every number is computed from differences per
+question and seed: a question's difficulty cancels out.
 
 | number    | means                                                                               |
 |-----------|-------------------------------------------------------------------------------------|
 | low, high | 95 % percentile interval. Each draw resamples the seeds (where there are several),  |
 |           | then the questions of each benchmark, the same ones for both methods and all seeds  |
-| p         | two-sided, of the hypothesis that at each question the two methods' answers, those  |
-|           | of all seeds together, could be exchanged. Compared with `draws` random exchanges,  |
-|           | so at least 1 / (draws + 1); valid for any number of questions                      |
-| p_holm    | p adjusted for all family means of one family that stand side by side               |
+| p         | two-sided paired permutation test: `draws` times, exchange the two methods' answers |
+|           | (of all seeds together) at random questions. At least 1 / (draws + 1); valid for    |
+|           | any number of questions                                                             |
+| p_holm    | p after Holm's correction over all comparisons of one family's mean                 |
 
-p holds for the trained models: it covers questions, not another training. So does the interval for a
-single seed. With k seeds, resampling sees only (k - 1) / k of their variance, while answers that change
-between seeds widen the interval: for two or three seeds it is rough.
+p generalises to other questions, not to another training of the models; nor does the interval of a single
+seed. With k seeds, resampling captures only (k - 1) / k of their variance, while answers that change
+between seeds widen the interval: with two or three seeds it is rough.
 """
 
 from collections.abc import Iterator
@@ -29,24 +29,24 @@ from vlmscale.analysis.laws.points import Floats
 from vlmscale.errors import UserError
 
 POOLED = "all"  # in column llm: the average of the LLMs
-_SAME = ["llm", "visual_tokens", "seed", "budget"]  # what two compared cells share
+_SAME = ["llm", "visual_tokens", "seed", "budget"]  # equal in both cells of a pair
 _COMPARISON = ["method", "llm", "visual_tokens", "budget"]
 _COLUMNS = [
     *("method", "baseline", "llm", "visual_tokens", "budget", "family", "benchmark"),
     *("llms", "seeds", "questions", "difference", "low", "high", "p", "p_holm"),
 ]
-_CHUNK = 250  # draws at once, which bounds the memory
-_TIE = 1e-12  # sums of the same differences in another order
+_CHUNK = 250  # draws per batch; bounds the memory
+_TIE = 1e-12  # rounding error of summing in another order
 
 
 @dataclass(frozen=True)
 class _Effect:
-    """The difference on a benchmark, or the mean of several, of each comparison (c)."""
+    """The difference in score of c comparisons, on one benchmark or averaged over several."""
 
     questions: int
     difference: Floats  # (c,)
     drawn: Floats  # bootstrap, (draws, c)
-    flipped: Floats  # as if methods were exchanged at random, (draws, c)
+    flipped: Floats  # under random exchange of the methods, (draws, c)
 
 
 def compare_methods(
@@ -54,14 +54,14 @@ def compare_methods(
 ) -> pd.DataFrame:
     """Return the score of every other method minus that of `baseline`, by benchmark and family mean.
 
-    errors: of tabulate_errors. samples: of tabulate_samples. Compared are cells of the same LLM, number of
-    tokens, seed and budget that both methods have. Where a method meets the baseline with
-    several LLMs, rows with llm "all" average them with equal weights: the LLMs are given, not resampled.
+    errors: from tabulate_errors. samples: from tabulate_samples. Pairs cells with the same LLM, V, seed and
+    training budget. If a method and the baseline share several LLMs, rows with llm "all" average these with
+    equal weights; LLMs are not resampled.
 
     Columns method, baseline, llm, visual_tokens, budget, family, benchmark ("mean" for the family's), llms,
-    seeds (pairs of cells, those of all LLMs where pooled), questions, difference, low, high, p, p_holm
-    (family means only, pooled ones apart). Raises UserError when a cell lacks a question that another has,
-    or for scores of two protocols.
+    seeds (number of cell pairs, over all LLMs if llm is "all"), questions, difference, low, high, p, p_holm
+    (family means only; llm "all" is corrected separately). Raises UserError if a cell lacks a question that
+    another has, or if scores come from two protocols.
     """
     require_one_protocol(errors)
     pairs = _pairs(errors, baseline)
@@ -96,7 +96,7 @@ def compare_methods(
 
 
 def adjust_by_holm(p: ArrayLike) -> Floats:
-    """Adjust p-values by Holm: at most a share x of studies has a false one below x."""
+    """Adjust p-values by Holm: bounds the family-wise error rate."""
     p = np.asarray(p, float)
     order = np.argsort(p)
     adjusted = np.empty_like(p)
@@ -105,7 +105,7 @@ def adjust_by_holm(p: ArrayLike) -> Floats:
 
 
 def _pairs(errors: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Pair cells of other methods with the baseline's: columns cell, method, _SAME, cell_baseline."""
+    """Pair each other cell with the baseline's: columns cell, method, those of _SAME, cell_baseline."""
     cells = errors.drop_duplicates("cell")[["cell", "method", *_SAME]]
     mine = cells["method"] == baseline
     if not mine.any():
@@ -116,13 +116,13 @@ def _pairs(errors: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def _comparisons(pairs: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
-    """Return the comparisons (c rows) and the weight of each pair's LLM in them (c, pairs)."""
+    """Return the comparisons (c rows) and each pair's LLM weight in each comparison (c, pairs)."""
     rows, members = [], []
     for by in (_COMPARISON, [column for column in _COMPARISON if column != "llm"]):
         for key, mine in pairs.groupby(by, sort=False):
             llms = mine["llm"].nunique()
             if "llm" not in by and llms == 1:
-                continue  # nothing to pool
+                continue  # a single LLM: nothing to average
             named = dict(zip(by, key, strict=True))
             rows.append({"llm": POOLED, **named, "llms": llms, "seeds": len(mine)})
             members.append(pairs.index.isin(mine.index) / llms)
@@ -130,7 +130,7 @@ def _comparisons(pairs: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
 
 
 def _seed_weights(pairs: pd.DataFrame, draws: int, rng: np.random.Generator) -> Floats:
-    """Return the share of each pair in its comparison when seeds are drawn, (draws, pairs)."""
+    """Return each pair's weight in its comparison under a bootstrap of seeds, (draws, pairs)."""
     weights = np.empty((draws, len(pairs)))
     for _, mine in pairs.groupby(_COMPARISON, sort=False):
         k = len(mine)
@@ -141,7 +141,7 @@ def _seed_weights(pairs: pd.DataFrame, draws: int, rng: np.random.Generator) -> 
 def _differences(
     errors: pd.DataFrame, samples: pd.DataFrame, pairs: pd.DataFrame
 ) -> Iterator[tuple[str, str, Floats]]:
-    """Yield family, benchmark and score minus the baseline's, (pairs, questions)."""
+    """Yield, per benchmark, its family, its name and the score differences (pairs, questions)."""
     cells = pd.unique(pairs[["cell", "cell_baseline"]].to_numpy().ravel())
     measured = errors[errors["cell"].isin(cells) & (errors["benchmark"] != "mean")]
     samples = samples[samples["cell"].isin(cells)]
@@ -170,7 +170,7 @@ def _mean(effects: list[_Effect]) -> _Effect:
 def _rows(about: pd.DataFrame, effect: _Effect) -> pd.DataFrame:
     low, high = np.quantile(effect.drawn, [0.025, 0.975], axis=0)
     extreme = (np.abs(effect.flipped) >= np.abs(effect.difference) - _TIE).sum(0)
-    # The data are one of the exchanges, which keeps the test valid for any number of draws.
+    # Count the observed data as one exchange, so that the test is valid for any number of draws.
     p = (1 + extreme) / (1 + len(effect.flipped))
     return about.assign(
         questions=effect.questions, difference=effect.difference, low=low, high=high, p=p

@@ -1,13 +1,13 @@
-"""Measured latencies: one table for studies, for benchmarks/latency.py and for `vlmscale recommend`.
+"""The latency table that studies, benchmarks/latency.py and `vlmscale recommend` share.
 
-One row a case: llm, n_params_b, method, visual_tokens, text_tokens, cached_text, batch, skipped (why a
-case was left out, else ""), repetitions, matmul_gflops_per_s (what the device reaches on a product of
-large matrices), and of each part in PARTS, for the batch as a whole,
+One row per case. Columns: llm, n_params_b, method, visual_tokens, text_tokens, cached_text, batch, skipped
+(why the case was not measured, else ""), repetitions, matmul_gflops_per_s (the device's throughput on a
+large matrix product), and for each part in PARTS, for the whole batch:
 
-    {part}_ms      median over repetitions; missing where there is no such part
-    {part}_iqr_ms  distance of the quartiles
-    {part}_gflops  by vlmscale.costs.flops
-    {part}_ratio   {part}_ms over what its FLOPs take at matmul_gflops_per_s
+    {part}_ms      median over repetitions; missing if the case lacks this part
+    {part}_iqr_ms  interquartile range
+    {part}_gflops  predicted by vlmscale.costs.flops
+    {part}_ratio   {part}_ms over the time its FLOPs take at matmul_gflops_per_s
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ import pandas as pd
 from vlmscale.costs.flops import prefill_gflops
 from vlmscale.errors import UserError
 
-#   latency     all of it, from pixels to the first token of the answer
-#   tower       the vision tower (with the projector, where that runs the tower again)
-#   compressor  from the tower's features to visual tokens
-#   text        the LLM's pass over a new question, for a projector that reads it
+#   latency     time to first token, from pixels
+#   tower       the vision tower (and the projector, if it runs the tower itself)
+#   compressor  the projector: tower features to visual tokens
+#   text        an LLM pass over the new question, for projectors that read the question
 #   prefill     the LLM's pass over the prompt
-#   decode      a pass over a generated token
+#   decode      the LLM's pass for one generated token
 PARTS = ("latency", "tower", "compressor", "text", "prefill", "decode")
 CASE = ["llm", "method", "visual_tokens", "text_tokens", "batch"]
 
@@ -33,7 +33,7 @@ def summarize_times(
     gflops: Mapping[str, float],
     matmul_gflops_per_s: float,
 ) -> dict[str, float]:
-    """Return the columns of a case. times: milliseconds of each part, by repetition; empty if skipped."""
+    """Return one case's columns. times: per repetition, part -> milliseconds; empty if skipped."""
     row: dict[str, float] = {
         "repetitions": len(times),
         "matmul_gflops_per_s": matmul_gflops_per_s,
@@ -54,8 +54,8 @@ def summarize_times(
 def compare_cached_text(table: pd.DataFrame) -> pd.DataFrame:
     """Compare prefill with and without cached text, one row per case measured both ways.
 
-    Columns CASE; new_ms, cached_ms; time_saved and flops_saved, the shares of the new text's prefill that
-    the cached one's does without; kept_ratio, cached_ms over what FLOPs leave of new_ms.
+    Columns CASE; new_ms and cached_ms, prefill time without and with the cache; time_saved and flops_saved,
+    the share that caching saves; kept_ratio, cached_ms over new_ms scaled by FLOPs.
     """
     measured = table[(table["text_tokens"] > 0) & (table["skipped"] == "")]
     values = ["prefill_ms", "prefill_gflops"]
@@ -75,11 +75,11 @@ def compare_cached_text(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_token_counts(table: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
-    """Compare how far FLOPs and time fall from an LLM's most visual tokens to one, text cached.
+    """Compare the speed-up from an LLM's largest V to V = 1 in FLOPs and in time, text cached.
 
-    One row an LLM and method with V = 1, for single images. Columns llm, method, most_tokens; flops_fall,
-    of 2 N V, which is most_tokens; prefill_fall and latency_fall, of measured time; tower_share, of the
-    latency at V = 1.
+    One row per LLM and method measured at V = 1, batch 1. Columns llm, method, most_tokens (largest V);
+    flops_fall, prefill_fall and latency_fall, the factors by which 2 N V, prefill time and latency fall;
+    tower_share, the tower's share of the latency at V = 1.
     """
     times = select_latencies(
         table, methods=(), text_tokens=text_tokens, generated_tokens=0, cached_text=True
@@ -110,14 +110,14 @@ def select_latencies(
     generated_tokens: int,
     cached_text: bool,
 ) -> pd.DataFrame:
-    """Return the rows of a latency table for one kind of question, as interpolate_cost takes them.
+    """Return the batch-1 rows of a latency table for one kind of question, for interpolate_cost.
 
-    A column method, text_tokens, cached_text or batch that the table lacks selects nothing. methods: empty
-    means all. With a column decode_ms, latency_ms becomes that of the whole answer.
-    Raises UserError, with what there is, when nothing was measured so.
+    Does not filter by a column (method, text_tokens, cached_text, batch) that the table lacks. methods:
+    empty means all. If the table has decode_ms, adds the decoding of generated_tokens to latency_ms.
+    Raises UserError, naming the measured values, if no row is left.
     """
     if "skipped" in table:
-        table = table[table["skipped"].fillna("") == ""]  # a CSV file knows no empty text
+        table = table[table["skipped"].fillna("") == ""]  # CSV reads "" back as NaN
     wanted: dict[str, Sequence[str | int | bool]] = {
         "method": methods,
         "batch": [1],
@@ -142,10 +142,10 @@ def select_latencies(
 def join_latency(errors: pd.DataFrame, latency: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:
     """Join each cell's error with its measured latency and with 2 N V, text cached.
 
-    errors: family means of one budget, columns llm, method, visual_tokens, n_params_b, family, error;
-    seeds are averaged. Columns llm, method, visual_tokens, n_params_b, family, error; gflops, 2 N V;
-    latency_ms; tower_share of it; surprise, by what factor latency falls less than FLOPs do from the LLM's
-    point of most FLOPs. A cell whose latency was not measured is left out.
+    errors: family means at one training budget, columns llm, method, visual_tokens, n_params_b, family,
+    error; averages seeds, skips cells without a latency. Adds columns gflops (2 N V), latency_ms,
+    tower_share (of the latency) and surprise: FLOPs reduction over latency reduction, both relative to
+    the LLM's cell with most FLOPs; 1 where time falls as FLOPs do.
     """
     cell = ["llm", "method", "visual_tokens"]
     means = errors.groupby([*cell, "n_params_b", "family"], sort=False)["error"].mean()

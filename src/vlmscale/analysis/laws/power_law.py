@@ -1,8 +1,8 @@
 """The law error = A N^-alpha V^-beta + D, fitted by exact bounded least squares.
 
-The paper writes two amplitudes, A and B; only their product can be determined, and it is A here. On
-small ranges of N and V, D trades against the exponents: read alpha and beta together with D and its
-bound, and prefer their ratio, which hardly depends on it.
+The paper writes two amplitudes, A and B; only their product is identifiable, called A here. On small ranges
+of N and V, D is strongly correlated with the exponents: report alpha and beta with D and its bound, and
+prefer their ratio, which hardly depends on D.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class PowerLaw:
     alpha: float
     beta: float
     floor: float  # D
-    floor_bound: FloorBound
-    exponent_bounds: tuple[Bound, Bound]  # of alpha, beta
+    floor_bound: FloorBound  # the bound that D reached, if any
+    exponent_bounds: tuple[Bound, Bound]  # those that alpha and beta reached
     sse: float
     points: int
-    converged: bool  # by least squares: a second, unrelated start ends at the same sum of squares
+    converged: bool  # a second, unrelated start gave the same sum of squares
 
     @property
     def ratio(self) -> float:
@@ -52,9 +52,9 @@ def fit_power_law(
 ) -> PowerLaw:
     """Fit the law to `points` by least squares on the error.
 
-    points: one row a model, columns n_params_b (N in billions), visual_tokens (V) and error (1 - score, in
-    [0, 1]). floor: a fixed D; by default D is fitted with 0 <= D <= smallest error. weights: one a point,
-    by default 1. Raises UserError for points that cannot be fitted, with what they lack.
+    points: one row per model, columns n_params_b (N in billions), visual_tokens (V), error (1 - score, in
+    [0, 1]). floor: a fixed D; by default fits D with 0 <= D <= smallest error. weights: one per point,
+    by default 1. Raises UserError, naming what is missing, if the points cannot determine a law.
     """
     check_points(points)
     log_n, log_v, y = take_logs(points)
@@ -71,7 +71,7 @@ def build_law(
     weights: Floats | None = None,
     converged: bool,
 ) -> PowerLaw:
-    """Return the law (A, alpha, beta, D) with its bounds and its sum of squares on `points`."""
+    """Return the law with theta = (A, alpha, beta, D), its bounds, and its sum of squares on `points`."""
     log_n, log_v, y = take_logs(points)
     w = np.ones_like(y) if weights is None else np.asarray(weights, float)
     low, high = (bounds[0] for bounds in parameter_bounds(y[None], w[None], floor))
@@ -91,9 +91,9 @@ def build_law(
 
 
 def profile_floor(points: pd.DataFrame, floors: Floats) -> pd.DataFrame:
-    """Fit the law at each given D: columns floor, amplitude, alpha, beta, ratio, sse.
+    """Refit the law with D fixed at each of `floors`: columns floor, amplitude, alpha, beta, ratio, sse.
 
-    D may be negative here, which shows that the sum of squares has no lowest point without a bound.
+    D may be negative here, to show that the sum of squares has no minimum without a lower bound on D.
     """
     check_points(points)
     log_n, log_v, y = take_logs(points)
@@ -104,7 +104,7 @@ def profile_floor(points: pd.DataFrame, floors: Floats) -> pd.DataFrame:
 
 
 def tabulate_refits(theta: Floats) -> pd.DataFrame:
-    """Name the parameters (b, 4) of many laws: columns amplitude, alpha, beta, floor, ratio."""
+    """Tabulate the parameters (b, 4) of b laws: columns amplitude, alpha, beta, floor, ratio."""
     table = pd.DataFrame(theta, columns=["amplitude", "alpha", "beta", "floor"])
     return table.assign(ratio=divide_exponents(table["alpha"], table["beta"]))
 
@@ -116,7 +116,7 @@ def divide_exponents(alpha: ArrayLike, beta: ArrayLike) -> Floats:
 
 
 def describe_law(law: PowerLaw) -> dict[str, float | int | str]:
-    """Return what every table says of a law."""
+    """Return the columns that every table of laws has."""
     names = ("amplitude", "alpha", "beta", "floor", "ratio", "floor_bound", "sse", "points")
     return {name: getattr(law, name) for name in names}
 

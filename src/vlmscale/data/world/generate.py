@@ -1,7 +1,7 @@
 """Generate the splits of a world, each from its own seed.
 
-A hash of its pixels decides whether an image is for testing: whatever their seeds and sizes, no image is in
-both a training and the test split.
+A hash of its pixels assigns each image to training or test, so that a training and a test split share none,
+whatever their seeds and sizes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ from vlmscale.data.world.scenes import Facts, Scene, Subject, draw_subject
 from vlmscale.settings import IMAGE_TOKEN, Counts, World
 
 Row = dict[str, Any]
-_TEST_SHARE = 10  # one image in so many is for testing
+_TEST_SHARE = 10  # one image in ten is a test image
 _TEXT_SHARES = {
     "facts": 0.4,
     "sums": 0.1,
@@ -43,7 +43,7 @@ def is_test_image(key: str) -> bool:
 def draw_images(
     world: World, counts: Counts, rng: np.random.Generator, *, test: bool = False
 ) -> Iterator[tuple[Subject, Picture, Row]]:
-    """Yield (subject, picture, row of id, image and image key) for the images of a split, kinds mixed."""
+    """Yield (subject, picture, row: id, image, image_key) for each image, scenes and pages shuffled."""
     kinds = rng.permutation(np.repeat(["scene", "page"], [counts.scenes, counts.pages]))
     for number, kind in enumerate(kinds):
         while True:
@@ -60,13 +60,13 @@ def draw_images(
 def make_tower_rows(
     world: World, counts: Counts, rng: np.random.Generator, patch: int
 ) -> list[Row]:
-    """Make one row for each image, with the class of every patch."""
+    """Make one row per image, labelled with the class of every patch."""
     images = draw_images(world, counts, rng)
     return [{**row, **picture.tag_patches(patch)} for _, picture, row in images]
 
 
 def make_caption_rows(world: World, counts: Counts, rng: np.random.Generator) -> list[Row]:
-    """Make one row for each image, with a request and a caption."""
+    """Make one row per image: a request for a caption, and the caption."""
     return [
         _add_turns(row, [(str(rng.choice(CAPTION_REQUESTS)), describe_subject(subject))])
         for subject, _, row in draw_images(world, counts, rng)
@@ -76,9 +76,9 @@ def make_caption_rows(world: World, counts: Counts, rng: np.random.Generator) ->
 def make_instruction_rows(
     world: World, counts: Counts, rng: np.random.Generator, stage: str
 ) -> list[Row]:
-    """Make one row with several questions for each image, and text-only rows, shuffled.
+    """Make one row of several questions per image, add the text-only rows, and shuffle.
 
-    stage: which facts they may ask for (see Asker).
+    stage: determines which facts the questions may be about (see Asker).
     """
     asker = Asker(world, Facts.draw(world), stage, rng)
     rows = [
@@ -92,10 +92,10 @@ def make_instruction_rows(
 def make_benchmark_rows(
     world: World, counts: Counts, rng: np.random.Generator
 ) -> dict[str, list[Row]]:
-    """Make the questions of each benchmark: one of each of its families for every test image.
+    """Return question family -> rows: one question of each family per test image.
 
-    Families that have no question in this world are left out. Raises AssertionError if an answer is not
-    the oracle's.
+    Skips families without a question in this world. Raises AssertionError if an answer differs from the
+    oracle's.
     """
     facts = Facts.draw(world)
     asker = Asker(world, facts, "test", rng)
@@ -115,7 +115,7 @@ def generate_split(
 ) -> None:
     """Write one split (a field of vlmscale.study.schema.Data) as Parquet shards.
 
-    sample: number of the draw from this world. patch: the tower's patch size in pixels.
+    sample: which draw from this world, part of the seed. patch: the tower's patch size in pixels.
     """
     rng = np.random.default_rng([world.seed, sample, *split.encode()])
     shards, features = {}, SAMPLE
@@ -134,7 +134,7 @@ def generate_split(
 
 
 def _make_text_row(asker: Asker, number: int) -> Row:
-    """Make a text-only conversation: facts, sums, or questions about a caption."""
+    """Make a text-only conversation about facts, sums or a caption."""
     opening = ""
     match asker.rng.choice(list(_TEXT_SHARES), p=list(_TEXT_SHARES.values())):
         case "facts":
@@ -150,7 +150,7 @@ def _make_text_row(asker: Asker, number: int) -> Row:
 
 
 def _add_turns(row: Row, turns: Iterable[Turn], opening: str = f"{IMAGE_TOKEN}\n") -> Row:
-    """Return `row` with a conversation in LLaVA's form; `opening` precedes the first question."""
+    """Return `row` with the turns in LLaVA's format; `opening` precedes the first question."""
     conversation = []
     for question, answer in turns:
         conversation.append({"from": "human", "value": opening + question})

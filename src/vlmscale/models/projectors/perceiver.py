@@ -1,4 +1,4 @@
-"""Perceiver resampler: learned latents that attend to all patches and to each other."""
+"""Perceiver resampler: learned latents attend to all patches and to each other."""
 
 import torch
 import torch.nn.functional as F
@@ -14,17 +14,17 @@ INNER = HEADS * HEAD_WIDTH
 
 
 class Perceiver(Projector):
-    """Latents, one for each visual token, read the patches in six layers, then LLaVA-1.5's MLP.
+    """Resample patches to V learned latents in six attention layers, then apply LLaVA-1.5's MLP.
 
     Alayrac et al. 2022, arXiv 2204.14198; LLaVA-VL/LLaVA-NeXT multimodal_resampler/perceiver.py.
-    Differences: a single image, so no embeddings of time. The depth is the paper's and the module's
-    default; LLaVA-NeXT's training script sets 3. As released, patches have no positions but the tower's.
+    Differences: no time embeddings, as there is a single image. Depth 6 is the default of the paper and of
+    that file; LLaVA-NeXT's training script sets 3. As released, patches have only the tower's positions.
     """
 
     source = "Flamingo, arXiv 2204.14198"
     counts = "any"
     weights = "v*d + 6*(4*512*d + 8*d*d + 6*d) + 2*d + d*n + n + n*n + n"
-    # in each layer: queries and output, keys and values, attention, feed-forward; then the MLP
+    # per layer: projections of query and output, of key and value; attention, feed-forward; then the MLP
     multiply_adds = "6*(2*v*d*512 + 2*(p + v)*d*512 + 2*v*(p + v)*512 + 8*v*d*d) + v*(d*n + n*n)"
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
@@ -45,7 +45,7 @@ class Perceiver(Projector):
 
 
 class _Layer(nn.Module):
-    """Attention of latents to patches and latents, then a feed-forward; each with its residual."""
+    """Pre-norm layer: latents attend to patches and latents, then a feed-forward block; both residual."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class _Layer(nn.Module):
         )
 
     def forward(self, patches: Tensor, latents: Tensor) -> Tensor:
-        """Patches (b, p, d), latents (b, v, d) -> (b, v, d)."""
+        """Update latents (b, v, d) from patches (b, p, d) -> (b, v, d)."""
         normed = self.latent_norm(latents)
         read = torch.cat([self.patch_norm(patches), normed], dim=1)
         query = rearrange(self.query(normed), "b v (h c) -> b h v c", h=HEADS)

@@ -1,4 +1,4 @@
-"""What each training of a study took, against its prediction by FLOPs."""
+"""Plot each training's measured time against the time predicted from FLOPs."""
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,16 @@ _STAGES = {"stage1": "stage 1", "stage2": "stage 2"}
 
 
 def draw(cost: pd.DataFrame, *, title: str) -> Figure:
-    """Draw the only panel with its legend; cost: of cost_table."""
+    """Draw the figure: one panel and its legend. cost: as returned by cost_table."""
     figure, axes = new_figure(1, 1, (6.2, 4.2))
     handles = draw_times(axes[0, 0], cost)
     return finish(figure, f"{title}: time of each training, by FLOPs and measured", handles)
 
 
 def draw_times(ax: Axes, cost: pd.DataFrame) -> list[Line2D]:
-    """Draw measured over predicted time, one point a training, and return the legend.
+    """Draw measured against predicted time, one point per training, and return the legend handles.
 
-    cost: of cost_table. On the line a training took its share of the study's time by FLOPs alone.
+    cost: as returned by cost_table. On the line, a training's share of the time equals its share of FLOPs.
     """
     unit, factor = ("hours", 1.0) if cost["hours"].max() > 1 else ("seconds", 3600.0)
     colours = colour_llms(cost.groupby("llm")["trained_parameters"].max().sort_values().index)
