@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,7 @@ def test_installed_versions_are_the_locked_ones():
         assert importlib.metadata.version(name) == version, name
 
 
+@pytest.mark.slow
 def test_torchvision_is_absent_and_nothing_else_is_missing():
     assert importlib.util.find_spec("torchvision") is None
     check = subprocess.run(

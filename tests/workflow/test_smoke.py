@@ -143,8 +143,9 @@ def test_run_json_tells_the_story_of_a_run(out):
 
 
 def test_the_report_has_figures_tables_and_verdicts_with_captions(smoke, tmp_path):
-    done = smoke.snakemake("all", "published", "--report", str(tmp_path / "report.html"))
-    assert done.returncode == 0, done.stdout[-3000:]
+    for option in ([], ["--report", str(tmp_path / "report.html")]):
+        done = smoke.snakemake("all", "published", *option)
+        assert done.returncode == 0, done.stdout[-3000:]
     text = (tmp_path / "report.html").read_text()
     results, categories = (
         json.loads(re.search(rf'<script id="{name}">\s*var {name} = (.*);', text)[1])

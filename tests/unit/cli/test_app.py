@@ -33,6 +33,7 @@ def test_prints_its_version():
     assert call("--version") == f"vlmscale {version('vlmscale')}\n"
 
 
+@pytest.mark.slow
 def test_an_error_is_one_line_on_stderr(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "from vlmscale.cli import main; main()", "fit", tmp_path / "no.csv"],

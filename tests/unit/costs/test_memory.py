@@ -33,6 +33,8 @@ from vlmscale.models.meta import load_backbone_config
 from vlmscale.models.supervised_forward import compute_supervised_states
 from vlmscale.training.loop import freeze
 
+pytestmark = pytest.mark.slow
+
 SHAPES = load_shapes()
 CLIP = find_shape(SHAPES, "CLIP-ViT-L/14-336", Tower)
 EIGHT = Layout(gpus=8, zero=3, micro_batch=4)

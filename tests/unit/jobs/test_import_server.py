@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # What a job below the import server does: it starts `python -m PROBE`, waits, and tells its status. Both write whole
 # lines at once, since both write to one pipe.
 ASKER = """

@@ -35,6 +35,8 @@ from vlmscale.models.meta import load_backbone_config
 from vlmscale.resources import find_resource
 from vlmscale.training.loop import freeze
 
+pytestmark = pytest.mark.slow
+
 SHAPES = load_shapes()
 BACKBONES = find_resource("backbones")
 CLIP = find_shape(SHAPES, "CLIP-ViT-L/14-336", Tower)

@@ -11,6 +11,8 @@ from vlmscale.methods import find_method, list_method_names
 from vlmscale.models.prompt_cache import cache_prompt
 from vlmscale.training.stages import save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 TEXT = "any red circle ?"
 # Every method but the one that acts inside the LLM, at one token and at more where it can.
 CASES = [

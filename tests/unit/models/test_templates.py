@@ -252,6 +252,7 @@ def test_vicuna_reads_the_conversation_as_sentencepiece_does(tokenizers, spm, pa
     assert encode(turns, tokenizer, "vicuna_v1", visual_tokens=3).input_ids == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", FAMILIES)
 @many
 @given(pairs=PAIRS, image=st.booleans())

@@ -38,6 +38,7 @@ def generate(model, processor, images, questions):
     return out[:, inputs["input_ids"].shape[1] :].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "tokens"), CASES)
 def test_auto_classes_bring_the_method_back(build, tmp_path, images, name, tokens):
     model, processor = build(name, tokens)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.support.paths import RESOURCES
 from vlmscale.analysis.laws import tables as fits
@@ -19,6 +20,7 @@ from vlmscale.study.selection import Selection
 SERIES = {"published": Selection(("tokenpacker",))}
 
 
+@pytest.mark.slow
 def test_laws_forms_and_variants_are_rounded_and_escaped(tmp_path):
     errors = load_published_errors()
     laws = fits.tabulate_laws(errors, SERIES)

@@ -17,6 +17,8 @@ from vlmscale.report.format import write_table
 from vlmscale.report.tables import format_verdicts
 from vlmscale.study.selection import Selection
 
+pytestmark = pytest.mark.slow
+
 SIZES, COUNTS = {"s": 0.5, "m": 1.8, "l": 4.0, "xl": 7.0}, (1, 4, 16, 64, 256)
 SERIES = {"tokenpacker": Selection(("tokenpacker",))}
 STEEP_IN_N, STEEP_IN_V = (0.6, 0.2, 0.04, 0.0), (0.9, 0.04, 0.2, 0.0)

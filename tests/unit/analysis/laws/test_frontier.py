@@ -45,6 +45,7 @@ def test_released_pareto_sets(text_tokens, count):
 SIZES = (0.5, 1.8, 4.0, 7.0, 14.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0, 300), st.floats(0.02, 0.3), st.floats(0.005, 0.2))
 def test_nothing_lies_below_the_envelope(text_tokens, alpha, beta):

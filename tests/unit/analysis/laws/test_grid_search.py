@@ -129,6 +129,7 @@ def test_of_equal_nodes_the_first_wins():
     assert rank_node(REASONING, ranges, (0.0, 0.2, 0.1, 0.5))[0] == 1
 
 
+@pytest.mark.slow
 def test_outcomes_are_as_frequent_as_stated():
     draws, share = 2000, 0.1
     table = list_outcomes(REASONING, TINY, share=share)

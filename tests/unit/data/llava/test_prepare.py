@@ -109,6 +109,7 @@ def test_training_reads_the_split(server, run, tmp_path):
     assert len(batch["pixel_values"]) == 3
 
 
+@pytest.mark.slow
 def test_resumes_after_a_kill_in_the_middle_of_an_archive(server, run, tmp_path):
     table = pretrain(server.folder, server.url)
     path = "/llava_pretrain/images.zip"

@@ -16,6 +16,8 @@ from vlmscale.report.figures.catalogue import DRAW, draw_figure
 from vlmscale.report.figures.data import gather
 from vlmscale.report.figures.style import save
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = load_published_errors()
 CONFIGURATIONS = [("Qwen1.5-1.8B", 144), ("Qwen1.5-4B", 64), ("Qwen1.5-7B", 36)]
 REFERENCE = ("Qwen1.5-0.5B", 576)
