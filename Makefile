@@ -49,7 +49,7 @@ format: setup ## format and sort imports
 	$(BIN)/snakefmt Snakefile rules
 
 docs: setup ## the documentation site in site/: no dead link, no missing reference
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "Open site/index.html"
 
 schema: setup ## write config/schema.json from the config models

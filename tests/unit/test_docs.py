@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def build(root, site):
     """Run `mkdocs build --strict` in the checkout `root`."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-d", str(site)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(site)]
     return subprocess.run(
         command,
         cwd=root,

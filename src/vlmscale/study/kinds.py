@@ -15,14 +15,12 @@ from vlmscale.study.parts import Data, Datasets, Name
 from vlmscale.study.schema import Study
 
 
-class _CheckedStudy(Study):
-    @model_validator(mode="after")
-    def _parts_agree(self) -> "_CheckedStudy":
-        check_consistent(self)
-        return self
+def _check_parts(study: Study) -> Study:
+    check_consistent(study)
+    return study
 
 
-class GeneratedStudy(_CheckedStudy):
+class GeneratedStudy(Study):
     """A study with a `world`: it generates its data and trains its backbones from nothing."""
 
     world: World = Field(description="the generated world")
@@ -32,6 +30,7 @@ class GeneratedStudy(_CheckedStudy):
         min_length=1, description="name -> shape of a Qwen2 decoder and its pretraining"
     )
 
+    _parts_agree = model_validator(mode="after")(_check_parts)
     rule_files: ClassVar[tuple[str, ...]] = ("data", "backbones")
     is_generated: ClassVar[bool] = True
     shared_splits: ClassVar[tuple[str, ...]] = ("corpus", "tower", "test")
@@ -80,7 +79,7 @@ def _require_shape(kind: type[shapes.Shape]) -> AfterValidator:
     return AfterValidator(check)
 
 
-class ReleasedStudy(_CheckedStudy):
+class ReleasedStudy(Study):
     """A study without a `world`: it trains on released data, from released backbones."""
 
     data: Annotated[Datasets, RELEASED] = Field(description="data set of each stage")
@@ -96,6 +95,7 @@ class ReleasedStudy(_CheckedStudy):
         "once, in a process of its own that converts them; needs the disk space twice meanwhile",
     )
 
+    _parts_agree = model_validator(mode="after")(_check_parts)
     rule_files: ClassVar[tuple[str, ...]] = ("released",)
     is_generated: ClassVar[bool] = False
     shared_splits: ClassVar[tuple[str, ...]] = ("test",)
