@@ -188,7 +188,7 @@ def test_driver_killed_and_started_again(drill, uninterrupted):
     os.kill(training, signal.SIGCONT)
     lost = step - drill.resumed_from()
     printed = drill.study.finish(driver)
-    assert f"Ended what an earlier run left in Slurm: jobs {job['JobId']}." in printed
+    assert f"Ended the jobs that an earlier run left in Slurm: {job['JobId']}." in printed
     check(drill, uninterrupted, attempts=2, lost=lost)
 
 
