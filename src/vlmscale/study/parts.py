@@ -72,7 +72,7 @@ class Exclude(Frozen):
 
 
 class Evaluation(Frozen):
-    """What the trained models are asked."""
+    """Benchmarks that evaluate the trained models, and how."""
 
     benchmarks: tuple[str, ...] = Field(
         min_length=1, description="rows of resources/benchmarks.csv"

@@ -64,7 +64,7 @@ class Study(Frozen, ABC):
     vision_cache: bool = Field(
         description="compute the tower's features once for all cells and keep them on disk (float32)"
     )
-    evaluation: Evaluation = Field(description="benchmarks, and how they are asked")
+    evaluation: Evaluation = Field(description="benchmarks and their protocol")
     latency: bool = Field(
         False,
         description="also time every cell's answer on this machine (latency.parquet and a figure); "

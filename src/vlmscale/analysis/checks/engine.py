@@ -90,7 +90,7 @@ def tabulate_claims(
 ) -> pd.DataFrame:
     """Build the table of checked claims: `columns` names each column and the key of its rows.
 
-    convert: by key, what becomes of its values.
+    convert: key -> function applied to its value.
     """
     table = [
         {name: convert.get(key, _as_it_is)(row[key]) for name, key in columns.items()}

@@ -100,6 +100,7 @@ def _read_index(archive: Path) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(archive) as file:
             index = file.infolist()
+    # NotImplementedError: a compression or zip version that zipfile does not read.
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise UserError(
             f"{archive} is damaged ({error}). Delete it and run again to download it anew."

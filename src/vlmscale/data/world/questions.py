@@ -6,7 +6,7 @@
 | attr   | scenes | GQA             | the shape of the object of a colour                       |
 | rel    | scenes | GQA             | whether one object is left of or above another (balanced) |
 | count  | scenes | MME             | the number of objects                                     |
-| fact   | scenes | ScienceQA, MMMU | a fact about an object, told only in text                 |
+| fact   | scenes | ScienceQA, MMMU | a fact about an object that only text states              |
 | calc   | scenes | MathVista       | a fact plus a small number                                |
 | choice | scenes | MMBench, AI2D   | the shape of an object, out of three options              |
 | char   | pages  | TextVQA         | one letter by the name of its place                       |
