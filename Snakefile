@@ -74,6 +74,7 @@ rule all:
             name=[
                 *(LAW_TABLES if LAWS else []),
                 *COMPARISONS,
+                *DIFFICULTY,
                 *VERDICTS,
                 "cost",
                 *(["latency"] if STUDY.latency else []),
@@ -81,12 +82,13 @@ rule all:
         ),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
-            name=[*STUDY_TABLES, *VERDICTS],
+            name=[*STUDY_TABLES, *VERDICTS, *DIFFICULTY],
             suffix=["md", "tex"],
         ),
         expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),
         expand(f"{OUT}/report/{{name}}.html", name=STUDY_PAGES),
         FIGURES,
+        PAGES,
         # By name: snakemake does not remake a missing intermediate file when its products exist.
         stage1_files,
         stage2_files,

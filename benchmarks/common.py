@@ -10,13 +10,21 @@ import torch
 from pages import format_rows
 from rich.progress import Progress
 from torch import nn
-from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
+from transformers import (
+    AutoConfig,
+    CLIPVisionConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedConfig,
+    Qwen2Config,
+)
 
 from vlmscale.costs.gpus import load_gpus
 from vlmscale.latency import machine
 from vlmscale.methods import find_method
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.vlm import Vlm
+from vlmscale.records.files import read_json
 from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import find_resource
 
@@ -74,7 +82,7 @@ def report(
 def find_peak_gflops(gpu: str | None) -> float:
     """Return the peak GFLOP/s: the GPU's by its data sheet, else of large matrices here."""
     if gpu is not None:
-        return 1e3 * load_gpus(find_resource("gpus.csv"))[gpu].bf16_tflops
+        return 1e3 * load_gpus()[gpu].bf16_tflops
     return machine.measure_matmul_gflops_per_s(DEVICE, DTYPE)
 
 
@@ -129,6 +137,21 @@ def build_ours(
             template=template,
         )
     ).to(DEVICE)
+
+
+def load_backbone_config(name: str) -> PreTrainedConfig:
+    """Load the published config of an LLM or vision tower from resources/backbones/`name`.json.
+
+    Raises UserError when there is none.
+    """
+    values = read_json(find_resource(f"backbones/{name}.json"))["config"]
+    return AutoConfig.for_model(**values)
+
+
+def build_with_random_weights(config: VlmConfig, device: torch.device, dtype: torch.dtype) -> Vlm:
+    """Build a model with weights drawn on `device` by each part's own rule."""
+    with torch.device(device):
+        return Vlm._from_config(config, dtype=dtype)
 
 
 def build_plain_llava(mlp: Vlm) -> LlavaForConditionalGeneration:

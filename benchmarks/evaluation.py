@@ -36,12 +36,12 @@ from transformers import CLIPImageProcessorPil, LlavaProcessor
 from vlmscale.data.world.generate import generate_split
 from vlmscale.data.world.questions import list_vocabulary
 from vlmscale.evaluation.adapter import VlmScale
-from vlmscale.evaluation.run import find_question_files, score_benchmark
+from vlmscale.evaluation.lmms_tasks import find_question_files
+from vlmscale.evaluation.run import score_benchmark
 from vlmscale.evaluation.spec import Benchmark, read_benchmarks
 from vlmscale.jobs.entry import exit_with_message
 from vlmscale.models.checkpoint import load, load_tokenizer
 from vlmscale.models.processor import VlmProcessor
-from vlmscale.resources import find_resource
 from vlmscale.settings import IMAGE_TOKEN, Counts
 from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
@@ -58,9 +58,7 @@ def make_study(folder: Path, images: int) -> tuple[Path, Path]:
     generate_split(study.world, "test", counts, folder / "test", sample=0, patch=patch)
     train_tokenizer(
         TokenizerSpec(
-            words=list_vocabulary(study.world),
-            template="qa",
-            output=folder / "tokenizer",
+            words=list_vocabulary(study.world), template="qa", output=folder / "tokenizer"
         )
     )
     tokenizer = load_tokenizer(folder / "tokenizer")
@@ -144,7 +142,7 @@ def main(
     repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 3,
     parquet: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
-    questions = list(read_benchmarks(find_resource("benchmarks.csv"), benchmarks.split(",")))
+    questions = list(read_benchmarks(benchmarks.split(",")))
     sizes = [int(size) for size in batch_sizes.split(",")]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import torch
 import typer
+from common import build_with_random_weights, load_backbone_config
 from rich.console import Console
 from rich.table import Table
 from steps import time_training_steps
@@ -33,7 +34,6 @@ from vlmscale.latency.spec import NamedSetting, prompt_cases
 from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.config import VlmConfig
-from vlmscale.models.meta import build_with_random_weights, load_backbone_config
 from vlmscale.records.parquet import write_parquet
 from vlmscale.resources import find_resource
 
@@ -95,7 +95,7 @@ def find_peak(gpu: str | None, device: torch.device, dtype: torch.dtype) -> tupl
     """Return the peak GFLOP/s that a training step is compared with, and its source."""
     if gpu is None:
         return measure_matmul_gflops_per_s(device, dtype), "a product of large matrices here"
-    rows = load_gpus(find_resource("gpus.csv"))
+    rows = load_gpus()
     if gpu not in rows:
         raise UserError(
             f"--gpu {gpu}: not in src/vlmscale/resources/gpus.csv. Choose one of: {', '.join(rows)}."

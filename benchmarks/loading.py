@@ -26,10 +26,10 @@ from transformers import (
     Qwen2Config,
 )
 
-from vlmscale.data.images import decode_image
 from vlmscale.data.shards import read_unique_images
 from vlmscale.data.world.generate import generate_split
 from vlmscale.data.world.questions import list_vocabulary
+from vlmscale.images import decode_image
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.feature_store import FeatureStore, write_store
 from vlmscale.settings import IMAGE_TOKEN, Counts
@@ -53,9 +53,7 @@ def prepare(study: GeneratedStudy, folder: Path, samples: int) -> CLIPVisionConf
     generate_split(study.world, "stage2", counts, folder / "data", sample=0, patch=shape.patch_size)
     train_tokenizer(
         TokenizerSpec(
-            words=list_vocabulary(study.world),
-            template="qa",
-            output=folder / "tokenizer",
+            words=list_vocabulary(study.world), template="qa", output=folder / "tokenizer"
         )
     )
     config = CLIPVisionConfig(

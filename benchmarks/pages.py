@@ -1,4 +1,4 @@
-"""Write the tables of docs/performance.md and docs/latency.md from resources/measured.
+"""Write the tables of docs/performance.md, docs/latency.md and others from resources/measured.
 
     python benchmarks/pages.py
 
@@ -14,11 +14,10 @@ import pandas as pd
 
 from vlmscale.analysis.decisions.latency import compare_cached_text, compare_token_counts
 from vlmscale.records.files import atomic_path
-from vlmscale.report.tables import format_cached_text, format_fewer_tokens
 from vlmscale.resources import find_resource
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = [DOCS / "performance.md", DOCS / "latency.md"]
+PAGES = [DOCS / f"{name}.md" for name in ("performance", "latency", "intervals", "plan-a-grid")]
 
 
 def read_measured(name: str) -> pd.DataFrame:
@@ -32,13 +31,78 @@ def select_one_token(name: str) -> pd.DataFrame:
     return saves[saves["visual_tokens"] == 1]
 
 
+# Quantity of measured/calibration -> head of its column.
+QUANTITIES = {
+    "alpha": "α",
+    "beta": "β",
+    "alpha - beta": "α - β",
+    "ratio": "α/β",
+    "tokens": "V\\*(50)",
+    "law": "law at 14B",
+    "measurement": "new measurement",
+}
+
+
+def format_schemes() -> pd.DataFrame:
+    """Return least and median coverage over the worlds, in percent, and median width, by scheme."""
+    table = read_measured("calibration")
+    rows = []
+    for scheme, mine in table.groupby("scheme", sort=False):
+        row = {"scheme": str(scheme)}
+        for quantity, head in QUANTITIES.items():
+            found = mine[mine["quantity"] == quantity]
+            covered = 100 * found["coverage"]
+            width = found["width"].median()
+            row[head] = (
+                f"{covered.min():.0f} / {covered.median():.0f} ({width:.3g})" if len(found) else "–"
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def format_worlds(scheme: str) -> pd.DataFrame:
+    """Return the coverage of a scheme in percent, one row a world."""
+    table = read_measured("calibration")
+    world = ["design", "truth", "noise"]
+    mine = table[table["scheme"] == scheme].pivot(
+        index=world, columns="quantity", values="coverage"
+    )
+    order = table[world].drop_duplicates().itertuples(index=False, name=None)
+    mine = (100 * mine.loc[[*order], [*QUANTITIES]]).rename(columns=QUANTITIES)
+    shown = mine.map(lambda value: "–" if pd.isna(value) else f"{value:.0f}")
+    return shown.reset_index().rename_axis(columns=None)
+
+
+def format_orders() -> pd.DataFrame:
+    """Return how the chosen order of trainings fares against random ones and the grid's."""
+    rows = []
+    keys = ["start", "family", "aim"]
+    for about, mine in read_measured("next_cells").groupby(keys, sort=False):
+        named = mine.set_index("order")
+        chosen, grid = named.loc["chosen"], named.loc["grid"]
+        random = mine[mine["order"].str.startswith("random")]
+        rows.append(
+            {
+                "from": about[0],
+                "suite": about[1],
+                "quantity": str(about[2]).replace("*", "\\*"),
+                "expected narrower than random": f"{(random['expected'] > chosen['expected']).mean():.1%}",
+                "refitted narrower than random": f"{(random['width'] > chosen['width']).mean():.1%}",
+                "refitted width": f"{chosen['width']:.3g}",
+                "random, median": f"{random['width'].median():.3g}",
+                "grid": f"{grid['width']:.3g}".replace("inf", "unbounded"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def format_ratio(row: Any, name: str = "ratio", style: str = ".2f") -> str:
     """Format a median with its quartiles."""
     low, high = getattr(row, f"{name}_low"), getattr(row, f"{name}_high")
     return f"{getattr(row, name):{style}} ({low:{style}} to {high:{style}})"
 
 
-# Table of resources/measured -> how each column of the page is made from a row.
+# Table -> how each column of the page is made from a row.
 COLUMNS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "speed_studies": {
         "study": lambda row: f"`make {row.target}`",
@@ -91,6 +155,23 @@ COLUMNS: dict[str, dict[str, Callable[[Any], Any]]] = {
         "after imports": lambda row: f"{row.after_imports:.1f}",
         "times bare": lambda row: f"{row.times_bare:.1f}",
     },
+    "cached_text": {
+        "LLM": lambda row: row.llm,
+        "V": lambda row: row.visual_tokens,
+        "Q": lambda row: row.text_tokens,
+        "images at once": lambda row: row.batch,
+        "FLOPs saved": lambda row: f"{row.flops_saved:.1%}",
+        "time saved": lambda row: f"{row.time_saved:.1%}",
+        "time left over FLOPs left": lambda row: f"{row.kept_ratio:.2f}",
+    },
+    "fewer_tokens": {
+        "LLM": lambda row: row.llm,
+        "method": lambda row: row.method,
+        "2NV falls by": lambda row: f"{row.flops_fall:.0f}",
+        "prefill falls by": lambda row: f"{row.prefill_fall:.1f}",
+        "latency falls by": lambda row: f"{row.latency_fall:.2f}",
+        "tower's share of it": lambda row: f"{row.tower_share:.0%}",
+    },
 }
 
 
@@ -104,10 +185,13 @@ def format_rows(name: str, rows: pd.DataFrame) -> pd.DataFrame:
 
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     **{name: lambda name=name: format_rows(name, read_measured(name)) for name in COLUMNS},  # type: ignore[misc]
-    "cached_text": lambda: format_cached_text(select_one_token("latency_cpu")),
-    "cached_text_wide": lambda: format_cached_text(select_one_token("latency_cpu_wide")),
-    "fewer_tokens": lambda: format_fewer_tokens(
-        compare_token_counts(read_measured("latency_cpu"), text_tokens=50)
+    "cached_text": lambda: format_rows("cached_text", select_one_token("latency_cpu")),
+    "cached_text_wide": lambda: format_rows("cached_text", select_one_token("latency_cpu_wide")),
+    "calibration": format_schemes,
+    "calibration_worlds": lambda: format_worlds("hierarchical"),
+    "next_cells": format_orders,
+    "fewer_tokens": lambda: format_rows(
+        "fewer_tokens", compare_token_counts(read_measured("latency_cpu"), text_tokens=50)
     ),
 }
 

@@ -22,21 +22,21 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch.utils.data import DistributedSampler
 from transformers import CLIPImageProcessorPil
 
 from vlmscale.cli.output import number
 from vlmscale.costs.gpus import load_gpus
-from vlmscale.data.shards import SAMPLE, write_split
+from vlmscale.data.columns import SAMPLE
+from vlmscale.data.shards import write_split
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.pixels import to_pixels
 from vlmscale.planning.trainings import list_trainings
-from vlmscale.resources import find_resource
 from vlmscale.study.load import load_study
 from vlmscale.training.backbones import train_tokenizer
 from vlmscale.training.batch_split import split_batch
 from vlmscale.training.batches import Batches
 from vlmscale.training.data import Collate, Conversations
-from vlmscale.training.sampler import ShuffledSampler
 from vlmscale.training.spec import TokenizerSpec
 
 STUDIES = Path(__file__).parents[1] / "config"
@@ -107,7 +107,7 @@ def make_batches(folder: Path, workers: int) -> Batches:
         dataset,
         Collate(tokenizer, reads_question=False, image_input="pixel_values"),
         split_batch(BATCH, 1, None),
-        ShuffledSampler(len(dataset), seed=0),
+        DistributedSampler(dataset, 1, 0, seed=0),
         rank=0,
         workers=workers,
         pin_memory=False,
@@ -124,7 +124,7 @@ def measure_rate(source: Batches) -> float:
 def compute_demand(study: Path, gpu: str, utilisation: float) -> pd.DataFrame:
     """Return the samples a second that one GPU trains, by stage, LLM and visual tokens."""
     found = pd.DataFrame(list_trainings(load_study(study))).query("method == 'tokenpacker'")
-    flops = load_gpus(find_resource("gpus.csv"))[gpu].bf16_tflops * 1e12 * utilisation
+    flops = load_gpus()[gpu].bf16_tflops * 1e12 * utilisation
     found = found.assign(samples_per_second=flops / (found["flops"] / found["samples"]))
     keys = ["stage", "llm", "visual_tokens"]
     return found.groupby(keys, as_index=False, sort=False)["samples_per_second"].first()

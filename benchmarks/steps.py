@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import build_with_random_weights
 from torch import Tensor, nn
 
 from vlmscale.costs.flops import training_gflops
 from vlmscale.costs.memory import Layout, gpu_memory
+from vlmscale.costs.shapes import read_decoder, read_tower
 from vlmscale.latency.machine import choose_clock
 from vlmscale.latency.spec import NamedSetting
 from vlmscale.models.config import VlmConfig
-from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.vlm import Vlm
 from vlmscale.settings import STAGES, Stage
 
@@ -69,13 +70,12 @@ def _describe_step(
     config: VlmConfig, setting: NamedSetting, stage: Stage, batch: int
 ) -> dict[str, Any]:
     cost = training_gflops(
-        read_decoder_shape(config),
-        read_tower_shape(config),
+        read_decoder(config.text_config.to_dict()),
+        read_tower(config.vision_config.to_dict(), len(config.layers)),
         setting.method,
         setting.visual_tokens,
         TEXT,
         llm_trained=stage == "stage2",
-        feature_layers=len(config.layers),
     )
     return {
         "method": setting.name,
@@ -95,8 +95,11 @@ def _reason_to_skip(
         return ""
     v = setting.visual_tokens
     layout = Layout(1, 2, batch, max_length=v + TEXT, checkpointing=False)
-    decoder, tower = read_decoder_shape(config), read_tower_shape(config)
-    needed = gpu_memory(decoder, tower, setting.method, v, stage, layout, copies=1).total
+    decoder, tower = (
+        read_decoder(config.text_config.to_dict()),
+        read_tower(config.vision_config.to_dict(), len(config.layers)),
+    )
+    needed = gpu_memory(decoder, tower, setting.method, v, stage, layout).total
     if needed <= _ROOM * torch.cuda.mem_get_info()[1]:
         return ""
     return f"would need about {needed / 1e9:.0f} GB"

@@ -30,8 +30,8 @@ from common import (
 from torch import nn
 
 from vlmscale.costs.flops import training_gflops
+from vlmscale.costs.shapes import read_decoder, read_tower
 from vlmscale.models.conversation import IGNORED
-from vlmscale.models.meta import read_decoder_shape, read_tower_shape
 from vlmscale.training.loop import freeze
 
 SIDE, PATCHES = 24, 576
@@ -94,13 +94,12 @@ def measure_steps(
         v = int(name) if name.isdigit() else PATCHES
         method = "mlp" if v == PATCHES else "tokenpacker"
         cost = training_gflops(
-            read_decoder_shape(mlp.config),
-            read_tower_shape(mlp.config),
+            read_decoder(mlp.config.text_config.to_dict()),
+            read_tower(mlp.config.vision_config.to_dict(), len(mlp.config.layers)),
             method,
             v,
             QUESTION + ANSWER,
             llm_trained=True,
-            feature_layers=len(mlp.config.layers),
         )
         tokens = v + QUESTION + ANSWER
         ideal = (PATCHES + QUESTION + ANSWER) / tokens

@@ -3,11 +3,13 @@
 mkdocs calls `on_files` and `on_page_markdown` by name.
 """
 
+import csv
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -15,6 +17,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from vlmscale.cli.explore import write_explorer_of_scores
 from vlmscale.study.reference import write_config_reference
 
 ROOT = Path(__file__).parents[1]
@@ -45,12 +48,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/config.md": write_config_reference(),
         "reference/cli.md": write_cli_reference(),
         "reference/methods.md": write_methods_reference(),
+        "reliability.md": write_reliability(),
         "reference/api.md": write_api_reference(),
         **{page: (ROOT / source).read_text() for page, source in SHOWN.items()},
     }
+    pages["explorer.html"] = write_released_explorer()
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def write_released_explorer() -> str:
+    """Return the explorer of the paper's released scores, as `vlmscale explore` writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "explorer.html")
+        write_explorer_of_scores(page)
+        return page.read_text()
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -110,6 +123,33 @@ def write_methods_reference() -> str:
     )
     head = ["| method | what it does | V | source |", "| --- | --- | --- | --- |"]
     return "\n".join([intro, *head, *rows]) + "\n"
+
+
+def write_reliability() -> str:
+    """Return a page with a row for every fault that a test causes, as the test has measured its cost."""
+    intro = (
+        "# Faults and what they cost\n\nEvery row is a test that causes the fault, measures what is made "
+        "again and counts the commands until the result is there; it fails when either changes. What a "
+        "training ends with is, bit for bit on CPUs, what it ends with undisturbed. Trainings of the tests "
+        "take 12 to 400 steps and write a checkpoint every 2 to 20.\n\n*The same command*: the one that "
+        "was interrupted, once more. Rows are written by `WRITE_DRILLS=1 pytest -n 0 -m drill`.\n"
+    )
+    head = ["| what happens | lost | change first | commands |", "| --- | --- | --- | --- |"]
+    with (ROOT / "docs/drills.csv").open(newline="") as file:
+        rows = [
+            f"| {row['fault']} | {_describe_loss(row)} | {row['first']} | {row['cure'] or 'none'} |"
+            for row in csv.DictReader(file)
+        ]
+    return "\n".join([intro, *head, *rows]) + "\n"
+
+
+def _describe_loss(row: dict[str, str]) -> str:
+    if row["lost"] == "0":
+        return "nothing"
+    unit = row["unit"]
+    if row["lost"] == "1":
+        unit = re.sub(r"^(\w+?)(?:(?<=ch)es|s)\b", r"\1", unit)
+    return " ".join(filter(None, [row["bound"], row["lost"], unit]))
 
 
 def _vlmscale(*arguments: str) -> str:

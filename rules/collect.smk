@@ -21,7 +21,6 @@ rule write_cells:
 
 rule collect:
     input:
-        cells=f"{OUT}/cells.csv",
         scores=lambda w: expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
         samples=lambda w: expand(f"{OUT}/cells/{{cell}}/samples.parquet", cell=CELLS),
         stage1=lambda w: expand(
@@ -41,10 +40,13 @@ rule collect:
     conda:
         "../envs/vlmscale.yaml"
     params:
+        study=STUDY.study,
+        cells=[asdict(cell) for cell in CELLS.values()],
         fingerprints=SPECS.result_fingerprints(),
         nominal=STUDY.nominal_sizes,
         size_axis=STUDY.size_axis,
         methods=SPECS.method_settings(),
+        tower={"name": STUDY.tower_name, "shape": asdict(STUDY.tower_shape)},
         code=hash_code("collect.py"),
     script:
         "../workflow/scripts/collect.py"
@@ -134,6 +136,38 @@ rule compare:
         "../workflow/scripts/compare.py"
 
 
+# Which questions need visual tokens; tables of laws, so none for a study of one LLM.
+DIFFICULTY = ["difficulty", "fewest_tokens"] if LAWS else []
+
+
+rule difficulty:
+    input:
+        errors=f"{OUT}/errors.parquet",
+        samples=f"{OUT}/samples.parquet",
+    output:
+        difficulty=f"{OUT}/difficulty.parquet",
+        difficulty_md=f"{OUT}/tables/difficulty.md",
+        difficulty_tex=f"{OUT}/tables/difficulty.tex",
+        fewest_tokens=f"{OUT}/fewest_tokens.parquet",
+        fewest_tokens_md=f"{OUT}/tables/fewest_tokens.md",
+        fewest_tokens_tex=f"{OUT}/tables/fewest_tokens.tex",
+    log:
+        f"{OUT}/logs/difficulty.log",
+    benchmark:
+        f"{OUT}/benchmarks/difficulty.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        series=selections(LAWS),
+        text_tokens=list(STUDY.laws.text_tokens),
+        draws=STUDY.laws.bootstrap_draws,
+        seed=STUDY.laws.seed,
+        code=hash_code("difficulty.py"),
+    script:
+        "../workflow/scripts/difficulty.py"
+
+
 rule tables:
     input:
         **{
@@ -195,7 +229,7 @@ rule verdicts:
                 "chance",
                 "paired",
                 "trainings",
-                *(["laws", "draws", "forms"] if LAWS else []),
+                *(["laws", "draws"] if LAWS else []),
             )
         },
     output:
@@ -212,7 +246,6 @@ rule verdicts:
     params:
         series=selections(LAWS),
         baseline=STUDY.baseline,
-        text_tokens=list(STUDY.laws.text_tokens),
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,
         code=hash_code("verdicts.py"),

@@ -1,5 +1,4 @@
 # Read the study and plan its jobs; rules look them up here. What can be unit-tested lives in src/vlmscale.
-import csv
 import gc
 import re
 import sys
@@ -8,8 +7,10 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 
-from vlmscale.costs import cluster
+from vlmscale.costs.cluster import constant_resources
 from vlmscale.errors import UserError
+from vlmscale.jobs.environment import check_interpreter, check_profile
+from vlmscale.jobs.run_lock import hold_run
 from vlmscale.planning import requests as needs
 from vlmscale.planning.specs import (
     FIGURE_STACK,
@@ -17,9 +18,8 @@ from vlmscale.planning.specs import (
     WITHOUT_EFFECT_ON_RESULTS,
     JobSpecs,
 )
-from vlmscale.planning.trainings import read_benchmark_rows
 from vlmscale.report.figures import INPUTS as FIGURE_TABLES, LAW_FIGURES
-from vlmscale.resources import find_resource
+from vlmscale.resources import find_resource, read_benchmark_rows, read_rows
 from vlmscale.study.load import load_study, validate
 from vlmscale.study.selection import FULL, RELEASED_PROTOCOL, SUITES, Selection
 
@@ -37,21 +37,56 @@ def table(name):
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-# Not `configfile:`, which would merge a second study into the default one, key by key.
-try:
-    if config:
-        STUDY = validate(
-            config, " + ".join(map(str, workflow.configfiles)) or "--config"
+def read_study():
+    """Return the study of --configfile, of --config study=FILE, or the default one.
+
+    Its file is read anew: snakemake's own reader keeps the last of equal keys, and reads `1:30` as 90. There is no
+    `configfile:`, which would merge a second study into the default one, key by key.
+    """
+    default = CHECKOUT / "config/mini.yaml"
+    if workflow.modifier.parent_modifier is not None:  # of a workflow with this module
+        return (
+            validate(config, "`config` of the module")
+            if config
+            else load_study(default)
         )
-    else:
-        STUDY = load_study(CHECKOUT / "config/mini.yaml")
+    changes = dict(workflow.config_settings.config)
+    files = list(workflow.configfiles)
+    if not files and Path(str(changes.get("study"))).suffix in (
+        ".yaml",
+        ".yml",
+        ".json",
+    ):
+        files = [changes.pop("study")]
+    return load_study(*(files or [default]), changes=changes)
+
+
+def find_profiles():
+    """Return the files of the profiles that this snakemake call names."""
+    from snakemake.cli import get_argument_parser, get_profile_dir
+
+    typed = get_argument_parser().parse_known_args(sys.argv[1:])[0].profile or []
+    return [found[1] for name in typed if (found := get_profile_dir(name))]
+
+
+try:
+    check_interpreter(sys.executable)
+    for profile in find_profiles():
+        check_profile(profile)
+    STUDY = read_study()
     SPECS = JobSpecs(STUDY, scripts=CHECKOUT / "workflow/scripts")
-    BENCHMARKS = read_benchmark_rows(find_resource("benchmarks.csv"))
-    QUESTIONS = sum(STUDY.count_questions(BENCHMARKS).values())  # of a cell
+    BENCHMARKS = read_benchmark_rows()
+    QUESTIONS = sum(STUDY.count_questions().values())  # of a cell
     REQUESTS = needs.request_trainings(STUDY, SPECS.runs.values())
 except UserError as error:
     sys.exit(f"error: {error}")
 
+if workflow.is_main_process and hold_run(Path(".snakemake")):
+    print(
+        "A run in this folder is under way. If none is, on any machine: make unlock (or snakemake --unlock), then the "
+        "same command again.",
+        file=sys.stderr,
+    )
 OUT, WORK = SPECS.out, SPECS.work
 PUBLISHED = "results/published"  # from the paper's released scores
 CELLS, RUNS, LAWS, TRAININGS = SPECS.cells, SPECS.runs, SPECS.laws, SPECS.trainings
@@ -90,8 +125,10 @@ def resources_of(requests, key):
             lambda wildcards, attempt: requests[key(wildcards)].resources(attempt)[name]
         )
 
-    functions = {name: resource_of(name) for name in cluster.RESOURCES}
-    return functions | cluster.constant_resources(requests.values())
+    names = next(iter(requests.values())).resources(attempt=1)
+    return {name: resource_of(name) for name in names} | constant_resources(
+        requests.values()
+    )
 
 
 # The files of all cells, as functions: snakemake would read lists again in every job of a cluster.

@@ -50,7 +50,9 @@ def study_figure(name, **options):
 FIGURE_JOBS = {
     "paired_figure": study_figure("paired"),
     "side_by_side_figure": study_figure("side_by_side"),
+    "difficulty_figure": study_figure("difficulty"),
     "cost_figure": study_figure("cost"),
+    "learning_figure": study_figure("learning"),
     "latency_figure": study_figure(
         "latency",
         budget=min((cell.budget for cell in CELLS.values()), key=lambda b: b != FULL),
@@ -104,6 +106,8 @@ FIGURE_JOBS = {
         {"family": "both"},
     ),
 }
+# Learning curves need several training budgets.
+LEARNING = ["learning"] if len({cell.budget for cell in CELLS.values()}) > 1 else []
 # A study of one LLM has no law, and scores of different protocols cannot be compared.
 SIDE_BY_SIDE = (
     ["side_by_side"] if LAWS and STUDY.evaluation.protocol == RELEASED_PROTOCOL else []
@@ -116,7 +120,14 @@ FIGURES = expand(
     suffix=["pdf", "png"],
 ) + expand(
     f"{OUT}/figures/{{name}}.{{suffix}}",
-    name=["paired", "cost", *SIDE_BY_SIDE, *(["latency"] if STUDY.latency else [])],
+    name=[
+        "paired",
+        "cost",
+        *(["difficulty"] if LAWS else []),
+        *SIDE_BY_SIDE,
+        *LEARNING,
+        *(["latency"] if STUDY.latency else []),
+    ],
     suffix=["pdf", "png"],
 )
 

@@ -1,10 +1,9 @@
 # The paper's released scores through the same fit and tables. Needs no torch and no training.
 PUBLISHED_SERIES = {"published": Selection(("tokenpacker",))}
-with open(find_resource("published/readings.csv")) as file:
-    READINGS = {
-        row["name"]: tuple(map(float, row["value"].split()))
-        for row in csv.DictReader(file)
-    }
+READINGS = {
+    row["name"]: tuple(map(float, row["value"].split()))
+    for row in read_rows("published/readings.csv")
+}
 
 
 rule published:
@@ -24,6 +23,7 @@ rule published:
         expand(f"{PUBLISHED}/figures/fig4.{{suffix}}", suffix=["pdf", "png"]),
         f"{PUBLISHED}/audit.parquet",
         f"{PUBLISHED}/audit.md",
+        f"{PUBLISHED}/explorer.html",
         lambda w: expand(f"{PUBLISHED}/report/{{name}}.html", name=PUBLISHED_PAGES),
 
 

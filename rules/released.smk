@@ -66,7 +66,7 @@ def announce_downloads(jobs):
         for w in due["prepare_dataset"]
     }
     shapes = {"tower": STUDY.tower_shape, **STUDY.decoders}
-    weights = sum(2e9 * shapes[w.backbone].total_b for w in due["fetch_backbone"])
+    weights = sum(1e9 * shapes[w.backbone].download_gb for w in due["fetch_backbone"])
     print_estimates(
         datasets,
         {Path(f"{OUT}/backbones"): weights} if weights else {},

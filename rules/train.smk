@@ -51,8 +51,8 @@ rule train_stage2:
         "../workflow/scripts/train_stage.py"
 
 
-# A training deletes its checkpoints at its end. This deletes those of killed, outdated and removed trainings, and
-# keeps those that will be resumed.
+# A training deletes its checkpoints at its end. This deletes those of killed, outdated and removed trainings, keeps
+# those that will be resumed, and deletes what killed processes left half written.
 rule clean_work:
     log:
         f"{OUT}/logs/clean_work.log",
@@ -61,6 +61,7 @@ rule clean_work:
         "../envs/vlmscale.yaml"
     params:
         work=WORK,
+        results=OUT,
         current=lambda w: SPECS.checkpoint_records(),
     script:
         "../workflow/scripts/clean_work.py"

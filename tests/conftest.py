@@ -31,6 +31,24 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+def pytest_collection_modifyitems(items):
+    """A drill is a test that measures what a fault costs."""
+    for item in items:
+        if "cost_of" in item.fixturenames:
+            item.add_marker(pytest.mark.drill)
+
+
+@pytest.fixture
+def cost_of():
+    """cost_of(fault) -> where a test notes what the fault cost; compared with docs/drills.csv at its end."""
+    from tests.support.drills import Cost, check
+
+    costs = []
+    yield lambda fault: costs.append(Cost(fault)) or costs[-1]
+    for cost in costs:
+        check(cost)
+
+
 @pytest.fixture(scope="session")
 def study():
     from vlmscale.study.load import load_study
@@ -78,9 +96,7 @@ def backbones(study, tmp_path_factory):
     folder = tmp_path_factory.mktemp("backbones")
     train_tokenizer(
         TokenizerSpec(
-            words=list_vocabulary(study.world),
-            template="qa",
-            output=folder / "tokenizer",
+            words=list_vocabulary(study.world), template="qa", output=folder / "tokenizer"
         )
     )
     tokenizer = load_tokenizer(folder / "tokenizer")

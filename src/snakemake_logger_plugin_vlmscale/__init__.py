@@ -1,4 +1,10 @@
-"""`snakemake --logger vlmscale`: a panel of running jobs and time left, instead of scrolling text."""
+"""`snakemake --logger vlmscale`: a panel of running jobs and time left, instead of scrolling text.
+
+Of a dry run it prints one row per rule: its jobs, and why they would run.
+
+Every snakemake in this environment imports this plugin before it reads config files and writes its cache.
+Both are checked here.
+"""
 
 import sys
 import time
@@ -16,7 +22,19 @@ from rich.text import Text
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_vlmscale.progress import Job, Progress, format_clock
+from snakemake_logger_plugin_vlmscale.cache import provide_cache
+from snakemake_logger_plugin_vlmscale.config_files import is_snakemake, refuse_programs
+from snakemake_logger_plugin_vlmscale.progress import (
+    Job,
+    Progress,
+    format_clock,
+    format_plan,
+    shorten_reason,
+)
+
+if is_snakemake(sys.argv[0]):
+    provide_cache()
+    refuse_programs()
 
 # Events that the panel shows. All others are printed in snakemake's words.
 _HIDDEN = {
@@ -52,8 +70,10 @@ class LogHandler(LogHandlerBase):
         self.console = Console(stderr=not settings.stdout, no_color=settings.nocolor or None)
         # Not console.is_terminal, which FORCE_COLOR turns on for a file too.
         self.on_terminal = self.console.file.isatty() and not self.console.is_dumb_terminal
-        # A dry run has no progress, and --quiet hides the events that progress is counted from.
-        self.text_only = settings.dryrun or bool(settings.quiet)
+        # --quiet hides the events that progress is counted from.
+        self.text_only = bool(settings.quiet)
+        self.dry_run = settings.dryrun
+        self.planned: dict[str, Counter[str]] = {}  # rule -> reasons of its jobs
         self.now = time.time()  # of the last message
         self.progress = Progress()
         self.live: Live | None = None
@@ -70,6 +90,9 @@ class LogHandler(LogHandlerBase):
         if self.live:
             self.live.stop()
         run, self.progress = self.progress, Progress()
+        planned, self.planned = self.planned, {}
+        if planned:
+            self._print(format_plan(planned))
         for job in run.running.values():
             self._print(f"Started and not finished:\n{job.details}", "yellow")
         if run.jobs:
@@ -80,7 +103,13 @@ class LogHandler(LogHandlerBase):
         self.now = record.created
         event = getattr(record, "event", None)
         message = self.format(record)
-        if not self.text_only:
+        if self.dry_run and not self.text_only:
+            if event is LogEvent.JOB_INFO:
+                reasons = self.planned.setdefault(vars(record)["rule_name"], Counter())
+                reasons[shorten_reason(vars(record)["reason"])] += 1
+            if record.levelno <= INFO:
+                return
+        elif not self.text_only:
             self._follow(event, vars(record), message)
             if event in _HIDDEN and record.levelno <= INFO:
                 return

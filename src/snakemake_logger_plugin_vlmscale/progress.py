@@ -1,7 +1,7 @@
 """How far a run is and how long it may still take."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -44,13 +44,31 @@ class Progress:
         return job
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimate the seconds left; None while nothing has finished."""
+        """Estimate the seconds until all jobs are done, `at_once` at a time.
+
+        None until half of the waiting jobs are of rules with a finished job. A job takes the mean of its
+        rule or, where none of the rule has finished, the mean over rules, but at least as long as one of
+        the rule has run.
+        """
         # Copies: the panel is drawn in a thread of its own.
-        running, times = list(self.running.values()), dict(self.times)
-        waiting = self.jobs - Counter(job.rule for job in running)
+        times = dict(self.times)
+        running = [(job.rule, now - job.started) for job in list(self.running.values())]
+        if not times:
+            return None
+        means = {rule: fmean(seconds) for rule, seconds in times.items()}
+        typical = fmean(means.values())
+        for rule, elapsed in running:
+            if rule not in times:
+                means[rule] = max(means.get(rule, typical), elapsed)
+        waiting = self.jobs - Counter(rule for rule, _ in running)
         waiting -= Counter({rule: len(seconds) for rule, seconds in times.items()})
-        elapsed = [(job.rule, now - job.started) for job in running]
-        return estimate_seconds_left(waiting, elapsed, times, self.at_once)
+        known = sum(number for rule, number in waiting.items() if rule in times)
+        if 2 * known < waiting.total():
+            return None  # a guess from rules of other lengths misleads
+        rests = [max(0.0, means[rule] - elapsed) for rule, elapsed in running]
+        work = sum(rests) + sum(n * means.get(rule, typical) for rule, n in waiting.items())
+        jobs = len(running) + waiting.total()
+        return max([work / max(1, min(self.at_once, jobs)), *rests])
 
     def describe(self, now: float) -> list[str]:
         """Return jobs done, time elapsed and, if there is an estimate, time left."""
@@ -60,31 +78,6 @@ class Progress:
         ]
         left = self.seconds_left(now)
         return parts if left is None else [*parts, format_rough(left)]
-
-
-def estimate_seconds_left(
-    waiting: Mapping[str, int],
-    running: Sequence[tuple[str, float]],
-    times: Mapping[str, Sequence[float]],
-    at_once: int,
-) -> float | None:
-    """Estimate the seconds until all jobs are done, `at_once` at a time; None while none has finished.
-
-    waiting: jobs not yet started, by rule. running: rule and seconds so far of each started job. times:
-    seconds of finished jobs, by rule. A job takes the mean of its rule or, where none of the rule has
-    finished, the mean over rules, and at least what one of the rule has run for.
-    """
-    if not times:
-        return None
-    means = {rule: fmean(seconds) for rule, seconds in times.items()}
-    typical = fmean(means.values())
-    for rule, elapsed in running:
-        if rule not in times:
-            means[rule] = max(means.get(rule, typical), elapsed)
-    rests = [max(0.0, means[rule] - elapsed) for rule, elapsed in running]
-    work = sum(rests) + sum(n * means.get(rule, typical) for rule, n in waiting.items())
-    jobs = len(running) + sum(waiting.values())
-    return max([work / max(1, min(at_once, jobs)), *rests])
 
 
 def format_clock(seconds: float) -> str:
@@ -101,3 +94,23 @@ def format_rough(seconds: float) -> str:
     if seconds < 5400:
         return f"about {seconds / 60:.0f} min left"
     return f"about {seconds / 3600:.1f} h left"
+
+
+def shorten_reason(reason: str) -> str:
+    """Return the first of snakemake's reasons for a job, without the files."""
+    return reason.partition(";")[0].partition(":")[0].strip()
+
+
+def format_plan(planned: Mapping[str, Counter[str]]) -> str:
+    """Format one row per rule: its jobs, and the reasons that they would run for."""
+    rows = [("jobs", "rule", "why")]
+    for rule, reasons in planned.items():
+        why = [
+            reason if len(reasons) == 1 else f"{reason} ({jobs})"
+            for reason, jobs in reasons.most_common()
+        ]
+        rows.append((str(reasons.total()), rule, ", ".join(why)))
+    total = sum(reasons.total() for reasons in planned.values())
+    width = max(len(rule) for _, rule, _ in rows)
+    lines = [f"{jobs:>6}  {rule:<{width}}  {why}" for jobs, rule, why in rows]
+    return "\n".join([*lines, f"{total:>6}  in all, of which none has been run"])

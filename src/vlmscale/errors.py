@@ -1,5 +1,7 @@
 """Exceptions whose message tells the user what is wrong, where, and what to do."""
 
+from pathlib import Path
+
 
 class UserError(ValueError):
     """Bad config, data or checkpoint. Entry points print its message without a traceback."""
@@ -9,10 +11,26 @@ class UsageError(UserError):
     """Arguments that exclude each other, or a value that an argument does not take."""
 
 
+class Damaged(UserError):
+    """A file or folder that is not what was written: the problem, the remedy, and its path."""
+
+    def __init__(self, problem: str, remedy: str, path: Path) -> None:
+        super().__init__(problem, remedy, path)  # all of them, so that processes can pass it on
+        self.problem, self.remedy, self.path = problem, remedy, path
+
+    def __str__(self) -> str:
+        return f"{self.problem} {self.remedy}"
+
+
 class Stopped(UserError):
     """A training that ended early because it was asked to; the next attempt resumes it."""
 
     status = 75  # exit status EX_TEMPFAIL of sysexits.h: try again
+
+
+def printable(text: str) -> str:
+    """Return `text` with what a terminal would act upon, not show, written as escapes; lines stay lines."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def require_extra(error: ModuleNotFoundError, subject: str) -> UserError:

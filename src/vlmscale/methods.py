@@ -8,18 +8,23 @@ method is also a variant with default options.
 """
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vlmscale.errors import UserError
 from vlmscale.settings import Setting, Stage
 
 PROJECTORS = Path(__file__).parent / "models" / "projectors"
 _BASE = "base"
+# What a projector may read beside the patches, and the variables of its formulas: see Projector.
+NEEDS = ("multilayer", "question", "question_tokens", "tower_attention", "pixels", "llm_attention")
+VARIABLES = ("w", "p", "v", "d", "l", "n", "m")
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,7 @@ class Method:
                 return list(range(1, int(most) + 1))
             case ["multiples", "of", number] if number.isdecimal():
                 return list(range(int(number), patches + 1, int(number)))
-        raise UserError(
-            f"{PROJECTORS / self.name}.py: counts={self.counts!r} is none of those in base.py"
-        )
+        raise UserError(f"{_file(self.name)}: counts={self.counts!r} is none of those in base.py")
 
     def count_copies(self, side: int, stage: Stage) -> int:
         """Return how often a batch repeats each sample: once for every V trained at once."""
@@ -130,13 +133,64 @@ def list_method_names() -> list[str]:
 
 @cache
 def find_method(name: str) -> Method:
-    """Read the declarations of method `name`. Raises UserError when there is no such method."""
+    """Read the declarations of method `name`. Raises UserError when there is no such method.
+
+    The error names the file, and the declaration that is not as models/projectors/base.py says.
+    """
     if name not in list_method_names():
         raise UserError(f"no method {name!r}. There are: {', '.join(list_method_names())}.")
-    node = _projector_class(name)
-    defaults, declared = _literals(_projector_class(_BASE)), _literals(node)
+    node, defaults = _projector_class(name), _literals(_BASE, _projector_class(_BASE))
+    declared = defaults | _literals(name, node, set(defaults))
     summary = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-    return Method(name, summary, **{key: declared.get(key, defaults[key]) for key in defaults})
+    found = Method(name, summary, **declared)
+    _check_declarations(found)
+    return found
+
+
+def _check_declarations(method: Method) -> None:
+    """Raise UserError, naming file and attribute, for declarations that nothing could use."""
+
+    def refuse(attribute: str, reason: str) -> NoReturn:
+        value = getattr(method, attribute)
+        raise UserError(f"{_file(method.name)}: {attribute} = {value!r}: {reason}")
+
+    for attribute in ("source", "weights", "multiply_adds"):
+        if not (isinstance(getattr(method, attribute), str) and getattr(method, attribute).strip()):
+            refuse(attribute, "declare a text that is not empty.")
+    if not isinstance(method.needs, tuple) or set(method.needs) - set(NEEDS):
+        refuse("needs", f"declare a tuple of some of {', '.join(NEEDS)}.")
+    if not isinstance(method.options, dict) or not all(
+        isinstance(values, tuple) and values and all(isinstance(value, str) for value in values)
+        for values in method.options.values()
+    ):
+        refuse("options", 'declare {"option": ("default", "another value")}.')
+    trained = method.options.get("training", ())
+    if not isinstance(method.served_by, dict) or not set(method.served_by) <= set(trained):
+        refuse(
+            "served_by", f"its keys must be values of the option training: {', '.join(trained)}."
+        )
+    for run in method.served_by.values():
+        if not (
+            isinstance(run, tuple) and len(run) == 2 and run[0] in ("self", *list_method_names())
+        ):
+            refuse(
+                "served_by", "each value must be (method or 'self', 'full', 'most' or a number)."
+            )
+        if not (run[1] in ("full", "most") or isinstance(run[1], int)):
+            refuse("served_by", "its second part must be 'full', 'most' or a number.")
+    try:
+        method.list_counts(12)
+    except (UserError, AttributeError) as error:
+        refuse("counts", str(error))
+    sizes = dict.fromkeys(VARIABLES, 12.0) | method.complete_options({})
+    formulas = dict.fromkeys(("weights", "multiply_adds", "positions"), sizes)
+    for attribute, names in (formulas | {"stage2_copies": {"w": 12.0, "f": 3.0}}).items():
+        try:
+            value = evaluate_formula(getattr(method, attribute), names)
+        except UserError as error:
+            refuse(attribute, str(error))
+        if not 0 <= value < math.inf:
+            refuse(attribute, f"its value is {value}.")
 
 
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
@@ -149,35 +203,34 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 }
 
 
-def evaluate_formula(formula: str, names: Mapping[str, float]) -> float:
-    """Return the value of a formula of numbers, `names`, + - * / // ** and brackets; refuse all else."""
+def evaluate_formula(formula: str, names: Mapping[str, float | str]) -> float:
+    """Return the value of a formula of numbers, `names`, + - * / // ** and brackets; refuse all else.
+
+    A name with a text is an option: `option == "value"` is 1 or 0, and a numeric text is its number.
+    """
 
     def value(node: ast.expr) -> float:
         match node:
             case ast.Constant(value=int() | float() as number):
                 return number
             case ast.Name(id=name) if name in names:
-                return names[name]
+                return float(names[name])
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
                 return float(_OPERATORS[type(op)](value(left), value(right)))
-        raise UserError(f"formula {formula!r}: {ast.unparse(node)!r} is not allowed")
+            case ast.Compare(left=ast.Name(id=name), ops=[ast.Eq()], comparators=[other]):
+                if isinstance(names.get(name), str) and isinstance(other, ast.Constant):
+                    return float(names[name] == other.value)
+        raise UserError(
+            f"formula {formula!r}: {ast.unparse(node)!r} is not allowed; it may use numbers and "
+            f"{', '.join(names)}"
+        )
 
-    return value(ast.parse(formula.strip(), mode="eval").body)
-
-
-def make_variables(
-    *, grid_side: int, visual_tokens: int, tower: int, layers: int, llm: int, llm_layers: int
-) -> dict[str, float]:
-    """Return the variables of declared formulas (see Projector) with their values."""
-    return {
-        "w": grid_side,
-        "p": grid_side**2,
-        "v": visual_tokens,
-        "d": tower,
-        "l": layers,
-        "n": llm,
-        "m": llm_layers,
-    }
+    try:
+        return value(ast.parse(formula.strip(), mode="eval").body)
+    except UserError:
+        raise
+    except (SyntaxError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"formula {formula!r} cannot be computed: {error}") from None
 
 
 def _count_prime_factors(number: int) -> int:
@@ -191,22 +244,47 @@ def _count_prime_factors(number: int) -> int:
     return found
 
 
+def _file(stem: str) -> Path:
+    return PROJECTORS / f"{stem}.py"
+
+
 def _projector_class(stem: str) -> ast.ClassDef:
     wanted = "nn.Module" if stem == _BASE else "Projector"
-    tree = ast.parse((PROJECTORS / f"{stem}.py").read_text())
+    try:
+        tree = ast.parse(_file(stem).read_bytes())
+    except (SyntaxError, ValueError) as error:
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise UserError(
+            f"{_file(stem)}{where}: it is no Python: {error}. Correct the file."
+        ) from None
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     found = [node for node in classes if wanted in map(ast.unparse, node.bases)]
     if len(found) != 1:
-        raise UserError(f"{PROJECTORS / stem}.py: needs one subclass of {wanted}, not {len(found)}")
+        raise UserError(f"{_file(stem)}: needs one subclass of {wanted}, not {len(found)}")
     return found[0]
 
 
-def _literals(node: ast.ClassDef) -> dict[str, Any]:
+def _literals(stem: str, node: ast.ClassDef, known: Collection[str] = ()) -> dict[str, Any]:
+    """Return the class attributes of a projector, of all names or of those `known`."""
     values = {}
     for statement in node.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                values[name] = ast.literal_eval(value)
+                pass
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                values[name] = ast.literal_eval(value)
+                pass
+            case _:
+                continue
+        where = f"{_file(stem)}, line {statement.lineno}: {name}"
+        if known and name not in known:
+            if meant := get_close_matches(name, known, 1):
+                raise UserError(f"{where} is no declaration. Do you mean {meant[0]}?")
+            continue
+        try:
+            values[name] = ast.literal_eval(value)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            raise UserError(
+                f"{where} = {ast.unparse(value)} is no literal. The workflow reads it without running "
+                "the file: write out the value."
+            ) from None
     return values

@@ -12,28 +12,33 @@ from pathlib import Path
 NODES = ("n1", "n2")
 GPUS = 8  # of each node; plain files stand for them
 PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+DATABASE = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacct", "sacctmgr")
+ACCOUNT = "site"  # of the tests' user, in a cluster with a database
 
 
-def missing():
+def missing(programs=PROGRAMS):
     """The programs that are not installed; tests/slurm/install.sh installs them on Debian."""
     path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
-    return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    return [name for name in programs if shutil.which(name, path=path) is None]
 
 
 class Cluster:
     """Two nodes of eight GPUs, a partition `main`, `short`, whose jobs last three minutes at most, and
     `urgent`, whose jobs preempt those of the others.
 
-    Everything lies in `folder`; its path must be short, because that of a socket is limited.
+    Everything lies in `folder`; its path must be short, because that of a socket is limited. With a
+    database it has accounts, as most sites: jobs without an association are refused, and the tests' user
+    has the default account `ACCOUNT`.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, *, database=False):
+        self.folder, self.database = folder, database
         self.processes = {}
         self.environment = {
             **os.environ,
             "PATH": f"{folder}/bin:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin",
             "SLURM_CONF": str(folder / "slurm.conf"),
+            "MYSQL_UNIX_PORT": str(folder / "db.socket"),
         }
 
     def start(self):
@@ -41,6 +46,8 @@ class Cluster:
             (self.folder / name).mkdir(parents=True)
         self._configure()
         self._start_munge()
+        if self.database:
+            self._start_database()
         self.start_controller()
         for node in NODES:
             self._start(node, "slurmd", "-D", "-N", node)
@@ -158,9 +165,60 @@ class Cluster:
         )
         self.wait_for((self.folder / "munge.socket").exists, "munge socket")
 
+    def _start_database(self):
+        """MariaDB on a socket alone, slurmdbd, and an account with this user."""
+        folder, user = self.folder, getpass.getuser()
+        data = f"--datadir={folder / 'db'}"
+        install = ["mariadb-install-db", "--no-defaults", data, f"--user={user}", "--skip-test-db"]
+        made = self.run(*install, "--auth-root-authentication-method=normal", timeout=120)
+        assert made.returncode == 0, made.stdout + made.stderr
+        socket_file = folder / "db.socket"
+        options = [f"--socket={socket_file}", "--skip-networking", f"--user={user}"]
+        self._start("mariadbd", "mariadbd", "--no-defaults", data, *options)
+        self.wait_for(socket_file.exists, "database")
+        self._start("slurmdbd", "slurmdbd", "-D")
+        self.wait_for(
+            lambda: self.run("sacctmgr", "--noheader", "list", "cluster").returncode == 0,
+            "slurmdbd",
+        )
+        for words in (
+            "cluster tests",
+            f"account {ACCOUNT} cluster=tests",
+            f"user {user} account={ACCOUNT} defaultaccount={ACCOUNT} cluster=tests",
+        ):
+            added = self.run("sacctmgr", "--immediate", "add", *words.split())
+            assert added.returncode == 0, added.stdout + added.stderr
+
+    def _configure_database(self, port):
+        """Write slurmdbd.conf; return the lines of slurm.conf about it."""
+        file = self.folder / "slurmdbd.conf"
+        file.touch(mode=0o600)
+        file.write_text(
+            f"""\
+AuthType=auth/munge
+AuthInfo=socket={self.folder}/munge.socket
+DbdHost=localhost
+DbdPort={port}
+SlurmUser={getpass.getuser()}
+PidFile={self.folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=slurm
+"""
+        )
+        return f"""
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={port}
+AccountingStoragePass={self.folder}/munge.socket
+AccountingStorageEnforce=associations
+"""
+
     def _configure(self):
         folder, user, host = self.folder, getpass.getuser(), socket.gethostname()
-        controller, *ports = free_ports(1 + len(NODES))
+        controller, storage, *ports = free_ports(2 + len(NODES))
+        accounting = self._configure_database(storage) if self.database else ""
         for node in NODES:
             for i in range(GPUS):
                 (folder / node / f"gpu{i}").touch()
@@ -197,6 +255,7 @@ KillWait=20
 MinJobAge=3600
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000
 {nodes}
+{accounting}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=UNLIMITED State=UP

@@ -3,11 +3,12 @@
 import shutil
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, missing
+from tests.slurm.cluster import DATABASE, Cluster, missing
 from tests.slurm.study import HERE, OUT, checkout
 
 
@@ -22,16 +23,31 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=why))
 
 
-@pytest.fixture(scope="session")
-def cluster():
+@contextmanager
+def started(**options):
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, **options)
     try:
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with started() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def site():
+    """A cluster with a database of accounts."""
+    if absent := missing(DATABASE):
+        pytest.skip(f"not installed: {', '.join(absent)}; see tests/slurm/install.sh")
+    with started(database=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

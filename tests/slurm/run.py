@@ -19,6 +19,7 @@ def main(arguments):
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     cluster = Cluster(folder)
     command = [sys.executable, str(HERE / "driver.py"), "--profile", "slurm", *OVERRIDES]
+    command += ["--slurm-status-command=squeue"]
     environment = {**cluster.environment, "PYTHONPATH": str(ROOT / "src")}
     try:
         cluster.start()

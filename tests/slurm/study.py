@@ -13,11 +13,9 @@ from tests.support.trees import COPIED
 HERE = Path(__file__).parent
 OUT = "results/slurm-tests"
 SNAKEMAKE = (sys.executable, "-m", "vlmscale.jobs.import_server", sys.executable, "-m", "snakemake")
-# What tests change of the profile: a partition of the test cluster, no database, no patience.
+# What tests change of the profile: no database, no patience. Account and partition are the cluster's defaults.
 OVERRIDES = [
     "--default-resources",
-    "slurm_account=tests",
-    "slurm_partition=main",
     "mem_mb=2000",
     "runtime=60",
     "slurm_extra=--signal=TERM@300",
@@ -29,8 +27,6 @@ OVERRIDES = [
     "5",
     "--max-jobs-per-timespan",
     "100/1s",
-    "--slurm-status-command",
-    "squeue",
     "--slurm-init-seconds-before-status-checks",
     "1",
 ]
@@ -47,6 +43,7 @@ class Study:
     def start(self, *arguments):
         """Start `snakemake --profile slurm` and return the process; what it prints goes to driver.log."""
         command = [sys.executable, str(HERE / "driver.py"), "--profile", "slurm", *OVERRIDES]
+        command += [f"--slurm-status-command={'sacct' if self.cluster.database else 'squeue'}"]
         with (self.path / "driver.log").open("a") as log:
             driver = subprocess.Popen(
                 [*command, *arguments, "--configfile", "study.yaml"],

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 from PIL import Image as Pixels
 
-from vlmscale.data.images import encode_png
 from vlmscale.data.shards import write_manifest
 from vlmscale.evaluation.arrow_copies import arrow_folder, write_arrow
 from vlmscale.evaluation.spec import Benchmark
+from vlmscale.images import encode_png
 
 TEXT, INT = Value("string"), Value("int64")
 TEXTS = List(TEXT)

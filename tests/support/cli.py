@@ -1,6 +1,7 @@
 """Call the command line and read what it prints."""
 
 import json
+import re
 
 import pandas as pd
 from typer.testing import CliRunner
@@ -35,6 +36,14 @@ def error_of(*arguments):
     # A traceback would mean any other exception.
     assert isinstance(result.exception, SystemExit)
     return result.output
+
+
+def usage_error_of(*arguments):
+    """Return, in one line, what a command prints about wrong options. It must end with status 2."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    return " ".join(re.sub("[│╭╮╰╯─\n]", " ", result.output).split())
 
 
 def recommend(*arguments):

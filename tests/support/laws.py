@@ -13,9 +13,9 @@ def read_scores(name, keep="visual_tokens > 0"):
     return table.assign(error=1 - table["score"])
 
 
-def plant_law(amplitude, alpha, beta, floor, counts=V):
-    """Make the points of a law A N^-alpha V^-beta + D on the released sizes and counts."""
-    grid = pd.MultiIndex.from_product([N, counts], names=["n_params_b", "visual_tokens"])
+def plant_law(amplitude, alpha, beta, floor, counts=V, sizes=N):
+    """Make the points of a law A N^-alpha V^-beta + D, by default on the released sizes and counts."""
+    grid = pd.MultiIndex.from_product([sizes, counts], names=["n_params_b", "visual_tokens"])
     grid = grid.to_frame(index=False)
     error = amplitude * grid["n_params_b"] ** -alpha * grid["visual_tokens"] ** -beta + floor
     return grid.assign(error=error)

@@ -17,7 +17,7 @@ from transformers import LlamaTokenizer, PreTrainedModel, PreTrainedTokenizerFas
 from transformers.tokenization_utils_base import generate_merges
 
 from vlmscale.models.checkpoint import load_tokenizer
-from vlmscale.models.conversation import TEMPLATES
+from vlmscale.models.templates import TEMPLATES
 from vlmscale.settings import IMAGE_TOKEN
 
 SHARDS = [f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2)]
@@ -77,9 +77,11 @@ def vicuna(folder: Path, *, legacy: bool = False) -> PreTrainedTokenizerFast:
     """`spm_model` as a tokenizer.json; Vicuna 1.5 says `legacy: false` in its tokenizer_config.json."""
     model = spm_model()
     vocabulary = {model.id_to_piece(i): i for i in range(model.get_piece_size())}
+    scores = {piece: model.get_score(i) for piece, i in vocabulary.items()}
+    skipped = {piece for piece, i in vocabulary.items() if model.is_control(i) or model.is_byte(i)}
     LlamaTokenizer(
         vocab=vocabulary,
-        merges=generate_merges(vocabulary),
+        merges=generate_merges(vocabulary, scores, skipped),
         legacy=legacy,
         add_bos_token=True,
         pad_token="<unk>",

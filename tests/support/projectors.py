@@ -4,6 +4,8 @@ from dataclasses import fields, replace
 
 import torch
 
+from vlmscale.costs.flops import make_variables
+from vlmscale.costs.shapes import Tower
 from vlmscale.methods import find_method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
@@ -66,3 +68,21 @@ def find_sources(name, tokens, widths=SMALL, **options):
     projector(replace(features, patches=patches))[0, 0].sum().backward()
     side = widths.grid_side
     return patches.grad[0].abs().sum(-1).reshape(side, side) > 0
+
+
+def keep_declared(features, name):
+    """Only those of the features that the method's `needs` name, as a model computes them."""
+    names = {"patches", "grid_side"}
+    for need in find_method(name).needs:
+        names |= {"tower_attention": {"cls_attention", "keys"}, "pixels": {"patches_at"}}.get(
+            need, {need}
+        )
+        names |= {"question_mask"} if need == "question_tokens" else set()
+    known = {field.name for field in fields(features)}
+    return VisionFeatures(**{each: getattr(features, each) for each in names & known})
+
+
+def name_variables(name, tokens, widths, **options):
+    """The variables of a method's formulas with their values, in an LLM of two layers."""
+    tower = Tower(1, widths.tower, 1, widths.grid_side, patch_size=1, feature_layers=widths.layers)
+    return make_variables(name, tokens, tower, widths.llm, options) | {"m": 2}

@@ -1,11 +1,12 @@
 """Models of published shapes and sizes, without weights."""
 
+from common import load_backbone_config
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from transformers import PreTrainedModel
 
 from vlmscale.methods import find_method
-from vlmscale.models.meta import build_from_shapes
+from vlmscale.models.checkpoint import build_frame
 
 TOWER = "clip-vit-large-patch14-336"
 LAYERS = [12, 16, 22, 23]
@@ -17,6 +18,25 @@ LLMS = {
     "Qwen1.5-7B-Chat": ("Qwen1.5-7B", 7_721_324_544, 622_329_856),
     "Qwen1.5-14B-Chat": ("Qwen1.5-14B", 14_167_290_880, 778_567_680),
     "vicuna-7b-v1.5": ("Vicuna-7B", 6_738_415_616, 131_072_000),
+}
+# Of LLMs whose shapes are known for planning, of current families: the name, parameters in all and without
+# embedding and head, and bytes that a position keeps in keys and values in 16 bits.
+CURRENT_LLMS = {
+    "Qwen2.5-0.5B-Instruct": ("Qwen2.5-0.5B", 494_032_768, 357_898_112, 12_288),
+    "Qwen2.5-1.5B-Instruct": ("Qwen2.5-1.5B", 1_543_714_304, 1_310_340_608, 28_672),
+    "Qwen2.5-3B-Instruct": ("Qwen2.5-3B", 3_085_938_688, 2_774_773_760, 36_864),
+    "Qwen2.5-7B-Instruct": ("Qwen2.5-7B", 7_615_616_512, 6_525_621_760, 57_344),
+    "Qwen2.5-14B-Instruct": ("Qwen2.5-14B", 14_770_033_664, 13_212_898_304, 196_608),
+    "Qwen3-0.6B": ("Qwen3-0.6B", 596_049_920, 440_467_456, 114_688),
+    "Qwen3-1.7B": ("Qwen3-1.7B", 1_720_574_976, 1_409_410_048, 114_688),
+    "Qwen3-4B": ("Qwen3-4B", 4_022_468_096, 3_633_511_936, 147_456),
+    "Qwen3-8B": ("Qwen3-8B", 8_190_735_360, 6_946_075_648, 147_456),
+    "Qwen3-14B": ("Qwen3-14B", 14_768_307_200, 13_212_482_560, 163_840),
+    "Llama-3.2-1B-Instruct": ("Llama-3.2-1B", 1_235_814_400, 973_146_112, 32_768),
+    "Llama-3.2-3B-Instruct": ("Llama-3.2-3B", 3_212_749_824, 2_818_747_392, 114_688),
+    "SmolLM2-135M-Instruct": ("SmolLM2-135M", 134_515_008, 106_203_456, 23_040),
+    "SmolLM2-360M-Instruct": ("SmolLM2-360M", 361_821_120, 314_635_200, 40_960),
+    "SmolLM2-1.7B-Instruct": ("SmolLM2-1.7B", 1_711_376_384, 1_610_713_088, 196_608),
 }
 # CLIPVisionModel of the released checkpoint, with the final norm that LLaVA does not use.
 TOWER_PARAMETERS = 303_507_456
@@ -52,12 +72,19 @@ LEARNS = {
 
 
 def build_published(llm, method, tokens):
-    """Build the model of published shapes on the meta device."""
-    return build_from_shapes(
-        llm,
-        TOWER,
+    """Build the VLM that `assemble` makes from these backbones, on the meta device.
+
+    No tokenizer is read, so `<image>` is the last row of the embedding; `assemble` adds a row when the
+    tokenizer uses all of them (Vicuna).
+    """
+    text = load_backbone_config(llm)
+    return build_frame(
+        text,
+        load_backbone_config(TOWER),
         find_method(method).make_setting(tokens),
+        image_token=text.vocab_size - 1,
         feature_layers=LAYERS,
+        template="plain",
     )
 
 

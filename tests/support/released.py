@@ -178,7 +178,7 @@ def training_data(folder, url):
 
 def benchmarks(names, folder):
     """A dataset below `folder` for each of the real benchmarks `names`; their numbers of questions."""
-    for asked in read_benchmarks(ROOT / "src/vlmscale/resources/benchmarks.csv", names):
+    for asked in read_benchmarks(names):
         if asked.folder(folder).exists():
             continue  # another reading of the same questions
         write(asked, [row for row, _, _ in CASES[asked.benchmark][0]], folder)
@@ -197,10 +197,7 @@ def resources(folder, *, shapes, files, questions):
         row | {"questions": questions.get(row["benchmark"], row["questions"])}
         for row in _table("benchmarks.csv")
     ]
-    for name, rows in (
-        ("datasets.csv", files),
-        ("benchmarks.csv", asked),
-    ):
+    for name, rows in (("datasets.csv", files), ("benchmarks.csv", asked)):
         with (folder / name).open("w", newline="") as out:
             writer = csv.DictWriter(out, list(rows[0]))
             writer.writeheader()

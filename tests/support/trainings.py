@@ -1,5 +1,7 @@
 """Specs of tiny trainings, and what they leave."""
 
+import re
+
 from vlmscale.methods import find_method
 from vlmscale.training.spec import StageSpec
 
@@ -35,6 +37,11 @@ def stage_spec(backbones, splits, folder, **changes):
         "paths": {"work": folder / "work", "tensorboard": folder / "tb"},
     }
     return StageSpec(**{**values, **changes})
+
+
+def last_step(shown, steps):
+    """The step that a progress bar of `steps` has reached, in what a training printed."""
+    return max((int(done) for done in re.findall(rf"\b(\d+)/{steps}\b", shown)), default=0)
 
 
 def weights(spec):

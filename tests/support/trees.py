@@ -7,16 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-COPIED = (
-    "Snakefile",
-    "rules",
-    "workflow",
-    "config",
-    "envs",
-    "profiles",
-    "requirements",
-    "src",
-)
+COPIED = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "requirements", "src")
 
 # Rules that a change of any cell runs again; a change of the grid also runs write_cells.
 JOINT = {
@@ -26,9 +17,12 @@ JOINT = {
     "compare",
     "cost",
     "cost_figure",
+    "explorer",
     "figures",
     "fit",
+    "gallery",
     "latency_figure",
+    "model_cards",
     "paired_figure",
     "report_pages",
     "side_by_side_figure",
@@ -79,11 +73,11 @@ class Tree:
 
 
 def read_plan(text):
-    """The jobs in the output of a dry run: {rule: [wildcards of each job]}."""
+    """The jobs in the output of a dry run: {rule: [wildcards of each job]}, sorted: snakemake draws their order."""
     jobs = {}
     for block in re.split(r"\n(?=(?:local)?rule )", text):
         head = re.match(r"(?:local)?rule (\w+):", block)
         if head:
             wildcards = re.search(r"^    wildcards: (.*)$", block, re.M)
             jobs.setdefault(head[1], []).append(wildcards[1] if wildcards else "")
-    return jobs
+    return {rule: sorted(found) for rule, found in jobs.items()}

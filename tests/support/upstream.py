@@ -79,10 +79,7 @@ def pretrain(folder, site):
     (folder / "llava_pretrain").mkdir(parents=True)
     (folder / "llava_pretrain/captions.json").write_text(json.dumps(records))
     archive(folder / "llava_pretrain/images.zip", images)
-    rows = [
-        ("records", "llava_pretrain/captions.json", 10),
-        (".", "llava_pretrain/images.zip", 10),
-    ]
+    rows = [("records", "llava_pretrain/captions.json", 10), (".", "llava_pretrain/images.zip", 10)]
     return write_table(
         folder / "table.csv",
         [
@@ -172,7 +169,7 @@ class Site(BaseHTTPRequestHandler):
 
     def place(self, path):
         """The file that an address leads to; of the hub's, whatever the repository."""
-        path = path.lstrip("/").removeprefix("hub/")
+        path = path.partition("?")[0].lstrip("/").removeprefix("hub/")
         return self.server.folder / path.split("/resolve/commit/")[-1]
 
     def answer(self, body):

@@ -2,11 +2,7 @@
 
 import numpy as np
 
-from vlmscale.data.world.questions import (
-    PAGE_FAMILIES,
-    SCENE_FAMILIES,
-    Asker,
-)
+from vlmscale.data.world.questions import PAGE_FAMILIES, SCENE_FAMILIES, Asker
 from vlmscale.data.world.scenes import Facts, Object, Page, Scene
 from vlmscale.settings import World
 

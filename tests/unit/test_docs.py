@@ -50,6 +50,9 @@ def test_the_site_builds_with_its_generated_pages(tmp_path):
     assert "vlmscale recommend" in (tmp_path / "reference/cli.html").read_text()
     assert "tokenpacker" in (tmp_path / "reference/methods.html").read_text()
     assert "fit_power_law" in (tmp_path / "reference/api.html").read_text()
+    faults = (tmp_path / "reliability.html").read_text()
+    assert "a training is killed: SIGKILL, memory full, a power cut" in faults
+    assert "at most 4 steps, of 4 between checkpoints" in faults
     notebook = re.sub("<[^>]+>", "", (tmp_path / "notebook/law.html").read_text())
     assert "alpha = 0.0709, beta = 0.0151" in notebook
     assert "Qwen1.5-14B" in notebook

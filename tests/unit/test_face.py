@@ -51,9 +51,7 @@ def test_recommends_by_tables_in_memory_as_by_files(tmp_path):
     times.to_parquet(tmp_path / "times.parquet")
     by_table = vs.recommend(latency_ms=30, latencies=times, scores=scores)
     by_file = vs.recommend(
-        latency_ms=30,
-        latencies=tmp_path / "times.parquet",
-        scores=str(tmp_path / "scores.csv"),
+        latency_ms=30, latencies=tmp_path / "times.parquet", scores=str(tmp_path / "scores.csv")
     )
     assert by_table.choices.equals(by_file.choices)
     assert by_table.law["source"] == "the table"
@@ -66,8 +64,8 @@ def test_arguments_that_exclude_each_other():
         vs.recommend()
     with pytest.raises(vs.UserError, match="'maths': released scores are of reasoning and ocr"):
         vs.recommend(gflops=10, family="maths")
-    with pytest.raises(ValueError, match="with_tower needs cost exact"):
-        vs.recommend(gflops=10, with_tower=True)
+    with pytest.raises(ValueError, match="cost exact counts GFLOPs"):
+        vs.recommend(latency_ms=10, latencies=pd.DataFrame(), cost="exact")
 
 
 def test_fits_what_the_command_fits():

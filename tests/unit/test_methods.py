@@ -1,10 +1,15 @@
 """Declarations read from source agree with the classes, and reading them imports no torch."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from vlmscale import methods
+from vlmscale.cli.methods import list_methods
+from vlmscale.costs.flops import compressor_gflops, compressor_parameters
+from vlmscale.costs.shapes import Tower
 from vlmscale.errors import UserError
 from vlmscale.methods import (
     Method,
@@ -131,3 +136,109 @@ def test_formulas_are_arithmetic_and_nothing_else():
 def test_unknown_method_lists_the_known():
     with pytest.raises(UserError, match=r"no method 'magic'.*avgpool"):
         find_method("magic")
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """write(text) makes the projector `mine` beside the others, which `find_method` then reads."""
+    shutil.copytree(methods.PROJECTORS, tmp_path / "projectors")
+    monkeypatch.setattr(methods, "PROJECTORS", tmp_path / "projectors")
+    find_method.cache_clear()
+    yield (tmp_path / "projectors" / "mine.py").write_text
+    find_method.cache_clear()
+
+
+MINE = '''
+class Mine(Projector):
+    """Mine."""
+
+    source = "here"
+    needs = ("multilayer",)
+    counts = "square"
+    options: ClassVar = {"training": ("trained", "free"), "rounds": ("2", "10"), "way": ("a", "b")}
+    served_by: ClassVar = {"free": ("mlp", "full")}
+    weights = "d*n + rounds*n"
+    multiply_adds = 'v*d*n*rounds + (way == "b")*v*d'
+'''
+
+
+def test_a_cost_may_depend_on_options(write):
+    write(MINE)
+    tower, costs = Tower(1, 16, 1, 6, patch_size=1, feature_layers=1), []
+    for options in ({}, {"rounds": "10"}, {"way": "b"}):
+        parameters = compressor_parameters("mine", 4, tower=tower, llm_width=8, options=options)
+        gflops = compressor_gflops("mine", 4, tower=tower, llm_width=8, options=options)
+        costs.append((parameters, gflops * 1e9))
+    assert costs == [(144, 2 * 1024), (208, 2 * 5120), (144, pytest.approx(2 * (1024 + 64)))]
+
+
+WRONG = {
+    "a letter in a formula": ("d*n + rounds*n", "d*n + q", "weights = .*'q' is not allowed"),
+    "a formula that is no arithmetic": (
+        "d*n + rounds*n",
+        "d*n +",
+        "weights = .*cannot be computed",
+    ),
+    "a division by nothing": ("d*n + rounds*n", "d/(d - 12)", "weights = .*cannot be computed"),
+    "a text as a number": ("d*n + rounds*n", "d*way", "weights = .*cannot be computed"),
+    "negative weights": ("d*n + rounds*n", "n - n*n", "weights = .*its value is -"),
+    "no source": ('source = "here"', "", "source = '': declare a text"),
+    "an empty source": ('"here"', '" "', "source = ' ': declare a text"),
+    "no weights": ('weights = "d*n + rounds*n"', "", "weights = '': declare a text"),
+    "weights of a number": ('"d*n + rounds*n"', "12", "weights = 12: declare a text"),
+    "no multiply-adds": (
+        "multiply_adds",
+        "multiply",
+        "multiply_adds = ''|Do you mean multiply_adds",
+    ),
+    "an unknown need": (
+        '("multilayer",)',
+        '("multilayr",)',
+        "needs = .*some of multilayer, question",
+    ),
+    "a need that is a text": ('("multilayer",)', '"multilayer"', "needs = .*declare a tuple"),
+    "an unknown count": ('"square"', '"prime"', "counts = 'prime'"),
+    "a count of a number": ('"square"', "4", "counts = 4"),
+    "a computed attribute": ('"here"', "str(1)", "source = str.1. is no literal"),
+    "a name": ('("multilayer",)', "NEEDS", "needs = NEEDS is no literal"),
+    "an option of a text": ('("2", "10")', '"2"', "options = "),
+    "an option of numbers": ('("2", "10")', "(2, 10)", "options = "),
+    "an option without values": ('("2", "10")', "()", "options = "),
+    "options of a tuple": (
+        '{"training": ("trained", "free"), "rounds": ("2", "10"), "way": ("a", "b")}',
+        '("a",)',
+        "options = ",
+    ),
+    "a misspelt attribute": (
+        "options: ClassVar",
+        "option: ClassVar",
+        "option is no declaration. Do you mean options",
+    ),
+    "an unknown server": ('("mlp", "full")', '("mpl", "full")', "served_by = "),
+    "an unknown count of the server": ('("mlp", "full")', '("mlp", "all")', "served_by = "),
+    "a server of no training": ('{"free"', '{"fre"', "served_by = .*trained, free"),
+    "a syntax error": (
+        "class Mine(Projector):",
+        "class Mine(Projector:",
+        "line 2: it is no Python",
+    ),
+    "no class": ("Projector", "nn.Linear", "needs one subclass of Projector, not 0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_declaration_names_file_and_attribute(write, case):
+    old, new, message = WRONG[case]
+    assert old in MINE
+    write(MINE.replace(old, new, 1))
+    with pytest.raises(UserError, match=rf"projectors/mine\.py.*({message})"):
+        find_method("mine")
+    assert find_method("mlp").name == "mlp"
+
+
+def test_a_broken_file_is_named_in_the_list_and_breaks_no_other(write):
+    write("class Mine(")
+    report = list_methods()
+    assert list(report["broken"]) == ["mine"]
+    assert "mine.py, line 1: it is no Python" in report["broken"]["mine"]
+    assert {row["method"] for row in report["methods"]} == {*list_method_names()} - {"mine"}

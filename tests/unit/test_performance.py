@@ -57,6 +57,6 @@ def test_projectors_are_within_one_percent_of_the_released_code():
 
 def test_measurements_say_on_what_they_were_made():
     for file in sorted((ROOT / "src/vlmscale/resources/measured").glob("*.parquet")):
-        about = read_provenance(file)
+        about = read_provenance(file, required=False)
         assert about["versions"], file
         assert about.get("device") or about.get("processor"), file

@@ -17,12 +17,19 @@ CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob(
 ONCE = dict.fromkeys(
     (
         *("all", "audit", "collect", "compare", "cost", "cost_figure", "fetch_benchmarks"),
+        *("gallery", "model_cards"),
         *("paired_figure", "report_pages", "tables", "verdicts", "write_cells"),
     ),
     1,
 )
 # With laws, and released ones to draw beside them.
-LAWS_ONCE = dict.fromkeys(("fit", "published_errors", "published_fit", "side_by_side_figure"), 1)
+LAWS_ONCE = dict.fromkeys(
+    (
+        *("difficulty", "difficulty_figure", "explorer", "fit"),
+        *("published_errors", "published_fit", "side_by_side_figure"),
+    ),
+    1,
+)
 COUNTS = {
     # Five LLMs and three seeds: three methods at six counts, and all patches. Of the largest fitted LLM two
     # kinds of QueCC at two counts, and smaller images. Of four LLMs three repetitions, without trainings.
@@ -42,6 +49,7 @@ COUNTS = {
     # of mqt at four, twice.
     "config/table1.yaml": {
         **ONCE,
+        "learning_figure": 1,
         "fetch_backbone": 1 + 1,
         "prepare_dataset": 2,
         "train_stage1": 3 * (1 + 1 + 3 * 4 + 1 + 1 + 1 + 1),
@@ -148,7 +156,7 @@ def test_published_numbers(empty):
         ".parquet": 11,
         ".md": 5,
         ".tex": 4,
-        ".html": 5,
+        ".html": 6,
         ".pdf": laws_figures,
         ".png": laws_figures,
     }

@@ -218,7 +218,7 @@ def test_laws_of_both_suites_without_the_held_out_llm(out):
     for law in laws.itertuples():
         folder = out / f"figures/{law.series}_{law.family}"
         assert len(list(folder.iterdir())) == 2 * len(LAW_FIGURES)
-    for table in ("laws", "forms", "variants", "methods", "paired", "suites"):
+    for table in ("laws", "forms", "variants", "methods", "paired", "suites", "difficulty"):
         assert (out / f"tables/{table}.md").read_text().count("\n") > 2
     assert len(pd.read_parquet(out / "audit.parquet")) == 58
 

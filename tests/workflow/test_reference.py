@@ -22,7 +22,7 @@ def test_the_reference_is_of_the_whole_default_study(empty):
 
 
 def test_another_seed_is_within_the_intervals_that_decide():
-    intervals = pd.read_csv(REFERENCE / "intervals.csv").query("scheme == 'sizes'")
+    intervals = pd.read_csv(REFERENCE / "intervals.csv").query("scheme == 'hierarchical'")
     laws = pd.read_csv(REFERENCE / "seed1/laws.csv").melt(
         ["series", "family"], ["alpha", "beta"], "quantity"
     )

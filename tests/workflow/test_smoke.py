@@ -64,7 +64,7 @@ def test_laws_figures_and_provenance(out):
     assert (laws["points"] == 8).all()
     spread = pd.read_parquet(out / "intervals.parquet")
     # two sizes leave nothing to resample, one seed neither; the kept answers do
-    schemes = {"cases", "residual", "wild", "questions", "benchmarks"}
+    schemes = {"hierarchical", "cases", "residual", "wild", "questions", "benchmarks"}
     for _, found in spread.groupby(["series", "family"]):
         assert schemes <= set(found["scheme"]) <= schemes | {"delta method", "jackknife"}
     assert (spread["low"] <= spread["high"]).all()
@@ -126,6 +126,22 @@ def test_methods_are_compared_question_by_question(out):
     assert len(asked) == 10
 
 
+def test_hard_questions_are_chosen_by_other_cells(out):
+    parts, counted = (
+        pd.read_parquet(out / f"{name}.parquet") for name in ("difficulty", "fewest_tokens")
+    )
+    # One seed: the other method's cells at one token choose.
+    by_one = parts["part"].isin(["one token", "more tokens"])
+    assert (parts.loc[by_one, "chosen_by"] == "cells outside the law").all()
+    assert set(parts["series"]) == {"tokenpacker", "quecc"}
+    share = parts.pivot(index=["series", "family"], columns="part", values="share")
+    assert (share["blind"] + share["image"]).to_numpy() == pytest.approx(1)
+    by_parts = (share["one token"] + share["more tokens"]).to_numpy()
+    assert by_parts == pytest.approx(share["image"].to_numpy())
+    assert parts["alpha"].notna().eq(parts["scheme"] != "").all()
+    assert counted.groupby(["series", "benchmark"])["share"].sum().to_numpy() == pytest.approx(1)
+
+
 def test_joint_samples_give_the_errors(out):
     samples, errors = (pd.read_parquet(out / f"{name}.parquet") for name in ("samples", "errors"))
     means = samples.groupby(["cell", "benchmark"])["score"].mean()
@@ -151,10 +167,10 @@ def test_the_report_has_figures_tables_and_verdicts_with_captions(smoke, tmp_pat
         json.loads(re.search(rf'<script id="{name}">\s*var {name} = (.*);', text)[1])
         for name in ("results", "categories")
     )
-    assert [name[:2] for name in sorted(categories)] == ["1.", "2.", "3.", "4.", "5."]
+    assert [name[:2] for name in sorted(categories)] == ["1.", "2.", "3.", "4.", "5.", "6."]
     assert all(result["caption"].strip() for result in results.values())
     shown = {(result["labels"]["study"], Path(file).name) for file, result in results.items()}
-    names = {*(f"{name}.png" for name in (*LAW_FIGURES, "paired", "cost", "latency"))}
+    names = {*(f"{name}.png" for name in (*LAW_FIGURES, "paired", "difficulty", "cost", "latency"))}
     names |= {f"{name}.html" for name in ("laws", "methods", "paired", "verdicts", "audit")}
     assert {("smoke", name) for name in names} <= shown
     assert {("released scores", name) for name in ("fig4.png", "table1.html")} <= shown

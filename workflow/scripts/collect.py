@@ -2,22 +2,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from vlmscale.analysis.collect import Answers, collect
+from vlmscale.analysis.collect import collect, read_answers
 from vlmscale.jobs.entry import log_to
 from vlmscale.records.files import read_json
-from vlmscale.records.parquet import read_provenance, write_parquet
+from vlmscale.records.parquet import write_parquet
 
 with log_to(snakemake.log[0]):
     files, params = snakemake.input, snakemake.params
-    cells = pd.read_csv(files.cells)
+    cells = pd.DataFrame(params.cells)
     answers = [
-        Answers(read_provenance(scores), pd.read_parquet(scores), pd.read_parquet(samples))
+        read_answers(Path(scores), Path(samples))
         for scores, samples in zip(files.scores, files.samples, strict=True)
     ]
     runs = [read_json(Path(file)) for stage in ("stage1", "stage2") for file in files.get(stage)]
     prints, sizes = params.fingerprints, {"nominal": params.nominal, "axis": params.size_axis}
     tables = collect(cells, answers, runs, fingerprints=prints, **sizes)
-    provenance = {"study": cells["study"][0], "methods": params.methods}
+    provenance = {"study": params.study, "methods": params.methods, "tower": params.tower}
     provenance["fingerprints"] = prints["evaluate_cell"]
     for name, table in tables.items():
         write_parquet(Path(snakemake.output[name]), table, provenance)

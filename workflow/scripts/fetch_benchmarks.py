@@ -6,7 +6,7 @@ from vlmscale.jobs.entry import log_to
 
 with log_to(snakemake.log[0]):
     fetch_benchmarks(
-        read_benchmarks(Path(snakemake.input.table), list(snakemake.params.benchmarks)),
+        read_benchmarks(list(snakemake.params.benchmarks)),
         Path(snakemake.output[0]),
         work=Path(snakemake.params.work),
     )

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vlmscale.errors import UserError
+from vlmscale.errors import Damaged, UserError
+from vlmscale.records.parquet import read_parquet, read_provenance
 from vlmscale.study.selection import Selection, SizeAxis
 
 # Columns copied from the run.json of a training.
@@ -22,6 +24,19 @@ class Answers:
     record: Mapping[str, Any]
     scores: pd.DataFrame
     samples: pd.DataFrame
+
+
+def read_answers(scores: Path, samples: Path) -> Answers:
+    """Read the two tables of a cell's evaluation. Raises Damaged where they are not of one evaluation."""
+    record, other = (read_provenance(file) for file in (scores, samples))
+    del record["sha256"], other["sha256"]
+    if record != other:
+        raise Damaged(
+            f"{scores} and {samples} are not of one evaluation.",
+            "Delete both and run again.",
+            scores,
+        )
+    return Answers(record, read_parquet(scores), read_parquet(samples))
 
 
 def collect(
@@ -48,18 +63,19 @@ def collect(
     scores = {cell: one.scores for cell, one in by_cell.items()}
     trained = {record["run"]: record for record in trainings if record["kind"] == "stage2"}
     by_llm = {llm: trained[run] for llm, run in cells[["llm", "run"]].values}
-    sizes: dict[SizeAxis, dict[str, float]] = {
-        "nominal": dict(nominal),
-        "total": {llm: record["llm_parameters"] / 1e9 for llm, record in by_llm.items()},
+    sizes: dict[SizeAxis, Mapping[str, float]] = {
+        "total": {llm: found["llm_parameters"] / 1e9 for llm, found in by_llm.items()},
         "non_embedding": {
-            llm: record["llm_parameters_non_embedding"] / 1e9 for llm, record in by_llm.items()
+            llm: found["llm_parameters_non_embedding"] / 1e9 for llm, found in by_llm.items()
         },
     }
+    if nominal:
+        sizes = {"nominal": nominal, **sizes}
     return {
         "errors": tabulate_errors(
             cells,
             scores,
-            {name: known for name, known in sizes.items() if known},
+            sizes,
             axis=axis,
             protocols={cell: one.record["protocol"] for cell, one in by_cell.items()},
         ),
@@ -177,14 +193,11 @@ def require_one_protocol(*tables: pd.DataFrame) -> str | None:
 
     Raises UserError for two: the protocol changes scores, so no law or figure may mix them.
     """
-    known = pd.concat([table["protocol"] for table in tables if "protocol" in table] or [_NONE])
-    found = known.unique().tolist()
+    known = [table["protocol"] for table in tables if "protocol" in table]
+    found = list(dict.fromkeys(protocol for column in known for protocol in column))
     if len(found) > 1:
         raise UserError(
             f"scores of protocols {' and '.join(map(str, found))} meet; no law or figure may hold both. "
             "Evaluate all cells by one (evaluation.protocol of the config), or keep their tables apart."
         )
     return str(found[0]) if found else None
-
-
-_NONE = pd.Series(dtype=str)

@@ -24,28 +24,25 @@ def load_published_errors(resources: Path | None = None) -> pd.DataFrame:
     frames = []
     for family in ("reasoning", "ocr"):
         table = pd.read_csv(resources / f"published/{family}_scores.csv")
-        llms = [names[float(n)] for n in table["n_params_b"]]
+        sizes = table["n_params_b"].astype(float)
+        llms = sizes.map(names)
         frames.append(
-            pd.DataFrame(
-                {
-                    "llm": llms,
-                    "method": "tokenpacker",
-                    "visual_tokens": table["visual_tokens"],
-                    "seed": 0,
-                    "budget": FULL,
-                    "role": "fit",
-                    "n_params_b": table["n_params_b"].astype(float),
-                    "size_axis": "nominal",
-                    "nominal_b": table["n_params_b"].astype(float),
-                    "total_b": [decoders[llm].total_b for llm in llms],
-                    "non_embedding_b": [decoders[llm].non_embedding_b for llm in llms],
-                    "protocol": RELEASED_PROTOCOL,
-                    "family": family,
-                    "benchmark": "mean",
-                    "metric": "mean",
-                    "score": table["score"],
-                    "error": 1 - table["score"],
-                }
+            table.assign(
+                llm=llms,
+                method="tokenpacker",
+                seed=0,
+                budget=FULL,
+                role="fit",
+                n_params_b=sizes,
+                size_axis="nominal",
+                nominal_b=sizes,
+                total_b=[decoders[llm].total_b for llm in llms],
+                non_embedding_b=[decoders[llm].non_embedding_b for llm in llms],
+                protocol=RELEASED_PROTOCOL,
+                family=family,
+                benchmark="mean",
+                metric="mean",
+                error=1 - table["score"],
             )
         )
     merged = pd.concat(frames, ignore_index=True)

@@ -1,20 +1,25 @@
 """The command line `vlmscale`.
 
-The options of each command are in law_commands.py and study_commands.py. A command imports what it runs
-when it runs, so --help needs no library; recommend() and audit() are also what `import vlmscale` offers.
+The options of each command are in law_commands.py, design_commands.py and study_commands.py. A command
+imports what it runs when it runs, so --help needs no library; `import vlmscale` offers some of it, too.
 """
 
+import io
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from vlmscale.cli.design_commands import next_command, power_command
 from vlmscale.cli.law_commands import fit_command, recommend_command
 from vlmscale.cli.study_commands import (
     audit_command,
     cells_command,
     data_command,
+    explore_command,
     methods_command,
+    publish_command,
     summary_command,
 )
 
@@ -29,11 +34,15 @@ app = typer.Typer(
 for _name, _command, _example in (
     ("fit", fit_command, "fit scores.csv --text-tokens 0,50,100"),
     ("recommend", recommend_command, "recommend --gflops 2000 --text-tokens 50"),
+    ("explore", explore_command, "explore --scores scores.csv --open"),
     ("audit", audit_command, "audit --study results/mini --claim C13"),
     ("summary", summary_command, "summary results/mini"),
     ("cells", cells_command, "cells --config config/paper.yaml --gpu h100"),
+    ("power", power_command, "power --sizes 0.5,1.8,4,7 --token-counts 1,16,576 --trainings 36"),
+    ("next", next_command, "next --config config/paper.yaml --gpu-hours 300 --narrow alpha/beta"),
     ("methods", methods_command, "methods --json"),
     ("data", data_command, "data llava_pretrain data/llava_pretrain --raw downloads"),
+    ("publish", publish_command, "publish results/mini/runs/RUN/stage2 --output upload"),
 ):
     app.command(_name, epilog=f"Example: vlmscale {_example}")(_command)
 
@@ -57,5 +66,8 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; characters that the terminal's encoding lacks are replaced."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vlmscale.analysis.checks.audit.evidence import load_evidence
 from vlmscale.analysis.checks.audit.run import audit as check_claims
-from vlmscale.cli.output import Report, number, span, status, table
+from vlmscale.cli.output import Columns, Report, number, print_table, span, status
 from vlmscale.errors import UserError
 from vlmscale.resources import find_resource
 
@@ -32,19 +32,11 @@ def audit(studies: Sequence[str | Path] = (), claim: str | None = None) -> pd.Da
     return found
 
 
-def report_claims(claims: pd.DataFrame) -> Report:
-    """Return the claims with the number of each verdict."""
-    return {"verdicts": claims["verdict"].value_counts().to_dict(), "claims": claims}
-
-
 def show(console: Console, report: Report) -> None:
     """Print one row for each claim."""
-    columns = ["id", "claim", "paper", "ours", "verdict"]
-    rows = [
-        [str(row["id"]), str(row["claim"]), _text(row["paper_value"]), _ours(row), row["verdict"]]
-        for row in report["claims"].to_dict("records")
-    ]
-    console.print(table("Claims of the paper", columns, rows, words=columns))
+    columns: Columns = {"id": "id", "claim": "claim", "what was measured": "quantity"}
+    columns |= {"paper": "paper_value", "ours": _ours, "verdict": "verdict"}
+    print_table(console, "Claims of the paper", report["claims"], columns, words=list(columns))
     counts = [f"{verdict}: {count}" for verdict, count in report["verdicts"].items()]
     console.print(", ".join(counts))
     claims = report["claims"]

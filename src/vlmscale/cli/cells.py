@@ -1,37 +1,26 @@
 """`vlmscale cells`: what a study will train, about what that costs, and what of it is done."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from vlmscale.cli.output import Report, number, table
-from vlmscale.costs.cluster import Cluster
+from vlmscale.cli.output import Columns, Report, number, print_table
+from vlmscale.costs.cluster import Cluster, Request
 from vlmscale.costs.gpus import Gpu, load_gpus
 from vlmscale.errors import UserError
 from vlmscale.planning.sizing import TrainingSize, size_trainings
-from vlmscale.planning.trainings import (
-    Assumptions,
-    RunCost,
-    Training,
-    estimate_features_gb,
-    estimate_runs,
-    read_benchmark_rows,
-)
-from vlmscale.resources import find_resource
+from vlmscale.planning.trainings import Assumptions, RunCost, estimate_features_gb, estimate_runs
 from vlmscale.study.load import load_study
+from vlmscale.study.schema import Study
 
 _UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
 _SHOWN = 3  # of what does not fit
 
 
 def plan(
-    config: Path,
-    results: Path,
-    assumed: Assumptions,
-    *,
-    gpu: str | None,
-    utilisation: float | None,
+    config: Path, results: Path, assumed: Assumptions, *, gpu: str | None, utilisation: float | None
 ) -> Report:
     """Return costs, GPUs and state of every training run of a study, and their totals.
 
@@ -40,24 +29,13 @@ def plan(
     peak that a training reaches, by default the row's, else the cluster's. Raises UserError for an unknown
     GPU or a wrong config.
     """
-    study = load_study(config)
-    chosen = _gpu_of(study.cluster) if gpu is None else _find_gpu(gpu)
-    cluster = study.cluster.model_copy(
-        update={
-            "gpu_memory_gb": chosen.memory_gb,
-            "tflops": chosen.bf16_tflops,
-            "utilisation": utilisation or chosen.utilisation or study.cluster.utilisation,
-        }
-    )
-    study = study.model_copy(update={"cluster": cluster})
-    questions = study.count_questions(read_benchmark_rows(find_resource("benchmarks.csv")))
+    study, chosen = choose_gpu(load_study(config), gpu, utilisation)
+    cluster = study.cluster
+    questions = study.count_questions()
     costs = estimate_runs(study, questions, assumed)
     sizes = size_trainings(study, [cost.run for cost in costs], assumed)
     folder = results / study.study
-    rows = [
-        _row(cost, cluster, sizes["stage2", cost.run.run], _done(folder, cost.trainings))
-        for cost in costs
-    ]
+    rows = [_row(cost, cluster, sizes["stage2", cost.run.run], folder) for cost in costs]
     summed = ("stage1_flops", "stage2_flops", "evaluation_flops", "gpu_hours", "gpu_hours_left")
     cells = [cell for cost in costs for cell in cost.cells]
     refused = dict.fromkeys(str(size) for size in sizes.values() if isinstance(size, UserError))
@@ -80,69 +58,56 @@ def plan(
             "work_gb": max(row["work_gb"] for row in rows),
         },
         "too_large": list(refused),
+        "without_law": study.methods_without_law,
     }
 
 
-def _row(
-    cost: RunCost, cluster: Cluster, size: TrainingSize | UserError, done: list[Training]
-) -> Report:
-    """Return what the report says of a run; size: of its stage 2."""
+def _row(cost: RunCost, cluster: Cluster, size: TrainingSize | UserError, folder: Path) -> Report:
+    """Return what the report says of a run; size: of its stage 2, folder: of the study's results."""
     flops = {training.stage: training.flops for training in cost.trainings}
-    left = cost.training_flops - sum(training.flops for training in done)
-    job = None if isinstance(size, UserError) else cluster.request(size.gpus, size.hours, 0)
+    done = [t for t in flops if (folder / "runs" / cost.run.run / t / "run.json").exists()]
+    job = None if isinstance(size, UserError) else Request(cluster, size.gpus, size.hours, 0)
     return {
+        **vars(cost),
         **vars(cost.run),
-        "cells": list(cost.cells),
-        "parameters": cost.parameters,
-        "total_parameters": cost.total_parameters,
-        "projector_parameters": cost.projector_parameters,
         "stage1_flops": flops.get("stage1", 0.0),
         "stage2_flops": flops["stage2"],
-        "evaluation_flops": cost.evaluation_flops,
         "gpu_hours": cluster.gpu_hours(cost.training_flops),
-        "gpu_hours_left": cluster.gpu_hours(left),
+        "gpu_hours_left": cluster.gpu_hours(
+            sum(flops[stage] for stage in flops if stage not in done)
+        ),
         "gpus": job and job.gpus,
         "nodes": job and job.nodes,
-        "disk_gb": cost.disk_gb,
-        "work_gb": cost.work_gb,
-        "done": [training.stage for training in done],
-        "trainings": [training.stage for training in cost.trainings],
+        "done": done,
+        "trainings": list(flops),
     }
-
-
-def _done(folder: Path, trainings: Iterable[Training]) -> list[Training]:
-    """Return the trainings whose record lies in the folder of a study's results."""
-    return [t for t in trainings if (folder / "runs" / t.run / t.stage / "run.json").exists()]
 
 
 def show(console: Console, report: Report) -> None:
     """Print the report of `plan` as a table and what it means."""
-    groups: dict[tuple[str, ...], list[Report]] = {}
+    groups: dict[tuple[Any, ...], Report] = {}
     for row in report["runs"]:
-        key = (row["llm"], row["method"], str(row["visual_tokens"]), row["budget"])
-        groups.setdefault(key, []).append(row)
-    several = len({row["budget"] for row in report["runs"]}) > 1
-    columns = ["LLM", "N", "method", "V", *["budget"] * several, "runs", "FLOPs", "GPU hours"]
-    columns += ["GPUs", "GB", "done"]
-    rows = [
-        [
-            llm,
-            _size(row["parameters"]),
-            method,
-            visual_tokens,
-            *[budget] * several,
-            str(len(group)),
-            number(row["stage1_flops"] + row["stage2_flops"], 2),
-            number(row["gpu_hours"], 3),
-            str(row["gpus"] or "–"),
-            number(row["disk_gb"], 2),
-            f"{sum(len(r['done']) for r in group)}/{sum(len(r['trainings']) for r in group)}",
-        ]
-        for (llm, method, visual_tokens, budget), group in groups.items()
-        for row in group[:1]
-    ]
+        key = tuple(row[name] for name in ("llm", "method", "visual_tokens", "budget"))
+        group = groups.setdefault(key, {**row, "runs": 0, "finished": 0, "planned": 0})
+        group["runs"] += 1
+        group["finished"] += len(row["done"])
+        group["planned"] += len(row["trainings"])
+    several = len({budget for *_, budget in groups}) > 1
+    columns: Columns = {
+        "LLM": "llm",
+        "N": lambda row: _size(row["parameters"]),
+        "method": "method",
+        "V": "visual_tokens",
+        **({"budget": "budget"} if several else {}),
+        "runs": "runs",
+        "FLOPs": lambda row: number(row["stage1_flops"] + row["stage2_flops"], 2),
+        "GPU hours": lambda row: number(row["gpu_hours"], 3),
+        "GPUs": lambda row: row["gpus"] or "–",
+        "GB": lambda row: number(row["disk_gb"], 2),
+        "done": lambda row: f"{row['finished']}/{row['planned']}",
+    }
     title = f"{report['study']}: training runs, one row for all seeds; numbers are of one run"
-    console.print(table(title, columns, rows, words=["LLM", "method", "budget"]))
+    print_table(console, title, groups.values(), columns, words=["LLM", "method", "budget"])
     totals, assumed, gpu = report["totals"], report["assumed"], report["gpu"]
     training = totals["stage1_flops"] + totals["stage2_flops"]
     console.print(
@@ -158,12 +123,12 @@ def show(console: Console, report: Report) -> None:
         f"{totals['cells']} cells evaluated; {number(totals['gpu_hours_left'], 4)} GPU hours of training "
         "are left."
     )
-    for words in report["too_large"][:_SHOWN]:
-        console.print(f"Does not fit {gpu['name']}: {words}", style="red")
-    if report["too_large"][_SHOWN:]:
+    if report["without_law"]:
         console.print(
-            f"{len(report['too_large']) - _SHOWN} more do not fit; --json names them.", style="red"
+            f"Compared with the baseline, but without a law, since in none of laws.series: "
+            f"{', '.join(report['without_law'])}."
         )
+    show_refused(console, report["too_large"], gpu["name"])
     known = "known" if assumed["utilisation"] == gpu["utilisation"] else "assumed"
     console.print(
         f"Estimates for {gpu['name']} at {assumed['utilisation']:.0%} ({known}) of its "
@@ -176,25 +141,39 @@ def show(console: Console, report: Report) -> None:
     )
 
 
-def _find_gpu(name: str) -> Gpu:
-    gpus = load_gpus(find_resource("gpus.csv"))
+def choose_gpu(study: Study, gpu: str | None, utilisation: float | None) -> tuple[Study, Gpu]:
+    """Return a study on the GPUs that the options of `plan` name, and the GPU."""
+    chosen = _find_gpu(gpu, study.cluster)
+    changed = {
+        "gpu_memory_gb": chosen.memory_gb,
+        "tflops": chosen.bf16_tflops,
+        "utilisation": utilisation or chosen.utilisation or study.cluster.utilisation,
+    }
+    cluster = study.cluster.model_copy(update=changed)
+    return study.model_copy(update={"cluster": cluster}), chosen
+
+
+def show_refused(console: Console, refused: Sequence[str], gpu: str) -> None:
+    """Print the first of the reasons why trainings do not fit a GPU."""
+    for words in refused[:_SHOWN]:
+        console.print(f"Does not fit {gpu}: {words}", style="red")
+    if refused[_SHOWN:]:
+        console.print(f"{len(refused) - _SHOWN} more do not fit; --json names them.", style="red")
+
+
+def _find_gpu(name: str | None, cluster: Cluster) -> Gpu:
+    """Return the GPU `name`, or the one that the study's cluster describes."""
+    if name is None:
+        share, source = cluster.utilisation, "the study's config"
+        about = "a GPU of the study's `cluster`"
+        return Gpu("cluster", about, cluster.tflops, cluster.gpu_memory_gb, share, source)
+    gpus = load_gpus()
     if name not in gpus:
         raise UserError(
             f"no GPU {name!r} in resources/gpus.csv. There are: {', '.join(gpus)}. Add a row for yours, or "
             "leave out --gpu and describe it in the study's `cluster`."
         )
     return gpus[name]
-
-
-def _gpu_of(cluster: Cluster) -> Gpu:
-    return Gpu(
-        gpu="cluster",
-        name="a GPU of the study's `cluster`",
-        bf16_tflops=cluster.tflops,
-        memory_gb=cluster.gpu_memory_gb,
-        utilisation=cluster.utilisation,
-        source="the study's config",
-    )
 
 
 def _size(parameters: int) -> str:

@@ -3,25 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.bootstrap import bootstrap, summarize_draws
 from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.grid_search import APPENDIX, RELEASED, GridFit, grid_search
+from vlmscale.analysis.laws.intervals import describe_bounds, summarize_draws
 from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
-from vlmscale.analysis.laws.power_law import PowerLaw, build_law, fit_power_law
+from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law, fit_relative
 from vlmscale.analysis.laws.robust import fit_robust
+from vlmscale.analysis.laws.schemes import draw_laws, find_main_scheme, list_schemes
 from vlmscale.analysis.laws.standard_errors import count_determined, delta_method
-from vlmscale.analysis.laws.tables import describe_fit, list_schemes
+from vlmscale.analysis.laws.tables import describe_fit
 from vlmscale.cli.output import Report, status
 from vlmscale.cli.points import read_points, size_axis
 from vlmscale.errors import UsageError, UserError
 
 FLAT = 0.01  # of the error: what counts as about as good as the best token count
 SYMBOLS = {"amplitude": "A", "floor": "D", "ratio": "alpha / beta"}
+_MOST_OF_FORMS = (
+    200  # points: each form is refitted without each of them, which takes half a minute
+)
 _EXPONENTS = {"alpha_bound": "alpha", "beta_bound": "beta"}
 
 
@@ -39,6 +43,10 @@ class Choices:
     draws: int
 
     def __post_init__(self) -> None:
+        if self.delta != 1e-3 and self.loss != "huber":
+            raise UsageError("--delta is for --loss huber")
+        if self.share != 1 and self.search == "least-squares":
+            raise UsageError("--share is for --search on a grid")
         if self.loss != "squares" and self.weights != "equal":
             raise UsageError("--weights relative is for --loss squares; other losses are relative")
         changed = self.floor is not None or (self.loss, self.weights) != ("squares", "equal")
@@ -91,54 +99,43 @@ def _fit(points: pd.DataFrame, choices: Choices, text_tokens: Sequence[int]) -> 
     else:
         fitted = _law(points, choices)
         law = describe_fit(fitted, points)
-        notes += _bound_notes(law)
+        notes += _bound_notes({**law, "smallest_error": points["error"].min()})
         if count_determined(points, fitted) < 4:
             notes.append("These points do not determine A, alpha, beta and D separately.")
     report["law"] = law
     report["standard_errors"] = None
-    draws: dict[str, pd.DataFrame] = {}
+    spread: dict[str, pd.DataFrame] = {}  # intervals by scheme
+    most = int(points["visual_tokens"].max())
     if len(points) == 4:
         notes.append("Four points leave no residuals: no uncertainty of the four parameters.")
     elif choices.is_plain:
         report["standard_errors"] = _standard_errors(points, fitted)
-        draws = _draws(points, fitted, choices)
+        for scheme in list_schemes(points) if choices.draws else ():
+            with status(f"drawing {choices.draws} laws: {scheme}"):
+                laws = draw_laws(points, fitted, scheme, draws=choices.draws, seed=choices.seed)
+            spread[scheme] = summarize_draws(laws, text_tokens, most)
     else:
         notes.append("Standard errors and intervals are given for unweighted least squares only.")
-    most = int(points["visual_tokens"].max())
-    spread = {
-        scheme: summarize_draws(refits, text_tokens, most) for scheme, refits in draws.items()
-    }
     report["intervals"] = [
-        {"scheme": scheme, **row}
-        for scheme, quantities in spread.items()
-        for row in quantities.to_dict("records")
+        {"scheme": scheme, **row} for scheme in spread for row in spread[scheme].to_dict("records")
     ]
+    if "hierarchical" in spread:
+        notes += describe_bounds(spread["hierarchical"])
     report["optimal_tokens"] = [_optimum(law, q, most, spread) for q in text_tokens]
-    with status("comparing forms"):
-        report["forms"] = compare_forms(points)
+    report["forms"] = None
+    if len(points) <= _MOST_OF_FORMS:
+        with status("comparing forms"):
+            report["forms"] = compare_forms(points)
+    else:
+        notes.append(f"Rival forms are compared for up to {_MOST_OF_FORMS} points.")
     return report
 
 
 def _law(points: pd.DataFrame, choices: Choices) -> PowerLaw:
     if choices.loss != "squares":
         return fit_robust(points, loss=choices.loss, delta=choices.delta, floor=choices.floor)
-    weights = None
-    if choices.weights == "relative":
-        weights = points["error"].to_numpy(float).clip(1e-6) ** -2
-    law = fit_power_law(points, floor=choices.floor, weights=weights)
-    theta = np.array([law.amplitude, law.alpha, law.beta, law.floor])
-    # The sum of squares that is shown is that of the errors, whatever the fit minimised.
-    return build_law(theta, points, floor=choices.floor, converged=law.converged)
-
-
-def _draws(points: pd.DataFrame, law: PowerLaw, choices: Choices) -> dict[str, pd.DataFrame]:
-    """Refit by each scheme that applies; by none for draws = 0."""
-    found: dict[str, pd.DataFrame] = {}
-    options: dict[str, Any] = {"draws": choices.draws, "seed": choices.seed, "floor": choices.floor}
-    for scheme in list_schemes(points) if choices.draws else ():
-        with status(f"refitting {choices.draws} resamples: {scheme}"):
-            found[scheme] = bootstrap(points, law, scheme, **options)
-    return found
+    fit = fit_relative if choices.weights == "relative" else fit_power_law
+    return fit(points, floor=choices.floor)
 
 
 def _standard_errors(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame | None:
@@ -152,8 +149,8 @@ def _standard_errors(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame | None
 
 
 def _optimum(law: Report, text_tokens: int, most: int, spread: dict[str, pd.DataFrame]) -> Report:
-    """Return V* with its interval over resampled sizes, or over points where there are too few sizes."""
-    scheme = next((name for name in ("sizes", "cases") if name in spread), None)
+    """Return V* with its interval by the main scheme."""
+    scheme = find_main_scheme(spread) if spread else None
     low = high = None
     if scheme is not None and text_tokens > 0:
         row = spread[scheme].set_index("quantity").loc[f"tokens_at_{text_tokens}"]
@@ -185,6 +182,8 @@ def _bound_notes(law: Report) -> list[str]:
         for key, name in _EXPONENTS.items()
         if law[key] != "interior"
     ]
+    if law["smallest_error"] == 0 and law["floor_bound"] != "fixed":
+        notes.append("The smallest error is exactly 0, so that D can be nothing but 0.")
     if not law["converged"]:
         notes.append("The fit has not converged: do not use its numbers.")
     return notes

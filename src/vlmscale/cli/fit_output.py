@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from vlmscale.cli.fit import SYMBOLS
-from vlmscale.cli.output import Report, number, span, table
+from vlmscale.cli.output import Columns, Report, interval, number, print_table, span
 
 
 def show(console: Console, report: Report) -> None:
@@ -28,34 +27,28 @@ def _show_fit(console: Console, file: str, fit: Report) -> None:
     for note in fit["notes"]:
         console.print(note)
     if (errors := fit["standard_errors"]) is not None:
-        rows = [
-            [
-                SYMBOLS.get(str(row["quantity"]), str(row["quantity"])),
-                number(row["estimate"]),
-                number(row["standard_error"], 2),
-                span(row["low"], row["high"]),
-            ]
-            for row in errors.to_dict("records")
-        ]
+        columns: Columns = {
+            "quantity": _symbol,
+            "estimate": "estimate",
+            "standard error": lambda row: number(row["standard_error"], 2),
+            "95 %": lambda row: interval(row["low"], row["high"]),
+        }
         title = "Asymptotic errors (D held where it is on its bound)"
-        columns = ["quantity", "estimate", "standard error", "95 %"]
-        console.print(table(title, columns, rows, words=["quantity"]))
+        print_table(console, title, errors, columns, words=["quantity"])
     if fit["intervals"]:
-        console.print(_interval_table(fit["intervals"]))
+        _show_intervals(console, fit["intervals"])
     schemes = {row["interval_scheme"] for row in fit["optimal_tokens"]} - {None}
     title = "Best visual tokens V* at the cost 2 N (Q + V), N continuous"
-    columns = ["Q", "V*", f"95 % ({', '.join(schemes)})" if schemes else "95 %", "error within 1 %"]
-    rows = [
-        [
-            str(row["text_tokens"]),
-            number(row["tokens"]),
-            span(row["low"], row["high"]),
-            span(row["flat_low"], row["flat_high"], 3),
-        ]
-        for row in fit["optimal_tokens"]
-    ]
-    console.print(table(title, columns, rows))
-    console.print(_form_table(fit["forms"]))
+    over = f" ({', '.join(schemes)})" if schemes else ""
+    columns = {
+        "Q": "text_tokens",
+        "V*": lambda row: "any" if pd.isna(row["tokens"]) else number(row["tokens"]),
+        f"95 %{over}": lambda row: interval(row["low"], row["high"]),
+        "error within 1 %": lambda row: span(row["flat_low"], row["flat_high"], 3),
+    }
+    print_table(console, title, fit["optimal_tokens"], columns)
+    if fit["forms"] is not None:
+        _show_forms(console, fit["forms"])
 
 
 def write_formula(law: Report) -> str:
@@ -66,36 +59,32 @@ def write_formula(law: Report) -> str:
     )
 
 
-def _interval_table(found: Sequence[Report]) -> Table:
-    names = {"alpha": "alpha", "beta": "beta", "floor": "D", "ratio": "alpha / beta"}
-    by_scheme: dict[str, dict[str, Report]] = {}
+def _show_intervals(console: Console, found: Sequence[Report]) -> None:
+    heads = ["scheme", "alpha", "beta", "D", "alpha / beta", "alpha > beta"]
+    rows: dict[str, Report] = {}
     for row in found:
-        by_scheme.setdefault(row["scheme"], {})[row["quantity"]] = row
-    rows = []
-    for scheme, ends in by_scheme.items():
-        spans = [span(ends[name]["low"], ends[name]["high"], 3) for name in names]
-        rows.append([scheme, *spans, f"{ends['share_ratio_above_1']['low']:.1%}"])
-    title = "95 % intervals by what is resampled (prefer sizes; coarse for few sizes)"
-    columns = ["scheme", *names.values(), "alpha > beta"]
-    return table(title, columns, rows, words=["scheme"])
+        mine = rows.setdefault(row["scheme"], {"scheme": row["scheme"]})
+        mine[_symbol(row)] = interval(row["low"], row["high"], 3)
+        if row["quantity"] == "share_ratio_above_1":
+            mine["alpha > beta"] = f"{row['low']:.1%}"
+    title = "95 % intervals: of the hierarchical model, and by what is resampled (too short)"
+    print_table(console, title, rows.values(), {head: head for head in heads}, words=["scheme"])
 
 
-def _form_table(forms: pd.DataFrame) -> Table:
-    values = {
-        "rmse_left_out_point": "point",
-        "rmse_left_out_size": "size",
-        "rmse_left_out_count": "count",
-        "rmse_largest_size": "largest",
-        "max_percent_largest_size": "max %",
+def _symbol(row: Report) -> str:
+    return SYMBOLS.get(row["quantity"], str(row["quantity"]))
+
+
+def _show_forms(console: Console, forms: pd.DataFrame) -> None:
+    columns: Columns = {
+        "form": "form",
+        "k": "parameters",
+        "AICc": "aicc",
+        "point": lambda row: number(row["rmse_left_out_point"], 3),
+        "size": lambda row: number(row["rmse_left_out_size"], 3),
+        "count": lambda row: number(row["rmse_left_out_count"], 3),
+        "largest": lambda row: number(row["rmse_largest_size"], 3),
+        "max %": lambda row: number(row["max_percent_largest_size"], 3),
     }
-    rows = [
-        [
-            str(row["form"]),
-            str(row["parameters"]),
-            number(row["aicc"]),
-            *(number(row[key], 3) for key in values),
-        ]
-        for row in forms.to_dict("records")
-    ]
     title = "Rival forms: RMSE with each point, size or count left out, and of the largest size"
-    return table(title, ["form", "k", "AICc", *values.values()], rows, words=["form"])
+    print_table(console, title, forms, columns, words=["form"])

@@ -6,6 +6,14 @@ from typing import Annotated, Literal
 import typer
 
 from vlmscale.cli.options import Json, Methods, report_errors, split_counts, split_names
+from vlmscale.study.selection import FULL
+
+# As in resources/measured/calibration.parquet, which help should not have to read.
+_COVERAGE = (
+    "How often 95 % intervals of alpha, beta and alpha / beta hold the truth in simulations, least and "
+    "median percent: hierarchical 85 and 98, jackknife 87 and 97, delta method 52 and 89, sizes 66 and 86, "
+    "cases 50 and 85, residual 56 and 86, wild 52 and 82."
+)
 
 
 @report_errors()
@@ -13,28 +21,24 @@ def fit_command(
     file: Annotated[
         Path,
         typer.Argument(
-            help="CSV or Parquet table with columns n_params_b (billions), visual_tokens, and score or "
-            "error (0 to 1); optional llm, method, seed, family. A study's errors.parquet is one."
+            help="CSV, TSV, JSON or Parquet table with columns n_params_b (billions; or llm, names with a "
+            "size), visual_tokens, and score or error (0 to 1); optional llm, method, seed, family. With a "
+            "column benchmark only its rows `mean` count. A study's errors.parquet is one."
         ),
     ],
     methods: Methods = "",
     floor: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Fix D at this error.", show_default="fitted"),
+        float | None, typer.Option(min=0, max=1, help="Fix D at this error.", show_default="fitted")
     ] = None,
     loss: Annotated[
         Literal["squares", "huber", "absolute"],
         typer.Option(help="Loss of the error (squares) or of its logarithm (huber, absolute)."),
     ] = "squares",
     delta: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-8, help="Threshold of --loss huber, in ln(error).", show_default="0.001"
-        ),
-    ] = None,
+        float, typer.Option(min=1e-8, help="Threshold of --loss huber, in ln(error).")
+    ] = 1e-3,
     weights: Annotated[
-        Literal["equal", "relative"],
-        typer.Option(help="relative: weigh squares by 1 / error^2."),
+        Literal["equal", "relative"], typer.Option(help="relative: weigh squares by 1 / error^2.")
     ] = "equal",
     search: Annotated[
         Literal["least-squares", "released-grid", "appendix-grid"],
@@ -43,15 +47,13 @@ def fit_command(
         ),
     ] = "least-squares",
     share: Annotated[
-        float | None,
+        float,
         typer.Option(
-            max=1,
-            help="Share of a grid's nodes to visit at random; 0.2 in the released code.",
-            show_default="1",
+            max=1, help="Share of a grid's nodes to visit at random; 0.2 in the released code."
         ),
-    ] = None,
+    ] = 1.0,
     draws: Annotated[
-        int, typer.Option(min=0, help="Bootstrap refits behind each interval; 0 for none.")
+        int, typer.Option(min=0, help=f"Laws behind each interval; 0 for none. {_COVERAGE}")
     ] = 2000,
     seed: Annotated[
         int, typer.Option(min=0, help="Random seed of the resampling and of --share.")
@@ -71,20 +73,7 @@ def fit_command(
     from vlmscale.cli.fit_output import show
     from vlmscale.cli.output import emit
 
-    if delta is not None and loss != "huber":
-        raise typer.BadParameter("--delta is for --loss huber")
-    if share is not None and search == "least-squares":
-        raise typer.BadParameter("--share is for --search on a grid")
-    choices = Choices(
-        floor=floor,
-        loss=loss,
-        delta=1e-3 if delta is None else delta,
-        weights=weights,
-        search=search,
-        share=1.0 if share is None else share,
-        seed=seed,
-        draws=draws,
-    )
+    choices = Choices(floor, loss, delta, weights, search, share, seed, draws)
     counts = split_counts(",".join(text_tokens or ["0,50"]), "--text-tokens")
     report = fit_file(file, choices, methods=split_names(methods), text_tokens=counts)
     emit(report, json, show)
@@ -107,6 +96,12 @@ def recommend_command(
             "cached_text and method select rows by the options of these names."
         ),
     ] = None,
+    memory_gb: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="GPU memory for weights (16 bits), keys and values, and activations."
+        ),
+    ] = None,
     text_tokens: Annotated[int, typer.Option(min=0, help="Text tokens Q of a question.")] = 50,
     generated_tokens: Annotated[
         int, typer.Option(min=0, help="Generated tokens G of an answer.")
@@ -117,24 +112,54 @@ def recommend_command(
             "--cached-text", help="The text precedes the image and is cached: it costs nothing."
         ),
     ] = False,
+    cached_image: Annotated[
+        bool,
+        typer.Option(
+            "--cached-image",
+            help="The image was encoded before the question came: tower and projector cost nothing, nor do "
+            "its tokens where the LLM keeps their keys and values.",
+        ),
+    ] = False,
+    questions_per_image: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Questions about each image: their answers share what depends on the image alone.",
+        ),
+    ] = 1,
+    prompt_cache: Annotated[
+        bool,
+        typer.Option(
+            "--prompt-cache/--no-prompt-cache",
+            help="The LLM keeps an image's keys and values for all questions about it. Of use where the "
+            "image comes before the text and its tokens do not depend on the question.",
+        ),
+    ] = True,
+    training_budget: Annotated[
+        str, typer.Option(help="Training budget of --scores, where they have several.")
+    ] = FULL,
     family: Annotated[
-        Literal["reasoning", "ocr"], typer.Option(help="Kind of questions.")
-    ] = "reasoning",
+        str | None,
+        typer.Option(
+            help="Kind of questions: reasoning, ocr, or a family of --scores.",
+            show_default="reasoning",
+        ),
+    ] = None,
     sizes: Annotated[
         str | None,
         typer.Option(
             help="LLMs to choose from, separated by commas: billions of parameters, or names in "
             "resources/backbones.",
-            show_default="Qwen1.5 0.5B, 1.8B, 4B, 7B, 14B; the LLMs of --latencies",
+            show_default="Qwen1.5 0.5B, 1.8B, 4B, 7B, 14B; the LLMs of --scores or --latencies",
         ),
     ] = None,
     token_counts: Annotated[
         str,
         typer.Option(
-            help="Visual token counts V to choose from, separated by commas. any: 1 to 576, or what "
-            "the method can give with --with-tower."
+            help="Visual token counts V to choose from, separated by commas. method: those of --scores, "
+            "else what --method can give; any: 1 to 576."
         ),
-    ] = "any",
+    ] = "method",
     cost: Annotated[
         Literal["nominal", "exact"],
         typer.Option(
@@ -144,11 +169,17 @@ def recommend_command(
     ] = "nominal",
     with_tower: Annotated[
         bool,
-        typer.Option("--with-tower", help="Add vision tower and projector; with --cost exact."),
-    ] = False,
+        typer.Option(
+            "--with-tower/--without-tower",
+            help="Count the vision tower (with --cost exact the projector, too); without: stored features.",
+        ),
+    ] = True,
     method: Annotated[
         str | None,
-        typer.Option(help="Method whose projector --with-tower adds.", show_default="tokenpacker"),
+        typer.Option(
+            help="Method that makes the visual tokens, see vlmscale methods.",
+            show_default="tokenpacker",
+        ),
     ] = None,
     scores: Annotated[
         Path | None,
@@ -160,23 +191,10 @@ def recommend_command(
     json: Json = False,
 ) -> None:
     """Choose LLM and visual tokens for a budget: --gflops, or --latency-ms with --latencies."""
+    arguments = {**locals(), "methods": split_names(methods)}
+    del arguments["json"]
     from vlmscale.cli.output import emit
-    from vlmscale.cli.recommend import recommend, show
+    from vlmscale.cli.recommend import recommend
+    from vlmscale.cli.recommend_output import show
 
-    found = recommend(
-        gflops=gflops,
-        latency_ms=latency_ms,
-        latencies=latencies,
-        text_tokens=text_tokens,
-        generated_tokens=generated_tokens,
-        cached_text=cached_text,
-        family=family,
-        sizes=sizes,
-        token_counts=token_counts,
-        cost=cost,
-        with_tower=with_tower,
-        method=method,
-        scores=scores,
-        methods=split_names(methods),
-    )
-    emit(vars(found), json, show)
+    emit(vars(recommend(**arguments)), json, show)

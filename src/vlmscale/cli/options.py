@@ -17,8 +17,7 @@ Json = Annotated[
     ),
 ]
 Methods = Annotated[
-    str,
-    typer.Option(help="Methods to use, separated by commas. Default: all.", metavar="A,B"),
+    str, typer.Option(help="Methods to use, separated by commas. Default: all.", metavar="A,B")
 ]
 
 

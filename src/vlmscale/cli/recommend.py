@@ -1,30 +1,34 @@
 """Choose an LLM and a number of visual tokens for what an answer may cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
-from vlmscale.analysis.decisions.recommend import predict_refits, rank_choices
-from vlmscale.analysis.laws.bootstrap import bootstrap, choose_scheme
+from vlmscale.analysis.decisions.recommend import (
+    FAR,
+    Cost,
+    fit_with_draws,
+    predict_refits,
+    rank_choices,
+    refuse_far_extrapolation,
+)
+from vlmscale.analysis.laws.intervals import find_ends, find_intervals, find_token_ends
 from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
-from vlmscale.analysis.laws.points import Floats
-from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
-from vlmscale.cli.answer_cost import Question, prices, token_counts
+from vlmscale.analysis.laws.power_law import PowerLaw
+from vlmscale.cli.answer_cost import Question, find_memory, list_token_counts, price_answers
 from vlmscale.cli.fit import FLAT
-from vlmscale.cli.fit_output import write_formula
-from vlmscale.cli.output import Report, number, render, span, status, table
-from vlmscale.cli.points import Source, name_source, read_points, size_axis
-from vlmscale.costs.shapes import load_shapes
-from vlmscale.errors import UsageError, UserError
+from vlmscale.cli.output import Report, render, status
+from vlmscale.cli.points import name_sizes, read_points, size_axis
+from vlmscale.cli.recommend_output import name_choice, show
+from vlmscale.errors import UserError
+from vlmscale.records.tables import Source, name_source
 from vlmscale.resources import find_resource
-from vlmscale.study.selection import SUITES, SizeAxis
+from vlmscale.study.selection import FULL, SUITES, SizeAxis
 
-_DRAWS = 1000
-_SEED = 0
+_CHEAPEST = 1e-9  # part of a visual token's cost
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +42,7 @@ class Recommendation:
     choices: pd.DataFrame  # best first; one row per LLM: visual_tokens, error, cost ...
     more_tokens_always_win: bool
     continuous: Mapping[str, Any] | None  # the best N and V if LLMs of every size existed
+    sharing: str  # what answers about one image share, and what one question alone would get; or ""
     law: Mapping[str, Any]
     notes: list[str]
     warnings: list[str]
@@ -51,144 +56,199 @@ def recommend(
     gflops: float | None = None,
     latency_ms: float | None = None,
     latencies: Source | None = None,
+    memory_gb: float | None = None,
     text_tokens: int = 50,
     generated_tokens: int = 0,
     cached_text: bool = False,
-    family: str = "reasoning",
+    cached_image: bool = False,
+    questions_per_image: int = 1,
+    prompt_cache: bool = True,
+    training_budget: str = FULL,
+    family: str | None = None,
     sizes: str | Sequence[str | float] | None = None,
-    token_counts: str | Sequence[int] = "any",
+    token_counts: str | Sequence[int] = "method",
     cost: Literal["nominal", "exact"] = "nominal",
-    with_tower: bool = False,
+    with_tower: bool = True,
     method: str | None = None,
     scores: Source | None = None,
     methods: Sequence[str] = (),
 ) -> Recommendation:
     """Choose LLM and visual tokens for a budget by the law of `scores`, by default the released ones.
 
-    gflops: what an answer may cost; or latency_ms (milliseconds) with `latencies`, a table or file with
-    columns llm, visual_tokens, latency_ms. text_tokens: Q; generated_tokens: G. family: "reasoning" or
-    "ocr". sizes: LLMs to choose from, billions of parameters or names. token_counts: V to choose from.
-    scores: a table or file as for read_points. The other arguments are the options of
-    `vlmscale recommend`. Raises UserError where no choice is within the budget.
+    gflops: what an answer may cost, vision tower included unless with_tower is false (stored features); or
+    latency_ms (milliseconds) with `latencies`, a table or file with columns llm, visual_tokens, latency_ms.
+    memory_gb: GPU memory. text_tokens: Q; generated_tokens: G. cached_text, cached_image,
+    questions_per_image, prompt_cache: what answers share (vlmscale.costs.sharing.Reuse). training_budget:
+    one of `scores`. family: "reasoning" (the default) or "ocr", or one of `scores`. sizes: LLMs to choose
+    from, billions of parameters or names; by default those of `scores`. token_counts: V to choose from;
+    "method": those of `scores`, else those that `method` can give. scores: a table or file as for
+    read_points. The other arguments are the options of `vlmscale recommend`. Raises UserError where no
+    choice is within the budget, and for LLMs or token counts over ten times beyond the law's.
 
     Example: vs.recommend(gflops=2000, text_tokens=50).choices
     """
-    if (gflops is None) == (latency_ms is None):
-        raise UsageError("give one of gflops and latency_ms")
-    if (latency_ms is None) != (latencies is None):
-        raise UsageError("latency_ms and latencies belong together")
-    if latencies is not None and cost == "exact":
-        raise UsageError("cost exact counts GFLOPs; it has no use beside latencies")
-    if with_tower and cost != "exact":
-        raise UsageError("with_tower needs cost exact")
-    if method is not None and not with_tower:
-        raise UsageError("method names the projector that with_tower adds")
-    if scores is None and family not in SUITES:
-        raise UsageError(f"family {family!r}: released scores are of {' and '.join(SUITES)}")
-    if methods and scores is None and latencies is None:
-        raise UsageError("methods chooses among the points of scores or of latencies")
-    question = Question(
-        budget=cast(float, gflops if latencies is None else latency_ms),
-        latencies=latencies,
-        text_tokens=text_tokens,
-        generated_tokens=generated_tokens,
-        cached_text=cached_text,
-        cost=cost,
-        with_tower=with_tower,
-        method=method or "tokenpacker",
-        sizes=None if sizes is None else _join(sizes),
-        token_counts=_join(token_counts),
-    )
-    return _choose(question, family, scores, methods)
-
-
-def _join(values: str | Sequence[str | float]) -> str:
-    return values if isinstance(values, str) else ",".join(map(str, values))
-
-
-def _choose(
-    question: Question, family: str, scores: Source | None, methods: Sequence[str]
-) -> Recommendation:
-    points, source = _points(family, scores, methods)
-    law = fit_power_law(points)
-    architectures = load_shapes()
-    axis = _axis(points)
+    question = Question(**locals())
+    points, source = _read_points(question)
+    axis = _find_axis(points)
     # No table of shapes knows the LLMs that a study has made.
-    has_names = scores is not None and "llm" in points
-    known = dict(points[["llm", "n_params_b"]].values) if has_names else {}
-    priced = prices(question, architectures, methods, axis, known)
-    counts = token_counts(question, architectures)
-    scheme = choose_scheme(points)
-    with status("refitting resamples"):
-        draws = bootstrap(points, law, scheme, draws=_DRAWS, seed=_SEED)
-    ranked = rank_choices(
-        law,
-        draws,
-        points,
-        priced.sizes,
-        priced.cost,
-        question.budget,
-        token_counts=counts,
-        unit=question.unit,
-    )
+    known = name_sizes(points) if scores is not None else {}
+    sizes_b, price, cost_note = price_answers(question, axis, known)
+    counts, count_note = list_token_counts(question, points)
+    refuse_far_extrapolation(points, sizes_b, counts)
+    memory = find_memory(question, sizes_b)
+
+    def limit(price: Cost) -> Cost:
+        if memory_gb is None:
+            return price
+        return _limit_memory(price, memory, memory_gb, sizes_b, counts)
+
+    price = limit(price)
+    with status("drawing laws"):
+        fitted = fit_with_draws(points)
+    law, draws = fitted.law, fitted.draws
+    unit, budget = question.unit, question.budget
+    if budget < question.tower_gflops:
+        raise UserError(
+            f"a budget of {budget:g} GFLOPs allows no answer at all: the vision tower alone, "
+            f"{question.named_tower[0]}, takes {question.tower_gflops:.3g}. Give more, or --without-tower "
+            "where its features are stored."
+        )
+
+    def rank(price: Cost) -> pd.DataFrame:
+        return rank_choices(
+            law, draws, points, sizes_b, price, budget, token_counts=counts, unit=unit
+        )
+
+    ranked = rank(price)
     ranked["margin"] = ranked["error"] - ranked["error"].iloc[0]
+    if memory_gb is not None:
+        ranked["memory_gb"] = [
+            float(memory(llm, np.array([v]))[0])
+            for llm, v in ranked[["llm", "visual_tokens"]].itertuples(index=False)
+        ]
+    best, *others = ranked.to_dict("records")
     warnings = [
         f"{row['llm']} is extrapolated: {row['extrapolates']}."
-        for row in ranked.to_dict("records")
+        for row in (best, *others)
         if row["extrapolates"]
     ]
-    notes = []
+    notes = [cost_note, *([count_note] if count_note else [])]
     if scores is not None:
         notes.append(
             f"LLMs count with their {axis.replace('_', '-')} size; the law's sizes are those of "
             f"{name_source(scores)}."
         )
-    if priced.note:
-        notes.append(priced.note)
+        if "method" in points and len(together := sorted(map(str, points["method"].unique()))) > 1:
+            notes.append(f"One law for {', '.join(together)} together, as --methods says.")
+    sharing = ""
+    if question.reuse.image_share < 1:
+        alone = replace(question, cached_image=False, questions_per_image=1)
+        sharing = _explain_sharing(
+            question, best, lambda: rank(limit(price_answers(alone, axis, known)[1]))
+        )
     continuous = None
-    if question.latencies is None and question.cost == "nominal":
-        continuous = _continuous(question, law, draws, points, counts)
-        warnings += continuous.pop("warnings")
-    latencies = None if question.latencies is None else name_source(question.latencies)
-    n = "N is the nominal size in billions" if scores is None else size_axis(points)
-    llms = points["n_params_b"].nunique()
-    best, *others = ranked.to_dict("records")
+    if latencies is None and cost == "nominal" and question.costs_tokens:
+        continuous = _continuous(question, law, draws, counts)
+        n, smallest, largest = continuous["n_params_b"], *points["n_params_b"].agg(["min", "max"])
+        if not smallest / FAR <= n <= largest * FAR:
+            continuous = None
+            notes.append(
+                f"If every size existed, {n:.4g}B would be best, of which the law says nothing."
+            )
+        elif not smallest <= n <= largest:
+            warnings.append(
+                f"The continuous answer is extrapolated: {n:.4g}B is outside the sizes fitted, "
+                f"{smallest:g}B to {largest:g}B."
+            )
+    about_law = {
+        "ratio": law.ratio,
+        "bounds": law.bounds,
+        "source": source,
+        "size_axis": size_axis(points)
+        if scores is not None
+        else "N is the nominal size in billions",
+        "interval": fitted.interval,
+    }
     return Recommendation(
-        question={**asdict(replace(question, latencies=None)), "latencies": latencies},
-        unit=question.unit,
+        question=question.describe(),
+        unit=unit,
         choice=best,
         runner_up=others[0] if others else None,
         choices=ranked,
         more_tokens_always_win=law.ratio <= 1,
         continuous=continuous,
-        law={
-            **asdict(law),
-            "ratio": law.ratio,
-            "source": source,
-            "size_axis": n,
-            "interval": f"{_DRAWS} refits, resampling {scheme}, of {llms} LLM sizes",
-        },
+        sharing=sharing,
+        law={**asdict(law), **about_law},
         notes=notes,
         warnings=warnings,
     )
 
 
-def _points(family: str, scores: Source | None, methods: Sequence[str]) -> tuple[pd.DataFrame, str]:
+def _explain_sharing(
+    question: Question, best: Mapping[Any, Any], rank_alone: Callable[[], pd.DataFrame]
+) -> str:
+    """Say what answers about one image share, and the choice for one question about each image."""
+    try:
+        alone = rank_alone().to_dict("records")[0]
+    except UserError:
+        otherwise = "the budget would allow no answer at all"
+    else:
+        same = (alone["llm"], alone["visual_tokens"]) == (best["llm"], best["visual_tokens"])
+        otherwise = "the choice would be " + ("the same" if same else name_choice(alone))
+    return (
+        f"{question.reuse.explain(question.projector)} With one question about each image "
+        f"{otherwise}."
+    )
+
+
+def _limit_memory(
+    price: Cost, memory: Cost, limit: float, sizes_b: Mapping[str, float], counts: Sequence[int]
+) -> Cost:
+    """Return a cost that is infinite where an answer takes more than `limit` GB.
+
+    Raises UserError where none takes less.
+    """
+    v = np.array(counts)
+    least, llm = min((float(memory(name, v).min()), name) for name in sizes_b)
+    if least > limit:
+        raise UserError(
+            f"no LLM fits into {limit:g} GB. The smallest need is {least:.3g} GB, of {llm}; give more with "
+            "--memory-gb or smaller LLMs with --sizes"
+        )
+    return lambda name, v: np.where(memory(name, v) <= limit, price(name, v), np.inf)
+
+
+def _read_points(question: Question) -> tuple[pd.DataFrame, str]:
     """Return the points of the law, and their source in words."""
+    scores, family = question.scores, (question.family or "reasoning").lower()
     if scores is None:
         path = find_resource(f"published/{family}_scores.csv")
         return read_points(path)[""], f"the paper's released {family} scores"
-    families, name = read_points(scores, methods), name_source(scores)
-    if "" in families:
-        return families[""], name
-    if family not in families:
+    families, name = (
+        read_points(scores, question.methods, question.training_budget),
+        name_source(scores),
+    )
+    found = {given.lower(): given for given in families}
+    if question.family is None and len(found) == 1:
+        family = next(iter(found))
+    elif "" in found and family in SUITES:  # a table without families may be of any
+        family = ""
+    if family not in found:
+        there = ", ".join(filter(None, families)) or "none, as it has no column family"
         raise UserError(
-            f"{name}: no points of family {family!r}. There are: {', '.join(families)}."
+            f"{name}: no points of family {family!r}. There are: {there}. Choose with --family."
         )
-    return families[family], f"{name}, {family}"
+    points = families[found[family]]
+    methods = sorted(map(str, points["method"].unique())) if "method" in points else []
+    if len(methods) > 1 and not question.methods:
+        raise UserError(
+            f"{name} has scores of several methods, which have different laws: {', '.join(methods)}. "
+            "Choose with --methods."
+        )
+    return points, f"{name}, {found[family]}" if family else name
 
 
-def _axis(points: pd.DataFrame) -> SizeAxis:
+def _find_axis(points: pd.DataFrame) -> SizeAxis:
     """Return what N counts in the law: as the points say, else the size in the LLM's name."""
     named = set(points["size_axis"]) if "size_axis" in points else set()
     (axis,) = named if len(named) == 1 and named <= set(get_args(SizeAxis)) else {"nominal"}
@@ -196,99 +256,29 @@ def _axis(points: pd.DataFrame) -> SizeAxis:
 
 
 def _continuous(
-    question: Question,
-    law: PowerLaw,
-    draws: pd.DataFrame,
-    points: pd.DataFrame,
-    counts: Sequence[int],
+    question: Question, law: PowerLaw, draws: pd.DataFrame, counts: Sequence[int]
 ) -> Report:
     """Return the best N and V if LLMs of every size existed."""
-    text = 0 if question.cached_text else question.text_tokens
-    q = text + question.generated_tokens
+    q = question.computed_text_tokens + question.generated_tokens
+    # Free visual tokens are the limit of ever cheaper ones.
+    paid = max(question.reuse.prefix_share(question.projector), _CHEAPEST)
     low, high = min(counts), max(counts)
-    tokens = optimal_tokens(law.ratio, q, low=low, high=high).item()
-    refits = optimal_tokens(draws["ratio"], q, low=low, high=high)
-    flat = flat_range(law.alpha, law.beta, q, FLAT, low=low, high=high)
-    n = question.budget / (2 * (q + tokens))
+    # Where every V is as good, the least; the flat range says so.
+    tokens = float(np.nan_to_num(optimal_tokens(law.ratio, q / paid, low=low, high=high), nan=low))
+    ends = find_token_ends(find_intervals(draws)["ratio"], q / paid, high)
+    flat = flat_range(law.alpha, law.beta, q / paid, FLAT, low=low, high=high)
+    n = (question.budget - question.tower_gflops) / (2 * (q + paid * tokens))
     error = predict_refits(draws, np.array([n]), np.array([tokens]))[:, 0]
-    smallest, largest = points["n_params_b"].min(), points["n_params_b"].max()
-    warnings = []
-    if not smallest <= n <= largest:
-        warnings.append(
-            f"The continuous answer is extrapolated: {n:.4g}B is outside the sizes fitted, "
-            f"{smallest:g}B to {largest:g}B."
-        )
+    tokens_low, tokens_high = np.clip(ends, low, high).tolist()
+    error_low, error_high = find_ends(error)
     return {
         "visual_tokens": tokens,
-        **dict(zip(("tokens_low", "tokens_high"), _interval(refits), strict=True)),
+        "tokens_low": tokens_low,
+        "tokens_high": tokens_high,
         "flat_low": flat[0],
         "flat_high": flat[1],
         "n_params_b": n,
         "error": float(law.predict(n, tokens)),
-        **dict(zip(("error_low", "error_high"), _interval(error), strict=True)),
-        "warnings": warnings,
+        "error_low": error_low,
+        "error_high": error_high,
     }
-
-
-def _interval(values: Floats) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def show(console: Console, report: Report) -> None:
-    """Print the choices, the continuous optimum, the law and its warnings."""
-    choice, unit = report["choice"], report["unit"]
-    budget = f"{report['question']['budget']:g} {unit}"
-    console.print(
-        f"{_named(choice)}: predicted error {choice['error']:.4f}, for {choice['cost']:.4g} of "
-        f"{budget}.",
-        style="bold",
-    )
-    second = report["runner_up"]
-    if second is not None:
-        console.print(
-            f"Runner-up: {_named(second)}, error {second['error']:.4f}, {second['margin']:.4f} more. "
-            f"The choice is the best in {choice['share_best']:.0%} of the refits."
-        )
-    if report["more_tokens_always_win"]:
-        console.print(
-            "By this law (alpha <= beta) more tokens beat a larger LLM at every budget: keep as many "
-            "as the budget allows."
-        )
-    rows = [
-        [
-            row["llm"],
-            str(row["visual_tokens"]),
-            f"{row['error']:.4f}",
-            f"{row['error_low']:.4f}–{row['error_high']:.4f}",
-            f"{row['margin']:.4f}",
-            number(row["cost"]),
-            f"{row['share_best']:.0%}",
-        ]
-        for row in report["choices"].to_dict("records")
-    ]
-    columns = ["LLM", "tokens", "error", "95 %", "margin", unit, "best in"]
-    console.print(table(f"Within {budget}", columns, rows, words=["LLM"]))
-    if (best := report["continuous"]) is not None:
-        console.print(
-            f"If every size existed: V* = {number(best['visual_tokens'])} tokens "
-            f"({span(best['tokens_low'], best['tokens_high'])}) with an LLM of "
-            f"{number(best['n_params_b'])}B, error {best['error']:.4f}; within 1 % of it from "
-            f"{number(best['flat_low'], 3)} to {number(best['flat_high'], 3)} tokens."
-        )
-    law = report["law"]
-    bound = {"lower": " (D at its lower bound)", "upper": " (D at its upper bound)"}
-    console.print(
-        f"Law: {write_formula(law)}{bound.get(law['floor_bound'], '')}, alpha / beta = "
-        f"{number(law['ratio'])}, least squares on {law['points']} points of {law['source']}. "
-        f"{law['size_axis']}. 95 %: {law['interval']}."
-    )
-    for note in report["notes"]:
-        console.print(note)
-    for warning in report["warnings"]:
-        console.print(f"warning: {warning}", style="yellow")
-
-
-def _named(choice: Report) -> str:
-    tokens = choice["visual_tokens"]
-    return f"{choice['llm']} with {tokens} visual token{'s'[: tokens > 1]}"

@@ -1,4 +1,4 @@
-"""The commands audit, summary, cells, methods and data."""
+"""The commands explore, audit, summary, cells, methods, data and publish."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,45 @@ from typing import Annotated
 
 import typer
 
-from vlmscale.cli.options import Json, report_errors
+from vlmscale.cli.options import Json, Methods, report_errors, split_names
+from vlmscale.errors import UsageError, UserError
+
+
+@report_errors()
+def explore_command(
+    study: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Results folder of a finished study, which has a page of its own.",
+            metavar="[RESULTS_FOLDER]",
+        ),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table to explore, as for vlmscale fit.",
+            show_default="the paper's released scores",
+        ),
+    ] = None,
+    methods: Methods = "",
+    output: Annotated[Path, typer.Option(help="Page to write.")] = Path("explorer.html"),
+    open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write the explorer, a page to play with a law, and print its path."""
+    from vlmscale.cli.explore import find_explorer, write_explorer_of_scores
+
+    if study is not None and scores is not None:
+        raise UsageError("give a results folder or --scores, not both")
+    if methods and scores is None:
+        raise UsageError("--methods chooses among the points of --scores")
+    if study is not None:
+        page = find_explorer(study)
+    else:
+        page = output
+        write_explorer_of_scores(page, scores, split_names(methods))
+    typer.echo(page)
+    if open_page and typer.launch(str(page.resolve())):
+        raise UserError(f"no browser could be started; open {page.resolve()} in one")
 
 
 @report_errors()
@@ -21,20 +59,18 @@ def audit_command(
     json: Json = False,
 ) -> None:
     """Check the paper's claims against its released numbers and the studies given by --study."""
-    from vlmscale.cli.audit import audit, report_claims, show, show_one
+    from vlmscale.cli.audit import audit, show, show_one
     from vlmscale.cli.output import emit
 
-    emit(report_claims(audit(study or [], claim)), json, show if claim is None else show_one)
+    claims = audit(study or [], claim)
+    report = {"verdicts": claims["verdict"].value_counts().to_dict(), "claims": claims}
+    emit(report, json, show if claim is None else show_one)
 
 
 @report_errors()
 def summary_command(
     results: Annotated[
-        Path,
-        typer.Argument(
-            help="Results folder of a finished study.",
-            metavar="RESULTS_FOLDER",
-        ),
+        Path, typer.Argument(help="Results folder of a finished study.", metavar="RESULTS_FOLDER")
     ] = Path("results/mini"),
     json: Json = False,
 ) -> None:
@@ -62,8 +98,7 @@ def cells_command(
         ),
     ] = None,
     text_tokens: Annotated[
-        int,
-        typer.Option(min=1, help="Text tokens per training sample, if its dataset gives none."),
+        int, typer.Option(min=1, help="Text tokens per training sample, if its dataset gives none.")
     ] = 64,
     question_tokens: Annotated[
         int, typer.Option(min=1, help="Text tokens per benchmark question.")
@@ -129,3 +164,21 @@ def data_command(
         mirrors=mirror or [],
     )
     emit(report, json, show)
+
+
+@report_errors()
+def publish_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="A trained model (RESULTS/runs/RUN/stage2) or the results folder of a finished study."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="Folder to make; it must not exist.")],
+) -> None:
+    """Lay out a model with its card, or a study's tables, for the hub's own client. Uploads nothing."""
+    from vlmscale.report.publish import publish
+
+    for file in publish(folder, output):
+        typer.echo(f"{output / file}")
+    typer.echo(f"Upload with: hf upload OWNER/NAME {output}")

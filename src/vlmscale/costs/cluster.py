@@ -4,21 +4,10 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from vlmscale.settings import Frozen
 
-# The names that Snakemake and its executors for Slurm and Kubernetes know.
-RESOURCES = (
-    "gpus",  # for scripts
-    "gpu",  # the same, for executors
-    "nodes",
-    "mpi",
-    "tasks_per_node",
-    "cpus_per_task",
-    "mem_mb",
-    "runtime",
-)
 # An estimate covers arithmetic alone; start-up, loading, saving and data come on top.
 _MARGIN, _START_MINUTES = 2.0, 30
 
@@ -26,19 +15,22 @@ _MARGIN, _START_MINUTES = 2.0, 30
 class Cluster(Frozen):
     """The machines of a cluster. They change no result, and nothing on a single machine."""
 
-    gpu_memory_gb: float = Field(80, gt=0, description="memory of one GPU")
-    gpus_per_node: PositiveInt = Field(8, description="GPUs of one node")
-    cpus_per_gpu: PositiveInt = Field(8, description="cores for each GPU of a job")
-    tflops: float = Field(312, gt=0, description="bf16 peak of one GPU, TFLOP/s")
+    gpu_memory_gb: float = Field(80, ge=1, le=10_000, description="memory of one GPU")
+    gpus_per_node: int = Field(8, ge=1, le=1000, description="GPUs of one node")
+    cpus_per_gpu: int = Field(8, ge=1, le=1000, description="cores for each GPU of a job")
+    tflops: float = Field(312, ge=0.001, le=1_000_000, description="bf16 peak of one GPU, TFLOP/s")
     utilisation: float = Field(
         0.26,
-        gt=0,
+        ge=0.001,
         le=1,
         description="share of that peak that a training reaches; LLaVA-1.5's own reached 0.26 on A100s",
     )
-    hours: float = Field(12, gt=0, description="a longer training gets more GPUs")
+    hours: float = Field(12, ge=1e-9, le=10_000, description="a longer training gets more GPUs")
     max_hours: float = Field(
-        24, gt=0, description="longest job the partition allows; a longer training takes several"
+        24,
+        ge=0.1,
+        le=10_000,
+        description="longest job the partition allows; longer trainings take several",
     )
 
     def gpu_hours(self, flops: float) -> float:
@@ -47,59 +39,58 @@ class Cluster(Frozen):
 
     def possible_gpus(self, batch_size: int) -> list[int]:
         """Return the numbers of GPUs that divide a batch and, from two nodes on, fill whole nodes."""
-        return [
-            gpus
-            for gpus in range(1, batch_size + 1)
-            if batch_size % gpus == 0
-            and (gpus <= self.gpus_per_node or gpus % self.gpus_per_node == 0)
-        ]
-
-    def request(self, gpus: int, hours: float, parameters: float) -> "Request":
-        """Return the request of a job that computes for `hours` and loads a model of `parameters`."""
-        nodes = math.ceil(gpus / self.gpus_per_node)
-        return Request(
-            gpus=gpus,
-            nodes=nodes,
-            tasks=max(2, self.gpus_per_node),  # Slurm's executor refuses one
-            cpus=self.cpus_per_gpu * (1 if nodes > 1 else gpus),
-            # Snakemake, and for each process the interpreter, its data, and the weights in 16 bits.
-            mem_mb=4_000 + gpus // nodes * (8_000 + round(2 * parameters / 1e6)),
-            minutes=_START_MINUTES + math.ceil(_MARGIN * 60 * hours),
-            max_minutes=round(60 * self.max_hours),
-        )
+        node = self.gpus_per_node
+        counts = [*range(1, min(node, batch_size) + 1), *range(2 * node, batch_size + 1, node)]
+        return [gpus for gpus in counts if batch_size % gpus == 0]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the first attempt of a job requests."""
+    """A job that computes for `hours` on `gpus` and loads a model of `parameters`."""
 
+    cluster: Cluster
     gpus: int  # in total
-    nodes: int
-    tasks: int  # of each node, if there are several: one for each GPU; on one the job is one task
-    cpus: int  # of each task
-    mem_mb: int  # main memory of each node
-    minutes: int
-    max_minutes: int
+    hours: float  # without any margin
+    parameters: float
+
+    @property
+    def nodes(self) -> int:
+        return math.ceil(self.gpus / self.cluster.gpus_per_node)
+
+    @property
+    def minutes(self) -> int:
+        """The time of the first attempt; `max_hours` may allow less."""
+        return _START_MINUTES + math.ceil(_MARGIN * 60 * self.hours)
+
+    @property
+    def mem_mb(self) -> int:
+        """The main memory of each node at the first attempt.
+
+        Snakemake, and for each process the interpreter, its data, and the weights in 16 bits.
+        """
+        return 4_000 + self.gpus // self.nodes * (8_000 + round(2 * self.parameters / 1e6))
 
     def resources(self, attempt: int) -> dict[str, int | str | None]:
-        """Return what an attempt requests, by RESOURCES; None where it requests nothing.
+        """Return what an attempt requests, by the names that Snakemake's executors know; None: nothing.
 
         Time and memory grow with the attempt, in case a lack of one of them ended the attempt before.
         """
+        several = self.nodes > 1
         return {
-            "gpus": self.gpus,
-            "gpu": self.gpus,
+            "gpus": self.gpus,  # for scripts
+            "gpu": self.gpus,  # for executors
             "nodes": self.nodes,
             # A job on several nodes starts its processes itself; Slurm's executor wants to know by what.
-            "mpi": "srun" if self.nodes > 1 else None,
-            "tasks_per_node": self.tasks,
-            "cpus_per_task": self.cpus,
+            "mpi": "srun" if several else None,
+            # Of several nodes, one for each GPU; Slurm's executor refuses one.
+            "tasks_per_node": max(2, self.cluster.gpus_per_node),
+            "cpus_per_task": self.cluster.cpus_per_gpu * (1 if several else self.gpus),
             "mem_mb": self.mem_mb * (1 + attempt) // 2,
-            "runtime": min(self.minutes * attempt, self.max_minutes),
+            "runtime": min(self.minutes * attempt, round(60 * self.cluster.max_hours)),
         }
 
 
 def constant_resources(requests: Collection[Request]) -> dict[str, int | str | None]:
-    """Return the resources with the same value for every request and attempt, by RESOURCES."""
+    """Return the resources with the same value for every request and attempt."""
     each = [request.resources(attempt) for request in set(requests) for attempt in (1, 2)]
-    return {name: each[0][name] for name in RESOURCES if len({one[name] for one in each}) == 1}
+    return {name: each[0][name] for name in each[0] if len({one[name] for one in each}) == 1}

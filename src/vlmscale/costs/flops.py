@@ -1,41 +1,24 @@
 """What an answer and a training sample cost, in GFLOPs; a multiply-add is two FLOPs.
 
-`prefill_gflops` is the paper's count. The rest counts every matrix product of the real layers. Biases,
-norms, activations, softmax, resizing, averaging and the look-up of embeddings are left out.
+Every matrix product of the real layers counts. Biases, norms, activations, softmax, resizing, averaging and
+the look-up of embeddings are left out. nominal.py has the paper's count.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from vlmscale.costs.shapes import Decoder, DecoderCost, Tower
 from vlmscale.errors import UserError
-from vlmscale.methods import evaluate_formula, find_method, make_variables
+from vlmscale.methods import evaluate_formula, find_method
 
 # What is known of the text before the image comes.
 #   new     nothing
 #   known   the question is one of a fixed set: what a compressor reads of it is computed once
 #   cached  that, and the text stands before the image: its keys and values are computed once, too
 Text = Literal["new", "known", "cached"]
-
-_FEATURE_LAYERS = 4  # of the tower, that TokenPacker and QueCC read as released
-
-
-def prefill_gflops(
-    n_params_b: ArrayLike,
-    visual_tokens: ArrayLike,
-    text_tokens: ArrayLike,
-    generated_tokens: ArrayLike = 0,
-) -> NDArray[np.float64]:
-    """Return GFLOPs of an image-question pair, 2 N (Q + V + G), N in billions (the paper, section 3.1).
-
-    Tower and compressor are left out, as in the paper; text_tokens is 0 when the text is cached.
-    """
-    counts = (text_tokens, visual_tokens, generated_tokens)
-    total = sum(np.asarray(count, float) for count in counts)
-    return np.asarray(2 * np.asarray(n_params_b, float) * total)
+DEFAULTS: Mapping[str, str] = MappingProxyType({})  # every option of a method as it is by default
 
 
 def compressor_gflops(
@@ -44,16 +27,15 @@ def compressor_gflops(
     *,
     tower: Tower,
     llm_width: int,
-    feature_layers: int = _FEATURE_LAYERS,
+    options: Mapping[str, str] = DEFAULTS,
 ) -> float:
     """Return GFLOPs of one image through the projector, from the tower's features to the LLM's input.
 
-    feature_layers: how many of the tower's layers the method reads, if it reads several. The LLM's pass
-    over the question is not included. Raises UserError for a count the method cannot give.
+    The LLM's pass over the question is not included. options: those of the method that are not default.
+    Raises UserError for a count the method cannot give.
     """
-    formula = find_method(method).multiply_adds
-    names = _names(method, visual_tokens, tower, llm_width, feature_layers)
-    return 2 * evaluate_formula(formula, names) / 1e9
+    names = make_variables(method, visual_tokens, tower, llm_width, options)
+    return 2 * evaluate_formula(find_method(method).multiply_adds, names) / 1e9
 
 
 def compressor_parameters(
@@ -62,44 +44,32 @@ def compressor_parameters(
     *,
     tower: Tower,
     llm_width: int,
-    feature_layers: int = _FEATURE_LAYERS,
+    options: Mapping[str, str] = DEFAULTS,
 ) -> float:
     """Return the parameters of the projector; arguments and errors as of compressor_gflops."""
-    names = _names(method, visual_tokens, tower, llm_width, feature_layers)
+    names = make_variables(method, visual_tokens, tower, llm_width, options)
     return evaluate_formula(find_method(method).weights, names)
 
 
-def _names(
-    method: str, visual_tokens: int, tower: Tower, llm_width: int, feature_layers: int
-) -> dict[str, float]:
-    """Return the variables of formulas. Raises UserError for a count the method cannot give."""
-    possible = find_method(method).list_counts(tower.grid_side)
+def make_variables(
+    method: str,
+    visual_tokens: int,
+    tower: Tower,
+    llm_width: int,
+    options: Mapping[str, str] = DEFAULTS,
+) -> dict[str, float | str]:
+    """Return the variables of a method's formulas (see Projector), without m, the layers of the LLM.
+
+    Raises UserError for a count the method cannot give.
+    """
+    side, possible = tower.grid_side, find_method(method).list_counts(tower.grid_side)
     if visual_tokens not in possible:
         raise UserError(
             f"{method} cannot give {visual_tokens} visual tokens from {tower.patches} patches, only "
             f"{', '.join(map(str, possible))}"
         )
-    return make_variables(
-        grid_side=tower.grid_side,
-        visual_tokens=visual_tokens,
-        tower=tower.hidden_size,
-        layers=feature_layers,
-        llm=llm_width,
-        llm_layers=0,
-    )
-
-
-def llm_positions(method: str, visual_tokens: int, *, tower: Tower, decoder: Decoder) -> float:
-    """Return the LLM positions of an image, averaged over its layers: usually visual_tokens."""
-    names = make_variables(
-        grid_side=tower.grid_side,
-        visual_tokens=visual_tokens,
-        tower=tower.hidden_size,
-        layers=_FEATURE_LAYERS,
-        llm=decoder.hidden_size,
-        llm_layers=decoder.layers,
-    )
-    return evaluate_formula(find_method(method).positions, names)
+    sizes = {"v": visual_tokens, "d": tower.hidden_size, "l": tower.feature_layers, "n": llm_width}
+    return {**find_method(method).complete_options(options), "w": side, "p": tower.patches, **sizes}
 
 
 @dataclass(frozen=True)
@@ -132,29 +102,23 @@ def answer_gflops(
     *,
     text: Text = "new",
     tower_layers: int | None = None,
-    feature_layers: int = _FEATURE_LAYERS,
+    options: Mapping[str, str] = DEFAULTS,
 ) -> AnswerCost:
     """Return the cost of one answer, from the image's pixels to its last token.
 
-    text: what is known before the image comes (see Text). tower_layers as in Tower.gflops,
-    feature_layers as in compressor_gflops. A compressor that reads the question reads all of the text.
+    text: what is known before the image comes (see Text). tower_layers as in Tower.gflops. A
+    compressor that reads the question reads all of the text.
     """
-    positions = llm_positions(method, visual_tokens, tower=tower, decoder=decoder)
+    width, declared = decoder.hidden_size, find_method(method)
+    names = make_variables(method, visual_tokens, tower, width, options)
+    # Positions of the image in the LLM, averaged over its layers: usually visual_tokens.
+    positions = evaluate_formula(declared.positions, names | {"m": decoder.layers})
     return AnswerCost(
         tower=_tower_gflops(method, visual_tokens, tower, tower_layers),
         compressor=compressor_gflops(
-            method,
-            visual_tokens,
-            tower=tower,
-            llm_width=decoder.hidden_size,
-            feature_layers=feature_layers,
+            method, visual_tokens, tower=tower, llm_width=width, options=options
         ),
-        # The hidden state is read, nothing is scored.
-        text_pass=(
-            decoder.forward(text_tokens, cached=0, scored=0).total
-            if find_method(method).reads_question and text == "new"
-            else 0.0
-        ),
+        text_pass=_text_pass_gflops(method, decoder, text_tokens) if text == "new" else 0.0,
         prefill=decoder.prefill(positions, text_tokens, text_cached=text == "cached"),
         decode=decoder.decode(positions + text_tokens, generated_tokens),
     )
@@ -183,38 +147,29 @@ def training_gflops(
     *,
     llm_trained: bool,
     stored_features: bool = False,
-    feature_layers: int = _FEATURE_LAYERS,
+    options: Mapping[str, str] = DEFAULTS,
 ) -> TrainingCost:
     """Return the cost of a training sample: an image as `visual_tokens` (none if 0), and `text_tokens`.
 
     Back through a matrix product costs as much as forward for its input, and again for its weights where
     they are trained: all of the compressor, the LLM if `llm_trained`. Attention has no weights and twice
     its cost on the way back. All positions count, as if all were scored. What checkpointing of
-    activations computes anew is not counted. stored_features: the tower does not run. feature_layers as
-    in compressor_gflops.
+    activations computes anew is not counted. stored_features: the tower does not run.
     """
-    forward = decoder.forward(
-        visual_tokens + text_tokens, cached=0, scored=visual_tokens + text_tokens
-    )
+    tokens = visual_tokens + text_tokens
+    forward = decoder.forward(tokens, cached=0, scored=tokens)
     passes = 3 if llm_trained else 2
     llm = passes * (forward.projections + forward.head) + 3 * forward.attention
     if not visual_tokens:
         return TrainingCost(tower=0.0, compressor=0.0, text_pass=0.0, llm=llm)
+    width = decoder.hidden_size
     compressor = compressor_gflops(
-        method,
-        visual_tokens,
-        tower=tower,
-        llm_width=decoder.hidden_size,
-        feature_layers=feature_layers,
+        method, visual_tokens, tower=tower, llm_width=width, options=options
     )
     return TrainingCost(
         tower=0.0 if stored_features else _tower_gflops(method, visual_tokens, tower),
         compressor=3 * compressor,
-        text_pass=(
-            decoder.forward(text_tokens, cached=0, scored=0).total
-            if find_method(method).reads_question
-            else 0.0
-        ),
+        text_pass=_text_pass_gflops(method, decoder, text_tokens),
         llm=llm,
     )
 
@@ -225,3 +180,9 @@ def _tower_gflops(
     # A method that sees the image itself shrinks it to as many patches as it gives visual tokens.
     shrunk = visual_tokens if "pixels" in find_method(method).needs else None
     return tower.gflops(layers, shrunk)
+
+
+def _text_pass_gflops(method: str, decoder: Decoder, text_tokens: float) -> float:
+    if not find_method(method).reads_question:
+        return 0.0
+    return decoder.forward(text_tokens, cached=0, scored=0).total  # its hidden state is read

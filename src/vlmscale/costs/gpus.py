@@ -1,8 +1,8 @@
 """GPUs by name, from resources/gpus.csv."""
 
-import csv
 from dataclasses import dataclass
-from pathlib import Path
+
+from vlmscale.resources import read_rows
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,16 @@ class Gpu:
     source: str
 
 
-def load_gpus(table: Path) -> dict[str, Gpu]:
-    """Return the GPUs of a table such as resources/gpus.csv by name."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def load_gpus() -> dict[str, Gpu]:
+    """Return the GPUs of resources/gpus.csv by name."""
     return {
         row["gpu"]: Gpu(
-            row["gpu"],
-            row["name"],
-            float(row["bf16_tflops"]),
-            float(row["memory_gb"]),
-            float(row["utilisation"]) if row["utilisation"] else None,
-            row["source"],
+            gpu=row["gpu"],
+            name=row["name"],
+            bf16_tflops=float(row["bf16_tflops"]),
+            memory_gb=float(row["memory_gb"]),
+            utilisation=float(row["utilisation"]) if row["utilisation"] else None,
+            source=row["source"],
         )
-        for row in rows
+        for row in read_rows("gpus.csv")
     }

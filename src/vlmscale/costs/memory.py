@@ -2,16 +2,17 @@
 
 Mixed precision of DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1): weights and
 gradients in bf16, and in fp32 a copy of the weights and Adam's two moments, K = 12 bytes for each trained
-weight. Activations are what Llama and Qwen2 keep in a training pass (models/supervised_forward.py) with
-fused attention, if all positions are supervised, counted tensor by tensor, after Korthikanti et al. 2022
-(arXiv 2205.05198, section 4.1), whose count is of another block. It is an estimate for planning: run.json
-has what a real run needed.
+weight. Activations are what Llama, Qwen2 and Qwen3 keep in a training pass (models/supervised_forward.py)
+with fused attention, if all positions are supervised, counted tensor by tensor, after Korthikanti et al.
+2022 (arXiv 2205.05198, section 4.1), whose count is of another block. It is an estimate for planning:
+run.json has what a real run needed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from vlmscale.costs.flops import compressor_parameters
+from vlmscale.costs.flops import DEFAULTS, compressor_parameters
 from vlmscale.costs.shapes import Decoder, Tower
 from vlmscale.settings import Stage
 
@@ -33,7 +34,7 @@ class Layout:
 
     gpus: int
     zero: Literal[0, 2, 3]  # what they share by ZeRO; with 0 each has all
-    micro_batch: int  # sequences a GPU takes at once
+    sequences: int  # a GPU takes at once, each copy of a sample counted (Method.count_copies)
     max_length: int = 2048  # positions of a sequence, visual tokens included
     checkpointing: bool = True  # blocks of the LLM keep their input only, and run again
 
@@ -62,18 +63,16 @@ def gpu_memory(
     visual_tokens: int,
     stage: Stage,
     layout: Layout,
-    *,
-    copies: int,
+    options: Mapping[str, str] = DEFAULTS,
 ) -> GpuMemory:
     """Return the most that a GPU holds during a step of one cell's training.
 
-    copies: how often a sample stands in a batch: for an elastic method as many times as its
-    `draw_training_counts` has counts in this stage (M3 in stage 2: one a scale), else 1. All sequences are
-    taken as long as the layout allows; most real batches are shorter. Raises UserError for a count the
-    method cannot give.
+    All sequences are taken as long as the layout allows; most real batches are shorter. Raises UserError
+    for a count the method cannot give.
     """
+    width = decoder.hidden_size
     compressor = compressor_parameters(
-        method, visual_tokens, tower=tower, llm_width=decoder.hidden_size
+        method, visual_tokens, tower=tower, llm_width=width, options=options
     )
     llm = decoder.total_b * 1e9
     everything = compressor + llm + round(tower.total_b * 1e9)
@@ -83,11 +82,10 @@ def gpu_memory(
         parameters = HALF * everything
     else:
         parameters = HALF * (everything * share + min(everything, _GATHERED))
-    sequences = layout.micro_batch * copies
-    kept = sequences * compressor_activations(tower, decoder.hidden_size)
+    kept = layout.sequences * compressor_activations(tower, width)
     kept += decoder_activations(
         decoder,
-        sequences,
+        layout.sequences,
         layout.max_length,
         trained=stage == "stage2",
         checkpointing=layout.checkpointing,
@@ -96,7 +94,7 @@ def gpu_memory(
         parameters=parameters,
         gradients=HALF * trained * share,
         optimizer=_ADAM * trained * share,
-        communication=0 if layout.gpus == 1 else HALF * _BUCKETS * decoder.hidden_size**2,
+        communication=0 if layout.gpus == 1 else HALF * _BUCKETS * width**2,
         activations=kept,
         update=FULL * trained * share,
     )
@@ -111,12 +109,14 @@ def decoder_activations(
     Gradients of weights are not included.
     """
     h, f = decoder.hidden_size, decoder.intermediate_size
-    kv = h // decoder.heads * decoder.key_value_heads
+    q, kv = decoder.attention_width, decoder.key_value_width
     # A norm keeps its input in fp32; to learn, also what its weight scales, and its output.
     norm = (FULL + 2 * HALF if trained else FULL) * h
     # Queries, keys, values and output, and each head's log-sum in fp32; to learn, the output without
     # padding.
-    attention = HALF * ((3 if trained else 2) * h + 2 * kv) + FULL * decoder.heads
+    attention = HALF * ((3 if trained else 2) * q + 2 * kv) + FULL * decoder.heads
+    if decoder.head_norms:
+        attention += (FULL + 2 * HALF if trained else FULL) * (q + kv)
     # Gate before and after its activation, up; to learn, their product.
     mlp = HALF * (4 if trained else 3) * f
     block = 2 * norm + attention + mlp
@@ -133,12 +133,44 @@ def decoder_activations(
     return sequences * length * (kept + most) + mask
 
 
-def compressor_activations(tower: Tower, llm_width: int, feature_layers: int = 4) -> float:
+def answer_memory(
+    decoder: Decoder, positions: float, *, tower: Tower | None, compressor: float
+) -> float:
+    """Return bytes that one answer takes; arguments as of answer_memory_lines.
+
+    positions: of text, image and answer in the LLM.
+    """
+    lines = answer_memory_lines(decoder, tower=tower, compressor=compressor)
+    return max(fixed + each * positions for fixed, each in lines)
+
+
+def answer_memory_lines(
+    decoder: Decoder, *, tower: Tower | None, compressor: float
+) -> list[tuple[float, float]]:
+    """Return what one answer takes in 16 bits, batch 1, as lines (bytes, bytes a position).
+
+    It takes the largest of them: weights, keys and values, and activations of the LLM or of the tower.
+    tower: None where its features are stored. compressor: parameters of the projector. A tenth is left for
+    CUDA and gaps, as in training.
+    """
+    h, f = decoder.hidden_size, decoder.intermediate_size
+    weights = HALF * (1e9 * decoder.total_b + compressor)
+    cache = 2 * HALF * decoder.layers * decoder.key_value_width
+    # Of one block at a time: the stream and its copy, queries to output, gate and up with their product.
+    activations = [(float(FULL * decoder.vocabulary), HALF * (6 * h + 3 * f))]
+    if tower is not None:
+        weights += HALF * 1e9 * tower.total_b
+        width = 6 * tower.hidden_size + 2 * tower.intermediate_size
+        activations.append((HALF * (tower.patches + 1) * width, 0))
+    return [((weights + fixed) / USABLE, (cache + each) / USABLE) for fixed, each in activations]
+
+
+def compressor_activations(tower: Tower, llm_width: int) -> float:
     """Return the most bytes that a projector of any method keeps for one image.
 
     What reads most of the tower is a key and a value for each patch from all selected layers, each by a
     two-layer MLP, their attention, and a query as fine as the patches; what writes most is an MLP on each
     patch at the LLM's width.
     """
-    d = tower.hidden_size
-    return HALF * tower.patches * ((2 * feature_layers + 20) * d + 3 * llm_width)
+    read = (2 * tower.feature_layers + 20) * tower.hidden_size
+    return HALF * tower.patches * (read + 3 * llm_width)

@@ -6,7 +6,7 @@ Planning a study needs these, so there is neither torch nor pandas here.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ class DecoderCost:
 
 @dataclass(frozen=True)
 class Decoder:
-    """The shape of an LLM with rotary positions and RMS norms (Llama, Qwen)."""
+    """The shape of an LLM with rotary positions, RMS norms and gated MLPs (Llama, Qwen2, Qwen3)."""
 
     nominal_b: float  # billions of parameters, as in the name
     layers: int
@@ -39,15 +39,34 @@ class Decoder:
     key_value_heads: int  # fewer than heads when queries share keys and values in groups
     vocabulary: int  # rows of the embedding, with those that only pad it
     tied_head: bool  # the head is the embedding
-    gated_mlp: bool
     qkv_bias: bool
+    # Gigabytes of the released weight files where they hold more than each parameter once in 16 bits.
+    released_gb: float | None = None
+    head_dim: int | None = None  # where it is not hidden_size / heads
+    head_norms: bool = False  # queries and keys have a norm of their own, one for all heads
+
+    @property
+    def attention_width(self) -> int:
+        """The width of all queries of a position, and of what attention returns to it."""
+        return self.heads * self._head_width
+
+    @property
+    def key_value_width(self) -> int:
+        """The width of all keys of a position, and of all values."""
+        return self.key_value_heads * self._head_width
+
+    @property
+    def download_gb(self) -> float:
+        """Gigabytes of the released weight files."""
+        return 2 * self.total_b if self.released_gb is None else self.released_gb
 
     @property
     def non_embedding_b(self) -> float:
         """Billions of parameters with biases and norms, without embedding and head."""
         h = self.hidden_size
-        biases = h + 2 * self._key_value_width if self.qkv_bias else 0
-        return (self.layers * (self._block_weights + biases + 2 * h) + h) / 1e9
+        biases = self.attention_width + 2 * self.key_value_width if self.qkv_bias else 0
+        norms = 2 * h + (2 * self._head_width if self.head_norms else 0)
+        return (self.layers * (self._block_weights + biases + norms) + h) / 1e9
 
     @property
     def total_b(self) -> float:
@@ -64,7 +83,7 @@ class Decoder:
         pairs = tokens * (cached + tokens / 2)
         return DecoderCost(
             projections=2 * tokens * self.layers * self._block_weights / 1e9,
-            attention=4 * self.layers * self.hidden_size * pairs / 1e9,
+            attention=4 * self.layers * self.attention_width * pairs / 1e9,
             head=2 * self.vocabulary * self.hidden_size * scored / 1e9,
         )
 
@@ -84,13 +103,13 @@ class Decoder:
         return self.forward(generated_tokens, cached=prompt_tokens, scored=generated_tokens)
 
     @property
-    def _key_value_width(self) -> int:
-        return self.hidden_size // self.heads * self.key_value_heads
+    def _head_width(self) -> int:
+        return self.head_dim or self.hidden_size // self.heads
 
     @property
     def _block_weights(self) -> int:
-        attention = 2 * self.hidden_size * (self.hidden_size + self._key_value_width)
-        return attention + _mlp_weights(self.hidden_size, self.intermediate_size, self.gated_mlp)
+        attention = 2 * self.hidden_size * (self.attention_width + self.key_value_width)
+        return attention + 3 * self.hidden_size * self.intermediate_size  # gate, up and down
 
 
 @dataclass(frozen=True)
@@ -100,9 +119,17 @@ class Tower:
     layers: int
     hidden_size: int
     intermediate_size: int
-    gated_mlp: bool
     image_size: int
     patch_size: int
+    feature_layers: int = (
+        4  # that a projector gets if it reads several; TokenPacker's and QueCC's as released
+    )
+    released_gb: float | None = None  # of the weight files, as of Decoder
+
+    @property
+    def download_gb(self) -> float:
+        """Gigabytes of the released weight files."""
+        return 2 * self.total_b if self.released_gb is None else self.released_gb
 
     @property
     def grid_side(self) -> int:
@@ -116,8 +143,7 @@ class Tower:
     def total_b(self) -> float:
         """Billions of parameters of CLIP's vision transformer, with biases and norms, no projection."""
         h, i = self.hidden_size, self.intermediate_size
-        mlp = _mlp_weights(h, i, self.gated_mlp) + h + (2 if self.gated_mlp else 1) * i
-        block = 4 * (h * h + h) + 4 * h + mlp
+        block = 4 * (h * h + h) + 4 * h + 2 * h * i + h + i
         # A learned CLS, the patches' filter, a place for each position; norms before and after.
         embedding = h + 3 * self.patch_size**2 * h + (self.patches + 1) * h
         return (embedding + self.layers * block + 4 * h) / 1e9
@@ -129,14 +155,13 @@ class Tower:
         last block but one need one block fewer; transformers runs all of them. Attention is over all
         pairs of positions.
         """
-        if layers is None:
-            layers = self.layers
+        layers = self.layers if layers is None else layers
         if not 0 <= layers <= self.layers:
             raise UserError(f"tower: {layers} layers cannot be run; it has {self.layers}")
         patches = self.patches if patches is None else patches
         h, positions = self.hidden_size, patches + 1
         embedding = patches * 3 * self.patch_size**2 * h
-        projections = 4 * h * h + _mlp_weights(h, self.intermediate_size, self.gated_mlp)
+        projections = 4 * h * h + 2 * h * self.intermediate_size
         block = positions * projections + 2 * h * positions**2
         return 2 * (embedding + layers * block) / 1e9
 
@@ -160,22 +185,25 @@ TOWER_KEYS = {
     "image_size": "image_size",
     "patch_size": "patch_size",
 }
-_LLMS, _TOWERS = ("llama", "qwen2"), ("clip_vision_model",)
+_LLMS, _TOWERS = ("llama", "qwen2", "qwen3"), ("clip_vision_model",)
 
 
 def read_decoder(config: Mapping[str, Any], nominal_b: float = 0.0) -> Decoder:
-    """Return the shape of an LLM (Llama or Qwen2) from its config.json. Raises UserError as load_shapes."""
+    """Return the shape of an LLM from its config.json. Raises UserError as load_shapes."""
+    kind, found = config["model_type"], _pick(config, DECODER_KEYS)
+    width = config.get("head_dim")
     return Decoder(
         nominal_b=nominal_b,
-        **_pick(config, DECODER_KEYS),
-        gated_mlp=True,
-        qkv_bias=config["model_type"] == "qwen2",
+        **found,
+        qkv_bias=kind == "qwen2",
+        head_dim=None if width == found["hidden_size"] // found["heads"] else width,
+        head_norms=kind == "qwen3",
     )
 
 
-def read_tower(config: Mapping[str, Any]) -> Tower:
+def read_tower(config: Mapping[str, Any], feature_layers: int = 4) -> Tower:
     """Return the shape of a vision tower (CLIP) from the vision part of its config.json."""
-    return Tower(**_pick(config, TOWER_KEYS), gated_mlp=False)
+    return Tower(**_pick(config, TOWER_KEYS), feature_layers=feature_layers)
 
 
 def _pick(config: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
@@ -197,27 +225,28 @@ def load_shapes(folder: Path | None = None) -> dict[str, Decoder | Tower]:
         if name in shapes:
             raise UserError(f"{path}: another file has the name {name!r}, too")
         shapes[name] = shape
-    return dict(sorted(shapes.items(), key=lambda item: _rank(*item)))
+
+    def rank(name: str) -> tuple[bool, str, float]:
+        shape, family = shapes[name], name.rpartition("-")[0]
+        return isinstance(shape, Tower), family, getattr(shape, "nominal_b", 0.0)
+
+    return {name: shapes[name] for name in sorted(shapes, key=rank)}
 
 
 def _read_file(path: Path) -> tuple[str, Decoder | Tower]:
     values = json.loads(path.read_text())
     try:
         kind = values["config"]["model_type"]
+        released_gb = values.get("released_gb")
         if kind in _LLMS:
-            return values["name"], read_decoder(values["config"], float(values["nominal_b"]))
+            decoder = read_decoder(values["config"], float(values["nominal_b"]))
+            return values["name"], replace(decoder, released_gb=released_gb)
         if kind in _TOWERS:
-            return values["name"], read_tower(values["config"])
+            return values["name"], replace(read_tower(values["config"]), released_gb=released_gb)
         raise UserError(f"model_type {kind!r} must be one of {', '.join((*_LLMS, *_TOWERS))}")
-    except KeyError as error:
-        raise UserError(f"{path}: {error.args[0]} is missing") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _rank(name: str, shape: Decoder | Tower) -> tuple[str, str, float]:
-    size = shape.nominal_b if isinstance(shape, Decoder) else 0.0
-    return type(shape).__name__, name.rpartition("-")[0], size
+    except (KeyError, UserError) as error:
+        missing = " is missing" if isinstance(error, KeyError) else ""
+        raise UserError(f"{path}: {error.args[0]}{missing}") from None
 
 
 def find_shape(shapes: Mapping[str, Decoder | Tower], name: str, kind: type[Shape]) -> Shape:
@@ -230,7 +259,3 @@ def find_shape(shapes: Mapping[str, Decoder | Tower], name: str, kind: type[Shap
             "Add others as files of resources/backbones"
         )
     return found
-
-
-def _mlp_weights(hidden_size: int, intermediate_size: int, gated: bool) -> int:
-    return (3 if gated else 2) * hidden_size * intermediate_size

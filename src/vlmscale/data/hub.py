@@ -2,32 +2,27 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import httpx2
 
-from vlmscale.costs.shapes import (
-    DECODER_KEYS,
-    TOWER_KEYS,
-    Decoder,
-    Tower,
-    find_shape,
-    load_shapes,
-)
+from vlmscale.costs.shapes import DECODER_KEYS, TOWER_KEYS, Decoder, Tower, find_shape, load_shapes
 from vlmscale.errors import UserError
-from vlmscale.records.files import atomic_path, list_versions, read_json, write_json
+from vlmscale.records.files import atomic_folder, list_versions, read_json, write_json
 from vlmscale.settings import Released, ReleasedTower
 
 # Weights, configs, chat templates and tokenizers; no Python modules.
 FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model")
 PICKLES = "pytorch_model*.bin"
+_USER = re.compile(r"(?<=://)[^/\s'\"]*@")
+_QUERY = re.compile(r"([?&][^=&#\s'\"]+=)[^&#\s'\"]+")
 
 
 def fetch_backbone(
@@ -39,27 +34,22 @@ def fetch_backbone(
     or the revision cannot be reached, when it has no weights that may be opened, when an LLM has no
     tokenizer, and when its shape is not the one that its name has in resources/backbones.
     """
-    fetch = partial(
-        download_files, backbone.repository, backbone.revision, folder=work, kind="model"
-    )
-    fetch(FILES)
+    pinned = backbone.repository, backbone.revision
+    download_files(*pinned, FILES, work, kind="model")
     if pickled and not any(work.glob("*.safetensors")):
-        fetch([PICKLES])
+        download_files(*pinned, [PICKLES], work, kind="model")
     _check_files(backbone, work, pickled)
     _check_shape(backbone, work / "config.json")
     shutil.rmtree(work / ".cache", ignore_errors=True)  # the hub's own notes of the download
-    with atomic_path(folder) as scratch:
+    with atomic_folder(folder) as scratch:
         kinds = _list_conversions(work)
-        converted = _convert(work, scratch, kinds) if kinds else None
-        scratch.mkdir(exist_ok=True)
+        converted = {"converted": _convert(work, scratch, kinds)} if kinds else {}
         for file in work.iterdir():
             if not file.name.startswith("pytorch_model"):
                 shutil.move(file, scratch)
         files = {file.name: file.stat().st_size for file in sorted(scratch.iterdir())}
     shutil.rmtree(work)
-    about = {"kind": "released", **backbone.model_dump(), "files": files}
-    if converted is not None:
-        about["converted"] = converted
+    about = {"kind": "released", **backbone.model_dump(), "files": files, **converted}
     write_json(record, {**about, "versions": list_versions()})
 
 
@@ -83,13 +73,13 @@ def _check_files(backbone: Released, work: Path, pickled: bool) -> None:
 
 def _list_conversions(work: Path) -> list[str]:
     """Return what models/convert.py can make that was not downloaded: weights, tokenizer."""
-    pairs = {
+    sources = {
         "weights": ("*.safetensors", PICKLES),
         "tokenizer": ("tokenizer.json", "tokenizer.model"),
     }
     return [
         kind
-        for kind, (wanted, source) in pairs.items()
+        for kind, (wanted, source) in sources.items()
         if any(work.glob(source)) and not any(work.glob(wanted))
     ]
 
@@ -133,8 +123,21 @@ def download_files(
 
 
 def get_endpoint() -> str | None:
-    """Return the address of a mirror of the hub, if one is configured."""
-    return os.environ.get("HF_ENDPOINT")
+    """Return the address of a mirror of the hub, if one is configured.
+
+    Raises UserError if it holds credentials, which the hub's client would write into logs.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT")
+    if endpoint and hide_credentials(endpoint) != endpoint:
+        raise UserError(
+            f"HF_ENDPOINT, {hide_credentials(endpoint)}, holds credentials. Set HF_TOKEN instead."
+        )
+    return endpoint
+
+
+def hide_credentials(text: str) -> str:
+    """Remove user names, passwords and the values of queries from the addresses in `text`."""
+    return _QUERY.sub(r"\1***", _USER.sub("", text))
 
 
 @contextmanager
@@ -144,9 +147,9 @@ def explain_hub_errors(item: str, folder: Path) -> Iterator[None]:
         yield
     except (OSError, httpx2.HTTPError) as error:  # the hub's own errors are among them
         raise UserError(
-            f"{item} could not be fetched: {error}\nFetching needs the network: run this rule on a machine "
-            "that reaches the hub, with HF_TOKEN set where a repository asks for a login. What has arrived "
-            f"is kept in {folder}; run again to fetch the rest."
+            f"{item} could not be fetched: {hide_credentials(str(error))}\nFetching needs the network: run "
+            "this rule on a machine that reaches the hub, with HF_TOKEN set where a repository asks for a "
+            f"login. What has arrived is kept in {folder}; run again to fetch the rest."
         ) from None
 
 

@@ -5,26 +5,19 @@ A row is a sample in LLaVA's format: an image or none, and a conversation whose 
 The manifest is written last: where it exists, the split is complete.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features, Image, List, Value
 
-from vlmscale.errors import UserError
+from vlmscale.errors import Damaged
 from vlmscale.records.files import atomic_path, read_json, write_json
+from vlmscale.records.signature import compute_sha256
 
-_TEXT, _CLASSES = Value("string"), List(Value("int8"))
-_KEYED_IMAGE = {"id": _TEXT, "image": Image(), "image_key": _TEXT}
-SAMPLE = Features({**_KEYED_IMAGE, "conversations": List({"from": _TEXT, "value": _TEXT})})
-QUESTION = Features({**_KEYED_IMAGE, "question": _TEXT, "answer": _TEXT})  # of a benchmark
-# The tower's training data: the classes of all patches, row by row.
-TAGGED = Features(
-    {"id": _TEXT, "image": Image(), **dict.fromkeys(("colour", "shape", "letter"), _CLASSES)}
-)
+if TYPE_CHECKING:  # training reads splits and needs no datasets
+    from datasets import Features
 
 # Bounds of a row group, which is read and decompressed to get one image.
 MAX_GROUP_ROWS, MAX_GROUP_BYTES = 256, 2**20
@@ -33,7 +26,7 @@ MAX_GROUP_ROWS, MAX_GROUP_BYTES = 256, 2**20
 def write_split(
     folder: Path,
     shards: Mapping[str, Iterable[Mapping[str, Any]]],
-    features: Features,
+    features: "Features",
     about: Mapping[str, Any],
 ) -> None:
     """Write `shards` (name -> rows) and a manifest with counts, checksums and `about`."""
@@ -60,7 +53,7 @@ def write_manifest(folder: Path, names: Sequence[str], about: Mapping[str, Any])
         name: {
             "rows": pq.read_metadata(folder / name).num_rows,
             "bytes": (folder / name).stat().st_size,
-            "sha256": _compute_sha256(folder / name),
+            "sha256": compute_sha256(folder / name),
         }
         for name in names
     }
@@ -75,20 +68,26 @@ def list_shards(folder: Path, *, checksum: bool = False) -> list[Path]:
     """
     manifest = folder / "manifest.json"
     if not manifest.exists():
-        raise UserError(
-            f"{folder} has no manifest.json: the split is missing or incomplete. {format_remedy(folder)}"
+        raise Damaged(
+            f"{folder} has no manifest.json: the split is missing or incomplete.",
+            format_remedy(folder),
+            folder,
         )
     files = []
-    for name, record in sorted(read_json(manifest)["shards"].items()):
+    try:
+        shards = read_json(manifest)["shards"]
+    except Damaged as error:
+        raise Damaged(error.problem, format_remedy(folder), folder) from None
+    for name, record in sorted(shards.items()):
         file, problem = folder / name, ""
         if not file.exists():
             problem = "missing"
         elif (size := file.stat().st_size) != record["bytes"]:
             problem = f"damaged: {size} bytes, the manifest says {record['bytes']}"
-        elif checksum and _compute_sha256(file) != record["sha256"]:
+        elif checksum and compute_sha256(file) != record["sha256"]:
             problem = "damaged: its checksum is not the manifest's"
         if problem:
-            raise UserError(f"{file} is {problem}. {format_remedy(folder)}")
+            raise Damaged(f"{file} is {problem}.", format_remedy(folder), folder)
         files.append(file)
     return files
 
@@ -107,8 +106,3 @@ def read_unique_images(folder: Path) -> list[tuple[str, bytes]]:
             if key.as_py() is not None and key.as_py() not in images:
                 images[key.as_py()] = image["bytes"].as_py()
     return list(images.items())
-
-
-def _compute_sha256(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vlmscale.data.shards import format_remedy, list_shards
-from vlmscale.errors import UserError
+from vlmscale.errors import Damaged, UserError
 from vlmscale.records.files import read_json
 from vlmscale.settings import IMAGE_TOKEN
 
@@ -75,7 +75,8 @@ def _name_damaged(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{file} is damaged: {error}. {format_remedy(file.parent)}") from None
+        remedy = format_remedy(file.parent)
+        raise Damaged(f"{file} is damaged: {error}.", remedy, file.parent) from None
 
 
 def check_conversations(where: str, samples: pa.Table) -> None:

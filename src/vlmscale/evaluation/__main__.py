@@ -5,16 +5,10 @@ from pydantic import TypeAdapter
 from vlmscale.evaluation.spec import EvaluationSpec
 from vlmscale.jobs.entry import exit_with_message, read_spec_from_argv
 
-
-def main() -> None:
-    """Run the spec named on the command line."""
-    spec = read_spec_from_argv("vlmscale.evaluation", "evaluation", TypeAdapter(EvaluationSpec))
-    # Imported late: --help and a bad spec need not wait for torch.
-    from vlmscale.evaluation.run import evaluate
-
-    evaluate(spec)
-
-
 if __name__ == "__main__":
-    with exit_with_message():
-        main()
+    with exit_with_message(is_job=True):
+        spec = read_spec_from_argv("vlmscale.evaluation", "evaluation", TypeAdapter(EvaluationSpec))
+        # Imported late: --help and a bad spec need not wait for torch.
+        from vlmscale.evaluation.run import evaluate
+
+        evaluate(spec)

@@ -14,11 +14,13 @@ def arrow_folder(folder: Path, split: str) -> Path:
 
 def write_arrow(files: Sequence[Path], split: str, folder: Path) -> None:
     """Write the rows of the Parquet `files` to `folder`, as a dataset with this one split, atomically."""
-    import datasets  # takes seconds
+    from datasets import Dataset, DatasetDict  # takes seconds
 
-    content = {split: [str(file.resolve()) for file in files]}
+    names = [str(file.resolve()) for file in files]
     with (
         atomic_path(folder) as scratch,
         tempfile.TemporaryDirectory(prefix=".arrow-", dir=folder.parent) as cache,
     ):
-        datasets.load_dataset("parquet", data_files=content, cache_dir=cache).save_to_disk(scratch)
+        # Unlike load_dataset, from_parquet does not report the use of a dataset to its publisher.
+        rows = Dataset.from_parquet(names, split=split, cache_dir=cache)
+        DatasetDict({split: rows}).save_to_disk(scratch)

@@ -6,28 +6,22 @@ import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import lmms_eval.tasks
 import pandas as pd
 import torch
-import yaml
 from lmms_eval.api.model import lmms
 from tenacity import RetryError
 
-from vlmscale.data.shards import list_shards
 from vlmscale.errors import UserError
 from vlmscale.evaluation.adapter import VlmScale
-from vlmscale.evaluation.arrow_copies import arrow_folder, write_arrow
+from vlmscale.evaluation.lmms_tasks import find_question_files, write_task
 from vlmscale.evaluation.spec import Benchmark, EvaluationSpec, Protocol
 from vlmscale.models.checkpoint import use_setting
 from vlmscale.records.parquet import write_parquet
 
-TASKS = Path(__file__).parent / "tasks"
-_UPSTREAM = Path(lmms_eval.tasks.__file__).parent
 # As on lmms-eval's command line: scoring reads no image, and result files go to the working directory.
 _LMMS_OPTIONS = Namespace(process_with_media=False, output_path=None, reasoning_tags=None)
 
@@ -41,41 +35,14 @@ def evaluate(spec: EvaluationSpec) -> None:
     """
     files = find_question_files(spec.benchmarks, spec.data)
     model = _load(spec)
-    frames, rows = [], []
-    for benchmark in spec.benchmarks:
-        samples, row = score_benchmark(
-            model, benchmark, files[benchmark.benchmark], spec.protocol, spec.batch_size
-        )
-        frames.append(samples)
-        rows.append(row)
+    results = [
+        score_benchmark(model, each, files[each.benchmark], spec.protocol, spec.batch_size)
+        for each in spec.benchmarks
+    ]
+    samples, scores = zip(*results, strict=True)
     provenance = {"cell": spec.cell, "fingerprint": spec.fingerprint, "protocol": spec.protocol}
-    write_parquet(spec.samples, pd.concat(frames, ignore_index=True), provenance)
-    write_parquet(spec.scores, pd.DataFrame(rows), provenance)
-
-
-def find_question_files(benchmarks: Sequence[Benchmark], data: Path) -> dict[str, list[Path]]:
-    """Return each benchmark's Parquet files with questions, checked against their manifests."""
-    checked: dict[Path, list[Path]] = {}
-    files = {}
-    for benchmark in benchmarks:
-        folder = benchmark.folder(data)
-        if folder not in checked:
-            # Skip checksums of downloads: fetching has read them, and they can have many GB.
-            checked[folder] = list_shards(folder, checksum=benchmark.dataset is None)
-        own = [file for file in checked[folder] if fnmatch(file.name, benchmark.files)]
-        files[benchmark.benchmark] = own
-        if not own:
-            raise UserError(
-                f"evaluation.benchmarks: {folder} has no {benchmark.files}, the questions of "
-                f"{benchmark.benchmark}. There are: {', '.join(f.stem for f in checked[folder])}."
-            )
-        arrow = arrow_folder(folder, benchmark.split)
-        if benchmark.dataset and not arrow.exists():
-            raise UserError(
-                f"{arrow}, which lmms-eval reads, is missing. Make it: "
-                f"python -m vlmscale.evaluation.fetch {data} {benchmark.benchmark}"
-            )
-    return files
+    write_parquet(spec.samples, pd.concat(samples, ignore_index=True), provenance)
+    write_parquet(spec.scores, pd.DataFrame(scores), provenance)
 
 
 def score_benchmark(
@@ -91,8 +58,7 @@ def score_benchmark(
     """
     results, records = _run_task(model, benchmark, files, protocol, batch_size)
     samples = _tabulate(benchmark, records)
-    missing = [name for name in benchmark.metrics if name not in results]
-    if missing:
+    if missing := [name for name in benchmark.metrics if name not in results]:
         raise UserError(
             f"{benchmark.benchmark}: task {benchmark.task} reports no {', '.join(missing)}, only "
             f"{', '.join(results)}. Correct column metric of resources/benchmarks.csv."
@@ -122,16 +88,6 @@ def _load(spec: EvaluationSpec) -> VlmScale:
     return model
 
 
-def _list_layers(task: str, protocol: Protocol) -> list[str]:
-    """List the files that define a task. The first one with a key decides: protocol, ours, lmms-eval's."""
-    files = [
-        TASKS / protocol / f"{task}.yaml",
-        TASKS / f"{task}.yaml",
-        *_UPSTREAM.glob(f"*/{task}.yaml"),
-    ]
-    return [str(file) for file in files if file.exists()]
-
-
 def _run_task(
     model: lmms, benchmark: Benchmark, files: Sequence[Path], protocol: Protocol, batch_size: int
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -139,30 +95,9 @@ def _run_task(
     from lmms_eval import evaluator
     from lmms_eval.tasks import TaskManager
 
-    name = f"vlmscale_{benchmark.benchmark}"
-    layers = _list_layers(benchmark.task, protocol)
-    if not layers:
-        raise UserError(
-            f"{benchmark.benchmark}: neither lmms-eval nor {TASKS} has a task {benchmark.task}"
-        )
     source = files[0].parent.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        # A download has one copy for all evaluations; that of generated questions takes no time.
-        arrow = arrow_folder(source, benchmark.split)
-        if not benchmark.dataset:
-            arrow = Path(folder, "arrow")
-            write_arrow(files, benchmark.split, arrow)
-        # Written here because it holds paths of this machine; the layers have the rest.
-        config = {
-            "include": layers,
-            "task": name,
-            "dataset_path": str(arrow),
-            "dataset_name": None,
-            "dataset_kwargs": {"load_from_disk": True},
-        }
-        Path(folder, f"{name}.yaml").write_text(yaml.safe_dump(config))
-        # For a task that reads two folders of its dataset.
-        Path(folder, "dataset").symlink_to(source.parent)
+        name = write_task(benchmark, files, protocol, Path(folder))
         before = Path.cwd()
         os.chdir(folder)  # tasks may write submission files into the working directory
         try:

@@ -1,10 +1,11 @@
 """The spec of an evaluation process, and the table of benchmarks. Needs no torch."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from vlmscale.errors import UserError
+from vlmscale.resources import read_benchmark_rows
 from vlmscale.settings import Frozen, Setting
 
 # How questions are put to a model: lmms-eval's way, or LLaVA-1.5's (docs/benchmarks.md).
@@ -62,10 +63,17 @@ class EvaluationSpec(Frozen):
     scores: Path
 
 
-def read_benchmarks(table: Path, names: Sequence[str]) -> tuple[Benchmark, ...]:
-    """Read the rows `names` of resources/benchmarks.csv, in the order of `names`."""
-    with table.open(newline="") as file:
-        rows = {row["benchmark"]: row for row in csv.DictReader(file)}
+def read_benchmarks(names: Sequence[str]) -> tuple[Benchmark, ...]:
+    """Read the rows `names` of resources/benchmarks.csv, in the order of `names`.
+
+    Raises UserError for a name that the table does not have.
+    """
+    rows = read_benchmark_rows()
+    if unknown := [name for name in names if name not in rows]:
+        raise UserError(
+            f"resources/benchmarks.csv has no benchmark {', '.join(unknown)}. "
+            f"It has {', '.join(rows)}."
+        )
     return tuple(parse_benchmark(rows[name]) for name in names)
 
 

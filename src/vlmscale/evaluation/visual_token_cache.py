@@ -21,7 +21,7 @@ class VisualTokenCache:
     ) -> VisualTokens:
         """Return the visual tokens of the images `keys`, in order.
 
-        encode: positions in `keys` -> visual tokens of these images, all different and not cached.
+        encode: positions in `keys` -> visual tokens of these images.
         """
         new = {key: position for position, key in enumerate(keys) if key not in self._tokens}
         if new:

@@ -1,7 +1,10 @@
 """How a process of the workflow starts and ends: it reads its spec, keeps a log, ends with one message."""
 
+import errno
 import os
+import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +13,14 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from vlmscale.errors import Stopped, UserError
+from vlmscale.errors import Damaged, Stopped, UserError, printable
+from vlmscale.records.files import set_aside
 
 Spec = TypeVar("Spec")
+# What errors without a number say: those of Rust libraries, of numpy and of torch.save.
+_DISK_FULL = re.compile(
+    r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written|unexpected pos \d+ vs \d+"
+)
 
 
 def read_spec_from_argv(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spec:
@@ -37,10 +45,11 @@ def read_spec_from_argv(module: str, what: str, kinds: TypeAdapter[Spec]) -> Spe
 
 
 @contextmanager
-def exit_with_message() -> Iterator[None]:
-    """Exit with status 1 and one line for a UserError, with status 75 for Stopped.
+def exit_with_message(*, is_job: bool = False) -> Iterator[None]:
+    """Exit with status 1 and one line for a UserError or a full disk, with status 75 for Stopped.
 
-    Any other exception is a bug and keeps its traceback.
+    is_job: of the workflow, which makes anew what is missing: a damaged result is set aside. Any other
+    exception is a bug and keeps its traceback.
     """
     try:
         yield
@@ -48,18 +57,50 @@ def exit_with_message() -> Iterator[None]:
         print(stopped, file=sys.stderr)
         sys.exit(stopped.status)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        if is_job and isinstance(error, Damaged) and _is_result(error.path):
+            aside = set_aside(error.path)
+            cure = f"It is now {aside}. Run the same command again: it makes {error.path} anew."
+            sys.exit(f"error: {printable(f'{error.problem} {cure}')}")
+        sys.exit(f"error: {printable(str(error))}")
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        sys.exit(
+            f"error: a disk is full ({error}). Free space where results and work lie, {Path.cwd()}, or for "
+            f"temporary files, {tempfile.gettempdir()}. Then run again: what is finished is kept."
+        )
+
+
+def _is_result(path: Path) -> bool:
+    """Tell whether the workflow made `path`, below the folder that this process was started in."""
+    return path.resolve().is_relative_to(Path("results").resolve())
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that led to it, says that no space or quota was left."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT) or _DISK_FULL.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager
 def log_to(log: str | os.PathLike[str]) -> Iterator[None]:
     """Write all output and errors to the file `log`, those of subprocesses and C code included."""
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w") as file:
+    try:
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        file = open(log, "w")  # noqa: SIM115
+    except OSError as error:
+        sys.exit(
+            f"error: the log {log} cannot be written: {error.strerror}. Make its folder writable."
+        )
+    with file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
-        with exit_with_message():
+        with exit_with_message(is_job=True):
             yield
     except Exception:
         traceback.print_exc()

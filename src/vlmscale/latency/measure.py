@@ -19,11 +19,11 @@ from transformers import Cache
 
 from vlmscale.analysis.decisions.latency import summarize_times
 from vlmscale.costs.flops import answer_gflops
+from vlmscale.costs.shapes import read_decoder, read_tower
 from vlmscale.latency.machine import choose_clock, describe_machine, measure_matmul_gflops_per_s
 from vlmscale.latency.spec import LatencySpec, NamedSetting, PromptCase, prompt_cases
 from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import assemble
-from vlmscale.models.meta import count_llm_parameters, read_decoder_shape, read_tower_shape
 from vlmscale.models.projectors.base import Projector, build_projector
 from vlmscale.models.prompt_cache import PromptCache, cache_tokens
 from vlmscale.models.tower import compute_tower_features
@@ -40,28 +40,16 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 def measure_backbones(spec: LatencySpec) -> None:
     """Time an LLM of a study with its settings, and write the table."""
+    layers, setting = list(spec.feature_layers), spec.settings[0]
     model, _ = assemble(
-        spec.llm,
-        spec.tower,
-        spec.settings[0],
-        feature_layers=list(spec.feature_layers),
-        template=spec.template,
-        seed=0,
+        spec.llm, spec.tower, setting, feature_layers=layers, template=spec.template, seed=0
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.to(device, PRECISIONS[spec.precision]).eval()
-    table = measure(
-        model,
-        spec.settings,
-        prompt_cases(spec.text_tokens),
-        llm=spec.name,
-        repetitions=REPETITIONS,
-    )
-    write_parquet(
-        spec.output,
-        table,
-        {"fingerprint": spec.fingerprint, **describe_machine(device, model.dtype)},
-    )
+    prompts = prompt_cases(spec.text_tokens)
+    table = measure(model, spec.settings, prompts, llm=spec.name, repetitions=REPETITIONS)
+    machine = describe_machine(device, model.dtype)
+    write_parquet(spec.output, table, {"fingerprint": spec.fingerprint, **machine})
 
 
 def measure(
@@ -91,23 +79,10 @@ def measure(
             for case in cases:
                 _measure_once(case, bench, positions)
                 bar.update()
-    common = {"llm": llm, "n_params_b": count_llm_parameters(model) / 1e9}
-    return pd.DataFrame(
-        [
-            {
-                **common,
-                "method": case.setting.name,
-                "visual_tokens": case.setting.visual_tokens,
-                **case.prompt.model_dump(),
-                "skipped": case.skipped,
-                # The first repetition warms up.
-                **summarize_times(
-                    case.times[1:], bench.count_gflops(case.setting, case.prompt), rate
-                ),
-            }
-            for case in cases
-        ]
-    )
+    table = pd.DataFrame([_make_row(case, bench, rate) for case in cases])
+    table.insert(0, "llm", llm)
+    table.insert(1, "n_params_b", model.count_llm_parameters() / 1e9)
+    return table
 
 
 @dataclass
@@ -121,10 +96,9 @@ class _Case:
 
 
 def _measure_once(case: _Case, bench: "_Bench", positions: float) -> None:
-    if case.skipped:
-        return
-    bench.install(case.setting)
-    case.skipped = bench.reason_to_skip(case.prompt, positions)
+    if not case.skipped:
+        bench.install(case.setting)
+        case.skipped = bench.reason_to_skip(case.prompt, positions)
     if case.skipped:
         return
     try:
@@ -132,6 +106,17 @@ def _measure_once(case: _Case, bench: "_Bench", positions: float) -> None:
     except torch.OutOfMemoryError:
         case.skipped, case.times = "does not fit into the GPU's memory", []
         torch.cuda.empty_cache()
+
+
+def _make_row(case: _Case, bench: "_Bench", rate: float) -> dict[str, Any]:
+    gflops = bench.count_gflops(case.setting, case.prompt)
+    return {
+        "method": case.setting.name,
+        "visual_tokens": case.setting.visual_tokens,
+        **case.prompt.model_dump(),
+        "skipped": case.skipped,
+        **summarize_times(case.times[1:], gflops, rate),  # the first repetition warms up
+    }
 
 
 class _Bench:
@@ -163,22 +148,21 @@ class _Bench:
         """Return why a case is not timed; empty if it is."""
         if prompt.cached_text and prompt.text_tokens and "llm_attention" in self.projector.needs:
             return "prunes inside the LLM, by a pass over the whole prompt"
-        new = 0 if prompt.cached_text else prompt.text_tokens
-        if prompt.batch * (self.projector.placeholders + new) > positions:
+        if prompt.batch * (self.projector.placeholders + prompt.new_tokens) > positions:
             return f"more than {positions:g} positions in a pass"
         return ""
 
     def count_gflops(self, setting: NamedSetting, prompt: PromptCase) -> dict[str, float]:
         """Return the GFLOPs of each part, for the whole batch."""
         cost = answer_gflops(
-            read_decoder_shape(self.config),
-            read_tower_shape(self.config),
+            read_decoder(self.config.text_config.to_dict()),
+            read_tower(self.config.vision_config.to_dict(), len(self.config.layers)),
             setting.method,
             setting.visual_tokens,
             prompt.text_tokens,
             _STEPS,
             text="cached" if prompt.cached_text else "new",
-            feature_layers=len(self.config.layers),
+            options=setting.options,
         )
         apart = "pixels" not in find_method(setting.method).needs
         parts = {
@@ -242,12 +226,11 @@ class _Bench:
         vision = self.config.vision_config
         shape = (prompt.batch, vision.num_channels, vision.image_size, vision.image_size)
         pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        image = torch.full(
+        words = self._make_words(prompt.batch, prompt.new_tokens)
+        image = words.new_full(
             (prompt.batch, self.projector.placeholders), self.config.image_token_index
         )
-        new = 0 if prompt.cached_text else prompt.text_tokens
-        ids = torch.cat([image, self._make_words(prompt.batch, new).cpu()], dim=1)
-        return pixels.to(self.model.device, self.model.dtype), ids.to(self.model.device)
+        return pixels.to(self.model.device, self.model.dtype), torch.cat([image, words], dim=1)
 
     def _make_words(self, batch: int, number: int) -> Tensor:
         """Return random text tokens, the same at every call."""

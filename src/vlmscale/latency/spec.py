@@ -22,6 +22,11 @@ class PromptCase(Frozen):
     cached_text: bool  # the text precedes the image and its keys and values are cached
     batch: PositiveInt = 1
 
+    @property
+    def new_tokens(self) -> int:
+        """Text tokens in the pass of the image."""
+        return 0 if self.cached_text else self.text_tokens
+
 
 def prompt_cases(
     text_tokens: Iterable[int], batches: Iterable[int] = (1,)

@@ -12,10 +12,7 @@ HEADS = 8  # as released, for any width divisible by 8
 def build_normed_mlp(d_in: int, d_out: int) -> nn.Sequential:
     """Build Linear, GELU, Linear, LayerNorm: the input layers of TokenPacker's and QueCC's attention."""
     return nn.Sequential(
-        nn.Linear(d_in, d_out),
-        nn.GELU(),
-        nn.Linear(d_out, d_out),
-        nn.LayerNorm(d_out, eps=1e-6),
+        nn.Linear(d_in, d_out), nn.GELU(), nn.Linear(d_out, d_out), nn.LayerNorm(d_out, eps=1e-6)
     )
 
 
@@ -45,20 +42,10 @@ class RegionAttention(nn.Module):
         """
         query, *patches = project(self.attention, query, key, value)
         window = int(key.shape[1] ** 0.5) // side
-        keys, values = (
-            rearrange(
-                each,
-                "b (gh h gw w) (a e) -> (b gh gw) a (h w) e",
-                gh=side,
-                gw=side,
-                h=window,
-                w=window,
-                a=HEADS,
-            )
-            for each in patches
-        )
+        by_region = "b (gh h gw w) (a e) -> (b gh gw) a (h w) e"
+        sizes = {"gh": side, "gw": side, "h": window, "w": window, "a": HEADS}
+        keys, values = (rearrange(each, by_region, **sizes) for each in patches)
         query = rearrange(query, "b v (a e) -> (b v) a 1 e", a=HEADS)
         out = scaled_dot_product_attention(query, keys, values)
         out = rearrange(out, "(b v) a 1 e -> b v (a e)", b=len(key))
-        mixed: Tensor = self.attention.out_proj(out)
-        return mixed
+        return self.attention.out_proj(out)

@@ -1,6 +1,9 @@
 """Assemble a VLM from its backbones, and load trained models, checked before use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,30 +18,38 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from vlmscale.errors import UserError
+from vlmscale.errors import Damaged, UserError
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.processor import VlmProcessor
+from vlmscale.models.templates import TEMPLATES
 from vlmscale.models.vlm import Vlm
-from vlmscale.records.files import read_json
+from vlmscale.records.files import check_folder_content, read_json
+from vlmscale.records.signature import RERUN
 from vlmscale.settings import IMAGE_TOKEN, Setting
+
+_REMEDY = "Delete the folder and run again to make it anew."
 
 
 def check_folder(folder: Path, *extra: str) -> None:
-    """Raise UserError unless `folder` has config.json, complete weight files, and the files `extra`."""
-    index = folder / "model.safetensors.index.json"
-    weights = (
-        sorted(set(read_json(index)["weight_map"].values()))
-        if index.exists()
-        else ["model.safetensors"]
-    )
+    """Raise UserError unless `folder` has config.json, complete weight files, and the files `extra`.
+
+    All of them are read where the folder has checksums.
+    """
+    index, weights = folder / "model.safetensors.index.json", ["model.safetensors"]
+    if index.exists():
+        with _explain_failure(folder):
+            weights = sorted(set(read_json(index)["weight_map"].values()))
     for name in ("config.json", *weights, *extra):
         if not (folder / name).is_file():
-            raise UserError(
-                f"{folder} is not a complete model folder: {name} is missing. Delete the folder and run "
-                "again to make it anew."
+            raise Damaged(
+                f"{folder} is not a complete model folder: {name} is missing.", _REMEDY, folder
             )
-    for name in weights:
-        check_safetensors(folder / name)
+    try:
+        for name in weights:
+            check_safetensors(folder / name)
+    except Damaged as error:
+        raise Damaged(error.problem, _REMEDY, folder) from None
+    check_folder_content(folder)
 
 
 def check_safetensors(file: Path) -> None:
@@ -47,7 +58,7 @@ def check_safetensors(file: Path) -> None:
         with safe_open(file, framework="pt"):
             pass
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is damaged: {error}. Delete it and run again.") from None
+        raise Damaged(f"{file} is damaged: {error}.", RERUN, file) from None
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -56,7 +67,63 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     AutoTokenizer would replace the folder's pre-tokenizer by the one of its model type (docs/upstream.md),
     and so misread a tokenizer that a study trained.
     """
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    with _explain_failure(folder):
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def load_tower(folder: Path) -> tuple[CLIPVisionModel, Any]:
+    """Load a vision tower and its image processor. Raises UserError for a folder that is not whole."""
+    check_folder(folder, "preprocessor_config.json")
+    tower = _load_weights(CLIPVisionModel, folder)
+    with _explain_failure(folder):
+        return tower, AutoImageProcessor.from_pretrained(
+            folder, backend="pil", trust_remote_code=False
+        )
+
+
+@contextmanager
+def _explain_failure(folder: Path) -> Iterator[None]:
+    """Raise UserError for whatever transformers raises on the files of `folder`."""
+    try:
+        yield
+    except Damaged as error:
+        problem = f"{folder} cannot be opened as a model: {error.problem}"
+        raise Damaged(problem, _REMEDY, folder) from None
+    except UserError as error:
+        raise UserError(f"{folder} cannot be opened as a model: {error}") from None
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # each reader of configs, tokenizers and weights raises what it meets
+        reason = str(error).strip().partition("\n")[0]
+        raise Damaged(
+            f"{folder} cannot be opened as a model: {type(error).__name__}: {reason}.",
+            _REMEDY,
+            folder,
+        ) from error
+
+
+def _load_weights(kind: Any, folder: Path) -> Any:
+    """Load a model with every tensor from `folder`, and without running code that the folder names."""
+    with _explain_failure(folder):
+        model, info = kind.from_pretrained(
+            folder, trust_remote_code=False, output_loading_info=True
+        )
+    absent = sorted(info["missing_keys"]) + [str(key) for key in info["mismatched_keys"]]
+    if absent:
+        raise Damaged(
+            f"{folder} lacks {len(absent)} tensors of a {type(model).__name__}, such as {absent[0]}, or "
+            "they have another shape.",
+            _REMEDY,
+            folder,
+        )
+    for name, tensor in model.named_parameters():
+        if not tensor.isfinite().all():
+            raise Damaged(
+                f"{folder}: {name} has values that are no finite numbers.", _REMEDY, folder
+            )
+    return model
 
 
 def build_frame(
@@ -85,29 +152,22 @@ def build_frame(
 
 
 def assemble(
-    llm: Path,
-    tower: Path,
-    setting: Setting,
-    *,
-    feature_layers: list[int],
-    template: str,
-    seed: int,
+    llm: Path, tower: Path, setting: Setting, *, feature_layers: list[int], template: str, seed: int
 ) -> tuple[Vlm, VlmProcessor]:
     """Assemble a VLM from an LLM folder and a tower folder.
 
     `seed` decides the projector's weights, and the embedding of `<image>` if the LLM has none.
     """
     check_folder(llm, "tokenizer.json")
-    check_folder(tower, "preprocessor_config.json")
+    vision, image_processor = load_tower(tower)
     tokenizer = load_tokenizer(llm)
     if IMAGE_TOKEN not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
-    language = AutoModelForCausalLM.from_pretrained(llm)
+    language = _load_weights(AutoModelForCausalLM, llm)
     if len(tokenizer) > language.config.vocab_size:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # for the new row
             language.resize_token_embeddings(len(tokenizer))
-    vision = CLIPVisionModel.from_pretrained(tower)
     # Every part of the frame is replaced below.
     model = build_frame(
         language.config,
@@ -121,14 +181,12 @@ def assemble(
     model.model.vision_tower = vision
     model.lm_head = language.lm_head
     model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
+        eos_token_id=_find_stop_tokens(llm, tokenizer, template),
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
     )
     model.initialise_projector(seed)
-    processor = VlmProcessor(
-        AutoImageProcessor.from_pretrained(tower, backend="pil"),
-        tokenizer,
-        template=template,
-    )
+    processor = VlmProcessor(image_processor, tokenizer, template=template)
     _fit_processor(processor, model)
     return model, processor
 
@@ -136,23 +194,36 @@ def assemble(
 def load(folder: Path) -> tuple[Vlm, VlmProcessor]:
     """Load a trained model. Raises UserError when a file of it is missing or damaged."""
     check_folder(folder, "tokenizer.json", "processor_config.json")
-    model = AutoModelForImageTextToText.from_pretrained(folder)
-    return model, AutoProcessor.from_pretrained(folder)
+    model = _load_weights(AutoModelForImageTextToText, folder)
+    with _explain_failure(folder):
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+    if not (isinstance(model, Vlm) and isinstance(processor, VlmProcessor)):
+        raise UserError(
+            f"{folder} holds a {type(model).__name__} and a {type(processor).__name__}, not a model that "
+            "vlmscale trained."
+        )
+    return model, processor
 
 
 def use_setting(model: Vlm, processor: VlmProcessor, setting: Setting) -> None:
-    """Turn a trained model into another method, or to another token count.
-
-    Raises UserError when the method cannot use the model's projector weights.
-    """
-    trained = model.config.method
-    try:
-        model.use_setting(setting)
-    except ValueError as error:
-        raise UserError(
-            f"a model trained with {trained} cannot serve {setting.method}: {error}"
-        ) from None
+    """Turn a trained model and its processor to another method or token count: see Vlm.use_setting."""
+    model.use_setting(setting)
     _fit_processor(processor, model)
+
+
+def _find_stop_tokens(
+    llm: Path, tokenizer: PreTrainedTokenizerFast, template: str
+) -> int | list[int]:
+    """Return the tokens that end an answer: the template's, and the tokenizer's own if that is another."""
+    end = TEMPLATES[template].answer_close
+    ids = tokenizer(end, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise UserError(
+            f"{llm}: template {template} ends answers with {end}, which is not one token of this LLM's "
+            "tokenizer. Choose the LLM's own template."
+        )
+    own = tokenizer.eos_token_id
+    return ids[0] if own in (None, ids[0]) else [ids[0], own]
 
 
 def _fit_processor(processor: VlmProcessor, model: Vlm) -> None:

@@ -4,85 +4,29 @@ Text between images is tokenised in one piece, as the models were trained to rea
 the part of the conversation that its first character comes from, so no mask needs a search in text.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Literal
 
 import numpy as np
+from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerBase
 
+from vlmscale.errors import UserError
+from vlmscale.models.templates import TEMPLATES
 from vlmscale.settings import IMAGE_TOKEN
 
 IGNORED = -100  # label of tokens without a loss
 # The question of a conversation without one, as in the released QueCC code.
 _NO_QUESTION = "image"
 
+_Part = tuple[str, bool, int]  # of a conversation's text; is it supervised; its turn
 Turns = Sequence[Mapping[str, str]]  # {"from": "human" | "gpt", "value": text}
 # What comes first in the turn with the image: the image, as in LLaVA, or the text, which can then be
 # computed before there is an image (prompt_cache.py).
 Layout = Literal["image_first", "text_first"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Template:
-    """Fixed strings around what the human and the assistant say, in their order.
-
-    A prompt ends with `answer_open`. `answer_lead` and `answer_close` are supervised with the answer:
-    the model learns to stop by the second.
-    """
-
-    system: str = ""
-    human_open: str = ""
-    human_close: str = ""
-    answer_open: str = ""
-    answer_lead: str = ""
-    answer_close: str
-    answer_after: str = ""
-    # Tokens that are always supervised. If there are any, `answer_open` is supervised, too.
-    supervised_marks: tuple[str, ...] = ()
-
-    @property
-    def strings(self) -> tuple[str, ...]:
-        """Return all text that the template adds."""
-        return (
-            self.system,
-            self.human_open,
-            self.human_close,
-            self.answer_open,
-            self.answer_lead,
-            self.answer_close,
-            self.answer_after,
-        )
-
-
-_QWEN = Template(
-    system="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",
-    human_open="<|im_start|>user\n",
-    human_close="<|im_end|>\n",
-    answer_open="<|im_start|>assistant\n",
-    answer_close="<|im_end|>",
-    answer_after="\n",
-)
-
-TEMPLATES = {
-    # For the tiny LLMs that a study trains: questions of the generated world end with a mark of their
-    # own, so only the answer's end is marked. The space keeps question and answer two words.
-    "qa": Template(answer_lead=" ", answer_close="<eos>"),
-    # ChatML with Qwen's default system prompt.
-    "qwen": _QWEN,
-    # The same tokens with the loss of the LLaVA-NeXT code.
-    "qwen_next": replace(_QWEN, supervised_marks=("<|im_start|>", "<|im_end|>", "\n")),
-    # Vicuna 1.1 and later, as in LLaVA-1.5.
-    "vicuna_v1": Template(
-        system="A chat between a curious user and an artificial intelligence assistant. "
-        "The assistant gives helpful, detailed, and polite answers to the user's questions. ",
-        human_open="USER: ",
-        answer_open=" ASSISTANT:",
-        answer_lead=" ",
-        answer_close="</s>",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -98,12 +42,18 @@ class Encoded:
     question_ids: list[int]
     turns: list[int] | None = None
 
+    def select(self, positions: Sequence[int]) -> "Encoded":
+        """Keep the tokens at `positions`."""
+        return replace(
+            self,
+            input_ids=[self.input_ids[i] for i in positions],
+            labels=[self.labels[i] for i in positions],
+            turns=None if self.turns is None else [self.turns[i] for i in positions],
+        )
+
     def truncate(self, length: int) -> "Encoded":
         """Keep the first `length` tokens."""
-        if len(self.input_ids) <= length:
-            return self
-        turns = None if self.turns is None else self.turns[:length]
-        return Encoded(self.input_ids[:length], self.labels[:length], self.question_ids, turns)
+        return self.select(range(min(length, len(self.input_ids))))
 
 
 def encode_all(
@@ -130,20 +80,9 @@ def encode_all(
     """
     if not conversations:
         return []
-    texts = [_write_text(turns, template, apart, layout) for turns in conversations]
-    tokens = _tokenise(texts, tokenizer, visual_tokens)
+    parts = [list(_write(turns, template, apart, layout)) for turns in conversations]
     marks = () if template == "plain" else TEMPLATES[template].supervised_marks
-    if marks:
-        mark_ids = tokenizer(list(marks), add_special_tokens=False)["input_ids"]
-        always = {token for ids in mark_ids for token in ids}
-        tokens = [
-            (
-                ids,
-                [t if t in always else label for t, label in zip(ids, labels, strict=True)],
-                turns,
-            )
-            for ids, labels, turns in tokens
-        ]
+    tokens = _tokenise(parts, tokenizer, visual_tokens, marks)
     questions: list[list[int]] = [[] for _ in conversations]
     if query_turn is not None:
         texts_of_questions = [
@@ -157,6 +96,45 @@ def encode_all(
     ]
 
 
+def is_written_prompt(text: str, template: str) -> bool:
+    """Return whether `text` has marks of `template`, so that nothing has to be put around it."""
+    t = TEMPLATES[template]
+    return any(mark and mark in text for mark in (t.system, t.answer_open, t.answer_close))
+
+
+def encode_written_prompts(
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    visual_tokens: int,
+    reads_question: bool,
+) -> list[Encoded]:
+    """Tokenise prompts that `Template.write_jinja` wrote. The first human turn is the question.
+
+    Raises UserError where a question is read and the template's marks do not say where it ends.
+    """
+    parts: list[list[_Part]] = [[(text, False, 0)] for text in texts]
+    tokens = _tokenise(parts, tokenizer, visual_tokens, ())
+    questions: list[list[int]] = [[] for _ in texts]
+    if reads_question:
+        t = TEMPLATES[template]
+        opening, closing = map(re.escape, (t.human_open, t.human_close + t.answer_open))
+        said = []
+        for number, text in enumerate(texts):
+            turn = re.search(f"{opening}(.*?){closing}", text, re.S) if closing else None
+            if turn is None:
+                raise UserError(
+                    f"text {number}: where its question ends is not marked by the opening of an answer. "
+                    "Use add_generation_prompt=True, or `processor.ask`."
+                )
+            said.append(_pick_question([{"from": "human", "value": turn[1]}], "first", None))
+        questions = tokenizer(said)["input_ids"]
+    return [
+        Encoded(ids, labels, question)
+        for (ids, labels, _), question in zip(tokens, questions, strict=True)
+    ]
+
+
 def truncate_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) -> Encoded:
     """Keep the first `visual_tokens` image tokens of a sample, which has at least as many, or none."""
     images, kept = 0, []
@@ -164,56 +142,39 @@ def truncate_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) 
         images += token == image_id
         if token != image_id or images <= visual_tokens:
             kept.append(position)
-    return Encoded(
-        [encoded.input_ids[i] for i in kept],
-        [encoded.labels[i] for i in kept],
-        encoded.question_ids,
-        None if encoded.turns is None else [encoded.turns[i] for i in kept],
-    )
+    return encoded.select(kept)
 
 
-class _Text:
-    """A conversation's text, with each character's turn and whether it is supervised."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.supervised: list[bool] = []
-        self.turns: list[int] = []
-
-    def add(self, text: str, supervised: bool, turn: int = 0) -> None:
-        self.parts.append(text)
-        self.supervised += [supervised] * len(text)
-        self.turns += [turn] * len(text)
-
-
-def _write_text(turns: Turns, template: str, apart: bool, layout: Layout) -> _Text:
-    text = _Text()
+def _write(turns: Turns, template: str, apart: bool, layout: Layout) -> Iterator[_Part]:
     if template == "plain":
         for turn in turns:
             if turn["from"] == "gpt":
-                text.add(turn["value"] + "\n", True)
+                yield turn["value"] + "\n", True, 0
             elif IMAGE_TOKEN in turn["value"]:
-                text.add(IMAGE_TOKEN, False)
-        return text
+                yield IMAGE_TOKEN, False, 0
+        return
     t = TEMPLATES[template]
     opening, number = t.system, 0
     for turn in turns:
         if turn["from"] == "gpt":
-            text.add(t.answer_lead + turn["value"] + t.answer_close, True, number)
-            text.add(t.answer_after, False, number)
+            # As released: where a space leads answers, there is none to learn if the answer is empty.
+            if turn["value"] or not t.answer_lead:
+                yield t.answer_lead + turn["value"] + t.answer_close, True, number
+                yield t.answer_after, False, number
             continue
-        said = _place_image(turn["value"], layout)
+        said = turn["value"]
+        if not (t.keeps_leading_image and said.startswith(IMAGE_TOKEN) and layout == "image_first"):
+            said = _place_image(said, layout)
         if apart:
             if number == 0:
                 shared, newline, said = said.rpartition("\n")
-                text.add(opening + t.human_open + shared + newline, False, 0)
+                yield opening + t.human_open + shared + newline, False, 0
             number += 1
         else:
             said = opening + t.human_open + said
-        text.add(said + t.human_close, False, number)
-        text.add(t.answer_open, bool(t.supervised_marks), number)
+        yield said + t.human_close, False, number
+        yield t.answer_open, bool(t.supervised_marks), number
         opening = ""
-    return text
 
 
 def _pick_question(turns: Turns, query_turn: str, rng: np.random.Generator | None) -> str:
@@ -231,43 +192,62 @@ def _place_image(said: str, layout: Layout) -> str:
     if IMAGE_TOKEN not in said:
         return said
     text = said.replace(IMAGE_TOKEN, "").strip()
-    return f"{IMAGE_TOKEN}\n{text}" if layout == "image_first" else f"{text}\n{IMAGE_TOKEN}"
+    placed = f"{IMAGE_TOKEN}\n{text}" if layout == "image_first" else f"{text}\n{IMAGE_TOKEN}"
+    return placed.strip()
 
 
 def _tokenise(
-    conversations: Sequence[_Text],
+    conversations: Sequence[Sequence[_Part]],
     tokenizer: PreTrainedTokenizerBase,
     visual_tokens: int,
+    marks: Sequence[str],
 ) -> list[tuple[list[int], list[int], list[int]]]:
-    """Return ids, labels and turns of each text; `<image>` becomes `visual_tokens` image tokens."""
-    pieces = ["".join(text.parts).split(IMAGE_TOKEN) for text in conversations]
+    """Return ids, labels and turns of each text; `<image>` becomes `visual_tokens` image tokens.
+
+    marks: tokens that are always supervised.
+    """
+    pieces = ["".join(text for text, *_ in parts).split(IMAGE_TOKEN) for parts in conversations]
     # Skip the empty piece before an image that comes first. A tokenizer refuses an empty list.
     texts = [piece for cut in pieces for piece in cut if piece] or [" "]
     # The tokenizer's own call does the same, and builds lists that nobody reads.
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    tokenised = iter(backend.encode_batch(texts, add_special_tokens=False))
+    # Sentencepiece puts a space before every text. Its fast form leaves one out that begins with a space,
+    # which the released models were not trained on.
+    lacks = (
+        isinstance(backend.pre_tokenizer, Metaspace)
+        and backend.pre_tokenizer.prepend_scheme == "first"
+    )
+    added = [int(lacks and text.startswith(" ")) for text in texts]
+    texts = [" " * space + text for space, text in zip(added, texts, strict=True)]
+    tokenised = zip(backend.encode_batch(texts, add_special_tokens=False), added, strict=True)
+    always = {i for mark in marks for i in backend.encode(mark, add_special_tokens=False).ids}
     image_id = int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
-    first = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    # Not every tokenizer that names a BOS token begins texts with it.
+    first = [i for i in tokenizer("")["input_ids"][:1] if i == tokenizer.bos_token_id]
     encoded = []
-    for text, cut in zip(conversations, pieces, strict=True):
+    for parts, cut in zip(conversations, pieces, strict=True):
+        supervised, turn_at = [], []  # by character
+        for written, is_supervised, turn in parts:
+            supervised += [is_supervised] * len(written)
+            turn_at += [turn] * len(written)
         ids, labels, turns = list(first), [IGNORED] * len(first), [0] * len(first)
         start = 0  # of the piece within the text
         for piece in cut:
             if start:
                 ids += [image_id] * visual_tokens
                 labels += [IGNORED] * visual_tokens
-                turns += [text.turns[start - 1]] * visual_tokens
+                turns += [turn_at[start - 1]] * visual_tokens
             if piece:
-                encoding = next(tokenised)
-                begins = [start + begin for begin, _ in encoding.offsets]
+                encoding, space = next(tokenised)
+                begins = [start + max(begin - space, 0) for begin, _ in encoding.offsets]
                 ids += encoding.ids
                 labels += [
-                    token if text.supervised[begin] else IGNORED
+                    token if supervised[begin] or token in always else IGNORED
                     for token, begin in zip(encoding.ids, begins, strict=True)
                 ]
-                turns += [text.turns[begin] for begin in begins]
+                turns += [turn_at[begin] for begin in begins]
             start += len(piece) + len(IMAGE_TOKEN)
         encoded.append((ids, labels, turns))
     return encoded

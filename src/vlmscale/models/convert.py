@@ -4,7 +4,6 @@ Only this module opens pickles, by torch's reader for tensors, in a process of i
 `python -m vlmscale.models.convert FETCHED MADE weights tokenizer` (or one of the two).
 """
 
-import hashlib
 import json
 import pickle
 import sys
@@ -20,6 +19,7 @@ from torch import Tensor
 from vlmscale.errors import UserError
 from vlmscale.jobs.entry import exit_with_message
 from vlmscale.records.files import read_json
+from vlmscale.records.signature import compute_sha256
 
 _INDEX = "pytorch_model.bin.index.json"
 _SHARD = "2GB"  # largest safetensors file, and the memory that is needed
@@ -39,12 +39,15 @@ def convert(fetched: Path, made: Path, *kinds: str) -> dict[str, dict[str, str]]
 
 
 def _convert_weights(fetched: Path, made: Path) -> list[Path]:
-    files = _find_pickles(fetched)
+    index = fetched / _INDEX
+    places = read_json(index)["weight_map"] if index.exists() else {}
+    files = [fetched / name for name in sorted(set(places.values())) or ["pytorch_model.bin"]]
+    for file in files:
+        if file.parent != fetched or not file.is_file():
+            raise UserError(f"{file.name} is missing beside {_INDEX}")
     tensors = {name: tensor for file in files for name, tensor in _read_tensors(file)}
-    if (fetched / _INDEX).exists():
-        absent = read_json(fetched / _INDEX)["weight_map"].keys() - tensors.keys()
-        if absent:
-            raise UserError(f"{_INDEX} names {min(absent)}, which none of its files has")
+    if absent := places.keys() - tensors.keys():
+        raise UserError(f"{_INDEX} names {min(absent)}, which none of its files has")
     # Clone tensors that share memory: safetensors would keep only one of them.
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -55,17 +58,6 @@ def _convert_weights(fetched: Path, made: Path) -> list[Path]:
     huggingface_hub.save_torch_state_dict(tensors, made, max_shard_size=_SHARD)
     _check_written(tensors, made)
     return files
-
-
-def _find_pickles(fetched: Path) -> list[Path]:
-    """List the files that the index names, or the only one. Raises UserError when one is missing."""
-    names = ["pytorch_model.bin"]
-    if (fetched / _INDEX).exists():
-        names = sorted(set(read_json(fetched / _INDEX)["weight_map"].values()))
-    for name in names:
-        if Path(name).name != name or not (fetched / name).is_file():
-            raise UserError(f"{name} is missing beside {_INDEX}")
-    return [fetched / name for name in names]
 
 
 def _read_tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
@@ -128,9 +120,16 @@ def _convert_tokenizer(fetched: Path, made: Path) -> list[Path]:
     except (RuntimeError, OSError) as error:
         raise UserError(f"{file.name} is no sentencepiece model: {error}") from None
     pieces = {model.id_to_piece(i): i for i in range(model.get_piece_size())}
+    # Sentencepiece merges the piece of the highest score first; ids need not follow scores.
+    scores = {piece: model.get_score(i) for piece, i in pieces.items()}
+    unmerged = {
+        piece
+        for piece, i in pieces.items()
+        if model.is_control(i) or model.is_unknown(i) or model.is_byte(i) or model.is_unused(i)
+    }
     LlamaTokenizer(
         vocab=pieces,
-        merges=generate_merges(pieces),
+        merges=generate_merges(pieces, scores, unmerged),
         legacy=chosen.get("legacy", True),
         add_bos_token=chosen.get("add_bos_token", True),
     ).backend_tokenizer.save(str(made / "tokenizer.json"))
@@ -138,11 +137,7 @@ def _convert_tokenizer(fetched: Path, made: Path) -> list[Path]:
 
 
 def _hash_files(files: list[Path]) -> dict[str, str]:
-    found = {}
-    for path in files:
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {file.name: compute_sha256(file) for file in files}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from vlmscale.errors import UserError
+from vlmscale.images import UnreadableImage, convert_to_rgb
 from vlmscale.settings import Aspect
 
 # i images, h x w pixels
@@ -15,14 +17,27 @@ def to_pixels(images: Sequence[Image.Image], image_processor: Any, aspect: Aspec
     """Convert images to pixels (i, 3, h, w).
 
     aspect: "pad" first puts an image on a square of its longer side; "crop" leaves it to the image
-    processor, which for CLIP crops the middle. Both treat square images alike.
+    processor, which for CLIP crops the middle. Both treat square images alike. Raises UserError, naming
+    the image, for what cannot be used.
     """
+    images = [_to_rgb(image, number) for number, image in enumerate(images)]
     if aspect == "pad":
         # The processor normalises the mean colour to 0.
         colour = tuple(int(255 * mean) for mean in image_processor.image_mean)
         images = [_pad_to_square(image, colour) for image in images]
-    pixel_values: Tensor = image_processor(list(images), return_tensors="pt")["pixel_values"]
-    return pixel_values
+    return image_processor(images, return_tensors="pt")["pixel_values"]
+
+
+def _to_rgb(image: Any, number: int) -> Image.Image:
+    if not isinstance(image, Image.Image):
+        raise UserError(
+            f"images[{number}] is a {type(image).__name__}, whose range and order of channels are unknown. "
+            "Pass a PIL image, such as PIL.Image.fromarray(array) of uint8 (h, w, 3)."
+        )
+    try:
+        return convert_to_rgb(image)
+    except UnreadableImage as reason:
+        raise UserError(f"images[{number}] cannot be used: {reason}.") from None
 
 
 def _pad_to_square(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:
@@ -31,5 +46,5 @@ def _pad_to_square(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:
     if width == height:
         return image
     square = Image.new("RGB", (side, side), colour)
-    square.paste(image.convert("RGB"), ((side - width) // 2, (side - height) // 2))
+    square.paste(image, ((side - width) // 2, (side - height) // 2))
     return square

@@ -1,6 +1,8 @@
 """Images, questions and conversations to model inputs."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,18 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, LlavaProcessor, PreTrainedTokenizerBase
 
-from vlmscale.models.conversation import IGNORED, Encoded, Layout, encode_all
+from vlmscale.errors import UserError
+from vlmscale.images import decode_image
+from vlmscale.models.conversation import (
+    IGNORED,
+    Encoded,
+    Layout,
+    encode_all,
+    encode_written_prompts,
+    is_written_prompt,
+)
 from vlmscale.models.pixels import to_pixels
+from vlmscale.models.templates import TEMPLATES
 from vlmscale.settings import Aspect
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens
@@ -28,6 +40,8 @@ class VlmProcessor(LlavaProcessor):
         aspect: Aspect = "pad",
         **kwargs: Any,
     ) -> None:
+        if kwargs.get("chat_template") is None and template in TEMPLATES:
+            kwargs["chat_template"] = TEMPLATES[template].write_jinja()
         super().__init__(image_processor, tokenizer, **kwargs)
         self.visual_tokens = visual_tokens
         self.template = template
@@ -43,42 +57,85 @@ class VlmProcessor(LlavaProcessor):
 
     def ask(
         self,
-        images: list[Any],
-        questions: list[str],
+        images: Any,
+        questions: str | Sequence[str],
         *,
         pixels: bool = True,
         layout: Layout = "image_first",
     ) -> BatchFeature:
-        """Make the inputs of generate() for one question each, with one image or None.
+        """Make the inputs of generate() for questions with one image each, or None.
 
-        layout: whether the image or the text comes first; in training the image does. Returns input_ids,
-        attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) if there is an image; and
-        question_input_ids, question_attention_mask (i, q) if the method reads the question. With
-        pixels=False the caller adds stored features.
+        images: PIL images or paths, one for each question; a single one serves all questions, a single
+        question all images. layout: whether the image or the text comes first; in training the image
+        does. Returns input_ids, attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) if
+        there is an image; and question_input_ids, question_attention_mask (i, q) if the method reads the
+        question. With pixels=False the caller adds stored features. Raises UserError.
         """
+        images, questions = _pair(images, questions)
         has_image = [image is not None for image in images]
-        given = [image for image in images if image is not None]
-        inputs = pad_batch(
-            self._encode_prompts(questions, has_image, layout),
-            has_image,
-            self.tokenizer,
-            reads_question=self.reads_question,
-            side="left",
+        return self._make_inputs(self.encode_prompts(questions, has_image, layout), images, pixels)
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        return_tensors: str | None = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Make the inputs that `ask` makes, from prompts of `apply_chat_template` or bare questions.
+
+        images: one for each text with `<image>` in it, or one for each question. Tensors are padded on the
+        left, whatever `padding` says. Raises UserError for other options.
+        """
+        given, texts = _flatten(images), [text] if isinstance(text, str) else list(text or [])
+        options = {key for key, value in kwargs.items() if value not in (None, "left")}
+        unknown = sorted(options - {"padding", "add_special_tokens"})
+        if unknown or return_tensors not in ("pt", None):
+            raise UserError(
+                f"processor: {', '.join(unknown) or 'return_tensors'} is not supported. It returns PyTorch "
+                "tensors, padded on the left; leave the option out."
+            )
+        if not texts:
+            return BatchFeature({"pixel_values": self.to_pixels(given)})
+        marks = [each.count(self.image_token) for each in texts]
+        is_written = [is_written_prompt(each, self.template) for each in texts]
+        if len(given) == len(texts) and not any(marks) and not any(is_written):
+            marks = [1] * len(texts)
+        if max(marks) > 1 or sum(marks) != len(given):
+            raise UserError(
+                f"processor: {len(given)} images for texts with {marks} times {self.image_token}. A text "
+                "reads one image: put one mark where it belongs, and pass the images in that order."
+            )
+        each_image = iter(given)
+        paired = [next(each_image) if mark else None for mark in marks]
+        if not any(is_written):
+            return self.ask(paired, [each.replace(self.image_token, "") for each in texts])
+        encoded = encode_written_prompts(
+            texts, self.tokenizer, self.template, self.visual_tokens, self.reads_question
         )
-        inputs.pop("labels")
-        if given and pixels:
-            inputs["pixel_values"] = self.to_pixels(given)
-        return BatchFeature(inputs)
+        return self._make_inputs(encoded, [_open(image) for image in paired])
 
-    def encode_prompt(self, question: str, layout: Layout) -> Encoded:
-        """Tokenise one question with an image's placeholders, up to its answer."""
-        return self._encode_prompts([question], [True], layout)[0]
+    def decode_answers(self, inputs: Mapping[str, Tensor], ids: Tensor) -> list[str]:
+        """Return the texts that generate() put after the prompts of `inputs`."""
+        return self.tokenizer.batch_decode(
+            ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
 
-    def _encode_prompts(
+    def encode_prompts(
         self, questions: Sequence[str], has_image: Sequence[bool], layout: Layout
     ) -> list[Encoded]:
+        """Tokenise questions up to their answers, with placeholders where there is an image.
+
+        Raises UserError for a question with more marks of images than images.
+        """
+        for number, (question, image) in enumerate(zip(questions, has_image, strict=True)):
+            if question.count(self.image_token) > image:
+                raise UserError(
+                    f"questions[{number}] says {self.image_token}, but has "
+                    f"{'one image' if image else 'no image'}: {question!r}. Leave the mark out."
+                )
         texts = [
-            f"{self.image_token}\n{question}" if image else question
+            f"{self.image_token}\n{question.strip()}".strip() if image else question
             for question, image in zip(questions, has_image, strict=True)
         ]
         return encode_all(
@@ -89,6 +146,61 @@ class VlmProcessor(LlavaProcessor):
             query_turn="first" if self.reads_question else None,
             layout=layout,
         )
+
+    def _make_inputs(
+        self, encoded: list[Encoded], images: list[Any], pixels: bool = True
+    ) -> BatchFeature:
+        unknown = self.tokenizer.unk_token_id
+        unread = [i for i, one in enumerate(encoded) if unknown in one.input_ids]
+        if unread:
+            warnings.warn(
+                f"prompts {unread} have words that the model's tokenizer does not know; it reads "
+                f"{self.tokenizer.unk_token} in their place.",
+                stacklevel=3,
+            )
+        has_image = [image is not None for image in images]
+        inputs = pad_batch(
+            encoded, has_image, self.tokenizer, reads_question=self.reads_question, side="left"
+        )
+        inputs.pop("labels")
+        given = [image for image in images if image is not None]
+        if given and pixels:
+            inputs["pixel_values"] = self.to_pixels(given)
+        return BatchFeature(inputs)
+
+
+def _pair(images: Any, questions: str | Sequence[str]) -> tuple[list[Any], list[str]]:
+    """Return as many images (or None) as questions, paths opened. Raises UserError."""
+    several = isinstance(images, list | tuple)
+    if isinstance(questions, str):
+        questions = [questions] * (len(images) if several else 1)
+    images = list(images) if several else [images] * len(questions)
+    if len(images) != len(questions) or not questions:
+        raise UserError(
+            f"{len(images)} images and {len(questions)} questions: pass one image, or None, for each."
+        )
+    for number, question in enumerate(questions):
+        if not isinstance(question, str):
+            raise UserError(f"questions[{number}] is a {type(question).__name__}, not a text.")
+    return [_open(image) for image in images], list(questions)
+
+
+def _open(image: Any) -> Any:
+    """Open an image if it is a path."""
+    if not isinstance(image, str | Path):
+        return image
+    if not Path(image).is_file():
+        raise UserError(f"there is no image file {image}. Pass a path or a PIL image.")
+    return decode_image(Path(image).read_bytes(), str(image))
+
+
+def _flatten(images: Any) -> list[Any]:
+    """Return the images of lists within lists, as `apply_chat_template` gives them, in one."""
+    if images is None:
+        return []
+    if not isinstance(images, list | tuple):
+        return [images]
+    return [image for each in images for image in _flatten(each)]
 
 
 def pad_batch(

@@ -59,28 +59,23 @@ class PromptCache:
         states = self.question_states.expand(batch, -1, -1)
         return {
             "question_states": states,
-            "question_attention_mask": torch.ones(
-                states.shape[:2], dtype=torch.long, device=states.device
-            ),
+            "question_attention_mask": states.new_ones(states.shape[:2], dtype=torch.long),
         }
 
     def fill_arguments(self, inputs: Tensor | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Complete the arguments of generate() by this prompt, once per image.
 
-        Raises ValueError when they hold no image, or another prompt.
+        Raises UserError when they hold no image, or another prompt.
         """
-        images = [
-            arguments[name]
-            for name in ("pixel_values", "vision_features")
-            if arguments.get(name) is not None
-        ]
+        sources = (arguments.get("pixel_values"), arguments.get("vision_features"))
+        images = [source for source in sources if source is not None]
         if len(images) != 1:
-            raise ValueError(
+            raise UserError(
                 "prompt_cache: pass pixel_values (`processor.to_pixels(images)`) or vision_features"
             )
         excluded = ("input_ids", "attention_mask", "question_input_ids", "past_key_values")
         if inputs is not None or any(arguments.get(name) is not None for name in excluded):
-            raise ValueError(f"prompt_cache is the whole prompt: leave out {', '.join(excluded)}")
+            raise UserError(f"prompt_cache is the whole prompt: leave out {', '.join(excluded)}")
         batch = len(images[0])
         ids = torch.cat([self.before, self.rest], dim=1).expand(batch, -1)
         return {
@@ -98,15 +93,12 @@ def cache_prompt(model: Vlm, processor: VlmProcessor, text: str) -> PromptCache:
     What the template puts after the image (the opening of the answer) is computed with each image.
     Raises UserError for a method that acts inside the LLM.
     """
-    encoded = processor.encode_prompt(text, layout="text_first")
+    (encoded,) = processor.encode_prompts([text], [True], "text_first")
     ids = torch.tensor([encoded.input_ids], device=model.device)
     begins = encoded.input_ids.index(model.config.image_token_index)
     question = torch.tensor([encoded.question_ids], device=model.device)
     return cache_tokens(
-        model,
-        ids[:, :begins],
-        ids[:, begins:],
-        question if processor.reads_question else None,
+        model, ids[:, :begins], ids[:, begins:], question if processor.reads_question else None
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_half
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from vlmscale.models.conversation import IGNORED
 
@@ -35,7 +36,7 @@ def compute_supervised_states(
     """Return the last hidden state where `supervised` (b, t) is true, sequence by sequence: (c, n).
 
     States and gradients equal those of transformers' own pass over embeds (b, t, n) up to rounding. That
-    pass is used for decoders other than Llama's and Qwen2's, and where a masked position is
+    pass is used for decoders other than Llama's, Qwen2's and Qwen3's, and where a masked position is
     supervised. attention_mask: (b, t), or bool (b, 1, t, t) as `pad_batch` makes it, in which what a
     position attends to attends to nothing beyond that.
     """
@@ -53,9 +54,6 @@ def compute_supervised_states(
     queries = _Chosen.of(supervised)
     rows = keys.pick(supervised).nonzero()[:, 0]
     attended = _gather_mask(attention_mask, keys)
-    attended_last = _select_rows(
-        attended, queries.spread(keys.padded[rows] % keys.width), keys.width
-    )
     cos, sin = llm.rotary_emb(embeds, keys.pick(position_ids)[None])
     rotation = cos[0, :, None], sin[0, :, None]
     hidden = keys.pick(embeds)
@@ -63,10 +61,10 @@ def compute_supervised_states(
     *layers, last = llm.layers
     for layer in layers:
         hidden = _run_checkpointed(layer, hidden, rotation, keys, bias)
-    bias = _make_bias(attended_last, hidden)
+    slots = queries.spread(keys.padded[rows] % keys.width)
+    bias = _make_bias(_select_rows(attended, slots, keys.width), hidden)
     hidden = _run_checkpointed(last, hidden, rotation, keys, bias, queries, rows)
-    states: Tensor = llm.norm(hidden)
-    return states
+    return llm.norm(hidden)
 
 
 @dataclass(frozen=True)
@@ -90,16 +88,16 @@ class _Chosen:
 
     def pick(self, values: Tensor) -> Tensor:
         """Take the chosen tokens out of all: (b, t, ...) -> (c, ...)."""
-        return _take(values.flatten(0, 1), self.chosen)
+        return _Take.apply(values.flatten(0, 1), self.chosen)
 
     def spread(self, values: Tensor) -> Tensor:
         """Pad the chosen tokens with zeros: (c, ...) -> (b, w, ...)."""
-        rows = _put(values, self.padded, self.sequences * self.width)
+        rows = _Put.apply(values, self.padded, self.sequences * self.width)
         return rows.unflatten(0, (self.sequences, self.width))
 
     def gather(self, values: Tensor) -> Tensor:
         """Undo `spread`: (b, w, ...) -> (c, ...)."""
-        return _take(values.flatten(0, 1), self.padded)
+        return _Take.apply(values.flatten(0, 1), self.padded)
 
 
 class _Take(torch.autograd.Function):
@@ -114,7 +112,7 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        return _put(gradient, index, ctx.rows), None
+        return _Put.apply(gradient, index, ctx.rows), None
 
 
 class _Put(torch.autograd.Function):
@@ -128,23 +126,16 @@ class _Put(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
-        return _take(gradient, index), None, None
-
-
-def _take(values: Tensor, index: Tensor) -> Tensor:
-    rows: Tensor = _Take.apply(values, index)
-    return rows
-
-
-def _put(values: Tensor, index: Tensor, rows: int) -> Tensor:
-    filled: Tensor = _Put.apply(values, index, rows)
-    return filled
+        return _Take.apply(gradient, index), None, None
 
 
 def _is_known(layer: Any) -> bool:
     """Return whether `_run_layer` computes what this layer does."""
     window = getattr(layer.self_attn, "sliding_window", None)
-    return isinstance(layer, LlamaDecoderLayer | Qwen2DecoderLayer) and window is None
+    return (
+        isinstance(layer, LlamaDecoderLayer | Qwen2DecoderLayer | Qwen3DecoderLayer)
+        and window is None
+    )
 
 
 def _attends_to_itself(supervised: Tensor, attention_mask: Tensor | None) -> bool:
@@ -188,8 +179,7 @@ def _run_checkpointed(layer: Any, hidden: Tensor, *rest: Any) -> Tensor:
     """Run a layer, with activation checkpointing where it is switched on."""
     if layer.gradient_checkpointing and layer.training:
         function = partial(_run_layer, layer)
-        output: Tensor = layer._gradient_checkpointing_func(function, hidden, *rest)
-        return output
+        return layer._gradient_checkpointing_func(function, hidden, *rest)
     return _run_layer(layer, hidden, *rest)
 
 
@@ -204,7 +194,10 @@ def _run_layer(
 ) -> Tensor:
     """Return the layer's output for hidden (c, n) at `keys`, or at `queries`, `rows` of the keys."""
     attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-    key = _rotate(_split_heads(attention.k_proj(normed), attention), rotation)
+    key = _split_heads(attention.k_proj(normed), attention)
+    if norms := hasattr(attention, "q_norm"):  # Qwen3's
+        key = attention.k_norm(key)
+    key = _rotate(key, rotation)
     value = _split_heads(attention.v_proj(normed), attention)
     # Torch's enable_gqa has no fast kernel together with a bias on GPUs.
     if (shared := attention.num_key_value_groups) > 1:
@@ -212,9 +205,10 @@ def _run_layer(
     if queries is None or rows is None:
         queries = keys
     else:
-        hidden, normed = _take(hidden, rows), _take(normed, rows)
+        hidden, normed = _Take.apply(hidden, rows), _Take.apply(normed, rows)
         rotation = rotation[0].index_select(0, rows), rotation[1].index_select(0, rows)
-    query = _rotate(_split_heads(attention.q_proj(normed), attention), rotation)
+    query = _split_heads(attention.q_proj(normed), attention)
+    query = _rotate(attention.q_norm(query) if norms else query, rotation)
     values = functional.scaled_dot_product_attention(
         queries.spread(query).transpose(1, 2),
         keys.spread(key).transpose(1, 2),
@@ -226,8 +220,7 @@ def _run_layer(
     )
     mixed = queries.gather(values.transpose(1, 2)).flatten(1)
     hidden = hidden + attention.o_proj(mixed)
-    out: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-    return out
+    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
 def _split_heads(projected: Tensor, attention: Any) -> Tensor:

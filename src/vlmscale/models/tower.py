@@ -1,13 +1,16 @@
 """Features of the frozen vision tower."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 # i images, p patches, l selected layers, d tower width
 
 
-def compute_tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[int]) -> Tensor:
+def compute_tower_features(
+    tower: PreTrainedModel, pixel_values: Tensor, layers: list[int]
+) -> Tensor:
     """Compute selected hidden states, CLS position first, joined on channels: (i, 1 + p, l d).
 
     Layer 0 is the embedding, layer k the output of block k, without the final norm (as in LLaVA).
@@ -20,12 +23,12 @@ def compute_tower_features(tower: nn.Module, pixel_values: Tensor, layers: list[
     return torch.cat([hidden[layer] for layer in layers], dim=-1)
 
 
-def compute_last_attention(tower: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def compute_last_attention(tower: PreTrainedModel, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Compute attention of CLS to each patch (i, p) in the tower's last block, and patches' keys (i, p, d).
 
     Attention is that of one head of full width. hidden (i, 1 + p, d): the input of that block.
     """
-    block = tower.get_submodule("encoder.layers")[-1]  # type: ignore[index]
+    block = tower.get_submodule("encoder.layers")[-1]
     with torch.no_grad():
         hidden = block.layer_norm1(hidden.to(block.layer_norm1.weight.dtype))
         query, keys = block.self_attn.q_proj(hidden[:, :1]), block.self_attn.k_proj(hidden)
@@ -34,9 +37,10 @@ def compute_last_attention(tower: nn.Module, hidden: Tensor) -> tuple[Tensor, Te
 
 
 def compute_shrunk_patches(
-    tower: nn.Module, pixel_values: Tensor, *, pixels: int, layer: int
+    tower: PreTrainedModel, pixel_values: Tensor, side: int, *, layer: int
 ) -> Tensor:
-    """Compute the patches of images shrunk to pixels x pixels: (i, p, d), p of the smaller grid."""
+    """Compute the patches of images shrunk to side x side patches: (i, side side, d)."""
+    pixels = side * tower.config.patch_size
     small = functional.interpolate(
         pixel_values.float(), size=(pixels, pixels), mode="bicubic", antialias=True
     ).to(pixel_values.dtype)

@@ -1,14 +1,14 @@
 """Tower, projector and LLM without its head: images and text in, hidden states out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoModel, LlavaModel
-from transformers.models.llava.modeling_llava import LlavaModelOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from vlmscale.errors import UserError
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import build_projector
@@ -21,6 +21,16 @@ from vlmscale.models.tower import (
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens,
 # p patches, v visual tokens, l selected tower layers, d tower width, n LLM width
+
+# The arguments of `encode_images`.
+_VISION_INPUTS = (
+    "pixel_values",
+    "vision_features",
+    "question_input_ids",
+    "question_attention_mask",
+    "question_states",
+    "visual_token_counts",
+)
 
 
 @dataclass(frozen=True)
@@ -45,29 +55,29 @@ class VlmModel(LlavaModel):
         self.language_model = AutoModel.from_config(config.text_config)
         self.post_init()
 
+    def encode_given(self, arguments: dict[str, Any]) -> VisualTokens | None:
+        """Take what `encode_images` reads out of `arguments`; encode it if there are images."""
+        vision = {name: arguments.pop(name, None) for name in _VISION_INPUTS}
+        if vision["pixel_values"] is None and vision["vision_features"] is None:
+            return None
+        return self.encode_images(**vision)
+
     def encode_images(
         self,
         pixel_values: Tensor | None = None,
         vision_features: Tensor | None = None,
-        question_input_ids: Tensor | None = None,
-        question_attention_mask: Tensor | None = None,
         visual_token_counts: Tensor | None = None,
-        question_states: Tensor | None = None,
+        **question: Tensor | None,
     ) -> VisualTokens:
         """Return the visual tokens of each image.
 
-        Pass either pixel_values (i, 3, h, w) or the tower's stored features (i, 1 + p, l d).
-        question_states (i, q, n), from `encode_questions`, replace question_input_ids. With
-        visual_token_counts (k,), an elastic projector gives each of these counts, one after the other.
+        Pass either pixel_values (i, 3, h, w) or the tower's stored features (i, 1 + p, l d). For a method
+        that reads the question pass question_attention_mask (i, q), and question_input_ids (i, q) or
+        question_states (i, q, n) from `encode_questions`. With visual_token_counts (k,), an elastic
+        projector gives each of these counts, one after the other.
         """
         projector = self.multi_modal_projector
-        features = self._gather_features(
-            pixel_values,
-            vision_features,
-            question_input_ids,
-            question_attention_mask,
-            question_states,
-        )
+        features = self._gather_features(pixel_values, vision_features, **question)
         if visual_token_counts is None:
             outputs = [projector(features)]
         else:
@@ -81,69 +91,66 @@ class VlmModel(LlavaModel):
         return VisualTokens(torch.cat(tokens), torch.cat(present) if present else None)
 
     def _gather_features(
-        self,
-        pixel_values: Tensor | None,
-        vision_features: Tensor | None,
-        question_input_ids: Tensor | None,
-        question_attention_mask: Tensor | None,
-        question_states: Tensor | None,
+        self, pixel_values: Tensor | None, vision_features: Tensor | None, **question: Tensor | None
     ) -> VisionFeatures:
         """Compute what the projector's `needs` name, and nothing more."""
         projector, width = self.multi_modal_projector, self.config.vision_config.hidden_size
         needs = projector.needs
-        if "pixels" in needs and pixel_values is not None:
+        given: dict[str, Any] = {}
+        weight = next(projector.parameters())
+        if "pixels" in needs:
+            if pixel_values is None:
+                raise UserError(
+                    f"{self.config.method} reads the image itself: pass pixel_values, not stored features"
+                )
             empty = (len(pixel_values), 1, width * len(self.config.layers))
-            vision_features = pixel_values.new_zeros(empty)
+            vision_features = weight.new_zeros(empty)
+            given["patches_at"] = lambda side: compute_shrunk_patches(
+                self.vision_tower, pixel_values, side, layer=self.config.layers[-1]
+            ).to(weight.dtype)
         elif vision_features is None:
             assert pixel_values is not None
             vision_features = compute_tower_features(
                 self.vision_tower, pixel_values, self.config.layers
             )
-        weight = next(projector.parameters())
         all_layers = vision_features.to(weight.device, weight.dtype)
         multilayer = all_layers[:, 1:]
-        attention, keys = None, None
+        if "multilayer" in needs:
+            given["multilayer"] = multilayer
         if "tower_attention" in needs:
             last = self.config.layers.index(self.config.vision_config.num_hidden_layers - 1)
             hidden = all_layers[..., last * width : (last + 1) * width]
-            attention, keys = compute_last_attention(self.vision_tower, hidden)
-        states, mask = question_states, question_attention_mask
+            given["cls_attention"], given["keys"] = compute_last_attention(
+                self.vision_tower, hidden
+            )
         if projector.reads_question:
-            if states is None and question_input_ids is not None and mask is not None:
-                states = self.encode_questions(question_input_ids, mask)
-            if states is None or mask is None:
-                raise ValueError(
-                    f"{self.config.method} reads the question: pass question_input_ids and "
-                    "question_attention_mask (the processor's `ask` makes them)"
-                )
+            states, mask = self._read_question(**question)
+            if "question" in needs:
+                given["question"] = states[
+                    torch.arange(len(states), device=states.device), mask.sum(dim=1) - 1
+                ]
+            if "question_tokens" in needs:
+                given["question_tokens"], given["question_mask"] = states, mask
         return VisionFeatures(
-            patches=multilayer[..., -width:],
-            grid_side=self.config.grid_side,
-            multilayer=multilayer if "multilayer" in needs else None,
-            question=_pick_last_states(states, mask) if "question" in needs else None,
-            question_tokens=states if "question_tokens" in needs else None,
-            question_mask=mask if "question_tokens" in needs else None,
-            cls_attention=attention,
-            keys=keys,
-            patches_at=self._shrink_images(pixel_values) if "pixels" in needs else None,
+            patches=multilayer[..., -width:], grid_side=self.config.grid_side, **given
         )
 
-    def _shrink_images(self, pixel_values: Tensor | None) -> Callable[[int], Tensor]:
-        """Return the function that gives the patches of the images shrunk to side x side patches."""
-        if pixel_values is None:
-            raise ValueError(
-                f"{self.config.method} reads the image itself: pass pixel_values, not stored features"
+    def _read_question(
+        self,
+        question_input_ids: Tensor | None = None,
+        question_attention_mask: Tensor | None = None,
+        question_states: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the LLM's states on each question (i, q, n), and which of them are no padding (i, q)."""
+        states, mask = question_states, question_attention_mask
+        if states is None and question_input_ids is not None and mask is not None:
+            states = self.encode_questions(question_input_ids, mask)
+        if states is None or mask is None:
+            raise UserError(
+                f"{self.config.method} reads the question: pass question_input_ids and "
+                "question_attention_mask (the processor's `ask` makes them)"
             )
-        weight = next(self.multi_modal_projector.parameters())
-        layer, patch = self.config.layers[-1], self.config.vision_config.patch_size
-
-        def patches_at(side: int) -> Tensor:
-            patches = compute_shrunk_patches(
-                self.vision_tower, pixel_values, pixels=side * patch, layer=layer
-            )
-            return patches.to(weight.dtype)
-
-        return patches_at
+        return states, mask
 
     def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the LLM's last hidden state on each question token, (i, q, n), without gradient.
@@ -151,10 +158,9 @@ class VlmModel(LlavaModel):
         input_ids, attention_mask (i, q), padded on the right.
         """
         with torch.no_grad():
-            hidden: Tensor = self.language_model(
+            return self.language_model(
                 input_ids=input_ids, attention_mask=attention_mask, use_cache=False
             ).last_hidden_state
-        return hidden
 
     def mask_absent_tokens(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, present: Tensor
@@ -165,75 +171,73 @@ class VlmModel(LlavaModel):
         mask[input_ids == self.config.image_token_index] = present.to(mask.dtype)
         return mask
 
+    def find_places(
+        self, input_ids: Tensor | None, visual_embeds: Tensor | None, prompt_length: int | None
+    ) -> Tensor:
+        """Return where visual_embeds (all visual tokens, n) belong in input_ids, (b, t) bool.
+
+        Generated text begins at prompt_length. Raises UserError when the numbers differ.
+        """
+        if input_ids is None:
+            raise UserError(
+                "images need input_ids, whose placeholders say where they belong; inputs_embeds do not. "
+                "Make input_ids with the model's own processor."
+            )
+        places = input_ids == self.config.image_token_index
+        if prompt_length is not None:
+            places[:, prompt_length:] = False
+        if places.is_meta:  # which costs are counted on; it has no values
+            return places
+        wanted, given = int(places.sum()), 0 if visual_embeds is None else len(visual_embeds)
+        if wanted != given:
+            raise UserError(
+                f"input_ids hold {wanted} placeholders for visual tokens, but the images give {given}. "
+                f"Placeholders by sequence: {places.sum(dim=1).tolist()}. An image needs "
+                f"{self.multi_modal_projector.placeholders}. Make input_ids with the model's own "
+                "processor, and pass its images on."
+            )
+        return places
+
     def forward(
         self,
         input_ids: Tensor | None = None,
-        pixel_values: Tensor | None = None,
-        vision_features: Tensor | None = None,
-        question_input_ids: Tensor | None = None,
-        question_attention_mask: Tensor | None = None,
-        visual_token_counts: Tensor | None = None,
-        visual_embeds: Tensor | None = None,
-        prompt_length: int | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        visual_embeds: Tensor | None = None,
+        prompt_length: int | None = None,
         supervised: Tensor | None = None,
         **kwargs: Any,
-    ) -> LlavaModelOutputWithPast:
+    ) -> BaseModelOutputWithPast:
         """See Vlm.forward. `supervised` (b, t) bool: return the hidden states of these positions only."""
+        visual = self.encode_given(kwargs)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
-        if pixel_values is not None or vision_features is not None:
-            visual = self.encode_images(
-                pixel_values,
-                vision_features,
-                question_input_ids,
-                question_attention_mask,
-                visual_token_counts,
-            )
+        if visual is not None:
             visual_embeds = visual.tokens
             if visual.present is not None:
                 attention_mask = self.mask_absent_tokens(input_ids, attention_mask, visual.present)
                 kwargs["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-        places = None
-        if visual_embeds is not None:
-            places = input_ids == self.config.image_token_index
-            wanted, given = int(places.sum()), len(visual_embeds)
-            if wanted != given:
-                raise ValueError(
-                    f"input_ids hold {wanted} placeholders for visual tokens, but the images give "
-                    f"{given}. Make input_ids with the model's own processor."
-                )
+        places, cache = None, kwargs.get("past_key_values")
+        if visual_embeds is None:
+            if input_ids is not None and (cache is None or not cache.get_seq_length()):
+                self.find_places(input_ids, None, prompt_length)
+        else:
+            places = self.find_places(input_ids, visual_embeds, prompt_length)
             inputs_embeds = inputs_embeds.masked_scatter(
                 places.unsqueeze(-1), visual_embeds.to(inputs_embeds.dtype)
             )
         # A method that acts inside the LLM must do so in training, too: it needs the full pass.
         if supervised is not None and "llm_attention" not in self.multi_modal_projector.needs:
+            positions = kwargs.get("position_ids")
             states = compute_supervised_states(
-                self.language_model,
-                inputs_embeds,
-                supervised,
-                attention_mask,
-                kwargs.get("position_ids"),
+                self.language_model, inputs_embeds, supervised, attention_mask, positions
             )
-            return LlavaModelOutputWithPast(last_hidden_state=states)
-        length = inputs_embeds.shape[1] if attention_mask is None else attention_mask.shape[-1]
+            return BaseModelOutputWithPast(last_hidden_state=states)
         prompt = places if places is None else places[:, :prompt_length]
-        with self.multi_modal_projector.hook_llm(self.language_model, prompt, length):
+        with self.multi_modal_projector.hook_llm(self.language_model, prompt):
             outputs = self.language_model(
                 attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
             )
-        states = outputs.last_hidden_state
-        return LlavaModelOutputWithPast(
-            last_hidden_state=states if supervised is None else states[supervised],
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-
-def _pick_last_states(states: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Return the state on the last token of each question: (i, q, n) -> (i, n)."""
-    assert states is not None
-    assert mask is not None
-    return states[torch.arange(len(states), device=states.device), mask.sum(dim=1) - 1]
+        if supervised is not None:
+            outputs.last_hidden_state = outputs.last_hidden_state[supervised]
+        return outputs

@@ -36,9 +36,8 @@ def request_trainings(study: Study, runs: Iterable[Run]) -> dict[Stage, dict[str
         if isinstance(size, UserError):
             refused.append(str(size))
         else:
-            requests[stage][name] = study.cluster.request(
-                size.gpus, size.hours, 1e9 * study.decoders[llms[name]].total_b
-            )
+            parameters = 1e9 * study.decoders[llms[name]].total_b
+            requests[stage][name] = Request(study.cluster, size.gpus, size.hours, parameters)
     refused = list(dict.fromkeys(refused))  # seeds are refused alike
     if refused:
         more = [f"and {len(refused) - _SHOWN} more."] if len(refused) > _SHOWN else []
@@ -58,7 +57,7 @@ def request_backbones(study: Study) -> dict[str, Request]:
         gflops, billions = passes[name]
         # Forward and back are three passes.
         hours = study.cluster.gpu_hours(3e9 * gflops * count_samples(recipe, data.samples))
-        requests[name] = study.cluster.request(1, hours, 1e9 * billions)
+        requests[name] = Request(study.cluster, 1, hours, 1e9 * billions)
     return requests
 
 
@@ -85,4 +84,4 @@ def request_latency(study: Study, llm: str) -> Request:
 def _request_passes(study: Study, billions: float, samples: int, flops: float) -> Request:
     """Return the request of one GPU for `samples` passes of `flops` each."""
     hours = study.cluster.gpu_hours(samples * flops) + samples * _SAMPLE_SECONDS / 3600
-    return study.cluster.request(1, hours, 1e9 * billions)
+    return Request(study.cluster, 1, hours, 1e9 * billions)

@@ -8,13 +8,8 @@ from typing import Any
 from vlmscale.costs.cluster import Cluster
 from vlmscale.costs.memory import USABLE, GpuMemory, Layout, gpu_memory
 from vlmscale.errors import UserError
-from vlmscale.planning.trainings import (
-    ASSUMED,
-    Assumptions,
-    estimate_training,
-    training_id,
-)
-from vlmscale.settings import STAGES, Execution, Stage
+from vlmscale.planning.trainings import ASSUMED, Assumptions, estimate_training, training_id
+from vlmscale.settings import STAGES, Stage
 from vlmscale.study.grid import Run
 from vlmscale.study.schema import Study
 
@@ -38,9 +33,10 @@ class TrainingSize:
 def size_trainings(
     study: Study, runs: Iterable[Run], assumed: Assumptions = ASSUMED
 ) -> dict[tuple[Stage, str], TrainingSize | UserError]:
-    """Return the size of every training by stage and id, or the error that size_training raises.
+    """Return the smallest size of every training that fits study.cluster, by stage and id.
 
-    Seeds do not change it: an error names the first.
+    Where none does, return the error, with the changes of the config that would help. Seeds change nothing:
+    an error names the first.
     """
     alike: dict[tuple[str, ...], TrainingSize | UserError] = {}
     sizes = {}
@@ -49,86 +45,68 @@ def size_trainings(
             budget = run.budget if stage == "stage2" else ""
             kind = (stage, run.llm, run.method, str(run.visual_tokens), budget)
             if kind not in alike:
-                try:
-                    alike[kind] = size_training(study, stage, run, assumed)
-                except UserError as error:
-                    alike[kind] = error
+                training = _Training(study, stage, run, assumed)
+                alike[kind] = training.find_smallest() or training.refuse()
             sizes[stage, training_id(stage, run)] = alike[kind]
     return sizes
 
 
-def size_training(
-    study: Study, stage: Stage, run: Run, assumed: Assumptions = ASSUMED
-) -> TrainingSize:
-    """Return the smallest possible size of a training that fits study.cluster.
-
-    Raises UserError when none does, with the changes of the config that would help.
-    """
-    training = _Training(study, stage, run, assumed)
-    found = training.smallest()
-    if found is None:
-        raise UserError(f"{training_id(stage, run)}, {stage}: {training.refusal()}")
-    return found
-
-
 class _Training:
-    """A training whose execution and cluster may be varied."""
+    """A training whose execution may be varied."""
 
     def __init__(self, study: Study, stage: Stage, run: Run, assumed: Assumptions) -> None:
-        self.study, self.stage, self.run = study, stage, run
+        self.study, self.stage, self.run, self.cluster = study, stage, run, study.cluster
         self.recipe = study.get_recipe(stage, run.budget)
-        self.cluster = study.cluster
-        self.method = study.find_variant(run.method).method
-        self.copies = self.method.count_copies(study.tower_shape.grid_side, stage)
+        self.variant = study.find_variant(run.method)
         flops = estimate_training(study, stage, run, assumed).flops
         self.gpu_hours = study.cluster.gpu_hours(flops)
 
-    def sizes(self, execution: Execution) -> Iterator[TrainingSize]:
-        """Yield every possible size, the smallest first.
+    def list_sizes(self, **changed: Any) -> Iterator[TrainingSize]:
+        """Yield every possible size, the smallest first, with some keys of `execution` changed.
 
         Each GPU has to hold `micro_batch_size` samples, even where its share of the batch is smaller: a
         step that is too large is no reason to request hundreds of GPUs.
         """
-        batch = self.recipe.batch_size
+        study, run, batch = self.study, self.run, self.recipe.batch_size
+        execution = self.recipe.execution.model_copy(update=changed)
+        copies = self.variant.method.count_copies(study.tower_shape.grid_side, self.stage)
         for gpus in self.cluster.possible_gpus(batch):
             layout = Layout(
                 gpus=gpus,
                 zero=execution.zero,
-                micro_batch=min(execution.micro_batch_size or batch // gpus, batch),
+                sequences=copies * min(execution.micro_batch_size or batch // gpus, batch),
                 max_length=self.recipe.max_length,
                 checkpointing=execution.activation_checkpointing,
             )
             memory = gpu_memory(
-                self.study.decoders[self.run.llm],
-                self.study.tower_shape,
-                self.method.name,
-                self.run.visual_tokens,
+                study.decoders[run.llm],
+                study.tower_shape,
+                self.variant.method.name,
+                run.visual_tokens,
                 self.stage,
                 layout,
-                copies=self.copies,
+                self.variant.options,
             )
             yield TrainingSize(gpus, self.gpu_hours / gpus, layout, memory)
 
-    def smallest(self, **changed: Any) -> TrainingSize | None:
+    def find_smallest(self, **changed: Any) -> TrainingSize | None:
         """Return the smallest size that fits, with some keys of `execution` changed."""
-        execution = self.recipe.execution.model_copy(update=changed)
-        for size in self.sizes(execution):
+        for size in self.list_sizes(**changed):
             if size.hours <= self.cluster.hours and size.fits(self.cluster):
                 return size
         return None
 
-    def refusal(self) -> str:
-        """Return why no size fits, its time or its memory, and what would fit."""
-        cluster, batch = self.cluster, self.recipe.batch_size
-        sizes = list(self.sizes(self.recipe.execution))
+    def refuse(self) -> UserError:
+        """Return the error that says why no size fits, its time or its memory, and what would fit."""
+        cluster, sizes = self.cluster, list(self.list_sizes())
         in_time = [size for size in sizes if size.hours <= cluster.hours]
-        ways = self.executions_that_fit()
+        ways = self.list_executions_that_fit()
         if in_time:
             least = in_time[0]
             why = (
                 f"needs {least.memory.total / 1e9:.0f} GB on each of {_count(least.gpus)}, "
                 f"{least.memory.activations / 1e9:.0f} GB of it activations of "
-                f"{least.layout.micro_batch * self.copies} sequences, and too much on more GPUs, too; "
+                f"{least.layout.sequences} sequences, and too much on more GPUs, too; "
                 f"of {cluster.gpu_memory_gb:g} GB, {USABLE * cluster.gpu_memory_gb:.0f} can be used."
             )
             ways.append(f"{_count(least.gpus)} of {_least_gb(least)} GB")
@@ -136,31 +114,32 @@ class _Training:
             most = sizes[-1]
             why = (
                 f"takes {most.hours:.3g} hours on {_count(most.gpus)}, the most that divide its batch of "
-                f"{batch} in whole nodes of {cluster.gpus_per_node}; cluster.hours is {cluster.hours:g}."
+                f"{self.recipe.batch_size} in whole nodes of {cluster.gpus_per_node}; cluster.hours is "
+                f"{cluster.hours:g}."
             )
             longer = [ceil(size.hours) for size in sizes if size.fits(cluster)]
             needed = "" if longer else f" and GPUs of {_least_gb(most)} GB"
             ways.append(f"cluster.hours: {min(longer, default=ceil(most.hours))}{needed}")
-        return f"{why} What would fit: {'; or '.join(ways)}."
+        name = f"{training_id(self.stage, self.run)}, {self.stage}"
+        return UserError(f"{name}: {why} What would fit: {'; or '.join(ways)}.")
 
-    def executions_that_fit(self) -> list[str]:
+    def list_executions_that_fit(self) -> list[str]:
         """Return changes of `execution` that each suffice, of each kind the smallest; else all at once."""
         now = self.recipe.execution
         most = min(now.micro_batch_size or self.recipe.batch_size, self.recipe.batch_size)
-        halves = [most // 2**i for i in range(1, most.bit_length())]
         kinds: list[list[dict[str, Any]]] = [
             [{"activation_checkpointing": True}] if not now.activation_checkpointing else [],
             [{"zero": n} for n in _ZERO if n > now.zero],
-            [{"micro_batch_size": n} for n in halves],
+            [{"micro_batch_size": most // 2**i} for i in range(1, most.bit_length())],
         ]
-        ways = [way for kind in kinds for way in self._first_that_fits(kind)]
         everything = {"zero": 3, "activation_checkpointing": True, "micro_batch_size": 1}
+        ways = [way for kind in kinds for way in self._first_that_fits(kind)]
         return ways or self._first_that_fits([everything])
 
     def _first_that_fits(self, changes: Iterable[dict[str, Any]]) -> list[str]:
         for change in changes:
-            if size := self.smallest(**change):
-                keys = [f"{k}: {'true' if v is True else v}" for k, v in change.items()]
+            if size := self.find_smallest(**change):
+                keys = [f"{key}: {str(value).lower()}" for key, value in change.items()]
                 return [f"{' and '.join(keys)} on {_count(size.gpus)}"]
         return []
 

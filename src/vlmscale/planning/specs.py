@@ -48,10 +48,9 @@ class JobSpecs:
             "stage2": self.runs,
         }
 
-    def features_of(self, sample: str, method: str) -> str | list[str]:
+    def features_of(self, sample: str, split: str, method: str) -> str | list[str]:
         """Return the folder of a sample's stored tower features, or [] where pixels are encoded anew."""
-        reads_pixels = "pixels" in self.study.find_variant(method).method.needs
-        return [] if reads_pixels or not self.study.vision_cache else f"{self.out}/vision/{sample}"
+        return f"{self.out}/vision/{sample}" if self.study.stores_features(method, split) else []
 
     def setting(self, served: Cell | Run) -> Spec:
         """Return what the projector of a cell or a run is built from."""
@@ -60,14 +59,9 @@ class JobSpecs:
 
     def method_settings(self) -> dict[str, Spec]:
         """Return method and options behind each name that the study's cells use."""
-        chosen = {
-            name: self.study.find_variant(name)
-            for name in sorted({cell.method for cell in self.cells.values()})
-        }
-        return {
-            name: {"method": variant.method.name, "options": variant.options}
-            for name, variant in chosen.items()
-        }
+        names = sorted({cell.method for cell in self.cells.values()})
+        chosen = {name: self.study.find_variant(name) for name in names}
+        return {name: {"method": v.method.name, "options": v.options} for name, v in chosen.items()}
 
     def stage_spec(self, stage: Stage, name: str) -> Spec:
         """Return what decides the result of the training `name` of a stage."""
@@ -89,7 +83,7 @@ class JobSpecs:
         sample, _ = self.study.choose_sample(stage, run.seed)
         inputs: Inputs = {
             "data": f"{self.out}/data/{sample}",
-            "features": self.features_of(sample, run.method),
+            "features": self.features_of(sample, stage, run.method),
             "llm": f"{self.out}/backbones/{run.llm}",
         }
         if stage == "stage2":
@@ -137,7 +131,7 @@ class JobSpecs:
         cell = self.cells[name]
         return {
             "model": f"{self.out}/runs/{cell.run}/stage2/model",
-            "features": self.features_of("test", cell.method),
+            "features": self.features_of("test", "test", cell.method),
         }
 
     def latency_spec(self, llm: str) -> Spec:
@@ -179,8 +173,8 @@ class JobSpecs:
 
     def backbone_fingerprint(self) -> str:
         """Return the fingerprint of the code that trains a tower or an LLM from nothing."""
-        modules = "vlmscale.training.backbones"
-        return self.hash_code("train_backbone.py", modules, packages=TRAINING_STACK)
+        module = "vlmscale.training.backbones"
+        return self.hash_code("train_backbone.py", module, packages=TRAINING_STACK)
 
     def evaluation_fingerprint(self, name: str) -> str:
         """Return the fingerprint of the code that answers a cell's questions."""
@@ -190,15 +184,14 @@ class JobSpecs:
 
     def result_fingerprints(self) -> dict[str, dict[str, str]]:
         """Return {rule: {cell or training: fingerprint}} of everything that results are collected from."""
-        return {
-            "evaluate_cell": {name: self.evaluation_fingerprint(name) for name in self.cells},
-            **{
-                f"train_{stage}": {
-                    name: self.training_fingerprint(run.method) for name, run in runs.items()
-                }
-                for stage, runs in self.trainings.items()
-            },
+        trained = {
+            f"train_{stage}": {
+                name: self.training_fingerprint(run.method) for name, run in runs.items()
+            }
+            for stage, runs in self.trainings.items()
         }
+        evaluated = {name: self.evaluation_fingerprint(name) for name in self.cells}
+        return {"evaluate_cell": evaluated, **trained}
 
 
 # Cached, because snakemake asks for every job.

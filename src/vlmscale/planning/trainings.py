@@ -1,9 +1,7 @@
 """Estimate FLOPs, parameters and disk of every training run from its config and model shapes."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vlmscale.costs.flops import answer_gflops, compressor_parameters, training_gflops
@@ -73,8 +71,18 @@ def estimate_runs(
     costs = []
     for run in runs.values():
         stages = STAGES if run.run in first else STAGES[1:]
-        decoder, projector = study.decoders[run.llm], _projector_parameters(study, run)
+        decoder = study.decoders[run.llm]
         llm = round(decoder.total_b * 1e9)
+        variant = study.find_variant(run.method)
+        projector = round(
+            compressor_parameters(
+                variant.method.name,
+                run.visual_tokens,
+                tower=study.tower_shape,
+                llm_width=decoder.hidden_size,
+                options=variant.options,
+            )
+        )
         saved = llm + tower + projector * len(stages)
         answers = sum(estimate_answer_flops(study, cell, assumed) for cell in served[run.run])
         costs.append(
@@ -94,14 +102,9 @@ def estimate_runs(
 
 
 def list_trainings(study: Study) -> list[dict[str, Any]]:
-    """Return one dict per training: its fields and the llm, method and visual_tokens of its run."""
+    """Return one dict per training: the fields of its run, then its own."""
     return [
-        {
-            "llm": cost.run.llm,
-            "method": cost.run.method,
-            "visual_tokens": cost.run.visual_tokens,
-            **vars(training),
-        }
+        {**vars(cost.run), **vars(training)}
         for cost in estimate_runs(study, {})
         for training in cost.trainings
     ]
@@ -118,18 +121,19 @@ def estimate_training(
     samples = count_samples(study.get_recipe(stage, run.budget), data.samples)
     text = data.text_tokens or assumed.text_tokens
     text_only = (data.samples - data.images) / data.samples
-    method = study.find_variant(run.method).method
+
+    variant = study.find_variant(run.method)
 
     def gflops(visual_tokens: int) -> float:
         return training_gflops(
             study.decoders[run.llm],
             study.tower_shape,
-            method.name,
+            variant.method.name,
             visual_tokens,
             text,
             llm_trained=stage == "stage2",
-            stored_features=study.vision_cache and "pixels" not in method.needs,
-            feature_layers=len(study.tower.feature_layers),
+            stored_features=study.stores_features(run.method, stage),
+            options=variant.options,
         ).total
 
     return Training(
@@ -156,47 +160,24 @@ def count_samples(recipe: Recipe, size: int) -> float:
 
 def estimate_answer_flops(study: Study, cell: Cell, assumed: Assumptions = ASSUMED) -> float:
     """Return the FLOPs for a cell's model to answer one benchmark question."""
-    method = study.find_variant(cell.method).method
+    variant = study.find_variant(cell.method)
     cost = answer_gflops(
         study.decoders[cell.llm],
         study.tower_shape,
-        method.name,
+        variant.method.name,
         cell.visual_tokens,
         assumed.question_tokens,
         assumed.answer_tokens,
-        feature_layers=len(study.tower.feature_layers),
+        options=variant.options,
     )
-    stored = study.vision_cache and "pixels" not in method.needs
+    stored = study.stores_features(cell.method, "test")
     return 1e9 * (cost.without_tower if stored else cost.total)
 
 
 def estimate_features_gb(study: Study) -> float:
-    """Return the GB of cached tower features (float32) of all images; 0 without vision_cache."""
-    if not study.vision_cache:
-        return 0.0
-    images = study.count_images("test")
-    seeds = {seed for block in study.grid for seed in block.seeds}
-    for stage in STAGES:
-        samples = {study.choose_sample(stage, seed) for seed in seeds}
-        images += len(samples) * study.count_images(stage)
-    tower = study.tower_shape
+    """Return the GB of stored tower features (float32) of all images; 0 without vision_cache."""
+    tower, seeds = study.tower_shape, {seed for block in study.grid for seed in block.seeds}
+    splits = [split for split, _ in study.list_samples(seeds).values()]
+    images = sum(study.count_images(split) for split in splits if study.has_stored_features(split))
     values = (tower.patches + 1) * tower.hidden_size * len(study.tower.feature_layers)
     return 4 * images * values / _GIGABYTE
-
-
-def read_benchmark_rows(table: Path) -> dict[str, dict[str, str]]:
-    """Return benchmark -> its row of resources/benchmarks.csv."""
-    with table.open(newline="") as file:
-        return {row["benchmark"]: row for row in csv.DictReader(file)}
-
-
-def _projector_parameters(study: Study, run: Run) -> int:
-    return round(
-        compressor_parameters(
-            study.find_variant(run.method).method.name,
-            run.visual_tokens,
-            tower=study.tower_shape,
-            llm_width=study.decoders[run.llm].hidden_size,
-            feature_layers=len(study.tower.feature_layers),
-        )
-    )

@@ -19,7 +19,8 @@ Every number of ours is computed from the released scores, tables and readings i
 `src/vlmscale/resources/published/`, or from a study's results. *Reproduced*: our number lies
 in the range that the claim's wording allows. *Within interval*: it does not, but its 95 %
 interval reaches that range. *Not reproduced*: neither. *Needs training*: nothing released
-decides it. Intervals come from refits with whole LLM sizes resampled, D free.
+decides it. Intervals are of the hierarchical model: LLMs differ from the law by an offset and a
+slope, and D = 0 has prior probability one half (docs/intervals.md).
 
 """
 

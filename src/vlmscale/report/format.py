@@ -1,6 +1,8 @@
 """Numbers as text, and tables of text as Markdown and LaTeX."""
 
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,9 @@ import pandas as pd
 
 from vlmscale.records.files import atomic_path
 
-_BOUNDS = {"interior": "", "fixed": " (fixed)"}
 _LATEX = {
-    **{character: "\\" + character for character in "%_&#$"},
+    **{character: "\\" + character for character in "%_&#${}"},
+    "\\": r"\textbackslash{}",
     "^": r"\^{}",
     "~": r"\textasciitilde{}",
     **{"α": r"$\alpha$", "β": r"$\beta$", "Δ": r"$\Delta$"},
@@ -23,23 +25,44 @@ def fixed(digits: int) -> Callable[[float], str]:
 
 
 def format_interval(value: float, low: float, high: float, *, digits: int) -> str:
-    """Write `value [low, high]`."""
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    """Write `value [low, high]`, the value alone where there is no interval, and nothing for NaN.
+
+    An interval without a width is no certainty: all draws lie at a bound. Its infinite ends are unbounded.
+    """
+    write = partial(_write_end, digits=digits)
+    if np.isnan(value) or np.isnan(low):
+        return write(value)
+    if low == high:
+        return write(value) + (
+            " [at the bound]" if value == low else f" [at the bound {write(low)}]"
+        )
+    ends = write(low), write(high)
+    if ends[0] == ends[1]:  # narrower than the digits show
+        ends = f"{low:.3g}", f"{high:.3g}"
+    return f"{write(value)} [{ends[0]}, {ends[1]}]"
+
+
+def _write_end(value: float, digits: int) -> str:
+    return "unbounded" if np.isinf(value) else fixed(digits)(value)
 
 
 def format_ratio(value: float) -> str:
     """Write α/β, whose digits mean nothing where β is nearly 0."""
-    return "> 10000" if 1e4 < value < np.inf else fixed(2)(value)
+    if np.isinf(value):
+        return "unbounded"
+    return "> 10000" if value > 1e4 else fixed(2)(value)
 
 
 def format_floor(floor: float, bound: str) -> str:
     """Write D and whether it is fixed or at a bound; nothing for NaN."""
-    return "" if np.isnan(floor) else f"{floor:.3g}" + _BOUNDS.get(bound, " (bound)")
+    where = {"interior": "", "fixed": " (fixed)"}.get(bound, " (bound)")
+    return "" if np.isnan(floor) else f"{floor:.3g}{where}"
 
 
 def format_markdown(frame: pd.DataFrame) -> str:
-    """Write a table of strings as Markdown."""
-    return str(frame.to_markdown(index=False, disable_numparse=True)) + "\n"
+    """Write a table of strings as Markdown, in which no text ends its cell or reads as HTML."""
+    safe = frame.rename(columns=_escape_markdown).map(_escape_markdown)
+    return str(safe.to_markdown(index=False, disable_numparse=True)) + "\n"
 
 
 def write_table(frame: pd.DataFrame, markdown: Path, latex: Path) -> None:
@@ -48,6 +71,11 @@ def write_table(frame: pd.DataFrame, markdown: Path, latex: Path) -> None:
         scratch.write_text(format_markdown(frame))
     with atomic_path(latex) as scratch:
         scratch.write_text(frame.rename(columns=_escape).map(_escape).to_latex(index=False))
+
+
+def _escape_markdown(text: str) -> str:
+    one_line = " ".join(text.splitlines()).replace("|", "\\|")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", one_line)
 
 
 def _escape(text: str) -> str:

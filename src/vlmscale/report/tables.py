@@ -1,14 +1,80 @@
 """Result tables as text: rounded, with intervals and units, for Markdown and LaTeX."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.comparisons.table1 import measure_gaps, pivot_scores
 from vlmscale.analysis.laws.optimum import optimal_tokens
+from vlmscale.analysis.laws.schemes import find_main_scheme
 from vlmscale.report.format import fixed, format_floor, format_interval, format_ratio
+
+# The columns of each table.
+_TABLES = {
+    "forms": """series family form parameters sse aicc bic rmse_left_out_point rmse_left_out_size
+    rmse_left_out_count mean_percent_largest_size max_percent_largest_size""",
+    "variants": "series family variant amplitude alpha beta ratio floor sse points bounds",
+    "suites": "series family without alpha beta ratio floor points note",
+    "paired": "method baseline llm visual_tokens budget family difference p_holm questions seeds",
+    "verdicts": "id hypothesis series budget family interval p p_holm rule verdict note",
+    "sanity": "check budget subject value reference holds note",
+}
+# The title of a column and how its values are written, where these are not its name and str.
+_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "series": ("law", str),
+    "amplitude": ("A", fixed(4)),
+    "alpha": ("α", fixed(4)),
+    "beta": ("β", fixed(4)),
+    "ratio": ("α/β", format_ratio),
+    "floor": ("D", str),
+    "sse": ("SSE", "{:.3e}".format),
+    "aicc": ("ΔAICc", fixed(1)),
+    "bic": ("BIC", fixed(1)),
+    "rmse_left_out_point": ("RMSE, point left out", fixed(5)),
+    "rmse_left_out_size": ("size left out", fixed(5)),
+    "rmse_left_out_count": ("count left out", fixed(5)),
+    "mean_percent_largest_size": ("largest size, mean %", fixed(2)),
+    "max_percent_largest_size": ("max %", fixed(2)),
+    "baseline": ("minus", str),
+    "llm": ("LLM", str),
+    "visual_tokens": ("visual tokens", str),
+    "p": ("p", fixed(4)),
+    "p_holm": ("p (Holm)", fixed(4)),
+    "seeds": ("pairs of runs", str),
+    "bounds": ("at a bound", str),
+    "interval": ("value", str),
+    "value": ("value", fixed(4)),
+    "reference": ("reference", fixed(4)),
+    "holds": ("holds", lambda holds: "yes" if holds else "NO"),
+}
+
+
+def format_table(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Format the result table `name`: forms, variants, suites, paired (family means), verdicts or sanity.
+
+    ΔAICc is over the best form of the law; differences are in percent points with 95 % intervals.
+    """
+    columns = _TABLES[name].split()
+    if name == "forms":
+        best = table.groupby(["series", "family"])["aicc"].transform("min")
+        table = table.assign(aicc=table["aicc"] - best)
+    if "floor" in columns:
+        table = table.assign(floor=[*map(format_floor, table["floor"], table["floor_bound"])])
+    if name == "paired":
+        table = table[table["benchmark"] == "mean"]
+        spans = 100 * table[["difference", "low", "high"]].to_numpy(float)
+        table = table.assign(difference=["{:+.1f} [{:+.1f}, {:+.1f}]".format(*s) for s in spans])
+        if table["budget"].nunique() <= 1:
+            columns.remove("budget")
+    if name == "verdicts":
+        spans = table[["value", "low", "high"]].to_numpy(float)
+        table = table.assign(interval=[format_interval(*span, digits=3) for span in spans])
+    text = {}
+    for column in columns:
+        title, write = _COLUMNS.get(column, (column, str))
+        text[title] = table[column].map(write).astype(str)
+    return pd.DataFrame(text)
 
 
 def format_laws(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
@@ -32,59 +98,32 @@ def format_laws(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
             "RMSE": f"{law['rmse']:.4f}",
             "points": str(law["points"]),
         }
-        rows.append({**row, "intervals over": spread["scheme"].iloc[0]})
+        row["at a bound"] = law["bounds"]
+        rows.append({**row, "intervals": spread["scheme"].iloc[0]})
     return pd.DataFrame(rows).fillna("")
 
 
 def main_intervals(intervals: pd.DataFrame, law: Mapping[Any, Any]) -> pd.DataFrame:
-    """Return a law's intervals by quantity: over LLM sizes, or over points where there are two sizes.
+    """Return a law's intervals by quantity, of its main scheme.
 
     law: its row of tabulate_laws.
     """
     mine = intervals[
         (intervals["series"] == law["series"]) & (intervals["family"] == law["family"])
     ]
-    scheme = "sizes" if (mine["scheme"] == "sizes").any() else "cases"  # as choose_scheme
+    scheme = find_main_scheme(mine["scheme"])
     return mine[mine["scheme"] == scheme].set_index("quantity")
 
 
-def format_forms(forms: pd.DataFrame) -> pd.DataFrame:
-    """Format the rival forms of each law, in their order; errors of the largest size in percent."""
-    best = forms.groupby(["series", "family"])["aicc"].transform("min")
-    return pd.DataFrame(
-        {
-            "law": forms["series"],
-            "family": forms["family"],
-            "form": forms["form"],
-            "parameters": forms["parameters"].astype(str),
-            "SSE": forms["sse"].map("{:.3e}".format),
-            "ΔAICc": (forms["aicc"] - best).map(fixed(1)),
-            "BIC": forms["bic"].map(fixed(1)),
-            "RMSE, point left out": forms["rmse_left_out_point"].map(fixed(5)),
-            "size left out": forms["rmse_left_out_size"].map(fixed(5)),
-            "count left out": forms["rmse_left_out_count"].map(fixed(5)),
-            "largest size, mean %": forms["mean_percent_largest_size"].map(fixed(2)),
-            "max %": forms["max_percent_largest_size"].map(fixed(2)),
-        }
-    )
-
-
-def format_variants(variants: pd.DataFrame) -> pd.DataFrame:
-    """Format the law fitted in other ways."""
-    return pd.DataFrame(
-        {
-            "law": variants["series"],
-            "family": variants["family"],
-            "variant": variants["variant"],
-            "A": variants["amplitude"].map(fixed(4)),
-            "α": variants["alpha"].map(fixed(4)),
-            "β": variants["beta"].map(fixed(4)),
-            "α/β": variants["ratio"].map(format_ratio),
-            "D": _floors(variants),
-            "SSE": variants["sse"].map("{:.3e}".format),
-            "points": variants["points"].astype(str),
-        }
-    )
+def add_intervals(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
+    """Add alpha_low, alpha_high ... of main_intervals to each law, and `resampled`, their scheme."""
+    rows = []
+    for law in laws.to_dict("records"):
+        spread = main_intervals(intervals, law)
+        for name in ("alpha", "beta", "ratio"):
+            law[f"{name}_low"], law[f"{name}_high"] = spread.loc[name, ["low", "high"]]
+        rows.append({**law, "resampled": spread["scheme"].iloc[0]})
+    return pd.DataFrame(rows)
 
 
 def format_methods(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
@@ -113,8 +152,9 @@ def format_methods(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
         "LLM": table["llm"],
         "method": table["method"],
         "visual tokens": table["visual_tokens"].astype(str),
-        **_budget_column(table),
     }
+    if table["budget"].nunique() > 1:
+        about["budget"] = table["budget"]
     body = pd.DataFrame({**about, **table[order]})
     levels = {column: fixed(1)(100 * level) for column, level in _chance_of(named, chance).items()}
     first = pd.DataFrame([{"method": "chance", **levels}])
@@ -136,82 +176,6 @@ def _format_unread(percent: float) -> str:
     return f" ({percent:.0f} % unread)" if percent >= 0.5 else ""  # also for NaN
 
 
-def format_paired(paired: pd.DataFrame) -> pd.DataFrame:
-    """Format differences of family means between methods, in percent points with 95 % intervals."""
-    means = paired[paired["benchmark"] == "mean"]
-    spans = [
-        f"{100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-        for row in means.to_dict("records")
-    ]
-    return pd.DataFrame(
-        {
-            "method": means["method"],
-            "minus": means["baseline"],
-            "LLM": means["llm"],
-            "visual tokens": means["visual_tokens"].astype(str),
-            **_budget_column(means),
-            "family": means["family"],
-            "difference": spans,
-            "p (Holm)": means["p_holm"].map(fixed(4)),
-            "questions": means["questions"].astype(str),
-            "pairs of runs": means["seeds"].astype(str),
-        }
-    )
-
-
-def format_suites(suites: pd.DataFrame) -> pd.DataFrame:
-    """Format the law refitted without each benchmark of its family."""
-    return pd.DataFrame(
-        {
-            "law": suites["series"],
-            "family": suites["family"],
-            "without": suites["without"],
-            "α": suites["alpha"].map(fixed(4)),
-            "β": suites["beta"].map(fixed(4)),
-            "α/β": suites["ratio"].map(fixed(2)),
-            "D": _floors(suites),
-            "points": suites["points"].astype(str),
-            "note": suites["note"],
-        }
-    )
-
-
-def format_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Format the verdict on each hypothesis with its value, interval, rule and note."""
-    values = [
-        fixed(3)(value) if np.isnan(low) else format_interval(value, low, high, digits=3)
-        for value, low, high in verdicts[["value", "low", "high"]].itertuples(index=False)
-    ]
-    return pd.DataFrame(
-        {
-            "id": verdicts["id"],
-            "hypothesis": verdicts["hypothesis"],
-            "law": verdicts["series"],
-            "budget": verdicts["budget"],
-            "family": verdicts["family"],
-            "value": values,
-            "rule": verdicts["rule"],
-            "verdict": verdicts["verdict"],
-            "note": verdicts["note"],
-        }
-    )
-
-
-def format_sanity(sanity: pd.DataFrame) -> pd.DataFrame:
-    """Format the checks of whether the models have learned anything."""
-    return pd.DataFrame(
-        {
-            "check": sanity["check"],
-            "budget": sanity["budget"],
-            "subject": sanity["subject"],
-            "value": sanity["value"].map(fixed(4)),
-            "reference": sanity["reference"].map(fixed(4)),
-            "holds": sanity["holds"].map({True: "yes", False: "NO"}),
-            "note": sanity["note"],
-        }
-    )
-
-
 def format_table1(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """Format the paper's Table 1; each block ends with the gap to LLaVA-1.5 that `method` closes."""
     scores = pivot_scores(table)
@@ -222,55 +186,17 @@ def format_table1(table: pd.DataFrame, method: str) -> pd.DataFrame:
     }
     rows = []
     for group, block in scores.groupby("group", sort=False):
-        for row in block.to_dict("records"):
-            rows.append(
-                {
-                    "method": row["method"],
-                    "visual tokens": str(row["visual_tokens"]),
-                    **{b: fixed(1)(row[b]) for b in benchmarks},
-                    "mean gap, %": fixed(1)(row["relative_percent"]),
-                    "over": str(row["benchmarks_compared"]),
-                }
-            )
+        rows += [
+            {
+                "method": row["method"],
+                "visual tokens": str(row["visual_tokens"]),
+                **{b: fixed(1)(row[b]) for b in benchmarks},
+                "mean gap, %": fixed(1)(row["relative_percent"]),
+                "over": str(row["benchmarks_compared"]),
+            }
+            for row in block.to_dict("records")
+        ]
         gaps = {b: fixed(1)(closed[group, b]) for b in benchmarks if (group, b) in closed}
         if gaps:
             rows.append({"method": f"gap {method} closes, %", **gaps})
     return pd.DataFrame(rows).fillna("")
-
-
-def format_cached_text(saves: pd.DataFrame) -> pd.DataFrame:
-    """Format what caching the text takes off a prefill; saves: of compare_cached_text."""
-    return pd.DataFrame(
-        {
-            "LLM": saves["llm"],
-            "V": saves["visual_tokens"].astype(str),
-            "Q": saves["text_tokens"].astype(str),
-            "images at once": saves["batch"].astype(str),
-            "FLOPs saved": saves["flops_saved"].map("{:.1%}".format),
-            "time saved": saves["time_saved"].map("{:.1%}".format),
-            "time left over FLOPs left": saves["kept_ratio"].map(fixed(2)),
-        }
-    )
-
-
-def format_fewer_tokens(falls: pd.DataFrame) -> pd.DataFrame:
-    """Format what going from all visual tokens to one saves; falls: of compare_token_counts."""
-    return pd.DataFrame(
-        {
-            "LLM": falls["llm"],
-            "method": falls["method"],
-            "2NV falls by": falls["flops_fall"].map(fixed(0)),
-            "prefill falls by": falls["prefill_fall"].map(fixed(1)),
-            "latency falls by": falls["latency_fall"].map(fixed(2)),
-            "tower's share of it": falls["tower_share"].map("{:.0%}".format),
-        }
-    )
-
-
-def _budget_column(table: pd.DataFrame) -> "dict[str, pd.Series[str]]":
-    """Return the column of training budgets where there are several."""
-    return {"budget": table["budget"]} if table["budget"].nunique() > 1 else {}
-
-
-def _floors(laws: pd.DataFrame) -> list[str]:
-    return [*map(format_floor, laws["floor"], laws["floor_bound"])]

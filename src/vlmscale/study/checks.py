@@ -1,14 +1,22 @@
 """What the parts of a config must agree on. Every message names the key and what to do."""
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from pydantic import BeforeValidator, ValidationError
 
+from vlmscale.settings import STAGES
+from vlmscale.study.complaints import list_complaints
 from vlmscale.study.schema import Study
 from vlmscale.study.selection import FULL
 
+_MOST_CELLS, _MOST_PATCHES = 10_000, 128
+_FOLDERS = {
+    "published": "the folder of the paper's released numbers",
+    "downloads": "the folder of downloaded files",
+}
 _RELEASED_KEYS = {"repository", "revision", "architecture", "dataset"}
 
 
@@ -34,18 +42,41 @@ def _require_origin(*, released: bool) -> BeforeValidator:
 MADE, RELEASED = _require_origin(released=False), _require_origin(released=True)
 
 
-def check_consistent(study: Study) -> None:
-    """Raise ValueError for the first contradiction between parts that are each valid already."""
-    if study.study == "published":
-        raise ValueError("study: results/published holds the paper's released numbers")
-    if not {"tower", "tokenizer"}.isdisjoint(study.llms):
-        raise ValueError("llms: tower and tokenizer are names of other backbones; rename the LLM")
+def check_consistent(study: Study) -> Study:
+    """Return `study`. Raises ValueError for the first contradiction between valid parts."""
+    if study.study.lower() in _FOLDERS:
+        raise ValueError(
+            f"study: {study.study} is {_FOLDERS[study.study.lower()]}; choose another name"
+        )
+    _check_spelling(study)
     _check_budgets(study)
     _check_tower(study)
     _check_names(study)
+    _check_size(study)
     _check_counts(study)
     _check_laws(study)
     _check_trainings(study)
+    study.count_questions()
+    return study
+
+
+def _check_spelling(study: Study) -> None:
+    """Raise ValueError for names that would share a folder."""
+    taken = {"tower", "tokenizer", "vision", "benchmarks", "fetch"}  # folders beside those of LLMs
+    for name in study.llms:
+        if name.lower() in taken:
+            raise ValueError(f"llms: {name} is the name of another folder; rename the LLM")
+    used = {name for block in study.grid for name in block.methods}
+    for key, names in (
+        ("llms", study.llms),
+        ("methods", {*used, *study.methods}),
+        ("budgets", study.budgets),
+        ("laws.series", study.laws.series),
+    ):
+        spelled: dict[str, str] = {}
+        for name in sorted(names):
+            if (other := spelled.setdefault(name.lower(), name)) != name:
+                raise ValueError(f"{key}: {other} and {name} differ in case alone; rename one")
 
 
 def _check_budgets(study: Study) -> None:
@@ -57,50 +88,66 @@ def _check_budgets(study: Study) -> None:
         try:
             same = study.get_recipe("stage2", name) == study.stage2
         except ValidationError as error:
-            raise ValueError("\n  ".join(complaints(error, f"budgets.{name}"))) from None
+            raise ValueError("\n  ".join(list_complaints(error, f"budgets.{name}"))) from None
         if same:
             raise ValueError(f"budgets.{name}: changes nothing of stage2")
 
 
 def _check_tower(study: Study) -> None:
-    shape, last = study.tower_shape, max(study.tower.feature_layers)
+    shape, layers = study.tower_shape, study.tower.feature_layers
+    last = max(layers)
+    if len(set(layers)) < len(layers):
+        raise ValueError("tower.feature_layers: a layer stands twice. Remove one.")
     if last > shape.layers:
         raise ValueError(f"tower.feature_layers: {last} must be at most layers={shape.layers}")
+    if shape.grid_side > _MOST_PATCHES:
+        raise ValueError(
+            f"tower.patch_size: {shape.grid_side} patches a side are more than {_MOST_PATCHES}; choose "
+            "larger patches"
+        )
     if shape.hidden_size % 8:
         raise ValueError(
             f"tower.hidden_size {shape.hidden_size} must be a multiple of 8, the projectors' heads"
         )
 
 
+def _check_size(study: Study) -> None:
+    """Raise ValueError for more cells than snakemake can plan in minutes."""
+    cells = sum(
+        math.prod(map(len, (b.methods, b.llms, b.visual_tokens, b.seeds, b.budgets)))
+        for b in study.grid
+    )
+    if cells > _MOST_CELLS:
+        raise ValueError(
+            f"grid: {cells:,} cells are more than {_MOST_CELLS:,}. Make several studies."
+        )
+
+
 def _check_names(study: Study) -> None:
     """Raise ValueError for a method, LLM or budget that does not exist."""
-    methods = [(f"methods.{name}", name) for name in study.methods]
-    llms = [("laws.holdout", name) for name in study.laws.holdout]
-    budgets = []
+    llms, budgets = list(study.llms), [FULL, *study.budgets]
+    used = [(f"methods.{name}", name) for name in study.methods]
     for i, block in enumerate(study.grid):
-        methods += [(f"grid.{i}.methods", name) for name in block.methods]
-        llms += [(f"grid.{i}.llms", name) for name in block.llms]
-        budgets += [(f"grid.{i}.budgets", name) for name in block.budgets]
+        used += [(f"grid.{i}.methods", name) for name in block.methods]
+        _require(f"grid.{i}.llms", block.llms, llms, "under llms")
+        _require(f"grid.{i}.budgets", block.budgets, budgets, "under budgets")
     for series, names in study.laws.series.items():
-        methods += [(f"laws.series.{series}", name) for name in names]
-    in_grid = [("laws.baseline", study.baseline)]
-    for i, rule in enumerate(study.exclude):
-        in_grid += [(f"exclude.{i}.method", rule.method)] if rule.method is not None else []
-        llms += [(f"exclude.{i}.llm", rule.llm)] if rule.llm is not None else []
-        budgets += [(f"exclude.{i}.budget", rule.budget)] if rule.budget is not None else []
-
-    for key, name in methods:
+        used += [(f"laws.series.{series}", name) for name in names]
+    for key, name in used:
         _check_variant(study, key, name)
-    _require(llms, list(study.llms), "is not under llms")
-    _require(budgets, [FULL, *study.budgets], "is not under budgets")
-    in_blocks = {name for block in study.grid for name in block.methods}
-    _require(in_grid, sorted(in_blocks), "is not in the grid")
+    in_grid = sorted({name for block in study.grid for name in block.methods})
+    _require("laws.holdout", study.laws.holdout, llms, "under llms")
+    _require("laws.baseline", [study.baseline], in_grid, "in the grid")
+    for i, rule in enumerate(study.exclude):
+        _require(f"exclude.{i}.method", [rule.method], in_grid, "in the grid")
+        _require(f"exclude.{i}.llm", [rule.llm], llms, "under llms")
+        _require(f"exclude.{i}.budget", [rule.budget], budgets, "under budgets")
 
 
-def _require(named: Sequence[tuple[str, str]], known: Collection[str], objection: str) -> None:
-    for key, name in named:
-        if name not in known:
-            raise ValueError(f"{key}: {name!r} {objection}. There are: {', '.join(known)}.")
+def _require(key: str, names: Iterable[str | None], known: Sequence[str], place: str) -> None:
+    for name in names:
+        if name is not None and name not in known:
+            raise ValueError(f"{key}: {name!r} is not {place}. There are: {', '.join(known)}.")
 
 
 def _check_variant(study: Study, key: str, name: str) -> None:
@@ -119,7 +166,7 @@ def _check_variant(study: Study, key: str, name: str) -> None:
 
 def _check_counts(study: Study) -> None:
     """Raise ValueError unless each method of the grid can give its V to its LLMs from a possible run."""
-    side = study.tower_shape.grid_side
+    side, decoders = study.tower_shape.grid_side, study.decoders
     for i, block in enumerate(study.grid):
         for name in block.methods:
             variant = study.find_variant(name)
@@ -136,8 +183,9 @@ def _check_counts(study: Study) -> None:
                         f"{side} x {side} grid. Choose from: {_format_counts(allowed)}."
                     )
                 _check_served(study, f"grid.{i}", name, v)
+                _check_room(study, f"grid.{i}", name, v, block.budgets)
             for llm in block.llms:
-                if "llm_attention" in method.needs and study.decoders[llm].layers < 2:
+                if "llm_attention" in method.needs and decoders[llm].layers < 2:
                     raise ValueError(
                         f"grid.{i}: {name} acts between layers of the LLM, but {llm} has one"
                     )
@@ -169,7 +217,26 @@ def _check_served(study: Study, key: str, name: str, visual_tokens: int) -> None
             )
 
 
+def _check_room(
+    study: Study, key: str, name: str, visual_tokens: int, budgets: Sequence[str]
+) -> None:
+    """Raise ValueError where the visual tokens alone fill the sequences of a training."""
+    variant, side = study.find_variant(name), study.tower_shape.grid_side
+    _, tokens = variant.find_training(visual_tokens, side)
+    if "llm_attention" in variant.method.needs:  # which prunes them inside the LLM
+        tokens = side * side
+    for stage in STAGES:
+        for budget in budgets:
+            if (longest := study.get_recipe(stage, budget).max_length) <= tokens:
+                raise ValueError(
+                    f"{stage}.max_length: {longest} leaves no room for text beside the {tokens} visual "
+                    f"tokens of {key}"
+                )
+
+
 def _check_laws(study: Study) -> None:
+    if len(set(study.laws.text_tokens)) < len(study.laws.text_tokens):
+        raise ValueError("laws.text_tokens: a value stands twice. Remove one.")
     if study.laws.size == "nominal" and study.is_generated:
         raise ValueError(
             "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "
@@ -206,20 +273,3 @@ def _format_counts(counts: Sequence[int]) -> str:
         every = "" if step == 1 else f" in steps of {step}"
         return f"{counts[0]} to {counts[-1]}{every}"
     return ", ".join(map(str, counts))
-
-
-def complaints(error: ValidationError, *within: str) -> list[str]:
-    """Return a line for each thing that is wrong, with its key; `within` are the keys above it."""
-    lines = []
-    places = [e["loc"] for e in error.errors()]
-    for e in error.errors():
-        if any(place != e["loc"] and place[: len(e["loc"])] == e["loc"] != () for place in places):
-            continue  # follows from an error further down, which is listed
-        key = ".".join(map(str, [*within, *e["loc"]]))
-        message = e["msg"].removeprefix("Value error, ")
-        if e["type"] == "extra_forbidden":
-            message = "unknown key. Remove it; `python -m vlmscale.study.reference` lists the keys."
-        elif key and not isinstance(e["input"], dict):
-            message += f" (got {e['input']!r})"
-        lines.append(f"{key}: {message}" if key else message)
-    return lines

@@ -14,7 +14,7 @@ from typing import Literal
 
 from vlmscale.errors import UserError
 from vlmscale.records.files import atomic_path
-from vlmscale.study.schema import Exclude, Study
+from vlmscale.study.schema import Study
 from vlmscale.study.selection import FULL, Selection, append_budget
 
 
@@ -58,6 +58,8 @@ def expand_grid(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
     """Return cells and runs by id. Raises UserError for a duplicate cell or an empty grid."""
     cells: dict[str, Cell] = {}
     runs: dict[str, Run] = {}
+    excluded = [rule.model_dump(exclude_none=True).items() for rule in study.exclude]
+    unused = set(range(len(excluded)))
     for block in study.grid:
         for evaluated in product(
             block.llms, block.methods, block.visual_tokens, block.seeds, block.budgets
@@ -68,12 +70,21 @@ def expand_grid(study: Study) -> tuple[dict[str, Cell], dict[str, Run]]:
             run = Run(make_id(*trained), *trained)
             role: Literal["fit", "holdout"] = "holdout" if llm in study.laws.holdout else "fit"
             cell = Cell(make_id(*evaluated), run.run, *evaluated, role)
-            if any(_matches(rule, cell) for rule in study.exclude):
+            matching = [i for i, axes in enumerate(excluded) if axes <= asdict(cell).items()]
+            if matching:
+                unused.difference_update(matching)
                 continue
             if cell.cell in cells:
                 raise UserError(f"grid: cell {cell.cell} is listed twice. Remove one.")
+            if runs.setdefault(run.run, run) != run:
+                raise UserError(
+                    f"grid: two trainings would be called {run.run}. Rename an LLM or method."
+                )
             cells[cell.cell] = cell
-            runs[run.run] = run
+    if unused:
+        raise UserError(
+            f"exclude.{min(unused)}: no cell of the grid matches. Correct or remove it."
+        )
     if not cells:
         raise UserError("grid: every cell is excluded. Loosen `exclude`.")
     return cells, runs
@@ -122,11 +133,6 @@ def list_laws(study: Study, cells: Collection[Cell]) -> dict[str, Selection]:
 def _determine_a_law(cells: Collection[Cell]) -> bool:
     llms, counts = {cell.llm for cell in cells}, {cell.visual_tokens for cell in cells}
     return len(cells) >= 4 and len(llms) >= 2 and len(counts) >= 2
-
-
-def _matches(rule: Exclude, cell: Cell) -> bool:
-    axes = rule.model_dump(exclude_none=True)
-    return all(getattr(cell, axis) == value for axis, value in axes.items())
 
 
 def write_cells(path: Path, study: str, cells: Iterable[Cell]) -> None:

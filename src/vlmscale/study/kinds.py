@@ -1,10 +1,11 @@
 """The two kinds of studies: of generated and of released data and backbones."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from vlmscale.costs import shapes
 from vlmscale.costs.shapes import Decoder
@@ -14,10 +15,7 @@ from vlmscale.study.checks import MADE, RELEASED, check_consistent
 from vlmscale.study.parts import Data, Datasets, Name
 from vlmscale.study.schema import Study
 
-
-def _check_parts(study: Study) -> Study:
-    check_consistent(study)
-    return study
+_FEWEST = 5  # expected questions of a benchmark; of fewer there may by chance be none
 
 
 class GeneratedStudy(Study):
@@ -30,7 +28,7 @@ class GeneratedStudy(Study):
         min_length=1, description="name -> shape of a Qwen2 decoder and its pretraining"
     )
 
-    _parts_agree = model_validator(mode="after")(_check_parts)
+    _parts_agree = model_validator(mode="after")(check_consistent)
     rule_files: ClassVar[tuple[str, ...]] = ("data", "backbones")
     is_generated: ClassVar[bool] = True
     shared_splits: ClassVar[tuple[str, ...]] = ("corpus", "tower", "test")
@@ -41,7 +39,12 @@ class GeneratedStudy(Study):
         if size % patch:
             raise UserError(f"tower.patch_size {patch} must divide world.image_size {size}")
         widths = self.tower.model_dump(include={"layers", "hidden_size", "intermediate_size"})
-        return shapes.Tower(**widths, gated_mlp=False, image_size=size, patch_size=patch)
+        layers = len(self.tower.feature_layers)
+        return shapes.Tower(**widths, image_size=size, patch_size=patch, feature_layers=layers)
+
+    @property
+    def tower_name(self) -> str:
+        return f"of {self.study}"
 
     @cached_property
     def decoders(self) -> dict[str, Decoder]:
@@ -52,7 +55,6 @@ class GeneratedStudy(Study):
                 key_value_heads=llm.heads,
                 vocabulary=0,
                 tied_head=True,
-                gated_mlp=True,
                 qkv_bias=True,
             )
             for name, llm in self.llms.items()
@@ -63,30 +65,46 @@ class GeneratedStudy(Study):
         llms = {name: (llm.recipe, self.data.corpus) for name, llm in self.llms.items()}
         return {"tower": (self.tower.recipe, self.data.tower), **llms}
 
+    @model_validator(mode="after")
+    def _positions_rotate(self) -> "GeneratedStudy":
+        for name, llm in self.llms.items():
+            size = llm.hidden_size // llm.heads
+            if size % 2:
+                raise ValueError(
+                    f"llms.{name}: hidden_size / heads is {size}, must be even for rotary positions"
+                )
+        return self
+
     def _count_questions_of(self, row: Mapping[str, str]) -> int:
-        return self.data.test.scenes if row["family"] == "reasoning" else self.data.test.pages
+        name, kind = row["benchmark"], "scenes" if row["family"] == "reasoning" else "pages"
+        if not (questions := getattr(self.data.test, kind)):
+            raise UserError(f"evaluation.benchmarks: {name} asks about {kind}; data.test has none")
+        pairs = questions * self.world.share_of_scenes_with_two_objects
+        if name == "rel" and pairs < _FEWEST:
+            raise UserError(
+                f"evaluation.benchmarks: rel needs scenes of two objects, of which data.test has about "
+                f"{pairs:.2g}; raise world.objects, world.difficulty or data.test.scenes"
+            )
+        if name == "fact" and self._count_held_out_facts() < 1:
+            raise UserError(
+                "evaluation.benchmarks: fact needs facts that stage 2 holds out; raise world.relations "
+                "or world.held_out_facts"
+            )
+        return int(questions)
 
-
-def _find_shape(backbone: Released, kind: type[shapes.Shape]) -> shapes.Shape:
-    return shapes.find_shape(shapes.load_shapes(), backbone.architecture, kind)
-
-
-def _require_shape(kind: type[shapes.Shape]) -> AfterValidator:
-    def check(backbone: Released) -> Released:
-        _find_shape(backbone, kind)
-        return backbone
-
-    return AfterValidator(check)
+    def _count_held_out_facts(self) -> float:
+        """Return the expected number; those of the first relation are never held out."""
+        world = self.world
+        facts = world.colours * world.shapes * (world.relations - 1)
+        return facts * world.held_out_facts
 
 
 class ReleasedStudy(Study):
     """A study without a `world`: it trains on released data, from released backbones."""
 
     data: Annotated[Datasets, RELEASED] = Field(description="data set of each stage")
-    tower: Annotated[ReleasedTower, RELEASED, _require_shape(shapes.Tower)] = Field(
-        description="the vision tower"
-    )
-    llms: dict[Name, Annotated[Released, RELEASED, _require_shape(Decoder)]] = Field(
+    tower: Annotated[ReleasedTower, RELEASED] = Field(description="the vision tower")
+    llms: dict[Name, Annotated[Released, RELEASED]] = Field(
         min_length=1, description="name -> a released LLM"
     )
     pickled: tuple[str, ...] = Field(
@@ -95,7 +113,7 @@ class ReleasedStudy(Study):
         "once, in a process of its own that converts them; needs the disk space twice meanwhile",
     )
 
-    _parts_agree = model_validator(mode="after")(_check_parts)
+    _parts_agree = model_validator(mode="after")(check_consistent)
     rule_files: ClassVar[tuple[str, ...]] = ("released",)
     is_generated: ClassVar[bool] = False
     shared_splits: ClassVar[tuple[str, ...]] = ("test",)
@@ -110,11 +128,23 @@ class ReleasedStudy(Study):
 
     @cached_property
     def tower_shape(self) -> shapes.Tower:
-        return _find_shape(self.tower, shapes.Tower)
+        shape = _find_shape("tower", self.tower, shapes.Tower)
+        return replace(shape, feature_layers=len(self.tower.feature_layers))
+
+    @property
+    def tower_name(self) -> str:
+        return self.tower.architecture
 
     @cached_property
     def decoders(self) -> dict[str, Decoder]:
-        return {name: _find_shape(llm, Decoder) for name, llm in self.llms.items()}
+        return {name: _find_shape(f"llms.{name}", llm, Decoder) for name, llm in self.llms.items()}
 
     def _count_questions_of(self, row: Mapping[str, str]) -> int:
         return int(row["questions"])
+
+
+def _find_shape(key: str, backbone: Released, kind: type[shapes.Shape]) -> shapes.Shape:
+    try:
+        return shapes.find_shape(shapes.load_shapes(), backbone.architecture, kind)
+    except UserError as error:
+        raise UserError(f"{key}.architecture: {error}") from None

@@ -2,13 +2,38 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from vlmscale.settings import Counts, Dataset, Frozen
+from vlmscale.settings import Counts, Dataset, Frozen, Seed, Size
 from vlmscale.study.selection import FULL, SizeAxis
 
+_RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+}
+
+
+def _check_name(name: str) -> str:
+    if "__" in name:
+        raise ValueError(
+            "must not have two underscores in a row, which separate the names in an id"
+        )
+    if name.partition(".")[0].lower() in _RESERVED or name.endswith((".", ".json", ".md")):
+        raise ValueError(
+            "no file system or another file of the results allows this name; choose another"
+        )
+    return name
+
+
 # Names that become parts of paths.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=50),
+    AfterValidator(_check_name),
+]
 
 
 class Data(Frozen):
@@ -22,14 +47,14 @@ class Data(Frozen):
 
     @model_validator(mode="after")
     def _each_split_has_its_kinds(self) -> "Data":
-        images = {"scenes", "pages"}
-        kinds = {"tower": images, "stage1": images, "test": images, "corpus": {"text"}}
         for split in type(self).model_fields:
             given = {kind for kind, number in getattr(self, split) if number}
-            allowed = kinds.get(split, images | {"text"})
-            if not given or given - allowed:
+            needed = {"text"} if split == "corpus" else {"scenes", "pages"}
+            allowed = needed | {"text"} if split == "stage2" else needed
+            if not given & needed or given - allowed:
                 raise ValueError(
-                    f"{split}: needs some of {', '.join(sorted(allowed))}, and no other"
+                    f"{split}: needs some of {', '.join(sorted(needed))}, and nothing but "
+                    f"{', '.join(sorted(allowed))}"
                 )
         return self
 
@@ -48,12 +73,10 @@ class Block(Frozen):
         min_length=1, description="methods, or names given to them under `methods`"
     )
     llms: tuple[str, ...] = Field(min_length=1, description="names under `llms`")
-    visual_tokens: tuple[PositiveInt, ...] = Field(
+    visual_tokens: tuple[Size, ...] = Field(
         min_length=1, description="visual tokens V of an image in the LLM"
     )
-    seeds: tuple[NonNegativeInt, ...] = Field(
-        min_length=1, description="random seeds of the trainings"
-    )
+    seeds: tuple[Seed, ...] = Field(min_length=1, description="random seeds of the trainings")
     budgets: tuple[str, ...] = Field(
         (FULL,),
         min_length=1,
@@ -80,7 +103,7 @@ class Evaluation(Frozen):
     protocol: Literal["lmms", "llava15"] = Field(
         "lmms", description="how questions of real benchmarks are put; generated ones have one way"
     )
-    batch_size: PositiveInt = Field(32, description="questions answered at once")
+    batch_size: Size = Field(32, description="questions answered at once")
 
 
 class Laws(Frozen):
@@ -93,8 +116,11 @@ class Laws(Frozen):
         "methods on one LLM",
     )
     holdout: tuple[str, ...] = Field((), description="LLMs that are predicted, never fitted")
-    text_tokens: tuple[NonNegativeInt, ...] = Field(
-        (0, 50), description="text tokens Q of a question; Figure 1 has one panel for each"
+    text_tokens: tuple[Annotated[int, Field(ge=0, le=1_000_000)], ...] = Field(
+        (0, 50),
+        min_length=1,
+        max_length=12,
+        description="text tokens Q of a question; Figure 1 has one panel for each",
     )
     baseline: Name | None = Field(
         None,
@@ -106,5 +132,7 @@ class Laws(Frozen):
         description="what N counts: nominal is the size in a released LLM's name (its default), total "
         "all parameters (default of generated studies), non_embedding those without embeddings and head",
     )
-    bootstrap_draws: PositiveInt = Field(2000, description="resamples behind every interval")
-    seed: NonNegativeInt = Field(0, description="random seed of the resampling")
+    bootstrap_draws: int = Field(
+        2000, ge=1, le=100_000, description="resamples behind every interval"
+    )
+    seed: Seed = Field(0, description="random seed of the resampling")

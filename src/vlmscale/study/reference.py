@@ -1,18 +1,13 @@
-"""The reference of config keys, written from the models that read them.
+"""The reference of config keys, written from their JSON schema.
 
 python -m vlmscale.study.reference > config.md
 """
 
 import json
 import sys
-from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
-from vlmscale.study.kinds import GeneratedStudy, ReleasedStudy
-from vlmscale.study.schema import Study
+from vlmscale.study.load import json_schema
 
 _INTRO = """\
 # Config keys
@@ -21,12 +16,6 @@ One YAML file in `config/` is one study. Unknown keys are refused. A study with 
 and trains its backbones from nothing; one without takes released data and backbones.
 
 """
-_TITLES: dict[type[BaseModel], str] = {
-    Study: "Every study",
-    GeneratedStudy: "Generated studies",
-    ReleasedStudy: "Released studies",
-}
-_LEFT_TO_KINDS = {"data", "tower", "llms"}
 _BOUNDS = {
     "minimum": "from",
     "exclusiveMinimum": "above",
@@ -37,54 +26,39 @@ _BOUNDS = {
 
 def write_config_reference() -> str:
     """Return a Markdown page: one section per model, one row per key with type, default and meaning."""
-    return _INTRO + "\n\n".join(map(_section, config_models())) + "\n"
-
-
-def config_models() -> list[type[BaseModel]]:
-    """Return the kinds of studies, then every model in them, each after the one it extends."""
-    found: list[type[BaseModel]] = list(_TITLES)
-    for model in found:  # which grows meanwhile
-        for field in own_fields(model).values():
-            for part in _models_in(field.annotation):
-                found += [new for new in (_base(part), part) if new and new not in found]
-    return found
-
-
-def own_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return the keys that `model` itself describes, without those of the model it extends."""
-    return {
-        key: field
-        for key, field in model.model_fields.items()
-        if key in model.__annotations__ and not (model is Study and key in _LEFT_TO_KINDS)
+    models = json_schema()["$defs"]
+    generated, released = models.pop("GeneratedStudy"), models.pop("ReleasedStudy")
+    both = [
+        key
+        for key in generated["properties"]
+        if released["properties"].get(key) == generated["properties"][key]
+    ]
+    every = {
+        "description": "Everything that decides the results of a study, and how it is run.",
+        "properties": {key: generated["properties"][key] for key in both},
+        "required": generated["required"],
     }
+    studies = {"Every study": every, "Generated studies": generated, "Released studies": released}
+    models = {**studies, **models}
+    return _INTRO + "\n\n".join(_section(title, models) for title in models) + "\n"
 
 
-def _base(model: type[BaseModel]) -> type[BaseModel] | None:
-    """Return the model with keys that `model` extends, if there is one."""
-    base = model.__base__
-    return base if base is not None and issubclass(base, BaseModel) and base.model_fields else None
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models_in(part)
-
-
-def _section(model: type[BaseModel]) -> str:
-    schema = model.model_json_schema()
-    base = _base(model)
-    title = _TITLES.get(model, model.__name__)
-    lines = [f"## {title}", "", (model.__doc__ or "").split("\n\n")[0]]
-    if base is not None:
-        lines += ["", f"All keys of {_link(_TITLES.get(base, base.__name__))}, and:"]
+def _section(title: str, models: dict[str, Any]) -> str:
+    keys = models[title]["properties"].items()
+    smaller = [other for other, model in models.items() if model["properties"].items() < keys]
+    lines = [f"## {title}", "", models[title]["description"].split("\n\n")[0]]
+    inherited = {}
+    if smaller:
+        base = max(smaller, key=lambda other: len(models[other]["properties"]))
+        inherited = models[base]["properties"]
+        lines += ["", f"All keys of {_link(base)}, and:"]
     lines += ["", "| key | type | default | meaning |", "| --- | --- | --- | --- |"]
-    for key, field in own_fields(model).items():
-        value = schema["properties"][key]
-        default = "required" if field.is_required() else _default(value["default"])
-        meaning = (field.description or "").replace("<", "&lt;").replace("|", "&#124;")
-        lines.append(f"| `{key}` | {_type(value)} | {default} | {meaning} |")
+    for key, value in keys:
+        if key not in inherited:
+            required = key in models[title].get("required", ())
+            default = "required" if required else _default(value["default"])
+            meaning = value["description"].replace("<", "&lt;").replace("|", "&#124;")
+            lines.append(f"| `{key}` | {_type(value)} | {default} | {meaning} |")
     return "\n".join(lines)
 
 
@@ -115,7 +89,7 @@ def _type(schema: Any) -> str:
             values = [*schema.get("patternProperties", {}).values()]
             return f"name -> {_type(values[0] if values else schema['additionalProperties'])}"
         case {"type": str(kind)}:
-            bounds = [f"{word} {schema[key]:g}" for key, word in _BOUNDS.items() if key in schema]
+            bounds = [f"{word} {schema[key]:,}" for key, word in _BOUNDS.items() if key in schema]
             return " ".join([kind, *bounds])
     return "any value"
 

@@ -14,6 +14,7 @@ from vlmscale.costs.cluster import Cluster
 from vlmscale.costs.shapes import Decoder
 from vlmscale.errors import UserError
 from vlmscale.methods import Variant, find_variant
+from vlmscale.resources import read_benchmark_rows
 from vlmscale.settings import (
     STAGES,
     Counts,
@@ -62,7 +63,8 @@ class Study(Frozen, ABC):
         "runs that differ in nothing else share stage 1",
     )
     vision_cache: bool = Field(
-        description="compute the tower's features once for all cells and keep them on disk (float32)"
+        description="compute the tower's features once for all cells and keep them on disk (float32); not "
+        "those of released benchmarks, whose images pass through the tower in each evaluation"
     )
     evaluation: Evaluation = Field(description="benchmarks and their protocol")
     latency: bool = Field(
@@ -84,6 +86,11 @@ class Study(Frozen, ABC):
     @abstractmethod
     def tower_shape(self) -> shapes.Tower:
         """The shape of the vision tower."""
+
+    @property
+    @abstractmethod
+    def tower_name(self) -> str:
+        """What reports call the vision tower."""
 
     @property
     @abstractmethod
@@ -110,6 +117,13 @@ class Study(Frozen, ABC):
         return self.laws.baseline or self.grid[0].methods[0]
 
     @property
+    def methods_without_law(self) -> list[str]:
+        """The methods of the grid that are in no series, in a study that has series."""
+        fitted = {name for names in self.laws.series.values() for name in names}
+        in_grid = dict.fromkeys(name for block in self.grid for name in block.methods)
+        return [name for name in in_grid if name not in fitted] if fitted else []
+
+    @property
     def size_axis(self) -> SizeAxis:
         """What the N of the laws counts."""
         return self.laws.size or ("total" if self.is_generated else "nominal")
@@ -118,6 +132,18 @@ class Study(Frozen, ABC):
         """Return the method that this study calls `name`, with its options."""
         return find_variant(name, self.methods)
 
+    def has_stored_features(self, split: str) -> bool:
+        """Return whether the tower's features of a split are stored; never those of released benchmarks.
+
+        Benchmarks are read by lmms-eval from their own files, not from a folder of samples.
+        """
+        return self.vision_cache and (split in STAGES or (self.is_generated and split == "test"))
+
+    def stores_features(self, name: str, split: str) -> bool:
+        """Return whether the method `name` reads stored features of a split, and runs no tower."""
+        reads_pixels = "pixels" in self.find_variant(name).method.needs
+        return self.has_stored_features(split) and not reads_pixels
+
     def get_recipe(self, stage: Stage, budget: str) -> StageRecipe:
         """Return the recipe of a stage at a training budget, which changes stage 2 only."""
         if stage == "stage1":
@@ -125,7 +151,8 @@ class Study(Frozen, ABC):
         changes = self.budgets[budget] if budget != FULL else {}
         lengths = {"epochs", "steps"}  # one replaces the other
         replaced = lengths if lengths & set(changes) else set()
-        return StageRecipe.model_validate({**self.stage2.model_dump(exclude=replaced), **changes})
+        old = self.stage2.model_dump(exclude=replaced)
+        return StageRecipe.model_validate({**old, **changes}, strict=True)
 
     def choose_sample(self, stage: Stage, seed: int) -> tuple[str, int]:
         """Return folder name and random seed of the data that a training with `seed` reads."""
@@ -142,22 +169,23 @@ class Study(Frozen, ABC):
         size = getattr(self.data, split, None)
         return questions if size is None else size.images
 
-    def count_questions(self, benchmarks: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
-        """Return benchmark -> number of its questions; benchmarks: the rows of benchmarks.csv.
+    def count_questions(self) -> dict[str, int]:
+        """Return benchmark -> number of its questions.
 
         Raises UserError for a benchmark that is unknown, repeated or of another kind of study.
         """
-        names, table = self.evaluation.benchmarks, "resources/benchmarks.csv"
+        names, rows = self.evaluation.benchmarks, read_benchmark_rows()
+        mine = [b for b, row in rows.items() if (row["task"] == "world") == self.is_generated]
         for name in names:
-            if name not in benchmarks or names.count(name) > 1:
-                what = "is listed twice" if name in benchmarks else f"is not in {table}"
-                raise UserError(
-                    f"evaluation.benchmarks: {name!r} {what}. There are: {', '.join(benchmarks)}."
-                )
-            if (benchmarks[name]["task"] == "world") != self.is_generated:
-                other, task = ("has no", "world") if self.is_generated else ("needs a", "not world")
-                raise UserError(
-                    f"evaluation.benchmarks: {name!r} is of a study that {other} world. Choose rows of "
-                    f"{table} whose task is {task}."
-                )
-        return {name: self._count_questions_of(benchmarks[name]) for name in names}
+            if names.count(name) > 1:
+                what = "is listed twice"
+            elif name not in rows:
+                what = "is not in resources/benchmarks.csv"
+            elif name not in mine:
+                what = f"is of a study that {'has no' if self.is_generated else 'needs a'} world"
+            else:
+                continue
+            raise UserError(
+                f"evaluation.benchmarks: {name!r} {what}. Choose from: {', '.join(mine)}."
+            )
+        return {name: self._count_questions_of(rows[name]) for name in names}

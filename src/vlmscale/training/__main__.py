@@ -16,36 +16,28 @@ def main() -> None:
     )
     spec = read_spec_from_argv("vlmscale.training", "training", kinds)
     # Imported late, here and below: --help and a bad spec need not wait for torch.
+    if isinstance(spec, FeaturesSpec):
+        from vlmscale.training.features import encode_images
+
+        return encode_images(spec)
     if isinstance(spec, TokenizerSpec):
         from vlmscale.training.backbones import train_tokenizer
 
-        train_tokenizer(spec)
-    elif isinstance(spec, FeaturesSpec):
-        from vlmscale.training.features import encode_images
-
-        encode_images(spec)
-    else:
-        with request_stop_on_sigterm(spec.paths.work):
-            _train(spec)
-
-
-def _train(spec: Spec) -> None:
-    if isinstance(spec, StageSpec):
+        return train_tokenizer(spec)
+    with request_stop_on_sigterm(spec.paths.work):
+        from vlmscale.training.backbones import train_llm, train_tower
         from vlmscale.training.distributed import exit_without_cpp_teardown
         from vlmscale.training.stages import train_stage
 
-        train_stage(spec)
-        exit_without_cpp_teardown()
-    elif isinstance(spec, LlmSpec):
-        from vlmscale.training.backbones import train_llm
-
-        train_llm(spec)
-    else:
-        from vlmscale.training.backbones import train_tower
-
-        train_tower(spec)
+        if isinstance(spec, StageSpec):
+            train_stage(spec)
+            exit_without_cpp_teardown()
+        elif isinstance(spec, LlmSpec):
+            train_llm(spec)
+        else:
+            train_tower(spec)
 
 
 if __name__ == "__main__":
-    with exit_with_message():
+    with exit_with_message(is_job=True):
         main()

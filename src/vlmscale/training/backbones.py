@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,16 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from vlmscale.data.images import decode_image
 from vlmscale.data.stored import read_columns, read_row
+from vlmscale.images import decode_image
 from vlmscale.models.checkpoint import load_tokenizer
-from vlmscale.models.conversation import IGNORED, TEMPLATES
+from vlmscale.models.conversation import IGNORED
 from vlmscale.models.supervised_forward import compute_supervised_states, shift_labels
-from vlmscale.records.files import atomic_path, list_versions, write_json
+from vlmscale.models.templates import TEMPLATES
+from vlmscale.records.files import atomic_folder, check_folder_content
 from vlmscale.settings import IMAGE_TOKEN
-from vlmscale.training.checkpoint_folder import discard
 from vlmscale.training.data import Collate, Conversations
-from vlmscale.training.loop import Outcome, optimise
+from vlmscale.training.loop import optimise, write_record
 from vlmscale.training.spec import LlmSpec, TokenizerSpec, TowerSpec
 
 # Marks in a template such as <eos> or <|im_end|>, each one token.
@@ -53,7 +52,7 @@ def train_tokenizer(spec: TokenizerSpec) -> None:
     # Tokens are words and newlines; spaces only separate.
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|[^\s]+"), "removed", invert=True)
     tokenizer.add_special_tokens(special)
-    with atomic_path(spec.output) as scratch:
+    with atomic_folder(spec.output) as scratch:
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer,
             unk_token=unknown,
@@ -85,11 +84,15 @@ class TextLlm(nn.Module):
         states = compute_supervised_states(
             self.llm.model, embeds, supervised, attention_mask, position_ids
         )
-        return {"loss": F.cross_entropy(self.llm.lm_head(states), following[supervised])}
+        logits = self.llm.lm_head(states)
+        if len(states) == 0:
+            return {"loss": logits.sum()}  # 0, not the mean over nothing
+        return {"loss": F.cross_entropy(logits, following[supervised])}
 
 
 def train_llm(spec: LlmSpec) -> None:
     """Pretrain a Qwen2 of the given shape on text-only conversations, loss on the answers."""
+    check_folder_content(spec.tokenizer)
     tokenizer = load_tokenizer(spec.tokenizer)
     torch.manual_seed(spec.seed)
     llm = Qwen2ForCausalLM(
@@ -119,19 +122,15 @@ def train_llm(spec: LlmSpec) -> None:
         apart=spec.shape.recipe.turns == "apart",
         seed=spec.seed,
     )
+    collate = Collate(tokenizer, reads_question=False, image_input="pixel_values")
     outcome, _ = optimise(
-        TextLlm(llm),
-        dataset,
-        Collate(tokenizer, reads_question=False, image_input="pixel_values"),
-        spec.shape.recipe,
-        seed=spec.seed,
-        work=spec.paths.work,
-        tensorboard=spec.paths.tensorboard,
+        TextLlm(llm), dataset, collate, spec.shape.recipe, seed=spec.seed, paths=spec.paths
     )
-    with atomic_path(spec.output) as scratch:
+    with atomic_folder(spec.output) as scratch:
         llm.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
-    _finish(spec, outcome, sum(p.numel() for p in llm.parameters()))
+    parameters = sum(p.numel() for p in llm.parameters())
+    write_record(spec, outcome, parameters=parameters)
 
 
 class PatchTagger(nn.Module):
@@ -193,16 +192,12 @@ class TaggedImages(Dataset[dict[str, Any]]):
         return {tag: pc.max(pc.list_flatten(self.rows[tag])).as_py() + 1 for tag in _TAGS}
 
 
-@dataclass(frozen=True)
-class _CollateImages:
-    def __call__(
-        self, samples: Sequence[dict[str, Any]], rng: np.random.Generator
-    ) -> dict[str, Any]:
-        tensors = {
-            key: torch.stack([sample[key] for sample in samples])
-            for key in ("pixel_values", *_TAGS)
-        }
-        return {**tensors, "sample_ids": [sample["id"] for sample in samples], "tokens": 0}
+def collate_images(samples: Sequence[dict[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
+    """Stack the tensors of samples of `TaggedImages`."""
+    tensors = {
+        key: torch.stack([sample[key] for sample in samples]) for key in ("pixel_values", *_TAGS)
+    }
+    return {**tensors, "sample_ids": [sample["id"] for sample in samples], "tokens": 0}
 
 
 def train_tower(spec: TowerSpec) -> None:
@@ -232,29 +227,10 @@ def train_tower(spec: TowerSpec) -> None:
     )
     model = PatchTagger(tower, spec.shape.feature_layers[-1], dataset.classes())
     outcome, _ = optimise(
-        model,
-        dataset,
-        _CollateImages(),
-        spec.shape.recipe,
-        seed=spec.seed,
-        work=spec.paths.work,
-        tensorboard=spec.paths.tensorboard,
+        model, dataset, collate_images, spec.shape.recipe, seed=spec.seed, paths=spec.paths
     )
-    with atomic_path(spec.output) as scratch:
+    with atomic_folder(spec.output) as scratch:
         tower.save_pretrained(scratch)
         processor.save_pretrained(scratch)
-    _finish(spec, outcome, sum(p.numel() for p in tower.parameters()))
-
-
-def _finish(spec: LlmSpec | TowerSpec, outcome: Outcome, parameters: int) -> None:
-    """Write the record, whose presence means that the backbone is complete, and discard checkpoints."""
-    write_json(
-        spec.record,
-        {
-            **spec.model_dump(mode="json", include={"kind", "shape", "seed"}),
-            **asdict(outcome),
-            "parameters": parameters,
-            "versions": list_versions(),
-        },
-    )
-    discard(spec.paths.work)
+    parameters = sum(p.numel() for p in tower.parameters())
+    write_record(spec, outcome, parameters=parameters)

@@ -3,11 +3,15 @@
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from vlmscale.errors import UserError
+from vlmscale.records.files import read_json, write_json
 from vlmscale.records.locks import acquire_lock
+
+IDENTITY = "identity.json"  # what the checkpoints of a folder depend on
 
 
 def lock_folder(work: Path) -> AbstractContextManager[Any]:
@@ -17,6 +21,35 @@ def lock_folder(work: Path) -> AbstractContextManager[Any]:
         work / "lock",
         f"another process is training in {work}, left by an earlier attempt. End it first.",
     )
+
+
+def claim(work: Path, inputs: Mapping[str, str]) -> None:
+    """Make `work` the folder of the training with these `inputs`, {name: checksum}.
+
+    Checkpoints of a training with other inputs move to another folder, which is named on stdout with the
+    inputs that differ. Raises UserError while a process trains in `work`.
+    """
+    with lock_folder(work):
+        try:
+            earlier = read_json(work / IDENTITY)
+        except UserError:
+            earlier = {}  # missing or damaged
+        changed = [
+            name for name in sorted({*earlier, *inputs}) if earlier.get(name) != inputs.get(name)
+        ]
+        if changed and any(work.glob("checkpoint-*")):
+            number = next(
+                n for n in count(1) if not work.with_name(f"{work.name}.other{n}").exists()
+            )
+            aside = work.rename(work.with_name(f"{work.name}.other{number}"))
+            print(
+                f"The checkpoints in {work} are of another training: {', '.join(changed)} differ. They are "
+                f"now in {aside}; `snakemake clean_work` deletes them.",
+                flush=True,
+            )
+        elif changed:
+            shutil.rmtree(work, ignore_errors=True)
+    write_json(work / IDENTITY, inputs)
 
 
 def discard(work: Path) -> None:
@@ -38,8 +71,8 @@ def remove_leftovers(root: Path, current: Mapping[Path, Path]) -> list[Path]:
     Keeps folders in which a process is training.
     """
     removed = []
-    for mark in sorted(root.glob("**/identity")):
-        folder = mark.parent
+    marks = [*root.glob("**/identity*"), *root.glob("**/checkpoint-*")]
+    for folder in sorted({mark.parent for mark in marks}):
         if folder in current and not current[folder].exists():
             continue
         try:

@@ -1,7 +1,7 @@
 """Training samples and batches: conversations from Parquet shards, images as pixels or features."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from vlmscale.data.images import decode_image
 from vlmscale.data.stored import (
     ImageReader,
     check_conversations,
@@ -20,16 +19,11 @@ from vlmscale.data.stored import (
     read_rows,
 )
 from vlmscale.errors import UserError
-from vlmscale.models.conversation import (
-    IGNORED,
-    TEMPLATES,
-    Encoded,
-    Turns,
-    encode_all,
-    truncate_visual_tokens,
-)
+from vlmscale.images import decode_image
+from vlmscale.models.conversation import IGNORED, Encoded, encode_all, truncate_visual_tokens
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import pad_batch
+from vlmscale.models.templates import TEMPLATES
 from vlmscale.settings import IMAGE_TOKEN
 
 
@@ -47,6 +41,7 @@ class Sample:
 MAX_CACHED_SAMPLES = 20_000
 
 
+@dataclass(eq=False)
 class Conversations(Dataset[Sample]):
     """A split, tokenised on access; the tokens of a small split are cached.
 
@@ -55,27 +50,22 @@ class Conversations(Dataset[Sample]):
     or if a conversation's `<image>` marks and image disagree.
     """
 
-    def __init__(
-        self,
-        split: Path,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        template: str,
-        visual_tokens: int,
-        query_turn: str | None,
-        max_length: int,
-        apart: bool,
-        seed: int,
-        features: FeatureStore | None = None,
-        pixels: Callable[[list[Any]], Tensor] | None = None,
-    ) -> None:
-        self.split, self.tokenizer, self.seed = split, tokenizer, seed
-        self.template, self.visual_tokens, self.query_turn = template, visual_tokens, query_turn
-        self.max_length, self.apart = max_length, apart
-        self.features, self.pixels = features, pixels
-        self.texts = read_columns(split, ["id", "image_key", "conversations"])
-        self.images = ImageReader(split)
-        check_conversations(str(split), self.texts)
+    split: Path
+    tokenizer: PreTrainedTokenizerBase
+    _: KW_ONLY
+    template: str
+    visual_tokens: int
+    query_turn: str | None
+    max_length: int
+    apart: bool
+    seed: int
+    features: FeatureStore | None = None
+    pixels: Callable[[list[Any]], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.texts = read_columns(self.split, ["id", "image_key", "conversations"])
+        self.images = ImageReader(self.split)
+        check_conversations(str(self.split), self.texts)
         self.cache: dict[int, tuple[str, Encoded, str | None]] = {}
         self.without_loss = self._find_without_loss()
 
@@ -85,11 +75,13 @@ class Conversations(Dataset[Sample]):
     @property
     def lengths(self) -> list[int]:
         """The words of each conversation, negative without an image, for a grouped order."""
-        return [
-            _count_words(row["conversations"]) * (-1 if row["image_key"] is None else 1)
-            for batch in self.texts.to_batches()
-            for row in batch.to_pylist()
-        ]
+        lengths = []
+        for batch in self.texts.to_batches():
+            for row in batch.to_pylist():
+                words = sum(len(turn["value"].split()) for turn in row["conversations"])
+                # At least one, because the count has a sign.
+                lengths.append(max(1, words) * (-1 if row["image_key"] is None else 1))
+        return lengths
 
     def __getitem__(self, index: int) -> Sample:
         return self.__getitems__([index])[0]
@@ -152,11 +144,6 @@ class Conversations(Dataset[Sample]):
         return self.pixels([image])[0]
 
 
-def _count_words(turns: Turns) -> int:
-    """Count the words of a conversation, at least one, because `lengths` gives the count a sign."""
-    return max(1, sum(len(turn["value"].split()) for turn in turns))
-
-
 @dataclass(frozen=True)
 class Collate:
     """Collate samples into a batch of model inputs, padded on the right; `sample_ids` names the samples.
@@ -190,11 +177,7 @@ class Collate:
             has_image = has_image * len(counts)
             batch["visual_token_counts"] = torch.tensor(counts)
         batch |= pad_batch(
-            encoded,
-            has_image,
-            self.tokenizer,
-            reads_question=self.reads_question,
-            side="right",
+            encoded, has_image, self.tokenizer, reads_question=self.reads_question, side="right"
         )
         if images:
             batch[self.image_input] = torch.stack(images)

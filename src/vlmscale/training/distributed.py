@@ -22,13 +22,13 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def broadcast_from_first(value: Any) -> Any:
-    """Return rank 0's value on every rank."""
+def gather(value: Any) -> list[Any]:
+    """Return the values of all ranks, on every rank, when all have called it."""
     if world_size() == 1:
-        return value
-    box = [value]
-    distributed.broadcast_object_list(box, src=0)
-    return box[0]
+        return [value]
+    box = [None] * world_size()
+    distributed.all_gather_object(box, value)
+    return box
 
 
 def sum_over_ranks(value: float, device: torch.device) -> float:

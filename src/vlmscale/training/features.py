@@ -1,7 +1,7 @@
 """Compute the tower's features of a split's images once, before training."""
 
-from vlmscale.data.images import decode_image
 from vlmscale.data.shards import read_unique_images
+from vlmscale.images import decode_image
 from vlmscale.models.feature_store import write_store
 from vlmscale.training.spec import FeaturesSpec
 

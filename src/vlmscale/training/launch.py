@@ -2,17 +2,17 @@
 
 import hashlib
 import os
-import shutil
 import socket
 import sys
 from pathlib import Path
 
 from vlmscale.errors import Stopped, UserError
-from vlmscale.jobs.process import run_command
-from vlmscale.records.files import atomic_path
+from vlmscale.jobs.process import refuse_future, run_command, write_spec
+from vlmscale.records.files import identify_content
 from vlmscale.training.batch_split import split_batch
+from vlmscale.training.checkpoint_folder import claim
 from vlmscale.training.graceful_stop import request_stop_on_sigterm, stop_file
-from vlmscale.training.spec import Spec, StageSpec
+from vlmscale.training.spec import INPUTS, OUTPUTS, Spec, StageSpec
 
 # On SIGTERM torchrun kills its processes after half a minute, saved or not. It ignores the signal here:
 # the processes receive it themselves, or find the stop file.
@@ -39,8 +39,9 @@ def launch(spec: Spec, *, processes: int = 1, nodes: int = 1) -> None:
 def prepare(spec: Spec, *, processes: int = 1, nodes: int = 1) -> list[str]:
     """Write the spec beside its checkpoints and return the command that trains it.
 
-    Removes checkpoints of another spec or of inputs that have changed since. Raises UserError when the
-    processes cannot share the recipe's batch, or the nodes the processes, equally.
+    Sets aside checkpoints of another spec or of inputs that have changed since. Raises UserError for inputs
+    from the future, and when the processes cannot share the recipe's batch, or the nodes the processes,
+    equally.
     """
     if isinstance(spec, StageSpec):
         split_batch(spec.recipe.batch_size, processes, spec.execution.micro_batch_size)
@@ -49,13 +50,13 @@ def prepare(spec: Spec, *, processes: int = 1, nodes: int = 1) -> list[str]:
             f"{nodes} nodes cannot run {processes} processes in equal numbers. "
             f"Request a multiple of {nodes}."
         )
-    work, identity = spec.paths.work, _identity(spec)
-    mark, file = work / "identity", work / "spec.json"
-    if work.exists() and not (mark.exists() and mark.read_text() == identity):
-        shutil.rmtree(work)
-    for path, text in ((mark, identity), (file, spec.model_dump_json(indent=2) + "\n")):
-        with atomic_path(path) as scratch:
-            scratch.write_text(text)
+    sources = {name: path for name in INPUTS if (path := getattr(spec, name, None)) is not None}
+    refuse_future(sources.values())
+    work = spec.paths.work
+    decisive = spec.model_dump_json(exclude={*INPUTS, *OUTPUTS, "execution"})
+    contents = {name: identify_content(path) for name, path in sources.items()}
+    claim(work, {"spec": hashlib.sha256(decisive.encode()).hexdigest(), **contents})
+    file = write_spec(spec, work)
     stop_file(work).unlink(missing_ok=True)
     return training_command(file, processes, nodes, _rendezvous_endpoint() if nodes > 1 else "")
 
@@ -88,18 +89,3 @@ def _rendezvous_endpoint() -> str:
     with socket.socket() as free:
         free.bind(("", 0))
         return f"{socket.gethostname()}:{free.getsockname()[1]}"
-
-
-def _identity(spec: Spec) -> str:
-    """Hash what a checkpoint depends on: the spec, and name, size and time of every input file.
-
-    Leaves out `execution`: the micro-batch size, for one, does not change the training.
-    """
-    digest = hashlib.sha256(spec.model_dump_json(exclude={"execution"}).encode())
-    for name in ("llm", "tower", "tokenizer", "data", "features", "projector"):
-        source: Path | None = getattr(spec, name, None)
-        if source is not None:
-            for file in sorted(source.iterdir()) if source.is_dir() else [source]:
-                stat = file.stat()
-                digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()

@@ -1,41 +1,44 @@
 """Train any model of a study with Hugging Face's Trainer, resumable and recorded."""
 
 import ctypes
+import importlib.util
 import os
 import resource
-import shutil
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from torch.utils.tensorboard import SummaryWriter
-from transformers import (
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.integrations import TensorBoardCallback, WandbCallback
 
 from vlmscale.errors import Stopped, UserError
-from vlmscale.records.files import read_json, write_json
+from vlmscale.records.files import list_versions, modification_time, read_json, write_json
 from vlmscale.settings import Execution, Recipe
 from vlmscale.training.batch_split import split_batch
-from vlmscale.training.batches import Collate
-from vlmscale.training.checkpoint_folder import lock_folder
-from vlmscale.training.distributed import broadcast_from_first, rank, sum_over_ranks, world_size
+from vlmscale.training.batches import Collate, name_lost_workers
+from vlmscale.training.checkpoint_folder import discard, lock_folder
+from vlmscale.training.checkpoints import (
+    check_layout,
+    find_checkpoint,
+    mark_complete,
+    read_final_state,
+)
+from vlmscale.training.distributed import rank, sum_over_ranks, world_size
 from vlmscale.training.graceful_stop import stop_file
+from vlmscale.training.spec import INPUTS, OUTPUTS, Paths, Spec
 from vlmscale.training.trainer import BatchTrainer, set_precision, training_arguments
 
-# Marks a checkpoint whose files are all on disk, and holds its layout (see `_check_layout`).
-_COMPLETE = "complete"
+# Imported here, where jobs share it (jobs/import_server.py).
+_TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
+if _TENSORBOARD:
+    from torch.utils.tensorboard import SummaryWriter
+
 # Option numbers of mallopt, from malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
@@ -48,10 +51,12 @@ class Outcome:
     losses: list[tuple[int, float]]  # (step, mean loss since the previous entry)
     seconds: float
     tokens: int  # over all ranks
+    steps_without_loss: int  # none of their samples has an answer within max_length
     tokens_per_second: float
     peak_memory_bytes: int  # of rank 0
     attempts: int
     device: str
+    deterministic: bool  # whether torch's deterministic algorithms were on, in the last attempt
     processes: int
     gpu_hours: float  # seconds times GPUs, in hours; 0 on CPUs
 
@@ -59,12 +64,11 @@ class Outcome:
 class _Bookkeeping(TrainerCallback):
     """Mark complete checkpoints, record time and tokens of every attempt, and stop at a stop file."""
 
-    def __init__(self, work: Path, layout: dict[str, int]) -> None:
-        self.work, self.layout = work, layout
+    def __init__(self, trainer: BatchTrainer, work: Path, layout: dict[str, int]) -> None:
+        self.trainer, self.work, self.layout = trainer, work, layout
         self.file = work / "attempts.json"
-        self.earlier = read_json(self.file)["attempts"] if self.file.exists() else []
+        self.earlier = _read_attempts(self.file)
         self.start = time.monotonic()
-        self.trainer: BatchTrainer | None = None
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -77,24 +81,31 @@ class _Bookkeeping(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.write()  # and wait for the other ranks, which write parts of the checkpoint
-        if rank() == 0:
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            write_json(folder / _COMPLETE, self.layout)
+        self.write()
+        mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}", self.layout)
 
     def write(self) -> list[dict[str, float]]:
         """Write and return seconds, tokens and GPUs of every attempt so far."""
-        assert self.trainer is not None
         device = self.trainer.args.device
         now = {
             "seconds": time.monotonic() - self.start,
             "tokens": sum_over_ranks(self.trainer.tokens, device),
             "gpus": world_size() if device.type == "cuda" else 0,
+            "steps_without_loss": self.trainer.steps_without_loss,
         }
         attempts = [*self.earlier, now]
         if rank() == 0:
             write_json(self.file, {"attempts": attempts})
         return attempts
+
+
+def _read_attempts(file: Path) -> list[dict[str, float]]:
+    """Return the records of earlier attempts. A damaged file costs their times, not their steps."""
+    try:
+        return list(read_json(file)["attempts"]) if file.exists() else []
+    except (UserError, KeyError) as error:
+        print(f"{error} The times of earlier attempts are lost.", flush=True)
+        return []
 
 
 def optimise(
@@ -104,22 +115,23 @@ def optimise(
     recipe: Recipe,
     *,
     seed: int,
-    work: Path,
-    tensorboard: Path,
+    paths: Paths,
     projector: nn.Module | None = None,
     execution: Execution | None = None,
 ) -> tuple[Outcome, dict[str, Tensor]]:
-    """Train the parameters of `model` that require a gradient; resume from the newest checkpoint in `work`.
+    """Train the parameters of `model` that require a gradient; resume from the newest checkpoint.
 
-    Returns all weights on rank 0; other ranks get what they hold, if anything. Rank 0's caller discards
-    `work` once its result is written. A resumed training ends with the weights of an uninterrupted one
-    (bit for bit on CPU, with one process or two). Losses go to `tensorboard`, and to Weights & Biases if
-    WANDB_PROJECT is set. Raises UserError for a loss that is not finite and for a checkpoint that these
-    processes cannot resume from; Stopped, after saving, when a stop file requests it.
+    Returns all weights on rank 0; other ranks get what they hold, if anything. Rank 0's caller then writes
+    its result and `write_record`. A resumed training ends with the weights of an uninterrupted one (bit for
+    bit on CPU, with one process or two). Losses go to TensorBoard where it is installed, and to Weights &
+    Biases if WANDB_PROJECT is set. Raises UserError for a loss that is not finite and for a checkpoint that
+    these processes cannot resume from; Stopped, after saving, when a stop file requests it.
     """
-    execution = execution or Execution()
+    execution, work = execution or Execution(), paths.work
     keep_freed_memory()
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    deterministic = choose_deterministic(execution)
+    # CUDA has some operations in no deterministic form: torch warns of them.
+    torch.use_deterministic_algorithms(deterministic, warn_only=torch.cuda.is_available())
     # No operation here reads uninitialised memory, and filling it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     set_seed(seed)
@@ -134,33 +146,34 @@ def optimise(
     )
     layout = {"zero": zero, "processes": world_size()}
     with lock_folder(work) if rank() == 0 else nullcontext():
-        checkpoint = broadcast_from_first(find_checkpoint(work) if rank() == 0 else None)
-        bookkeeping = _Bookkeeping(work, layout)
+        checkpoint = find_checkpoint(work)
         trainer = BatchTrainer(
             model=model,
             args=arguments,
             train_dataset=dataset,
             data_collator=collate,
-            callbacks=[bookkeeping],
             recipe=recipe,
             split=split,
             workers=execution.workers,
             projector=projector,
         )
-        bookkeeping.trainer = trainer
+        bookkeeping = _Bookkeeping(trainer, work, layout)
+        trainer.add_callback(bookkeeping)
         if rank() == 0:
-            trainer.add_callback(TensorBoardCallback(SummaryWriter(str(tensorboard))))
+            if _TENSORBOARD:
+                trainer.add_callback(TensorBoardCallback(SummaryWriter(str(paths.tensorboard))))
+            else:
+                print("tensorboard is not installed: losses go to run.json alone.", flush=True)
             if "WANDB_PROJECT" in os.environ:
-                arguments.run_name = "/".join(tensorboard.parts[-2:])
+                arguments.run_name = "/".join(paths.tensorboard.parts[-2:])
                 trainer.add_callback(WandbCallback())
         if checkpoint is not None:
-            _check_layout(checkpoint, layout)
-        if checkpoint is not None and (state := _read_final_state(checkpoint)):
-            trainer.load_finished(
-                checkpoint, state
-            )  # killed after its last step, before its result
+            check_layout(checkpoint, layout)
+        if checkpoint is not None and (state := read_final_state(checkpoint)):
+            trainer.load_finished(checkpoint, state)  # killed before its result was written
         else:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with name_lost_workers():
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         step, steps = trainer.state.global_step, trainer.state.max_steps
         if step < steps:
             stop_file(work).unlink(missing_ok=True)
@@ -169,21 +182,39 @@ def optimise(
             )
         attempts = bookkeeping.write()
         weights = trainer.gather_weights()
-    seconds = sum(attempt["seconds"] for attempt in attempts)
-    tokens = int(sum(attempt["tokens"] for attempt in attempts))
+    seconds, tokens, empty = (
+        sum(attempt[key] for attempt in attempts)
+        for key in ("seconds", "tokens", "steps_without_loss")
+    )
     outcome = Outcome(
         steps=step,
         losses=[(e["step"], e["loss"]) for e in trainer.state.log_history if "loss" in e],
         seconds=seconds,
-        tokens=tokens,
+        tokens=int(tokens),
+        steps_without_loss=int(empty),
         tokens_per_second=tokens / seconds,
         peak_memory_bytes=_peak_memory(),
         attempts=len(attempts),
         device=str(trainer.args.device),
+        deterministic=deterministic,
         processes=world_size(),
         gpu_hours=sum(attempt["seconds"] * attempt["gpus"] for attempt in attempts) / 3600,
     )
     return outcome, weights
+
+
+def write_record(spec: Spec, outcome: Outcome, **counts: int) -> None:
+    """Write `spec.record`, whose presence means that the result is complete, and discard checkpoints.
+
+    It holds `spec` without its files, the outcome, `counts` and the versions of packages. Checkpoints stay
+    where an input is newer than the result: snakemake would delete that.
+    """
+    fields = spec.model_dump(mode="json", exclude={*INPUTS, *OUTPUTS})
+    versions = {"versions": list_versions()}
+    write_json(spec.record, {**fields, **asdict(outcome), **counts, **versions})
+    sources = [source for name in INPUTS if (source := getattr(spec, name, None)) is not None]
+    if max(map(modification_time, sources)) <= modification_time(spec.record):
+        discard(spec.paths.work)
 
 
 def keep_freed_memory() -> None:
@@ -197,40 +228,6 @@ def keep_freed_memory() -> None:
         set_option(_TRIM_THRESHOLD, 1 << 30)
 
 
-def _check_layout(checkpoint: Path, layout: dict[str, int]) -> None:
-    """Raise UserError unless ranks of this `layout` can resume from the checkpoint.
-
-    With DeepSpeed each rank has written its own part; without it any number of ranks can resume.
-    """
-    written = read_json(checkpoint / _COMPLETE)
-    if written != layout and (written["zero"] or layout["zero"]):
-        was, now = (
-            f"{of['processes']} process{'es' if of['processes'] > 1 else ''} with zero: {of['zero']}"
-            for of in (written, layout)
-        )
-        raise UserError(
-            f"{checkpoint} was written by {was}; {now} cannot resume from it. Request the former, or "
-            f"delete {checkpoint.parent} to start again."
-        )
-
-
-def find_checkpoint(work: Path) -> Path | None:
-    """Return the newest complete checkpoint, and remove incomplete ones, which a kill leaves."""
-    complete = []
-    for folder in work.glob("checkpoint-*"):
-        if (folder / _COMPLETE).exists():
-            complete.append((int(folder.name.removeprefix("checkpoint-")), folder))
-        else:
-            shutil.rmtree(folder)
-    return max(complete)[1] if complete else None
-
-
-def _read_final_state(checkpoint: Path) -> TrainerState | None:
-    """Return the state of a checkpoint after the last step, None for an earlier one."""
-    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-    return state if state.global_step >= state.max_steps else None
-
-
 def freeze(model: nn.Module, *, trainable: Iterable[nn.Module]) -> tuple[int, int]:
     """Freeze all but `trainable`, and return the numbers of (trainable, all) parameters."""
     model.requires_grad_(False)
@@ -238,6 +235,13 @@ def freeze(model: nn.Module, *, trainable: Iterable[nn.Module]) -> tuple[int, in
         module.requires_grad_(True)
     parameters = list(model.parameters())
     return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+
+
+def choose_deterministic(execution: Execution) -> bool:
+    """Return whether to use deterministic algorithms: as chosen, else on CPUs only."""
+    if execution.deterministic is None:
+        return not torch.cuda.is_available()
+    return execution.deterministic
 
 
 def _peak_memory() -> int:

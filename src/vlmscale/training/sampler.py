@@ -3,50 +3,22 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 
-class EpochSampler(Sampler[int]):
-    """An order drawn anew for each epoch; the same in every process with the same seed."""
-
-    def __init__(self, samples: int, seed: int) -> None:
-        self.samples, self.seed, self.epoch = samples, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of `epoch`. Trainer calls this before each epoch, also a resumed one."""
-        self.epoch = epoch
-
-    def draw(self, generator: torch.Generator) -> list[int]:
-        """Return the order that `generator` leads to."""
-        raise NotImplementedError
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.draw(torch.Generator().manual_seed(self.seed + self.epoch)))
-
-    def __len__(self) -> int:
-        return self.samples
-
-
-class ShuffledSampler(EpochSampler):
-    """A random order of `samples` samples."""
-
-    def __init__(self, samples: int, *, seed: int) -> None:
-        super().__init__(samples, seed)
-
-    def draw(self, generator: torch.Generator) -> list[int]:
-        return torch.randperm(self.samples, generator=generator).tolist()
-
-
-class GroupedSampler(EpochSampler):
-    """The order of `group_samples`."""
+class GroupedSampler(DistributedSampler[int]):
+    """The order of `group_samples`, drawn anew for each epoch; the same in all processes with one seed."""
 
     def __init__(self, lengths: Sequence[int], *, micro_batch: int, parts: int, seed: int) -> None:
-        super().__init__(len(lengths), seed)
+        super().__init__(lengths, 1, 0, seed=seed)  # type: ignore[arg-type]  # it takes their number
         self.lengths, self.micro_batch, self.parts = lengths, micro_batch, parts
 
-    def draw(self, generator: torch.Generator) -> list[int]:
-        return group_samples(
-            self.lengths, micro_batch=self.micro_batch, parts=self.parts, generator=generator
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(
+            group_samples(
+                self.lengths, micro_batch=self.micro_batch, parts=self.parts, generator=generator
+            )
         )
 
 
@@ -65,10 +37,10 @@ def group_samples(
     rest: list[int] = []
     for with_image in (True, False):
         members = [i for i, length in enumerate(lengths) if (length > 0) == with_image]
-        shuffled = torch.randperm(len(members), generator=generator).tolist()
+        order = torch.randperm(len(members), generator=generator).tolist()
         batches = [
-            _balance(sorted(batch, key=lambda i: -abs(lengths[i])), lengths, parts)
-            for batch in _chunk([members[i] for i in shuffled], size)
+            _balance([members[i] for i in order[start : start + size]], lengths, parts)
+            for start in range(0, len(order), size)
         ]
         full += batches[:-1]
         rest += batches[-1] if batches else []
@@ -76,12 +48,9 @@ def group_samples(
     return [i for batch in (*full, rest) for i in batch]
 
 
-def _chunk(items: list[int], size: int) -> list[list[int]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
 def _balance(batch: list[int], lengths: Sequence[int], parts: int) -> list[int]:
     """Assign a batch, longest sample first, to the shortest of `parts` micro-batches with room."""
+    batch = sorted(batch, key=lambda i: -abs(lengths[i]))
     if len(batch) % parts:
         return [i for part in range(parts) for i in batch[part::parts]]
     room = len(batch) // parts

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from vlmscale.settings import Execution, Frozen, Recipe, Setting, Tower, Transformer
+from vlmscale.settings import Execution, Frozen, Recipe, Setting, Stage, Tower, Transformer
 
 
 class Paths(Frozen):
@@ -13,52 +13,45 @@ class Paths(Frozen):
     tensorboard: Path
 
 
-class StageSpec(Setting):
+class _Training(Frozen):
+    seed: int
+    data: Path
+    output: Path
+    record: Path
+    paths: Paths
+
+
+class StageSpec(Setting, _Training):
     """Stage 1 (projector only, captions) or stage 2 (projector and LLM, instructions) of one run."""
 
-    kind: Literal["stage1", "stage2"]
+    kind: Stage
     run: str
-    seed: int
     template: str
     feature_layers: tuple[int, ...]
     recipe: Recipe
     fingerprint: str
     llm: Path
     tower: Path
-    data: Path
     features: Path | None
     projector: Path | None
-    output: Path
-    record: Path
-    paths: Paths
     execution: Execution = Execution()
 
 
-class LlmSpec(Frozen):
+class LlmSpec(_Training):
     """Pretraining of a tiny LLM on the text corpus."""
 
     kind: Literal["llm"]
     shape: Transformer
     template: str
-    seed: int
     tokenizer: Path
-    data: Path
-    output: Path
-    record: Path
-    paths: Paths
 
 
-class TowerSpec(Frozen):
+class TowerSpec(_Training):
     """Pretraining of a tiny vision tower on generated images with patch-wise tags."""
 
     kind: Literal["tower"]
     shape: Tower
     image_size: int
-    seed: int
-    data: Path
-    output: Path
-    record: Path
-    paths: Paths
 
 
 class TokenizerSpec(Frozen):
@@ -81,3 +74,6 @@ class FeaturesSpec(Frozen):
 
 
 Spec = StageSpec | LlmSpec | TowerSpec
+# Fields with files and folders that a training reads, and with those that it writes.
+INPUTS = ("llm", "tower", "tokenizer", "data", "features", "projector")
+OUTPUTS = ("output", "record", "paths")

@@ -1,6 +1,5 @@
 """Train the two stages of LLaVA-1.5 with any method: one function, only the spec differs."""
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +11,11 @@ from vlmscale.models.checkpoint import assemble, check_safetensors
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.vlm import Vlm
-from vlmscale.records.files import atomic_path, list_versions, write_json
-from vlmscale.settings import Setting
-from vlmscale.training.checkpoint_folder import discard
+from vlmscale.records.files import atomic_folder, atomic_path
+from vlmscale.records.signature import UNSIGNED, read_signed, sign
 from vlmscale.training.data import Collate, Conversations
 from vlmscale.training.distributed import rank
-from vlmscale.training.loop import freeze, optimise
+from vlmscale.training.loop import freeze, optimise, write_record
 from vlmscale.training.spec import StageSpec
 
 
@@ -39,7 +37,13 @@ def train_stage(spec: StageSpec) -> None:
     projector = model.model.multi_modal_projector
     if spec.projector is not None:
         check_safetensors(spec.projector)
-        projector.load_state_dict(load_file(spec.projector))
+        read_signed(spec.projector)
+        try:
+            projector.load_state_dict(load_file(spec.projector))
+        except RuntimeError as error:
+            raise UserError(
+                f"{spec.projector} holds no weights of {spec.method}: {error}. Make it again."
+            ) from None
     language = [model.model.language_model, model.lm_head] if spec.kind == "stage2" else []
     trained, total = freeze(model, trainable=[projector, *language])
     if rank() == 0:
@@ -67,8 +71,7 @@ def train_stage(spec: StageSpec) -> None:
         ),
         spec.recipe,
         seed=spec.seed,
-        work=spec.paths.work,
-        tensorboard=spec.paths.tensorboard,
+        paths=spec.paths,
         projector=projector,
         execution=spec.execution,
     )
@@ -81,43 +84,23 @@ def train_stage(spec: StageSpec) -> None:
             if key.startswith(_PROJECTOR)
         }
         with atomic_path(spec.output) as scratch:
-            save_file(projector_weights, scratch)
+            save_file(projector_weights, scratch, metadata=UNSIGNED)
+            scratch.write_bytes(sign(scratch.read_bytes()))
     else:
         save_checkpoint(model, processor, spec.output, weights)
-    write_json(
-        spec.record,
-        {
-            **spec.model_dump(mode="json", include=_RECORDED),
-            **asdict(outcome),
-            **counts,
-            "versions": list_versions(),
-        },
-    )
-    discard(spec.paths.work)
+    write_record(spec, outcome, **counts)
 
 
 _PROJECTOR = "model.multi_modal_projector."
-_RECORDED = {
-    *Setting.model_fields,
-    "kind",
-    "run",
-    "seed",
-    "template",
-    "feature_layers",
-    "recipe",
-    "fingerprint",
-    "execution",
-}
 
 
 def _count_parameters(model: Vlm) -> dict[str, int]:
     """Count parameters, before ZeRO partitions them."""
-    llm = sum(p.numel() for p in model.model.language_model.parameters())
-    head = 0 if model.config.tie_word_embeddings else model.lm_head.weight.numel()
-    projector = model.model.multi_modal_projector
+    llm, projector = model.model.language_model, model.model.multi_modal_projector
+    embedding = model.get_input_embeddings().weight.numel()
     return {
-        "llm_parameters": llm + head,
-        "llm_parameters_non_embedding": llm - model.get_input_embeddings().weight.numel(),
+        "llm_parameters": model.count_llm_parameters(),
+        "llm_parameters_non_embedding": sum(p.numel() for p in llm.parameters()) - embedding,
         "projector_parameters": sum(p.numel() for p in projector.parameters()),
     }
 
@@ -126,7 +109,7 @@ def save_checkpoint(
     model: Vlm, processor: VlmProcessor, folder: Path, weights: dict[str, Tensor] | None = None
 ) -> None:
     """Write a transformers folder atomically. weights: gathered ones, where the model holds only a part."""
-    with atomic_path(folder) as scratch:
+    with atomic_folder(folder) as scratch:
         model.save_pretrained(scratch, state_dict=weights)
         processor.save_pretrained(scratch)
 

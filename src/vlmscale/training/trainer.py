@@ -3,6 +3,7 @@
 docs/upstream.md lists every method of Trainer that is replaced here, and the version it was written for.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DistributedSampler
 from transformers import Trainer, TrainerState, TrainingArguments
 
 from vlmscale.errors import UserError
 from vlmscale.settings import Execution, Recipe
 from vlmscale.training.batch_split import BatchSplit
-from vlmscale.training.batches import Batches, raise_if_error
+from vlmscale.training.batches import Batches, raise_errors
 from vlmscale.training.distributed import deepspeed_config, rank
-from vlmscale.training.sampler import EpochSampler, GroupedSampler, ShuffledSampler
+from vlmscale.training.sampler import GroupedSampler
 
+_SHARED_MEMORY = Path("/dev/shm")
 _WEIGHTS = "trainable.safetensors"  # in a checkpoint
 
 
@@ -40,10 +43,10 @@ class BatchTrainer(Trainer):
         super().__init__(*args, **kw)
         self.recipe, self.split, self.workers = recipe, split, workers
         self.projector = projector
-        self.tokens = 0
+        self.tokens = self.steps_without_loss = 0
 
     def get_train_dataloader(self) -> Batches:
-        return Batches(
+        batches = Batches(
             self.train_dataset,
             self.data_collator,
             self.split,
@@ -52,11 +55,14 @@ class BatchTrainer(Trainer):
             workers=self.workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
+        if _SHARED_MEMORY.exists():
+            batches.check_shared_memory(shutil.disk_usage(_SHARED_MEMORY).free)
+        return batches
 
-    def _order(self) -> EpochSampler:
+    def _order(self) -> DistributedSampler[int]:
         samples, seed = self.train_dataset, self.args.data_seed
         if self.recipe.order == "shuffled":
-            return ShuffledSampler(len(samples), seed=seed)
+            return DistributedSampler(samples, 1, 0, seed=seed)  # `split` serves the ranks
         # Independent of the number of passes: a rank's passes are cut from its part of a batch.
         own, parts = self.split.batch_size // self.split.world_size, self.split.world_size
         return GroupedSampler(samples.lengths, micro_batch=own, parts=parts, seed=seed)
@@ -64,7 +70,14 @@ class BatchTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        return super().get_batch_samples(map(raise_if_error, epoch_iterator), num_batches, device)
+        samples, supervised = super().get_batch_samples(
+            raise_errors(epoch_iterator), num_batches, device
+        )
+        if supervised is not None and not supervised.any():
+            # The mean over no tokens would be NaN. The loss is 0, and so are all gradients.
+            self.steps_without_loss += 1
+            supervised = torch.ones_like(supervised)
+        return samples, supervised
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.collect import CELL_COLUMNS, Answers, collect, tabulate_errors
+from vlmscale.analysis.collect import CELL_COLUMNS, Answers, collect, read_answers, tabulate_errors
 from vlmscale.errors import UserError
+from vlmscale.records.parquet import write_parquet
 
 RUNS = {"a__mlp": "a", "b__mlp": "b"}
 
@@ -129,3 +130,17 @@ def test_cells_of_two_protocols_are_not_joined():
     two = {"c__full": "lmms", "c__short": "llava15"}
     with pytest.raises(UserError, match=r"protocols lmms and llava15 meet.*evaluation\.protocol"):
         tabulate_errors(cells, scores, SIZES, axis="total", protocols=two)
+
+
+def test_scores_and_answers_of_two_evaluations_are_refused(tmp_path):
+    frame = pd.DataFrame({"score": [1.0]})
+    for cell in "ab":
+        for name in ("scores", "samples"):
+            record = {"cell": {"cell": cell}, "fingerprint": "f", "protocol": "lmms"}
+            write_parquet(tmp_path / f"{cell}_{name}.parquet", frame, record)
+    scores, samples = tmp_path / "a_scores.parquet", tmp_path / "a_samples.parquet"
+    assert read_answers(scores, samples).record["cell"] == {"cell": "a"}
+    with pytest.raises(
+        UserError, match=r"b_samples\.parquet are not of one evaluation. Delete both"
+    ):
+        read_answers(scores, tmp_path / "b_samples.parquet")

@@ -16,14 +16,19 @@ def test_fit_of_the_released_scores(fitted):
     found = [law[name] for name in ("amplitude", "alpha", "beta", "ratio")]
     assert found == pytest.approx([0.5908, 0.07094, 0.01510, 4.697], rel=3e-4)
     assert law["floor_bound"] == "lower"
+    shares = [row["low"] for row in fitted["intervals"] if row["quantity"] == "share_floor_0"]
+    at_zero = shares[0]  # of the first scheme, the posterior
+    assert 0.6 < at_zero < 0.8
     assert fitted["notes"] == [
         "D lies at its lower bound, 0. alpha and beta hold for this D only, their ratio hardly depends "
-        "on it."
+        "on it.",
+        f"D = 0 in {at_zero:.0%} of draws; its prior is one half.",
     ]
     errors = {row["quantity"]: row["standard_error"] for row in fitted["standard_errors"]}
     assert errors["ratio"] == pytest.approx(0.232, rel=5e-3)
     # one row a cell: there are no repeats to resample
-    assert {row["scheme"] for row in fitted["intervals"]} == {"cases", "residual", "wild", "sizes"}
+    schemes = {"hierarchical", "cases", "residual", "wild", "sizes"}
+    assert {row["scheme"] for row in fitted["intervals"]} == schemes
 
 
 def test_best_tokens_of_the_released_scores(fitted):
@@ -31,7 +36,7 @@ def test_best_tokens_of_the_released_scores(fitted):
     assert none["tokens"] == 1
     assert fifty["tokens"] == pytest.approx(13.52, abs=0.01)
     assert (fifty["flat_low"], fifty["flat_high"]) == pytest.approx((2.98, 43.9), abs=0.05)
-    assert fifty["interval_scheme"] == "sizes"
+    assert fifty["interval_scheme"] == "hierarchical"
     assert fifty["low"] < fifty["tokens"] < fifty["high"]
 
 
@@ -46,7 +51,7 @@ def test_prints_law_errors_intervals_and_forms():
         "error = 0.5908 N^-0.07094 V^-0.0151 + 0",
         "N is column n_params_b as given",
         "Asymptotic errors",
-        "prefer sizes",
+        "of the hierarchical model",
         "logit-linear",
     ):
         assert words in text

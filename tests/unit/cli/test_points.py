@@ -1,10 +1,18 @@
 """Tables of users: one clear error for each that cannot be read or fitted."""
 
+import json
+import os
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.support.cli import error_of, write_csv
+from vlmscale.analysis.laws.power_law import fit_power_law
+from vlmscale.cli.points import read_points
+from vlmscale.errors import UserError
+from vlmscale.records.parquet import write_parquet
 
 
 @pytest.mark.parametrize(
@@ -37,15 +45,19 @@ def test_points_that_cannot_be_fitted(tmp_path, scores, change, words):
 
 def test_files_that_are_no_tables(tmp_path):
     for name, content, words in (
-        ("scores.txt", "a,b\n1,2\n", "its name must end in .csv or .parquet"),
-        ("scores.parquet", "a,b\n1,2\n", "cannot be read as parquet"),
-        ("scores.csv", "", "cannot be read as csv"),
-        ("more.csv", "a,b\n1,2,3\n4,5\n6,7,8,9\n", "cannot be read as csv"),
+        (
+            "scores.txt",
+            "a,b\n1,2\n",
+            "its name must end in .csv, .tsv, .json or .parquet; name it .csv",
+        ),
+        ("scores.parquet", "a,b\n1,2\n", "scores.parquet cannot be read: "),
+        ("scores.csv", "", "scores.csv is empty"),
+        ("more.csv", "a,b\n1,2,3\n4,5\n6,7,8,9\n", "line 2 has 3 values, the head has 2 columns"),
     ):
         path = tmp_path / name
         path.write_text(content)
         assert words in error_of("fit", path)
-    assert "cannot be read as csv" in error_of("fit", _folder(tmp_path / "folder.csv"))
+    assert "is no regular file but a folder" in error_of("fit", _folder(tmp_path / "folder.csv"))
 
 
 def _folder(path):
@@ -57,3 +69,173 @@ def test_scores_of_two_protocols_are_refused(tmp_path, scores):
     own = scores.assign(protocol=["lmms", "llava15"] * (len(scores) // 2))
     path = write_csv(tmp_path, own)
     assert "scores of protocols lmms and llava15 meet" in error_of("fit", path)
+
+
+FORMS = {
+    "commas.csv": lambda t, path: t.to_csv(path, index=False),
+    "UPPER.CSV": lambda t, path: t.to_csv(path, index=False),
+    "semicolons.csv": lambda t, path: t.to_csv(path, index=False, sep=";"),
+    "decimal_commas.csv": lambda t, path: t.to_csv(path, index=False, sep=";", decimal=","),
+    "tabs.csv": lambda t, path: t.to_csv(path, index=False, sep="\t"),
+    "tabs.tsv": lambda t, path: t.to_csv(path, index=False, sep="\t"),
+    "bars.csv": lambda t, path: t.to_csv(path, index=False, sep="|"),
+    "row_numbers.csv": lambda t, path: t.to_csv(path),
+    "mark.csv": lambda t, path: t.to_csv(path, index=False, encoding="utf-8-sig"),
+    "utf16.csv": lambda t, path: t.to_csv(path, index=False, encoding="utf-16"),
+    "windows.csv": lambda t, path: t.to_csv(path, index=False, lineterminator="\r\n"),
+    "old_mac.csv": lambda t, path: t.to_csv(path, index=False, lineterminator="\r"),
+    "blank_lines.csv": lambda t, path: path.write_text("\n\n" + t.to_csv(index=False) + "\n \n"),
+    "blanks.csv": lambda t, path: path.write_text(t.to_csv(index=False).replace(",", " , ")),
+    "quotes.csv": lambda t, path: t.to_csv(path, index=False, quoting=1),
+    "records.json": lambda t, path: t.to_json(path, orient="records"),
+    "columns.json": lambda t, path: path.write_text(json.dumps(t.to_dict("list"))),
+    "plain.parquet": lambda t, path: t.to_parquet(path),
+    "text.parquet": lambda t, path: t.astype(str).to_parquet(path),
+    "decimals.parquet": lambda t, path: t.map(lambda x: Decimal(str(x))).to_parquet(path),
+    "nullable.parquet": lambda t, path: t.convert_dtypes().to_parquet(path),
+    "categories.parquet": lambda t, path: t.astype("category").to_parquet(path),
+    "index.parquet": lambda t, path: t.set_index("visual_tokens").to_parquet(path),
+    "heads.csv": lambda t, path: t.set_axis(
+        [" N Params-B ", "VISUAL TOKENS", "Score"], axis=1
+    ).to_csv(path, index=False),
+    "percent.csv": lambda t, path: t.assign(score=[f"{100 * x:.2f} %" for x in t["score"]]).to_csv(
+        path
+    ),
+    "billions.csv": lambda t, path: t.assign(n_params_b=t["n_params_b"].map("{}B".format)).to_csv(
+        path
+    ),
+    "millions.csv": lambda t, path: t.assign(
+        n_params_b=[f"{1000 * x:g}M" for x in t["n_params_b"]]
+    ).to_csv(path),
+    "parameters.csv": lambda t, path: t.assign(n_params_b=1e9 * t["n_params_b"]).to_csv(path),
+    "exponents.csv": lambda t, path: t.assign(n_params_b=t["n_params_b"].map("{}e9".format)).to_csv(
+        path
+    ),
+    "names.csv": lambda t, path: (
+        t.rename(columns={"n_params_b": "llm"})
+        .assign(llm=t["n_params_b"].map("Qwen1.5-{:g}B-Chat".format))
+        .to_csv(path)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_one_table_in_every_form(tmp_path, scores, name):
+    scores = scores[["n_params_b", "visual_tokens", "score"]]
+    path = tmp_path / name
+    FORMS[name](scores, path)
+    (found,) = read_points(path).values()
+    expected = scores.assign(error=1 - scores["score"])
+    pd.testing.assert_frame_equal(
+        found[list(expected)].reset_index(drop=True), expected, check_dtype=False, rtol=1e-9
+    )
+
+
+CSV = "n_params_b,visual_tokens,score\n0.5,1,0.4\n0.5,4,0.5\n7,1,0.6\n7,4,0.7\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "two.csv",
+            CSV.replace("score", "error,error").replace(",0.", ",0.3,0."),
+            "'error' stands twice",
+        ),
+        (
+            "two.csv",
+            CSV.replace("score", "error,Error").replace(",0.", ",0.3,0."),
+            "two columns are called",
+        ),
+        (
+            "short.csv",
+            CSV + "7,9\n",
+            "line 6 has 2 values, the head has 3 columns separated by ','",
+        ),
+        ("long.csv", CSV.replace("1,0.4", "1,0,4"), "line 2 has 4 values"),
+        (
+            "latin.csv",
+            CSV.replace("7,4,0.7", "7,4,é").encode("latin-1"),
+            "line 5: byte 0xe9 is no UTF-8",
+        ),
+        ("utf16.csv", CSV.encode("utf-16-le"), "holds zero bytes; save the table as CSV in UTF-8"),
+        ("quote.csv", CSV.replace("0.4", '"0.4'), "cannot be read as CSV: line 5"),
+        ("date.csv", CSV.replace("7,", "2024-01-01,"), "'2024-01-01' states no LLM size"),
+        ("mixed.csv", CSV.replace("7,", "7e9,"), "Give all sizes in billions"),
+        ("millions.csv", CSV.replace("7,", "7000,"), "Give all sizes in billions"),
+        (
+            "bool.csv",
+            CSV.replace(",0.4", ",true"),
+            "column 'score' must hold numbers; row 1 has 'true'",
+        ),
+        ("few.csv", CSV.replace(",4,", ",0.25,"), "column 'visual_tokens' must be positive"),
+        (
+            "other.csv",
+            CSV.replace("score", "accuracy"),
+            "The table has: n_params_b, visual_tokens, acc",
+        ),
+        ("values.json", "[[1, 2], [3, 4]]", "needed is a list of rows, each an object"),
+        ("twice.json", '[{"score": 1, "score": 2}]', "column 'score' stands twice"),
+        ("deep.json", "[" * 100_000, "nested too deeply"),
+        ("long.csv", CSV.replace("score", "s" * 200), "the name of column 3 has 200 characters"),
+        (
+            "lost.csv",  # UTF-16 without its 12th byte: nothing behind that is a separator
+            b"\xff\xfe" + (4 * CSV).encode("utf-16-le")[:11] + (4 * CSV).encode("utf-16-le")[12:-1],
+            "in another encoding than it says",
+        ),
+        ("broken.json", "{", "cannot be read: "),
+        ("sheet.xlsx", "PK", "save the sheet as CSV"),
+        ("packed.csv.gz", "x", "unpack it"),
+        ("cut.parquet", b"PAR1" + bytes(100) + b"PAR1", "cut.parquet cannot be read"),
+        (
+            "names.csv",
+            CSV.replace("n_params_b", "llm").replace("7,", "phi-3-mini,"),
+            "states no LLM size",
+        ),
+        (
+            "experts.csv",
+            CSV.replace("n_params_b", "llm").replace("7,", "8x7B,"),
+            "states no LLM size",
+        ),
+    ],
+)
+def test_one_clear_error_for_each_bad_table(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as error:
+        read_points(path)
+    assert str(error.value).startswith(str(path))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("column", ["seed", "llm", "family"])
+def test_lists_as_labels_are_refused(tmp_path, scores, column):
+    path = tmp_path / "lists.parquet"
+    scores.assign(**{column: [[1]] * len(scores)}).to_parquet(path)
+    assert f"column {column!r} holds lists" in error_of("fit", path)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "no regular file but a folder, pipe or device" in error_of("fit", tmp_path / "pipe.csv")
+
+
+def test_a_damaged_result_is_refused(tmp_path, scores):
+    path = tmp_path / "errors.parquet"
+    write_parquet(path, scores, {})
+    assert len(read_points(path)[""]) == len(scores)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    assert "is damaged" in error_of("fit", path)
+
+
+def test_python_refuses_text_where_the_door_converts_it(scores):
+    text = scores.assign(
+        error=1 - scores["score"], visual_tokens=scores["visual_tokens"].astype(str)
+    )
+    with pytest.raises(
+        UserError, match=r"must hold numbers, not str; convert it with vlmscale\.read_points"
+    ):
+        fit_power_law(text)
+    assert fit_power_law(read_points(text)[""]).ratio == pytest.approx(4.697, rel=1e-3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlmscale.costs.cluster import RESOURCES, Cluster, constant_resources
+from vlmscale.costs.cluster import Cluster, Request, constant_resources
 
 SEVEN_BILLION = 7.7e9
 
@@ -18,24 +18,24 @@ def test_hours_are_those_of_the_peak_times_its_share():
 
 
 def test_resources_on_one_node_and_on_several():
-    one, two = (Cluster().request(gpus, 5, SEVEN_BILLION).resources(1) for gpus in (8, 16))
-    assert tuple(one) == tuple(two) == RESOURCES
+    one, two = (Request(Cluster(), gpus, 5, SEVEN_BILLION).resources(1) for gpus in (8, 16))
+    assert tuple(one) == tuple(two)
     assert (one["gpus"], one["gpu"], one["nodes"], one["cpus_per_task"]) == (8, 8, 1, 64)
     assert one["mpi"] is None
     assert (two["gpus"], two["nodes"], two["mpi"]) == (16, 2, "srun")
     assert (two["tasks_per_node"], two["cpus_per_task"]) == (8, 8)
-    small = Cluster(gpus_per_node=1).request(8, 5, SEVEN_BILLION).resources(1)
+    small = Request(Cluster(gpus_per_node=1), 8, 5, SEVEN_BILLION).resources(1)
     assert (small["nodes"], small["tasks_per_node"]) == (8, 2)  # one is refused by the executor
     # Of each of eight processes 8 GB and the weights at two bytes.
     assert one["mem_mb"] == 4_000 + 8 * (8_000 + 15_400)
 
 
 def test_a_request_has_twice_the_hours_and_time_to_start():
-    assert Cluster().request(1, 2, 0).minutes == 30 + 240
+    assert Request(Cluster(), 1, 2, 0).minutes == 30 + 240
 
 
 def test_an_attempt_requests_more_time_and_memory_up_to_the_longest_job():
-    attempts = [Cluster().request(8, 3, SEVEN_BILLION).resources(attempt) for attempt in (1, 2, 9)]
+    attempts = [Request(Cluster(), 8, 3, SEVEN_BILLION).resources(attempt) for attempt in (1, 2, 9)]
     assert attempts[1]["runtime"] == 2 * attempts[0]["runtime"]
     assert attempts[2]["runtime"] == 24 * 60
     assert attempts[1]["mem_mb"] == pytest.approx(1.5 * attempts[0]["mem_mb"], abs=1)
@@ -43,7 +43,7 @@ def test_an_attempt_requests_more_time_and_memory_up_to_the_longest_job():
 
 
 def test_constant_resources_leave_out_what_grows_with_the_attempt():
-    small, large, two_nodes = (Cluster().request(gpus, 5, SEVEN_BILLION) for gpus in (2, 8, 16))
+    small, large, two_nodes = (Request(Cluster(), gpus, 5, SEVEN_BILLION) for gpus in (2, 8, 16))
     constant = {"nodes": 1, "mpi": None, "tasks_per_node": 8}
     assert constant_resources([small, large]) == constant
     assert constant_resources([small, small]) == {

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM
 
 from vlmscale.analysis.laws.optimum import optimal_tokens
-from vlmscale.costs.flops import answer_gflops, compressor_gflops, prefill_gflops
+from vlmscale.costs.flops import answer_gflops, compressor_gflops
+from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
 from vlmscale.errors import UserError
 from vlmscale.methods import find_method
@@ -111,7 +112,6 @@ decoders = st.builds(
     intermediate_size=st.integers(1, 64),
     vocabulary=st.integers(1, 1000),
     tied_head=st.booleans(),
-    gated_mlp=st.booleans(),
     qkv_bias=st.booleans(),
 )
 counts = st.integers(0, 1000)
@@ -195,7 +195,7 @@ def counted(model, *args, **kwargs):
 
 @pytest.mark.parametrize("key_value_heads", [4, 2])
 def test_decoder_agrees_with_torch(key_value_heads):
-    shape = Decoder(1.0, 2, 32, 48, 4, key_value_heads, 100, False, True, True)
+    shape = Decoder(1.0, 2, 32, 48, 4, key_value_heads, 100, False, True)
     config = Qwen2Config(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden_size,
@@ -226,7 +226,7 @@ def test_decoder_agrees_with_torch(key_value_heads):
 
 
 def test_tower_agrees_with_torch():
-    shape = Tower(3, 32, 64, False, 24, 8)
+    shape = Tower(3, 32, 64, 24, 8)
     config = CLIPVisionConfig(
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
@@ -245,7 +245,7 @@ def test_tower_agrees_with_torch():
 @pytest.mark.parametrize("side", [1, 2, 6])
 def test_compressor_agrees_with_torch(method, side):
     tokens = 36 if method == "mlp" else side**2
-    shape, layers, llm_width = Tower(3, 16, 32, False, 48, 8), 3, 40
+    shape, layers, llm_width = Tower(3, 16, 32, 48, 8, feature_layers=3), 3, 40
     widths = Widths(16, layers, llm_width, shape.grid_side)
     model = build_projector(widths, find_method(method).make_setting(tokens))
     features = VisionFeatures(
@@ -256,9 +256,7 @@ def test_compressor_agrees_with_torch(method, side):
     )
     linear, attention, out = counted(model, features)
     assert out.shape == (1, tokens, llm_width)
-    expected = compressor_gflops(
-        method, tokens, tower=shape, llm_width=llm_width, feature_layers=layers
-    )
+    expected = compressor_gflops(method, tokens, tower=shape, llm_width=llm_width)
     assert linear + attention == pytest.approx(expected)
 
 

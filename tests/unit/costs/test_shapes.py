@@ -3,6 +3,9 @@
 import shutil
 
 import pytest
+import torch
+from common import load_backbone_config
+from transformers import CLIPConfig, CLIPModel
 
 from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
 from vlmscale.errors import UserError
@@ -12,17 +15,23 @@ from vlmscale.resources import find_resource
 def test_llms_come_by_family_and_size_and_towers_last():
     shapes = load_shapes()
     qwen = [f"Qwen1.5-{size}B" for size in ("0.5", "1.8", "4", "7", "14")]
-    assert list(shapes) == [*qwen, "Vicuna-7B", "Vicuna-13B", "CLIP-ViT-L/14-336"]
+    llama = ["Llama-3.2-1B", "Llama-3.2-3B"]
+    two_and_a_half = [f"Qwen2.5-{size}B" for size in ("0.5", "1.5", "3", "7", "14")]
+    three = [f"Qwen3-{size}B" for size in ("0.6", "1.7", "4", "8", "14")]
+    small = [f"SmolLM2-{size}" for size in ("135M", "360M", "1.7B")]
+    vicuna = ["Vicuna-7B", "Vicuna-13B"]
+    llms = [*llama, *qwen, *two_and_a_half, *three, *small, *vicuna]
+    assert list(shapes) == [*llms, "CLIP-ViT-L/14-336"]
 
 
 def test_shapes_are_those_of_the_released_configs():
     assert load_shapes()["Qwen1.5-0.5B"] == Decoder(
-        0.5, 24, 1024, 2816, 16, 16, 151_936, tied_head=True, gated_mlp=True, qkv_bias=True
+        0.5, 24, 1024, 2816, 16, 16, 151_936, tied_head=True, qkv_bias=True, released_gb=1.24
     )
     assert load_shapes()["Vicuna-13B"] == Decoder(
-        13, 40, 5120, 13_824, 40, 40, 32_000, tied_head=False, gated_mlp=True, qkv_bias=False
+        13, 40, 5120, 13_824, 40, 40, 32_000, tied_head=False, qkv_bias=False
     )
-    assert load_shapes()["CLIP-ViT-L/14-336"] == Tower(24, 1024, 4096, False, 336, 14)
+    assert load_shapes()["CLIP-ViT-L/14-336"] == Tower(24, 1024, 4096, 336, 14, released_gb=1.71)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +48,7 @@ def test_shapes_are_those_of_the_released_configs():
             "tie_word_embeddings is None, must be .* true or false",
         ),
         ('"Qwen1.5-0.5B"', '"Qwen1.5-4B"', "another file has the name 'Qwen1.5-4B'"),
-        ('"qwen2"', '"mamba"', "'mamba' must be one of llama, qwen2"),
+        ('"qwen2"', '"mamba"', "'mamba' must be one of llama, qwen2, qwen3"),
         ('"nominal_b": 0.5,', "", "0.5B-Chat.json: nominal_b is missing"),
     ],
 )
@@ -53,7 +62,24 @@ def test_a_broken_file_is_explained(tmp_path, old, new, message):
         load_shapes(folder)
 
 
+def test_downloads_count_what_the_released_files_hold_more_than_once_in_sixteen_bits():
+    """Qwen1.5-0.5B stores its head beside the embedding that it is; CLIP's file has the text tower, in 32."""
+    shapes = load_shapes()
+    embedding = 151_936 * 1024
+    assert shapes["Qwen1.5-0.5B"].download_gb == pytest.approx(
+        2 * (463_987_712 + embedding) / 1e9, rel=2e-3
+    )
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+    vision = load_backbone_config("clip-vit-large-patch14-336").to_dict()
+    with torch.device("meta"):
+        clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=768))
+    assert shapes["CLIP-ViT-L/14-336"].download_gb == pytest.approx(
+        4 * clip.num_parameters() / 1e9, rel=2e-3
+    )
+    assert shapes["Vicuna-7B"].download_gb == 2 * shapes["Vicuna-7B"].total_b
+
+
 @pytest.mark.parametrize("name", ["Qwen1.5-3B", "CLIP-ViT-L/14-336"])
 def test_unknown_names_are_explained(name):
-    with pytest.raises(UserError, match=r"no decoder .* known are Qwen1.5-0.5B, .*Vicuna-13B"):
+    with pytest.raises(UserError, match=r"no decoder .* known are .*Qwen1.5-0.5B, .*Vicuna-13B"):
         find_shape(load_shapes(), name, Decoder)

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from tests.support.paths import ROOT
-from vlmscale.data.hub import fetch_backbone
+from vlmscale.data.hub import fetch_backbone, hide_credentials
 from vlmscale.errors import UserError
 from vlmscale.study.load import load_study
 
@@ -69,7 +69,7 @@ def test_fetches_a_pinned_revision_without_anything_that_runs(hub, places):
     hub.files |= {"pytorch_model.bin": "pickle", "modeling.py": "import os", "README.md": ""}
     fetch_backbone(QWEN, **places)
     assert hub.requests == [("Qwen/Qwen1.5-0.5B-Chat", "4d14e384a4b037942bb3f3016665157c8bcb70ea")]
-    assert {file.name for file in places["folder"].iterdir()} == set(FILES)
+    assert {file.name for file in places["folder"].iterdir()} == {*FILES, "checksums.json"}
     record = json.loads(places["record"].read_text())
     assert record["revision"] == QWEN.revision
     assert record["files"]["merges.txt"] == 3
@@ -131,3 +131,38 @@ def test_an_offline_client_is_explained(places, monkeypatch):
     with pytest.raises(UserError, match="could not be fetched"):
         fetch_backbone(QWEN, **places)
     assert not places["folder"].exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:s3cret@host/a", "https://host/a"),
+        ("https://me:p@s3cret@host", "https://host"),
+        ("at 'http://s3cret@h/a?b' and x@y.z", "at 'http://h/a?b' and x@y.z"),
+        (
+            "https://h/a?X-Amz-Signature=s3cret&Expires=9#c",
+            "https://h/a?X-Amz-Signature=***&Expires=***#c",
+        ),
+        ("https://h/a", "https://h/a"),
+    ],
+)
+def test_credentials_in_addresses_are_hidden(text, shown):
+    assert hide_credentials(text) == shown
+
+
+def test_credentials_in_the_address_of_the_hub_are_refused(places, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:s3cret@host")
+    with pytest.raises(
+        UserError, match=r"HF_ENDPOINT, https://host, holds credentials\. Set HF_TOKEN"
+    ):
+        fetch_backbone(QWEN, **places)
+
+
+def test_credentials_in_an_error_of_the_hub_are_hidden(hub, places, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("Cannot reach http://me:s3cret@proxy:3128/x?token=s3cret")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(UserError, match="Cannot reach http://proxy:3128") as refusal:
+        fetch_backbone(QWEN, **places)
+    assert "s3cret" not in str(refusal.value)

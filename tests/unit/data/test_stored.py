@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlmscale.data import shards
-from vlmscale.data.shards import SAMPLE, list_shards, write_split
+from vlmscale.data.columns import SAMPLE
+from vlmscale.data.shards import list_shards, write_split
 from vlmscale.data.stored import (
     ImageReader,
     check_conversations,

@@ -9,18 +9,17 @@ from datasets import load_from_disk
 from tests.support.benchmark_cases import CASES
 from tests.support.benchmark_files import write
 from tests.support.hub import Hub
-from tests.support.paths import ROOT
 from tests.support.upstream import site
 from vlmscale.errors import UserError
 from vlmscale.evaluation import fetch
 from vlmscale.evaluation.arrow_copies import arrow_folder
-from vlmscale.evaluation.run import find_question_files
+from vlmscale.evaluation.lmms_tasks import find_question_files
 from vlmscale.evaluation.spec import read_benchmarks
 
 
 def benchmark(name):
     """A row of the table with the number of questions that the test hub has."""
-    (asked,) = read_benchmarks(ROOT / "src/vlmscale/resources/benchmarks.csv", [name])
+    (asked,) = read_benchmarks([name])
     return asked.model_copy(update={"questions": len(CASES[name][0])})
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vlmscale.data.images import compute_image_key
 from vlmscale.evaluation.adapter import VlmScale
 from vlmscale.evaluation.visual_token_cache import VisualTokenCache
+from vlmscale.images import compute_image_key
 from vlmscale.models.vlm_model import VisualTokens
 from vlmscale.training.stages import save_checkpoint
 
@@ -64,8 +64,7 @@ def test_answers_equal_those_without_a_cache(build, splits, tmp_path, monkeypatc
         for weight in model.model.language_model.layers.parameters():
             weight.mul_(10)  # else every answer is the same
     save_checkpoint(model, processor, tmp_path / "model")
-    asked = [(images[i % 2], f"line {1 + i} ?") for i in range(4)]
-    docs = {"task": {"test": asked}}
+    docs = {"task": {"test": [{"image": images[i % 2]} for i in range(4)]}}
 
     def answers(batch_size, limit=1 << 30):
         adapter = VlmScale(tmp_path / "model", batch_size, device="cpu")
@@ -80,8 +79,10 @@ def test_answers_equal_those_without_a_cache(build, splits, tmp_path, monkeypatc
         monkeypatch.setattr(adapter.model.model, "encode_images", counted)
         settings = {"max_new_tokens": 5, "do_sample": False}
         requests = [
-            SimpleNamespace(args=(question, settings, lambda d: [d[0]], i, "task", "test"))
-            for i, (_, question) in enumerate(asked)
+            SimpleNamespace(
+                args=(f"line {1 + i} ?", settings, lambda doc: [doc["image"]], i, "task", "test")
+            )
+            for i in range(4)
         ]
         return adapter.generate_until(requests), sum(encoded)
 

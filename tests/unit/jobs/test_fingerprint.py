@@ -50,6 +50,16 @@ def test_closure_reaches_imports_and_no_other_method():
             "import Tensor, nn  # why\n\n",
             False,
         ),
+        ("models/projectors/quecc.py", 'section 4"', 'Section 4"', False),
+        ("models/projectors/quecc.py", "n*d + 3*d", "n*d + 4*d", False),
+        ("models/projectors/quecc.py", 'needs = ("multilayer"', 'needs = ("pixels"', True),
+        ("models/projectors/quecc.py", '("asked", "constant")', '("constant", "asked")', True),
+        (
+            "models/projectors/base.py",
+            'positions: ClassVar[str] = "v"',
+            'positions: ClassVar[str] = "p"',
+            False,
+        ),
         ("models/projectors/tokenpacker.py", "std=0.02", "std=0.03", False),
         ("study/parts.py", "class Evaluation(", "class Evaluate(", False),
         ("analysis/laws/least_squares.py", "_NODES = 15", "_NODES = 11", False),
@@ -59,6 +69,50 @@ def test_what_changes_it(copied, file, old, new, changes):
     before = fingerprint(ROOTS)
     copied(file, old, new)
     assert (fingerprint(ROOTS) != before) is changes
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changes"),
+    [
+        ("quecc.py", "n*d + 3*d", "n*d + 4*d", True),
+        ("quecc.py", "2*p*d*d", "3*p*d*d", True),
+        ("m3.py", 'stage2_copies = "f + 1"', 'stage2_copies = "f"', True),
+        ("quecc.py", 'section 4"', 'Section 4"', False),
+        ("quecc.py", "groups=d", "groups=1", False),
+    ],
+)
+def test_formulas_count_for_code_that_computes_costs(copied, file, old, new, changes):
+    before = fingerprint(["vlmscale.costs.flops"])
+    copied(f"models/projectors/{file}", old, new)
+    assert (fingerprint(["vlmscale.costs.flops"]) != before) is changes
+
+
+def test_laws_do_not_depend_on_the_costs_of_projectors(copied):
+    before = fingerprint(["vlmscale.analysis.study"])
+    copied("models/projectors/quecc.py", "n*d + 3*d", "n*d + 4*d")
+    assert fingerprint(["vlmscale.analysis.study"]) == before
+
+
+@pytest.mark.usefixtures("copied")
+def test_a_file_without_a_projector_changes_no_cost():
+    before = fingerprint(["vlmscale.costs.flops"])
+    (module.PACKAGE / "models/projectors/stranger.py").write_text("raise ImportError")
+    assert fingerprint(["vlmscale.costs.flops"]) == before
+
+
+def test_only_the_formulas_of_named_projectors_count(copied):
+    timed = ["vlmscale.latency.measure", "vlmscale.models.projectors.quecc"]
+    before = fingerprint(timed)
+    copied("models/projectors/mqt.py", "v*d*n", "2*v*d*n")
+    assert fingerprint(timed) == before
+    copied("models/projectors/quecc.py", "n*d + 3*d", "n*d + 4*d")
+    assert fingerprint(timed) != before
+
+
+def test_a_broken_projector_stops_no_other_code(copied):
+    copied("models/projectors/mqt.py", "class Mqt(Projector):", "class Mqt(Projector:")
+    fingerprint(ROOTS)
+    fingerprint(["vlmscale.costs.flops"])
 
 
 def test_a_script_counts_with_what_it_imports(tmp_path, copied):

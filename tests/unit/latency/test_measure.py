@@ -4,17 +4,18 @@ import pandas as pd
 import pytest
 import torch
 from benchmarks import latency as benchmark
+from common import build_with_random_weights
 from steps import time_training_steps
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vlmscale.analysis.decisions.latency import PARTS
 from vlmscale.costs.flops import answer_gflops
+from vlmscale.costs.shapes import read_decoder, read_tower
 from vlmscale.errors import UserError
 from vlmscale.latency.measure import measure
 from vlmscale.latency.spec import NamedSetting, PromptCase, prompt_cases
 from vlmscale.methods import find_method
-from vlmscale.models.meta import build_with_random_weights, read_decoder_shape, read_tower_shape
 from vlmscale.models.prompt_cache import cache_tokens
 
 
@@ -89,7 +90,10 @@ def test_the_passes_are_those_that_the_costs_are_of(measured):
 
 def test_gflops_are_those_of_the_cost_model(measured):
     table, _, model = measured
-    decoder, tower = read_decoder_shape(model.config), read_tower_shape(model.config)
+    decoder, tower = (
+        read_decoder(model.config.text_config.to_dict()),
+        read_tower(model.config.vision_config.to_dict(), 3),
+    )
     for row in table.to_dict("records"):
         cost = answer_gflops(
             decoder,
@@ -98,7 +102,6 @@ def test_gflops_are_those_of_the_cost_model(measured):
             row["visual_tokens"],
             row["text_tokens"],
             text="cached" if row["cached_text"] else "new",
-            feature_layers=3,
         )
         assert row["latency_gflops"] == pytest.approx(row["batch"] * cost.total)
         assert row["prefill_gflops"] == pytest.approx(row["batch"] * cost.prefill.total)
@@ -119,7 +122,7 @@ def test_torch_counts_as_few_flops_with_cached_text_as_the_cost_model(build):
             model(visual_embeds=visual, use_cache=True, logits_to_keep=1, **inputs)
         return count.get_total_flops() / 1e9
 
-    decoder = read_decoder_shape(model.config)
+    decoder = read_decoder(model.config.text_config.to_dict())
     new = gflops(input_ids=torch.cat([image, text], dim=1))
     cached = gflops(input_ids=image, past_key_values=prompt.build_cache(1))
     foreseen = decoder.prefill(1, 50, text_cached=True).total / decoder.prefill(1, 50).total
@@ -176,7 +179,7 @@ def test_the_benchmark_knows_every_published_llm_and_small_ones():
     for name in ("Qwen1.5-0.5B", "Qwen1.5-14B", "vicuna-7b-v1.5", "w128"):
         config = benchmark.build_config(name)
         assert config.grid_side == (12 if name == "w128" else 24)
-    assert read_decoder_shape(config).hidden_size == 128
+    assert read_decoder(config.text_config.to_dict()).hidden_size == 128
     with pytest.raises(UserError, match=r"Qwen1\.5-3B"):
         benchmark.build_config("Qwen1.5-3B")
 

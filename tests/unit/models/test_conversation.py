@@ -90,9 +90,7 @@ def test_an_image_without_a_question_still_has_one(tokenizer):
 def test_a_tiny_tokenizer_knows_the_marks_of_qwen(study, tmp_path):
     train_tokenizer(
         TokenizerSpec(
-            words=list_vocabulary(study.world),
-            template="qwen",
-            output=tmp_path / "tokenizer",
+            words=list_vocabulary(study.world), template="qwen", output=tmp_path / "tokenizer"
         )
     )
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
@@ -102,9 +100,10 @@ def test_a_tiny_tokenizer_knows_the_marks_of_qwen(study, tmp_path):
     assert tokenizer.eos_token == "<|im_end|>"
 
 
-def test_qwen_with_a_bos_token():
-    """The same function serves a byte-level chat tokenizer with other special tokens."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+@pytest.mark.parametrize("begins", [True, False])
+def test_qwen_with_a_bos_token(begins):
+    """A text begins with the BOS token where the tokenizer puts it, not where it only names one."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     special = ["<unk>", "<s>", "<|im_start|>", "<|im_end|>", "<image>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -114,14 +113,19 @@ def test_qwen_with_a_bos_token():
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, bos_token="<s>", additional_special_tokens=special[2:]
     )
+    if begins:
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+        )
+    first = tokenizer.convert_tokens_to_ids("<s>" if begins else "<|im_start|>")
     encoded = encode(TURNS, tokenizer, "qwen", visual_tokens=2)
-    assert encoded.input_ids[0] == tokenizer.bos_token_id
+    assert encoded.input_ids[0] == first
     text = "".join(tokenizer.convert_ids_to_tokens(encoded.input_ids))
     assert text.count("<|im_start|>") == 5  # system, two questions, two answers
     answers = [i for i in encoded.labels if i != IGNORED]
     assert tokenizer.convert_ids_to_tokens(answers)[:4] == ["y", "e", "s", "<|im_end|>"]
     apart = encode(TURNS, tokenizer, "qwen", visual_tokens=2, apart=True)
-    assert apart.input_ids[0] == tokenizer.bos_token_id
+    assert apart.input_ids[0] == first
     assert apart.turns[0] == 0  # all turns begin with it
     text = "".join(tokenizer.convert_ids_to_tokens(apart.input_ids))
     assert text.count("<|im_start|>") == 4  # system and the opening of a question are shared

@@ -9,11 +9,14 @@ import json
 
 import pytest
 import torch
+from common import load_backbone_config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM
 
 from tests.support.published_models import (
     COUNTS,
+    CURRENT_LLMS,
     LEARNS,
     LLMS,
     MLP,
@@ -31,7 +34,6 @@ from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import build_frame
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.meta import load_backbone_config
 from vlmscale.resources import find_resource
 from vlmscale.training.loop import freeze
 
@@ -62,7 +64,12 @@ def test_every_value_of_a_published_config_reaches_the_model(file):
 
 
 def test_every_backbone_has_its_config():
-    assert {file.stem for file in BACKBONES.glob("*.json")} == {*LLMS, TOWER, "vicuna-13b-v1.5"}
+    assert {file.stem for file in BACKBONES.glob("*.json")} == {
+        *LLMS,
+        *CURRENT_LLMS,
+        TOWER,
+        "vicuna-13b-v1.5",
+    }
 
 
 def test_a_model_from_folders_has_the_frame_of_their_configs(build):
@@ -154,6 +161,26 @@ def test_a_whole_model_from_pixels(llm):
         assert attention / 2 == pytest.approx(cost.attention, rel=0.02)
     mode = on_fake_memory(model)
     step(model, "stage2", batch(model, [16], "stage2", stored=False, mode=mode))
+
+
+@pytest.mark.parametrize("llm", CURRENT_LLMS)
+def test_a_current_llm_has_its_published_size_and_costs_what_is_counted(llm):
+    """Parameters and keys and values exactly, FLOPs of a prefill and of decoding within 2 %."""
+    name, total, non_embedding, kept = CURRENT_LLMS[llm]
+    shape = find_shape(SHAPES, name, Decoder)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(load_backbone_config(llm))
+    assert size(model) == total == round(1e9 * shape.total_b)
+    assert round(1e9 * shape.non_embedding_b) == non_embedding
+    cache = model(torch.zeros(1, 1, dtype=torch.long, device="meta")).past_key_values
+    numbers = sum(x.numel() for layer in cache.layers for x in (layer.keys, layer.values))
+    assert 2 * numbers == kept == 2 * 2 * shape.layers * shape.key_value_width
+    for tokens in (16, 576):
+        ids = torch.zeros(1, tokens + TEXT, dtype=torch.long, device="meta")
+        linear, attention = counted(model, ids, logits_to_keep=1)
+        cost = shape.prefill(tokens, TEXT)
+        assert linear == pytest.approx(cost.projections + cost.head, rel=0.02)
+        assert attention / 2 == pytest.approx(cost.attention, rel=0.02)
 
 
 def counted(module, *args, **kwargs):

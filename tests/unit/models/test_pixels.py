@@ -1,5 +1,6 @@
 """What the tower sees of images that are not square."""
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import CLIPImageProcessorPil
 
 from tests.support.paths import ROOT
 from vlmscale.errors import UserError
+from vlmscale.images import compute_image_key, decode_image
 from vlmscale.models.checkpoint import load
 from vlmscale.models.pixels import to_pixels
 from vlmscale.study.load import validate
@@ -103,3 +105,32 @@ def test_stored_features_are_of_padded_images():
     with pytest.raises(UserError, match="vision_cache: must be false for aspect: crop"):
         validate(raw, "x.yaml")
     validate({**raw, "vision_cache": False}, "x.yaml")
+
+
+FILES = {
+    "16 bits": (np.random.default_rng(0).integers(0, 2**16, (48, 64), dtype=np.uint16), "PNG", {}),
+    "palette": (photograph(64, 48).quantize(64), "PNG", {"transparency": 3}),
+    "inks": (photograph(64, 48).convert("CMYK"), "JPEG", {}),
+    "turned": (
+        photograph(64, 48),
+        "JPEG",
+        {
+            "exif": b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+        },
+    ),
+    "clear": (photograph(64, 48).convert("RGBA"), "PNG", {}),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_way_in_sees_the_same_pixels(build, tmp_path, kind):
+    """Training decodes bytes, a user asks with a file or an image, an evaluation with what datasets opened."""
+    made, form, options = FILES[kind]
+    made = made if isinstance(made, Image.Image) else Image.fromarray(made)
+    made.save(tmp_path / "image", form, **options)
+    _, processor = build("tokenpacker", 4)
+    trained = processor.to_pixels([decode_image((tmp_path / "image").read_bytes(), "here")])
+    opened = datasets.Image().decode_example({"path": str(tmp_path / "image"), "bytes": None})
+    for image in (tmp_path / "image", Image.open(tmp_path / "image"), opened):
+        assert torch.equal(processor.ask(image, "how many ?")["pixel_values"], trained)
+    assert compute_image_key(opened) == compute_image_key(Image.open(tmp_path / "image"))

@@ -24,7 +24,8 @@ LLMS = {
     "one layer": Qwen2Config(**SHAPE, num_hidden_layers=1, num_key_value_heads=4),
     "llama": LlamaConfig(**SHAPE, num_hidden_layers=2, num_key_value_heads=4),
     "shared keys": LlamaConfig(**SHAPE, num_hidden_layers=2, num_key_value_heads=2),
-    # Decoders that are left to transformers.
+    "qwen3": Qwen3Config(**SHAPE, num_hidden_layers=2, num_key_value_heads=2, head_dim=8),
+    # A decoder that is left to transformers.
     "window": Qwen2Config(
         **SHAPE,
         num_hidden_layers=2,
@@ -33,7 +34,6 @@ LLMS = {
         sliding_window=3,
         max_window_layers=1,
     ),
-    "qwen3": Qwen3Config(**SHAPE, num_hidden_layers=2, num_key_value_heads=2, head_dim=8),
 }
 LENGTHS = (9, 5, 7, 9)
 # Positions with something to learn: at an end, none, the first, with gaps.

@@ -6,18 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaConfig, LlamaForCausalLM
 
 from tests.support.lookalikes import vicuna
 from tests.support.samples import model_inputs
-from vlmscale.data.images import decode_image
 from vlmscale.data.shards import read_unique_images
 from vlmscale.errors import UserError
+from vlmscale.images import decode_image
 from vlmscale.methods import find_method, list_method_names
 from vlmscale.models.checkpoint import assemble, load
 from vlmscale.models.feature_store import FeatureStore, write_store

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.paths import RESOURCES
 from tests.support.studies import change_study
 from vlmscale.errors import UserError
 from vlmscale.planning.requests import (
@@ -16,12 +15,9 @@ from vlmscale.planning.requests import (
     request_trainings,
 )
 from vlmscale.planning.sizing import size_trainings
-from vlmscale.planning.trainings import read_benchmark_rows
 from vlmscale.settings import STAGES
 from vlmscale.study.grid import expand_grid, list_stage1_trainings
 from vlmscale.training.trainer import set_precision
-
-BENCHMARKS = read_benchmark_rows(RESOURCES / "benchmarks.csv")
 
 
 def runs_of(study):
@@ -86,7 +82,7 @@ def test_processes_of_a_node_share_weights_that_have_the_type_computed_in(
 def test_evaluations_ask_for_the_time_of_their_questions():
     chosen = change_study("paper")
     cells, _ = expand_grid(chosen)
-    questions = sum(chosen.count_questions(BENCHMARKS).values())
+    questions = sum(chosen.count_questions().values())
 
     def hours(name):
         return request_evaluation(chosen, cells[f"Qwen1.5-{name}__s0"], questions).minutes / 60
@@ -104,7 +100,7 @@ def test_jobs_of_a_tiny_study_ask_for_one_gpu_for_an_hour_at_most(name):
     chosen = change_study(name)
     cells, runs = expand_grid(chosen)
     trainings = request_trainings(chosen, runs.values())
-    questions = sum(chosen.count_questions(BENCHMARKS).values())
+    questions = sum(chosen.count_questions().values())
     found = [job for stage in STAGES for job in trainings[stage].values()]
     found += [request_evaluation(chosen, cell, questions) for cell in cells.values()]
     backbones = request_backbones(chosen)

@@ -8,7 +8,7 @@ from tests.support.paths import ROOT
 from tests.support.studies import change_study
 from vlmscale.costs.memory import USABLE, Layout, gpu_memory
 from vlmscale.errors import UserError
-from vlmscale.planning.sizing import size_training, size_trainings
+from vlmscale.planning.sizing import size_trainings
 from vlmscale.planning.trainings import estimate_training, training_id
 from vlmscale.settings import STAGES
 from vlmscale.study.grid import expand_grid
@@ -19,28 +19,27 @@ def runs_of(study):
 
 
 def size(study, stage, run):
-    return size_training(study, stage, runs_of(study)[run])
+    run = runs_of(study)[run]
+    found = size_trainings(study, [run])[stage, training_id(stage, run)]
+    if isinstance(found, UserError):
+        raise found
+    return found
 
 
 def fits(study, stage, run, gpus):
     """Whether so many GPUs hold the training and end it in time, from the two estimates themselves."""
     recipe, method = study.get_recipe(stage, run.budget), study.find_variant(run.method).method
     execution = recipe.execution
+    copies = method.count_copies(study.tower_shape.grid_side, stage)
     layout = Layout(
         gpus=gpus,
         zero=execution.zero,
-        micro_batch=execution.micro_batch_size,
+        sequences=copies * execution.micro_batch_size,
         max_length=recipe.max_length,
         checkpointing=execution.activation_checkpointing,
     )
     memory = gpu_memory(
-        study.decoders[run.llm],
-        study.tower_shape,
-        method.name,
-        run.visual_tokens,
-        stage,
-        layout,
-        copies=method.count_copies(study.tower_shape.grid_side, stage),
+        study.decoders[run.llm], study.tower_shape, method.name, run.visual_tokens, stage, layout
     )
     hours = study.cluster.gpu_hours(estimate_training(study, stage, run).flops) / gpus
     return (

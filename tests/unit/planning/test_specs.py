@@ -7,6 +7,7 @@ import pytest
 from tests.support.paths import ROOT
 from vlmscale.errors import UserError
 from vlmscale.planning.specs import WITHOUT_EFFECT_ON_RESULTS, JobSpecs
+from vlmscale.planning.trainings import estimate_answer_flops, estimate_features_gb, estimate_runs
 from vlmscale.study.load import load_study
 from vlmscale.study.schema import Exclude
 
@@ -83,6 +84,28 @@ def test_features_are_read_where_they_are_stored(smoke, study_of):
     assert smoke.evaluation_inputs(cell.cell)["features"] == "results/smoke/vision/test"
     without = JobSpecs(study_of("smoke", vision_cache=False), SCRIPTS)
     assert without.evaluation_inputs(cell.cell)["features"] == []
+
+
+def test_released_benchmarks_are_read_as_pixels_though_trainings_read_stored_features(study_of):
+    """Their images are in lmms-eval's own files: there is no split of samples to encode."""
+    stage1 = study_of("paper").stage1.model_copy(update={"aspect": "pad"})
+    study = study_of("paper", vision_cache=True, stage1=stage1)
+    specs = JobSpecs(study, SCRIPTS)
+    run = next(iter(specs.runs.values()))
+    for stage, name in (("stage1", run.stage1), ("stage2", run.run)):
+        assert specs.stage_inputs(stage, name)["features"] == f"results/paper/vision/{stage}"
+    assert {tuple(specs.evaluation_inputs(name)["features"]) for name in specs.cells} == {()}
+    # Costs agree: the tower runs in an evaluation and not in a training; no disk for benchmarks.
+    plain = JobSpecs(study_of("paper"), SCRIPTS)
+    cell = next(iter(specs.cells.values()))
+    assert estimate_answer_flops(study, cell) == estimate_answer_flops(plain.study, cell)
+    with_tower, without = (
+        estimate_runs(one.study, one.study.count_questions())[0].training_flops
+        for one in (plain, specs)
+    )
+    assert without < with_tower
+    images = study.data.stage1.images + study.data.stage2.images
+    assert estimate_features_gb(study) == pytest.approx(images * 577 * 4 * 1024 * 4 / 1e9)
 
 
 def test_a_cell_is_told_its_own_setting_and_that_of_its_run(smoke):

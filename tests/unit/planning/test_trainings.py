@@ -16,16 +16,14 @@ from vlmscale.planning.trainings import (
     estimate_features_gb,
     estimate_runs,
     list_trainings,
-    read_benchmark_rows,
 )
 from vlmscale.report.figures.cost import draw
 from vlmscale.settings import Counts, Dataset, Recipe
 from vlmscale.study.load import load_study, validate
 
-BENCHMARKS = read_benchmark_rows(RESOURCES / "benchmarks.csv")
 SHAPES = load_shapes()
-DECODER = Decoder(1.0, 2, 32, 48, 4, 4, 100, False, True, True)
-TOWER = Tower(3, 16, 32, False, 48, 8)
+DECODER = Decoder(1.0, 2, 32, 48, 4, 4, 100, False, True)
+TOWER = Tower(3, 16, 32, 48, 8)
 
 
 def study(name):
@@ -34,9 +32,7 @@ def study(name):
 
 def costs(name):
     chosen = study(name)
-    return {
-        cost.run.run: cost for cost in estimate_runs(chosen, chosen.count_questions(BENCHMARKS))
-    }
+    return {cost.run.run: cost for cost in estimate_runs(chosen, chosen.count_questions())}
 
 
 def test_a_trained_llm_costs_three_passes_and_a_frozen_one_two():
@@ -77,7 +73,7 @@ def test_utilisation_of_the_a100_is_that_of_the_published_training():
 
     total = 558_128 * gflops(576, 16, False)
     total += 624_610 * gflops(576, 300, True) + 40_688 * gflops(0, 300, True)
-    gpu = load_gpus(RESOURCES / "gpus.csv")["a100"]
+    gpu = load_gpus()["a100"]
     reached = total * 1e9 / (8 * 13.5 * 3600) / (gpu.bf16_tflops * 1e12)
     assert reached == pytest.approx(gpu.utilisation, abs=0.005)
 
@@ -103,7 +99,7 @@ def test_trainings_of_a_study_with_a_world():
     assert (first.samples, second.samples) == (60 * 32, 300 * 32)  # steps times batch
     assert first.tokens == 60 * 32 * (64 + 4)
     assert second.tokens == pytest.approx(300 * 32 * (64 + 4 * 1300 / 1400))  # 100 samples are text
-    assert chosen.count_questions(BENCHMARKS) == dict.fromkeys(chosen.evaluation.benchmarks, 100)
+    assert chosen.count_questions() == dict.fromkeys(chosen.evaluation.benchmarks, 100)
     # 6 x 6 patches and CLS, three layers of 64 channels, four bytes; stages 1 and 2 and the test split
     assert estimate_features_gb(chosen) == pytest.approx((600 + 1300 + 200) * 37 * 3 * 64 * 4 / 1e9)
     assert estimate_features_gb(study("paper")) == 0
@@ -125,7 +121,7 @@ def test_benchmarks_belong_to_their_kind_of_study():
         raw = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
         raw["evaluation"]["benchmarks"] = [wrong]
         with pytest.raises(UserError, match=words):
-            validate(raw, "x").count_questions(BENCHMARKS)
+            validate(raw, "x").count_questions()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A lock keeps other processes out while its holder lives, and no longer."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -39,11 +40,31 @@ def test_a_forked_child_that_ends_does_not_free_the_lock(tmp_path):
         assert b"busy" in other.stderr
 
 
-def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("fcntl.flock", _no_locks)
-    with pytest.raises(UserError, match=r"lock cannot be locked.*Choose another file system"):
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_without_flock_a_file_that_names_its_holder_is_the_lock(
+    tmp_path, monkeypatch, number, cost_of
+):
+    cost_of("the file system has no locks: Lustre without flock, NFS")
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    file = tmp_path / "lock"
+    with acquire_lock(file, "busy"):
+        with pytest.raises(UserError, match="busy"):
+            acquire_lock(file, "busy")
+        assert str(os.getpid()) in file.read_text()
+    with acquire_lock(file, "busy"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.open", fail)
+    with pytest.raises(UserError, match=r"lock cannot be locked: .* Make its folder writable"):
         acquire_lock(tmp_path / "lock", "busy")
-
-
-def _no_locks(*_):
-    raise OSError(37, "No locks available")

@@ -40,3 +40,15 @@ def test_a_page_refers_to_nothing_and_interprets_no_html():
     assert "script" not in Reader(page).tags
     assert Reader(page).references == []
     assert "&lt;script" in page
+
+
+def test_a_title_is_text():
+    page = Reader(render_page("text", "</title><script>alert(1)</script>"))
+    assert "script" not in page.tags
+
+
+def test_links_run_nothing():
+    page = Reader(
+        render_page("[a](javascript:alert(1)) <javascript:alert(1)> ![b](data:text/html,x)", "t")
+    )
+    assert not [link for link in page.references if not link.startswith("http")]

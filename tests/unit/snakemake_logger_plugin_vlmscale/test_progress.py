@@ -4,6 +4,7 @@ import io
 import logging
 import logging.handlers
 import sys
+from collections import Counter
 
 import pytest
 from rich.console import Console
@@ -14,13 +15,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 from snakemake_logger_plugin_vlmscale import LogHandler
-from snakemake_logger_plugin_vlmscale.progress import (
-    Job,
-    Progress,
-    estimate_seconds_left,
-    format_clock,
-    format_rough,
-)
+from snakemake_logger_plugin_vlmscale.progress import Job, Progress, format_clock, format_rough
 
 NO_FILES = {"input": [], "output": [], "benchmark": None, "shellcmd": None, "indent": False}
 RUN = {"run": "d36__tokenpacker__v4__s0"}
@@ -54,9 +49,9 @@ class Run:
     def stats(self, **jobs):
         self.tell(LogEvent.RUN_INFO, stats={**jobs, "total": sum(jobs.values())})
 
-    def start(self, jobid, rule="train_stage2", wildcards=RUN):
+    def start(self, jobid, rule="train_stage2", wildcards=RUN, reason="Missing output"):
         fields = {**NO_FILES, "log": [], "local": False, "is_checkpoint": False, "rule_msg": None}
-        fields |= {"reason": "Missing output", "priority": 0, "threads": 1, "resources": {}}
+        fields |= {"reason": reason, "priority": 0, "threads": 1, "resources": {}}
         names = {"jobid": jobid, "rule_name": rule, "wildcards": wildcards}
         self.tell(LogEvent.JOB_INFO, **names, **fields)
         self.tell(LogEvent.SHELLCMD, "Shell command: None", shellcmd=None)
@@ -85,39 +80,50 @@ def a_terminal(monkeypatch):
     return screen
 
 
+def estimate(waiting, running, times, at_once):
+    """Estimate the seconds left, from jobs by rule, (rule, seconds so far) and seconds of finished jobs."""
+    jobs = Counter(waiting) + Counter(rule for rule, _ in running)
+    jobs += Counter({rule: len(seconds) for rule, seconds in times.items()})
+    started = {i: Job(rule, "", -elapsed) for i, (rule, elapsed) in enumerate(running)}
+    return Progress(0.0, jobs, started, times, at_once).seconds_left(0.0)
+
+
 def test_nothing_is_estimated_before_a_job_has_finished():
-    assert estimate_seconds_left({"fit": 3}, [("fit", 50.0)], {}, 1) is None
+    assert estimate({"fit": 3}, [("fit", 50.0)], {}, 1) is None
 
 
 def test_each_rule_counts_with_its_own_mean():
-    assert (
-        estimate_seconds_left({"fit": 2, "draw": 3}, [], {"fit": [50, 70], "draw": [10]}, 1) == 150
-    )
+    assert estimate({"fit": 2, "draw": 3}, [], {"fit": [50, 70], "draw": [10]}, 1) == 150
 
 
 def test_a_rule_without_finished_jobs_counts_with_the_mean_over_rules():
     times = {"fit": [60.0] * 9, "draw": [20.0]}
-    assert estimate_seconds_left({"new": 2}, [], times, 1) == 80
-    assert estimate_seconds_left({"new": 2}, [("new", 10)], times, 1) == 110
+    assert estimate({"new": 2, "fit": 2}, [], times, 1) == 200
+    assert estimate({"new": 2, "fit": 2}, [("new", 10)], times, 1) == 230
     # One of them has run for longer already: the others will not be faster than that.
-    assert estimate_seconds_left({"new": 2}, [("new", 100)], times, 1) == 200
+    assert estimate({"new": 2, "fit": 2}, [("new", 100)], times, 1) == 320
+
+
+def test_nothing_is_estimated_from_other_rules_for_most_of_the_jobs():
+    assert estimate({"train": 3, "fit": 2}, [], {"fit": [60.0]}, 1) is None
+    assert estimate({"train": 2, "fit": 2}, [], {"fit": [60.0]}, 1) == 240
 
 
 def test_what_has_elapsed_is_subtracted_and_never_below_nothing():
-    assert estimate_seconds_left({"fit": 1}, [("fit", 20.0)], {"fit": [60.0]}, 1) == 100
-    assert estimate_seconds_left({"fit": 1}, [("fit", 90.0)], {"fit": [60.0]}, 1) == 60
+    assert estimate({"fit": 1}, [("fit", 20.0)], {"fit": [60.0]}, 1) == 100
+    assert estimate({"fit": 1}, [("fit", 90.0)], {"fit": [60.0]}, 1) == 60
 
 
 def test_jobs_at_once_share_the_work_but_no_job_is_split():
     times = {"fit": [60.0], "draw": [2.0]}
-    assert estimate_seconds_left({"fit": 2}, [("fit", 0), ("fit", 0)], times, 2) == 120
-    assert estimate_seconds_left({}, [("fit", 0), ("draw", 0)], times, 2) == 60
-    assert estimate_seconds_left({"fit": 1}, [], times, 8) == 60
-    assert estimate_seconds_left({"fit": 2}, [], times, 0) == 120
+    assert estimate({"fit": 2}, [("fit", 0), ("fit", 0)], times, 2) == 120
+    assert estimate({}, [("fit", 0), ("draw", 0)], times, 2) == 60
+    assert estimate({"fit": 1}, [], times, 8) == 60
+    assert estimate({"fit": 2}, [], times, 0) == 120
 
 
 def test_nothing_left_takes_no_time():
-    assert estimate_seconds_left({}, [], {"fit": [60.0]}, 2) == 0
+    assert estimate({}, [], {"fit": [60.0]}, 2) == 0
 
 
 def test_progress_counts_jobs_and_remembers_how_many_run_at_once():
@@ -224,7 +230,7 @@ def test_jobs_that_were_cut_off_are_named_at_the_end(capsys):
 def test_on_a_terminal_a_panel_shows_what_runs(monkeypatch):
     terminal = a_terminal(monkeypatch)
     run = Run(nocolor=True)
-    run.stats(train_stage2=2, fit=1)
+    run.stats(train_stage2=3)
     try:
         run.start(0)
         run.now += 192
@@ -243,10 +249,29 @@ def test_on_a_terminal_a_panel_shows_what_runs(monkeypatch):
     assert terminal.getvalue().endswith("1 of 3 jobs, 3:12 elapsed\n")
 
 
-@pytest.mark.parametrize("settings", [{"dryrun": True}, {"quiet": {Quietness.HOST}}])
-def test_dry_and_quiet_runs_are_snakemakes_own_text(settings, monkeypatch):
+def test_a_dry_run_is_a_row_for_each_rule(capsys):
+    run = Run(dryrun=True)
+    run.tell(LogEvent.RUN_INFO, "Job stats:\nfit 1", stats={"fit": 1, "total": 1})
+    run.start(0, "train_llm", {"llm": "a"}, "Missing output files: x, y; Updated input files: z")
+    run.start(1, "train_llm", {"llm": "b"}, "Missing output files: v")
+    run.start(2, "train_llm", {"llm": "c"}, "Params have changed since last execution: spec; x")
+    run.start(3, "fit", {}, "Input files updated by another job: errors.parquet")
+    run.tell(None, "a warning", logging.WARNING)
+    run.handler.close()
+    assert (
+        run.text(capsys)
+        == """a warning
+  jobs  rule       why
+     3  train_llm  Missing output files (2), Params have changed since last execution (1)
+     1  fit        Input files updated by another job
+     4  in all, of which none has been run
+"""
+    )
+
+
+def test_quiet_runs_are_snakemakes_own_text(monkeypatch):
     terminal = a_terminal(monkeypatch)
-    run = Run(**settings)
+    run = Run(quiet={Quietness.HOST})
     run.tell(LogEvent.RUN_INFO, "Job stats:\nfit 1", stats={"fit": 1, "total": 1})
     run.start(0, "fit", {})
     run.handler.close()

@@ -59,6 +59,12 @@ def test_runs_of_all_budgets_share_stage_1(budgets):
     assert trainings["d64__mlp__v36__s0"].llm == "d64"
 
 
+def test_a_rule_that_excludes_nothing_is_refused(raw):
+    raw["exclude"] = [{"visual_tokens": 9}, {"method": "quecc", "visual_tokens": 7}]
+    with pytest.raises(UserError, match=r"exclude\.1: no cell of the grid matches"):
+        expand_grid(validate(raw, "x"))
+
+
 def test_a_budget_can_be_excluded(budgets):
     budgets["exclude"] = [{"budget": "short", "llm": "d64"}]
     kept, _ = expand_grid(validate(budgets, "x"))

@@ -1,12 +1,12 @@
 """What a study tells its callers, whatever its kind."""
 
-import csv
-
 import pytest
 
-from tests.support.paths import RESOURCES, ROOT
+from tests.support.paths import ROOT
 from vlmscale.errors import UserError
+from vlmscale.resources import read_benchmark_rows
 from vlmscale.study.load import load_study, validate
+from vlmscale.study.reader import read_config
 
 
 def test_released_backbones_have_the_shapes_of_their_rows(paper):
@@ -29,8 +29,7 @@ def test_n_of_the_papers_study_is_the_size_in_the_llms_names(paper):
 
 
 def test_the_papers_study_asks_nine_reasoning_and_two_ocr_benchmarks(paper):
-    with (RESOURCES / "benchmarks.csv").open() as file:
-        families = {row["benchmark"]: row["family"] for row in csv.DictReader(file)}
+    families = {name: row["family"] for name, row in read_benchmark_rows().items()}
     benchmarks = paper["evaluation"]["benchmarks"]
     by_family = {
         f: {b for b in benchmarks if families[b] == f} for f in ("reasoning", "ocr", "other")
@@ -46,14 +45,39 @@ def test_the_papers_study_asks_nine_reasoning_and_two_ocr_benchmarks(paper):
 
 
 def test_unknown_and_repeated_benchmarks_are_refused(raw):
-    known = {name: {"task": "world", "family": "ocr"} for name in ("exist", "char")}
     for names, words in (
-        (["exits"], "'exits' is not in resources/benchmarks.csv. There are: exist, char"),
+        (["exits"], "'exits' is not in resources/benchmarks.csv. Choose from: exist, attr"),
         (["char"] * 2, "'char' is listed twice"),
     ):
         raw["evaluation"]["benchmarks"] = names
         with pytest.raises(UserError, match=words):
-            validate(raw, "x").count_questions(known)
+            validate(raw, "x").count_questions()
+
+
+def test_methods_that_are_in_no_series_are_known(raw):
+    raw["laws"]["series"] = {"x": ["tokenpacker", "mlp"]}
+    names = validate(raw, "x").methods_without_law
+    assert "quecc" in names
+    assert not {"tokenpacker", "mlp"} & set(names)
+    raw["laws"]["series"] = {}
+    assert validate(raw, "x").methods_without_law == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_a_method_on_top_of_a_shipped_study_changes_no_baseline(path):
+    raw = read_config(path)
+    before = validate(raw, "x").baseline
+    added = {
+        **raw["grid"][0],
+        "methods": ["mlp"],
+        "visual_tokens": [raw_side(raw) ** 2],
+        "seeds": [99],
+    }
+    assert validate({**raw, "grid": [added, *raw["grid"]]}, "x").baseline == before
+
+
+def raw_side(raw):
+    return validate(raw, "x").tower_shape.grid_side
 
 
 def test_a_budget_changes_what_it_names_of_stage_2(budgets):
@@ -100,7 +124,5 @@ def test_only_a_generated_study_pretrains_backbones(study, paper):
 
 def test_a_world_has_as_many_questions_as_its_test_split_has_images_of_the_family(raw):
     raw["data"]["test"] = {"scenes": 30, "pages": 20}
-    with (RESOURCES / "benchmarks.csv").open() as file:
-        rows = {row["benchmark"]: row for row in csv.DictReader(file)}
-    counts = validate(raw, "x").count_questions(rows)
+    counts = validate(raw, "x").count_questions()
     assert (counts["exist"], counts["char"]) == (30, 20)

@@ -186,9 +186,3 @@ def test_downsample_refuses_stored_features(build, images):
     with pytest.raises(ValueError, match="pass pixel_values, not stored features"):
         model(**inputs, vision_features=torch.zeros(3, 37, 96))
     assert model.model.encode_images(pixels).tokens.shape[0] == 3 * 4
-
-
-def test_beams_are_refused(build, images):
-    model, processor = build("mlp", 36)
-    with pytest.raises(ValueError, match="num_beams=3"):
-        model.generate(**processor.ask(images, QUESTIONS), num_beams=3)

@@ -17,7 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.trainings import last_complete, stage_spec, weights
+from tests.support.drills import SAME
+from tests.support.trainings import last_complete, last_step, stage_spec, weights
 from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import load
 from vlmscale.training.batches import Batches
@@ -151,9 +152,11 @@ def test_zero_3_in_bf16_writes_a_whole_projector(cell, whole):
     assert logits(second).isfinite().all()
 
 
-def test_zero_3_resumes_after_a_kill(cell, shared):
+def test_zero_3_resumes_after_a_kill(cell, shared, tmp_path, cost_of):
+    cost = cost_of("all processes of a ZeRO training are killed")
     killed = cell("killed", execution=SHARED["zero3"])
-    child = start(prepare(killed, processes=2))
+    with (tmp_path / "shown").open("w") as shown:
+        child = start(prepare(killed, processes=2), stderr=shown)
     await_checkpoint(killed, child)
     killed_ones = family(child)
     for one in killed_ones:
@@ -165,20 +168,25 @@ def test_zero_3_resumes_after_a_kill(cell, shared):
         match=r"written by 2 processes with zero: 3; 1 process with zero: 0 cannot resume",
     ):
         train_stage(killed)
-    launch(killed, processes=2)
+    lost = last_step((tmp_path / "shown").read_text(), STEPS) - last_complete(killed.paths.work)
+    cost.lose(max(lost, 0), "steps, of 2 between checkpoints", at_most=2)
+    cost.run(SAME, launch, killed, processes=2)
     assert weights(killed) == weights(shared("zero3"))
     assert record(killed)["attempts"] == 2
 
 
-def test_stops_and_resumes_after_sigterm(cell, shared):
+def test_stops_and_resumes_after_sigterm(cell, shared, tmp_path, cost_of):
     """First all processes get SIGTERM, as from Slurm, then the launcher alone."""
+    cost = cost_of("SIGTERM, to all processes or to one: a time limit, a preemption")
+    lost = 0
     spec = cell("stopped", execution=SHARED["plain"])
     reached = 0
     for choose in (family, lambda child: [child]):
         file = spec.paths.work.parent / "job.json"
         file.parent.mkdir(exist_ok=True)
         file.write_text(spec.model_dump_json())
-        child = start([sys.executable, "-c", JOB, str(file)])
+        with (tmp_path / "shown").open("w") as shown:
+            child = start([sys.executable, "-c", JOB, str(file)], stderr=shown)
         await_checkpoint(spec, child, after=reached)
         for one in choose(child):
             one.send_signal(signal.SIGTERM)
@@ -187,7 +195,9 @@ def test_stops_and_resumes_after_sigterm(cell, shared):
         assert reached < step < STEPS
         assert not spec.record.exists()
         reached = step
-    launch(spec, processes=2)
+        lost += max(last_step((tmp_path / "shown").read_text(), STEPS) - step, 0)
+    cost.lose(lost, "steps")
+    cost.run(SAME, launch, spec, processes=2)
     assert weights(spec) == weights(shared("plain"))
     assert record(spec)["attempts"] == 3
 
@@ -275,9 +285,9 @@ def test_refuses_processes_that_cannot_share_the_batch(cell):
     assert not spec.paths.work.exists()
 
 
-def start(command):
+def start(command, stderr=None):
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    return subprocess.Popen(command, env=environment)
+    return subprocess.Popen(command, env=environment, stderr=stderr)
 
 
 def family(child):

@@ -11,6 +11,7 @@ from tests.support.paths import ROOT
 from vlmscale.settings import Recipe
 from vlmscale.study.load import load_study
 from vlmscale.training import loop
+from vlmscale.training.spec import Paths
 
 STAGE1, STAGE2 = 558_128, 665_298  # samples of LLaVA-Pretrain and of the v1.5 mixture
 CONFIG = ROOT / "config"
@@ -56,8 +57,7 @@ def trainer(monkeypatch, tmp_path):
                 list,
                 recipe,
                 seed=0,
-                work=tmp_path / f"{len(made)}",
-                tensorboard=tmp_path / "tb",
+                paths=Paths(work=tmp_path / f"{len(made)}", tensorboard=tmp_path / "tb"),
             )
         return made[-1]
 

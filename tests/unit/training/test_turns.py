@@ -198,11 +198,7 @@ def test_a_vlm_trains_on_turns_apart_as_on_single_questions(build, splits, name,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("turns", ["apart", "joined"])
-def test_the_first_loss_of_a_training_is_that_of_single_questions(
-    spec,
-    splits,
-    turns,
-):
+def test_the_first_loss_of_a_training_is_that_of_single_questions(spec, splits, turns):
     recipe = {"steps": 1, "batch_size": 48, "learning_rate": 1e-3, "turns": turns}
     run = spec("run", recipe=recipe)
     train_stage(run)

@@ -15,31 +15,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.checks.engine import (
-    ABOVE_REFERENCE,
-    BELOW_REFERENCE,
-    Claim,
-    Finding,
-    Rule,
-    Verdict,
-    exceeds_by_at_most,
-    require_columns,
-    tabulate_claims,
-)
+from vlmscale.analysis.checks.engine import require_columns
 from vlmscale.errors import UserError
 from vlmscale.study.selection import FULL
 
 BLIND = "blind"  # the method that sees no image
 ABOVE_CHANCE = 0.05  # of score: what the words of a question may add to a constant answer
 STANDARD_ERRORS = 3.0  # chance alone exceeds them once in several hundred benchmarks
-_COLUMNS = {
-    **{"check": "text", "budget": "budget", "subject": "subject"},
-    **{"value": "value", "reference": "reference", "holds": "verdict", "note": "note"},
+COLUMNS = ["check", "budget", "subject", "value", "reference", "holds", "note"]
+_NEEDED = {
+    "errors": ("run", "llm", "method", "visual_tokens", "budget", "benchmark", "n"),
+    "chance": ("benchmark", "chance"),
+    "runs": ("run", "stage", "first", "last"),
 }
-COLUMNS = list(_COLUMNS)
 _PARTS = 5  # of a training; its ends are compared, for single steps are noise
 
-_Row = dict[str, Any]
+_Row = tuple[Any, ...]  # of COLUMNS
 
 
 def check_learning(
@@ -51,12 +42,7 @@ def check_learning(
     one law, whose cells are compared with each other. The subject is a benchmark or a run. A check that a
     study has no cells for has no row. Raises UserError for tables that lack a column.
     """
-    for name, table, columns in (
-        ("errors", errors, ("run", "llm", "method", "visual_tokens", "budget", "benchmark", "n")),
-        ("chance", chance, ("benchmark", "chance")),
-        ("runs", runs, ("run", "stage", "first", "last")),
-    ):
-        require_columns(name, table, columns)
+    require_columns({"errors": errors, "chance": chance, "runs": runs}, _NEEDED)
     single = errors[errors["benchmark"] != "mean"]
     cells = single[single["method"].isin(methods)]
     rows = [
@@ -66,8 +52,7 @@ def check_learning(
         *_check_sizes(cells[cells["family"] == "reasoning"]),
         *_check_tokens(cells[cells["family"] == "ocr"]),
     ]
-    table = tabulate_claims(rows, _COLUMNS, verdict=lambda found: found is Verdict.HOLDS)
-    return table.astype({"holds": bool})
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"holds": bool})
 
 
 def summarize_losses(trainings: pd.DataFrame) -> pd.DataFrame:
@@ -92,17 +77,18 @@ def _check_losses(runs: pd.DataFrame, errors: pd.DataFrame) -> Iterator[_Row]:
     for row in runs.to_dict("records"):
         unknown = np.isnan(row["first"]) or np.isnan(row["last"])
         note = "a loss is missing or not a number" if unknown else ""
-        finding = Finding(row["last"], reference=row["first"], note=note)
-        subject = f"{row['run']}, {row['stage']}"
-        yield _LOSS_FALLS.check(finding, budget=budgets.get(row["run"], ""), subject=subject)
+        subject, falls = f"{row['run']}, {row['stage']}", row["last"] < row["first"]
+        about = ("training loss falls", budgets.get(row["run"], ""), subject)
+        yield *about, row["last"], row["first"], falls, note
 
 
 def _check_budgets(cells: pd.DataFrame) -> Iterator[_Row]:
-    same = ["llm", "method", "visual_tokens", "seed"]
     for less in cells["budget"].unique():
         if less != FULL:
-            rows = _contrast(cells, "budget", FULL, less, same)
-            yield from _check_rising(_BUDGETS_HELP, rows, FULL, f"{FULL}, {less}")
+            same = ["llm", "method", "visual_tokens", "seed"]
+            table = _contrast(cells, "budget", FULL, less, same)
+            note = f"{FULL}, {less}"
+            yield from _check_rising("a larger budget scores higher", table, FULL, note)
 
 
 def _check_sizes(cells: pd.DataFrame) -> Iterator[_Row]:
@@ -110,34 +96,31 @@ def _check_sizes(cells: pd.DataFrame) -> Iterator[_Row]:
         llms = mine.drop_duplicates("llm").set_index("n_params_b")["llm"].sort_index()
         if len(llms) > 1:
             large, small = llms.iloc[-1], llms.iloc[0]
-            rows = _contrast(mine, "llm", large, small, ["method", "visual_tokens", "seed"])
-            yield from _check_rising(_SIZES_HELP, rows, budget, f"{large}, {small}")
+            table = _contrast(mine, "llm", large, small, ["method", "visual_tokens", "seed"])
+            note = f"{large}, {small}"
+            yield from _check_rising("the largest LLM scores higher", table, budget, note)
 
 
 def _check_tokens(cells: pd.DataFrame) -> Iterator[_Row]:
     for budget, mine in cells.groupby("budget", sort=False):
         most = mine["visual_tokens"].max()
         if most > 1:
-            rows = _contrast(mine, "visual_tokens", most, 1, ["llm", "seed"])
-            yield from _check_rising(_TOKENS_HELP, rows, budget, f"V = {most}, V = 1")
+            table = _contrast(mine, "visual_tokens", most, 1, ["llm", "seed"])
+            note = f"V = {most}, V = 1"
+            yield from _check_rising("more tokens score higher", table, budget, note)
 
 
 def _contrast(
     cells: pd.DataFrame, axis: str, high: Any, low: Any, same: Sequence[str]
 ) -> pd.DataFrame:
     """Return by benchmark the mean scores at two values of `axis`, over what both have in common."""
-    table = cells.pivot_table(
-        index=["benchmark", *same], columns=axis, values="score", sort=False
-    ).reindex(columns=[high, low])
-    return table.dropna().groupby("benchmark", sort=False).mean()
+    table = cells.pivot_table("score", ["benchmark", *same], axis, sort=False)
+    return table.reindex(columns=[high, low]).dropna().groupby("benchmark", sort=False).mean()
 
 
-def _check_rising(
-    claim: Claim[Finding], rows: pd.DataFrame, budget: Any, note: str
-) -> Iterator[_Row]:
-    for benchmark, high, low in rows.itertuples():
-        finding = Finding(high, reference=low, note=note)
-        yield claim.check(finding, budget=budget, subject=benchmark)
+def _check_rising(check: str, table: pd.DataFrame, budget: Any, note: str) -> Iterator[_Row]:
+    for benchmark, high, low in table.itertuples():
+        yield check, budget, benchmark, high, low, high > low, note
 
 
 def _check_blind(single: pd.DataFrame, chance: pd.DataFrame) -> Iterator[_Row]:
@@ -151,17 +134,4 @@ def _check_blind(single: pd.DataFrame, chance: pd.DataFrame) -> Iterator[_Row]:
         error = float(np.sqrt(level * (1 - level) / mine["n"].min()))
         allowed = max(ABOVE_CHANCE, STANDARD_ERRORS * error)
         note = f"{score - level:+.3f} from chance; allowed up to {allowed:+.3f}"
-        claim = _claim("blind is at chance", exceeds_by_at_most(allowed))
-        finding = Finding(score, reference=level, note=note)
-        yield claim.check(finding, budget=budget, subject=benchmark)
-
-
-def _claim(text: str, rule: Rule) -> Claim[Finding]:
-    """Make a check whose finding is at hand."""
-    return Claim("", text, rule, lambda finding: finding)
-
-
-_LOSS_FALLS = _claim("training loss falls", BELOW_REFERENCE)
-_BUDGETS_HELP = _claim("a larger budget scores higher", ABOVE_REFERENCE)
-_SIZES_HELP = _claim("the largest LLM scores higher", ABOVE_REFERENCE)
-_TOKENS_HELP = _claim("more tokens score higher", ABOVE_REFERENCE)
+        yield "blind is at chance", budget, benchmark, score, level, score - level <= allowed, note

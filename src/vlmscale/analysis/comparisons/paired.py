@@ -5,11 +5,10 @@ question and seed: a question's difficulty cancels out.
 
 | number    | means                                                                               |
 |-----------|-------------------------------------------------------------------------------------|
-| low, high | 95 % percentile interval. Each draw resamples the seeds (where there are several),  |
-|           | then the questions of each benchmark, the same ones for both methods and all seeds  |
-| p         | two-sided paired permutation test: `draws` times, exchange the two methods' answers |
-|           | (of all seeds together) at random questions. At least 1 / (draws + 1); valid for    |
-|           | any number of questions                                                             |
+| low, high | 95 % percentile interval over resampled seeds and, the same ones for both methods   |
+|           | and all seeds, questions of each benchmark                                          |
+| p         | two-sided permutation test that exchanges the methods' answers (of all seeds        |
+|           | together) at random questions; at least 1 / (draws + 1)                             |
 | p_holm    | p after Holm's correction over all comparisons of one family's mean                 |
 
 p generalises to other questions, not to another training of the models; nor does the interval of a single
@@ -18,13 +17,13 @@ between seeds widen the interval: with two or three seeds it is rough.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from vlmscale.analysis.collect import require_one_protocol
+from vlmscale.analysis.laws.answers import pivot_answers, resample_means
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.errors import UserError
 
@@ -39,24 +38,13 @@ _CHUNK = 250  # draws per batch; bounds the memory
 _TIE = 1e-12  # rounding error of summing in another order
 
 
-@dataclass(frozen=True)
-class _Effect:
-    """The difference in score of c comparisons, on one benchmark or averaged over several."""
-
-    questions: int
-    difference: Floats  # (c,)
-    drawn: Floats  # bootstrap, (draws, c)
-    flipped: Floats  # under random exchange of the methods, (draws, c)
-
-
 def compare_methods(
     errors: pd.DataFrame, samples: pd.DataFrame, baseline: str, *, draws: int, seed: int
 ) -> pd.DataFrame:
     """Return the score of every other method minus that of `baseline`, by benchmark and family mean.
 
-    errors: from tabulate_errors. samples: from tabulate_samples. Pairs cells with the same LLM, V, seed and
-    training budget. If a method and the baseline share several LLMs, rows with llm "all" average these with
-    equal weights; LLMs are not resampled.
+    errors: of tabulate_errors. samples: of tabulate_samples. Pairs cells with the same LLM, V, seed and
+    training budget. Rows with llm "all" average several LLMs with equal weights; LLMs are not resampled.
 
     Columns method, baseline, llm, visual_tokens, budget, family, benchmark ("mean" for the family's), llms,
     seeds (number of cell pairs, over all LLMs if llm is "all"), questions, difference, low, high, p, p_holm
@@ -71,23 +59,28 @@ def compare_methods(
     about, members = _comparisons(pairs)
     seeds = pairs.groupby(_COMPARISON)["seed"].transform("size").to_numpy(float)
     seed_weights = _seed_weights(pairs, draws, rng)
-    by_family: dict[str, list[_Effect]] = {}
+    by_family: dict[str, list[tuple[int, Floats, Floats, Floats]]] = {}
     frames = []
     for family, benchmark, differences in _differences(errors, samples, pairs):
         n = differences.shape[1]
         by_question = (members / seeds) @ differences
-        drawn, flipped = [], []
+        drawn, exchanged = [], []
         for start in range(0, draws, _CHUNK):
             weights = seed_weights[start : start + _CHUNK]
-            counts = rng.multinomial(n, np.full(n, 1 / n), size=len(weights))
-            drawn.append(weights * (counts @ differences.T / n) @ members.T)
+            drawn.append(weights * resample_means(differences, len(weights), rng) @ members.T)
             signs = rng.choice([-1.0, 1.0], size=(len(weights), n))
-            flipped.append(signs @ by_question.T / n)
-        effect = _Effect(n, by_question.mean(1), np.concatenate(drawn), np.concatenate(flipped))
+            exchanged.append(signs @ by_question.T / n)
+        effect = n, by_question.mean(1), np.concatenate(drawn), np.concatenate(exchanged)
         by_family.setdefault(family, []).append(effect)
-        frames.append(_rows(about, effect).assign(family=family, benchmark=benchmark))
+        frames.append(_rows(about, *effect).assign(family=family, benchmark=benchmark))
     for family, effects in by_family.items():
-        frames.append(_rows(about, _mean(effects)).assign(family=family, benchmark="mean"))
+        questions, *parts = zip(*effects, strict=True)
+        averages = (
+            np.mean(part, axis=0) for part in parts
+        )  # equal weights, as in the errors table
+        frames.append(
+            _rows(about, sum(questions), *averages).assign(family=family, benchmark="mean")
+        )
     table = pd.concat(frames).sort_index(kind="stable").reset_index(drop=True)
     means = table[table["benchmark"] == "mean"]
     side_by_side = means.groupby([means["family"], means["llm"] == POOLED])["p"]
@@ -147,31 +140,21 @@ def _differences(
     samples = samples[samples["cell"].isin(cells)]
     for (family, benchmark), rows in measured.groupby(["family", "benchmark"], sort=False):
         answers = samples[samples["benchmark"] == benchmark]
-        table = answers.pivot(index="cell", columns="id", values="score").reindex(cells)
-        lacking = table.notna().sum(axis=1) < max(rows["n"].max(), table.shape[1])
-        if lacking.any():
-            cell = table.index[lacking][0]
-            raise UserError(
-                f"samples of {benchmark}: cell {cell} lacks questions that others have; evaluate it again"
+        scores, baseline = (
+            pivot_answers(
+                answers, str(benchmark), pairs[column].to_list(), questions=rows["n"].max()
             )
-        scores, baseline = (table.loc[pairs[c]].to_numpy(float) for c in ("cell", "cell_baseline"))
+            for column in ("cell", "cell_baseline")
+        )
         yield str(family), str(benchmark), scores - baseline
 
 
-def _mean(effects: list[_Effect]) -> _Effect:
-    """Average benchmarks with equal weights, as in the errors table."""
-    questions = sum(effect.questions for effect in effects)
-    parts = zip(
-        *((effect.difference, effect.drawn, effect.flipped) for effect in effects), strict=True
-    )
-    return _Effect(questions, *(np.mean(part, axis=0) for part in parts))
-
-
-def _rows(about: pd.DataFrame, effect: _Effect) -> pd.DataFrame:
-    low, high = np.quantile(effect.drawn, [0.025, 0.975], axis=0)
-    extreme = (np.abs(effect.flipped) >= np.abs(effect.difference) - _TIE).sum(0)
+def _rows(
+    about: pd.DataFrame, questions: int, difference: Floats, drawn: Floats, exchanged: Floats
+) -> pd.DataFrame:
+    """Summarise c comparisons: difference (c,), drawn by the bootstrap and exchanged (draws, c)."""
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    extreme = (np.abs(exchanged) >= np.abs(difference) - _TIE).sum(0)
     # Count the observed data as one exchange, so that the test is valid for any number of draws.
-    p = (1 + extreme) / (1 + len(effect.flipped))
-    return about.assign(
-        questions=effect.questions, difference=effect.difference, low=low, high=high, p=p
-    )
+    p = (1 + extreme) / (1 + len(exchanged))
+    return about.assign(questions=questions, difference=difference, low=low, high=high, p=p)

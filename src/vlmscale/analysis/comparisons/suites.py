@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.laws.power_law import fit_power_law
-from vlmscale.analysis.laws.tables import list_suites, select_fitted
+from vlmscale.analysis.laws.tables import tabulate_each
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Series
 
@@ -23,20 +23,18 @@ def leave_one_out(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
     is the plain mean of the benchmarks that remain. A suite without a law has missing values and the
     reason in `note`, which is empty otherwise.
     """
-    rows: list[dict[str, Any]] = []
-    single = errors[errors["benchmark"] != "mean"]
-    for name, selection in series.items():
-        for family in list_suites(single):
-            mine = select_fitted(single, selection, family)
-            if mine.empty:
-                continue
-            suite = mine.pivot(index=_CELL, columns="benchmark", values="error")
-            for without in ["", *mine["benchmark"].unique()]:
-                rest = suite.drop(columns=without, errors="ignore")
-                about = {"series": name, "family": family, "without": without}
-                rows.append({**about, "points": len(rest), **_law(rest)})
-    table = pd.DataFrame(rows, columns=_COLUMNS)
-    return table.astype({"floor_bound": "str"})  # text even where no law of the table exists
+
+    def refit(cells: pd.DataFrame, _: object) -> pd.DataFrame:
+        suite = cells.pivot(index=_CELL, columns="benchmark", values="error")
+        rows = []
+        for without in ["", *cells["benchmark"].unique()]:
+            rest = suite.drop(columns=without, errors="ignore")
+            rows.append({"without": without, "points": len(rest), **_law(rest)})
+        return pd.DataFrame(rows)
+
+    table = tabulate_each(errors[errors["benchmark"] != "mean"], series, refit)
+    # text even where no law of the table exists
+    return table.reindex(columns=_COLUMNS).astype({"floor_bound": "str"})
 
 
 def correct_for_chance(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:

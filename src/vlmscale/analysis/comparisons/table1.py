@@ -69,15 +69,12 @@ def count_wins(table: pd.DataFrame, method: str) -> pd.DataFrame:
     mine = cells.loc[cells["method"] == method, ["group", "benchmark", "score"]]
     others = cells[cells["method"] != method].rename(columns={"method": "rival"})
     pairs = mine.merge(others, on=["group", "benchmark"], suffixes=("", "_rival"))
-    return (
-        pairs.assign(
-            wins=pairs["score"] > pairs["score_rival"],
-            ties=pairs["score"] == pairs["score_rival"],
-        )
-        .groupby(["group", "rival"], sort=False)
-        .agg(wins=("wins", "sum"), ties=("ties", "sum"), comparisons=("wins", "size"))
-        .reset_index()
-    )
+    pairs["wins"] = pairs["score"] > pairs["score_rival"]
+    pairs["ties"] = pairs["score"] == pairs["score_rival"]
+    counts = pairs.groupby(["group", "rival"], sort=False)
+    return counts.agg(
+        wins=("wins", "sum"), ties=("ties", "sum"), comparisons=("wins", "size")
+    ).reset_index()
 
 
 def _cells(table: pd.DataFrame, *methods: str) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """The latency table that studies, benchmarks/latency.py and `vlmscale recommend` share.
 
-One row per case. Columns: llm, n_params_b, method, visual_tokens, text_tokens, cached_text, batch, skipped
-(why the case was not measured, else ""), repetitions, matmul_gflops_per_s (the device's throughput on a
-large matrix product), and for each part in PARTS, for the whole batch:
+One row a case. Columns: llm, n_params_b, method, visual_tokens, text_tokens, cached_text, batch, skipped
+(why the case was not measured, else ""), repetitions, matmul_gflops_per_s (of a large matrix product), and
+for each part in PARTS, for the whole batch:
 
     {part}_ms      median over repetitions; missing if the case lacks this part
     {part}_iqr_ms  interquartile range
@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from vlmscale.costs.flops import prefill_gflops
+from vlmscale.analysis.laws.points import rename_heads, to_numbers
+from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.errors import UserError
 
 #   latency     time to first token, from pixels
@@ -25,19 +26,15 @@ from vlmscale.errors import UserError
 #   prefill     the LLM's pass over the prompt
 #   decode      the LLM's pass for one generated token
 PARTS = ("latency", "tower", "compressor", "text", "prefill", "decode")
+_NUMBERS = ("n_params_b", "visual_tokens", "text_tokens", "batch", "latency_ms", "decode_ms")
 CASE = ["llm", "method", "visual_tokens", "text_tokens", "batch"]
 
 
 def summarize_times(
-    times: Sequence[Mapping[str, float]],
-    gflops: Mapping[str, float],
-    matmul_gflops_per_s: float,
+    times: Sequence[Mapping[str, float]], gflops: Mapping[str, float], matmul_gflops_per_s: float
 ) -> dict[str, float]:
     """Return one case's columns. times: per repetition, part -> milliseconds; empty if skipped."""
-    row: dict[str, float] = {
-        "repetitions": len(times),
-        "matmul_gflops_per_s": matmul_gflops_per_s,
-    }
+    row: dict[str, float] = {"repetitions": len(times), "matmul_gflops_per_s": matmul_gflops_per_s}
     for part in PARTS:
         taken = [found[part] for found in times if part in found]
         low, middle, high = np.quantile(taken, [0.25, 0.5, 0.75]) if taken else [np.nan] * 3
@@ -84,22 +81,39 @@ def compare_token_counts(table: pd.DataFrame, *, text_tokens: int) -> pd.DataFra
     times = select_latencies(
         table, methods=(), text_tokens=text_tokens, generated_tokens=0, cached_text=True
     )
-    rows = []
-    for llm, mine in times.groupby("llm", sort=False):
-        most = mine.sort_values("visual_tokens").iloc[-1]
-        for one in mine[mine["visual_tokens"] == 1].to_dict("records"):
-            rows.append(
-                {
-                    "llm": llm,
-                    "method": one["method"],
-                    "most_tokens": int(most["visual_tokens"]),
-                    "flops_fall": float(most["visual_tokens"]),
-                    "prefill_fall": most["prefill_ms"] / one["prefill_ms"],
-                    "latency_fall": most["latency_ms"] / one["latency_ms"],
-                    "tower_share": one["tower_ms"] / one["latency_ms"],
-                }
-            )
-    return pd.DataFrame(rows)
+    most = times.sort_values("visual_tokens").groupby("llm", sort=False).tail(1)
+    one = times[times["visual_tokens"] == 1].merge(most, on="llm", suffixes=("", "_most"))
+    return pd.DataFrame(
+        {
+            "llm": one["llm"],
+            "method": one["method"],
+            "most_tokens": one["visual_tokens_most"],
+            "flops_fall": one["visual_tokens_most"].astype(float),
+            "prefill_fall": one["prefill_ms_most"] / one["prefill_ms"],
+            "latency_fall": one["latency_ms_most"] / one["latency_ms"],
+            "tower_share": one["tower_ms"] / one["latency_ms"],
+        }
+    )
+
+
+def clean_latencies(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return a user's table of latencies with numbers in its columns of numbers; heads as of clean_points.
+
+    Raises UserError, which begins with `where`, for missing columns and for values that are no numbers.
+    """
+    table = rename_heads(table, (*_NUMBERS, "cached_text", "skipped"), where)
+    lacking = [c for c in ("llm", "visual_tokens", "latency_ms") if c not in table]
+    if lacking:
+        raise UserError(
+            f"{where}: column {lacking[0]!r} is missing; needed are llm, visual_tokens, latency_ms. The "
+            f"table has: {', '.join(ascii(str(c))[1:-1] for c in table.columns[:12])}"
+        )
+    if "skipped" in table:
+        table = table[table["skipped"].fillna("") == ""]  # CSV reads "" back as NaN
+    if "cached_text" in table and not table["cached_text"].isin([False, True]).all():
+        raise UserError(f"{where}: column 'cached_text' must hold true or false")
+    given = [column for column in _NUMBERS if column in table]
+    return table.assign(**{column: to_numbers(table[column], where) for column in given})
 
 
 def select_latencies(
@@ -129,14 +143,14 @@ def select_latencies(
             continue
         mine = table[table[column].isin(values)]
         if mine.empty:
-            there = ", ".join(map(str, sorted(table[column].unique().tolist())))
+            known = sorted(table[column].unique().tolist())
+            there = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in known)
             asked = ", ".join(map(str, values))
             raise UserError(f"latency table: no row has {column} {asked}. There are: {there}.")
         table = mine
-    if "decode_ms" in table:
-        decoding = generated_tokens * table["decode_ms"]
-        table = table.assign(latency_ms=table["latency_ms"] + decoding)
-    return table
+    if "decode_ms" not in table:
+        return table
+    return table.assign(latency_ms=table["latency_ms"] + generated_tokens * table["decode_ms"])
 
 
 def join_latency(errors: pd.DataFrame, latency: pd.DataFrame, *, text_tokens: int) -> pd.DataFrame:

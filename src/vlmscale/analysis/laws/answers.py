@@ -29,12 +29,7 @@ class Scores:
 
 
 def resample_scores(
-    cells: pd.DataFrame,
-    answers: Answers,
-    benchmarks: Sequence[str],
-    *,
-    draws: int,
-    seed: int,
+    cells: pd.DataFrame, answers: Answers, benchmarks: Sequence[str], *, draws: int, seed: int
 ) -> Scores | None:
     """Return scores of the groups of `cells`; None unless all share a seed that has these benchmarks.
 
@@ -65,13 +60,16 @@ def resample_scores(
     return Scores(np.stack(measured, -1), np.stack(drawn, -1), k, questions)
 
 
-def pivot_answers(answers: pd.DataFrame, benchmark: str, cells: Sequence[str]) -> Floats:
+def pivot_answers(
+    answers: pd.DataFrame, benchmark: str, cells: Sequence[str], *, questions: int = 1
+) -> Floats:
     """Return the score of each cell on each question of a benchmark, (cells, questions).
 
-    answers: columns cell, id, score. Raises UserError when a cell lacks a question that another has.
+    answers: columns cell, id, score. questions: the least number there must be. Raises UserError when a
+    cell lacks a question that another has.
     """
     table = answers.pivot(index="cell", columns="id", values="score").reindex(list(cells))
-    lacking = table.isna().any(axis=1) if len(table.columns) else table.index.notna()
+    lacking = table.notna().sum(axis=1) < max(questions, table.shape[1])
     if lacking.any():
         raise UserError(
             f"samples of {benchmark}: cell {table.index[lacking][0]} lacks questions that others have; "

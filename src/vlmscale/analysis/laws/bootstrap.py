@@ -16,7 +16,6 @@ From the answers to single questions that an evaluation keeps:
 | benchmarks | whole benchmarks of the family's average                                         |
 """
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,37 +23,23 @@ import pandas as pd
 
 from vlmscale.analysis.laws.answers import pivot_answers, resample_means
 from vlmscale.analysis.laws.least_squares import fit_many
-from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.analysis.laws.points import Floats, check_points, take_logs
 from vlmscale.analysis.laws.power_law import PowerLaw, tabulate_refits
 from vlmscale.errors import UserError
 
-Scheme = Literal["cases", "residual", "wild", "sizes", "seeds"]
-SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+Resampling = Literal["cases", "residual", "wild", "sizes", "seeds"]
 SampleScheme = Literal["questions", "benchmarks"]
 SAMPLE_SCHEMES: tuple[SampleScheme, ...] = get_args(SampleScheme)
 PARAMETERS = 4  # of the law, for the inflation of residuals; 3 with a fixed D
-_QUANTILES = {"low": 0.025, "median": 0.5, "high": 0.975}
-
-
-def choose_scheme(points: pd.DataFrame) -> Scheme:
-    """Return the scheme of a law's main intervals: "sizes", or "cases" for only two sizes."""
-    return "sizes" if points["n_params_b"].nunique() > 2 else "cases"
 
 
 def bootstrap(
-    points: pd.DataFrame,
-    law: PowerLaw,
-    scheme: Scheme,
-    *,
-    draws: int,
-    seed: int,
-    floor: float | None = None,
+    points: pd.DataFrame, law: PowerLaw, scheme: Resampling, *, draws: int, seed: int
 ) -> pd.DataFrame:
-    """Refit `draws` resamples of `points`, on which `law` was fitted.
+    """Refit `draws` resamples of `points`, on which `law` was fitted; a fixed D stays fixed.
 
-    Returns the columns of tabulate_refits, one row a draw. floor: as in fit_power_law. Raises UserError
-    for a scheme that resamples residuals where the points leave none.
+    Returns the columns of tabulate_refits, one row a draw. Raises UserError for a scheme that resamples
+    residuals where the points leave none.
     """
     rng = np.random.default_rng(seed)
     log_n, log_v, y = take_logs(points)
@@ -68,7 +53,7 @@ def bootstrap(
         weights = _seed_weights(points, draws, rng)
     else:
         fitted = law.predict(np.exp(log_n), np.exp(log_v))
-        free = PARAMETERS - (floor is not None or law.floor_bound != "interior")
+        free = PARAMETERS - (law.floor_bound != "interior")
         if n <= free:
             raise UserError(
                 f"{n} points leave no residuals to resample: the law has {free} parameters. Use the "
@@ -80,17 +65,12 @@ def bootstrap(
             errors = fitted + residual[rng.integers(n, size=(draws, n))]
         else:
             errors = fitted + residual * rng.choice([-1.0, 1.0], size=(draws, n))
-    return _refit(log_n, log_v, errors, weights, floor)
+    floor = law.floor if law.floor_bound == "fixed" else None
+    return tabulate_refits(fit_many(log_n, log_v, errors, weights, floor=floor)[0])
 
 
 def bootstrap_samples(
-    points: pd.DataFrame,
-    samples: pd.DataFrame,
-    scheme: SampleScheme,
-    *,
-    draws: int,
-    seed: int,
-    floor: float | None = None,
+    points: pd.DataFrame, samples: pd.DataFrame, scheme: SampleScheme, *, draws: int, seed: int
 ) -> pd.DataFrame:
     """Refit errors averaged anew over resampled questions or benchmarks; returns as bootstrap() does.
 
@@ -102,30 +82,20 @@ def bootstrap_samples(
     """
     check_points(points)
     rng = np.random.default_rng(seed)
-    means = []  # per benchmark the average score of each cell in each draw, (draws, cells)
-    whole = []  # the same without resampling, (cells,)
-    for benchmark, answers in samples.groupby("benchmark", sort=True):
-        scores = pivot_answers(answers, str(benchmark), points["cell"].to_list())
-        whole.append(scores.mean(1))
-        if scheme == "benchmarks":
-            means.append(np.tile(whole[-1], (draws, 1)))
-            continue
-        means.append(resample_means(scores, draws, rng))
+    scores = [
+        pivot_answers(answers, str(benchmark), points["cell"].to_list())
+        for benchmark, answers in samples.groupby("benchmark", sort=True)
+    ]
+    whole = np.stack([of_cells.mean(1) for of_cells in scores])  # (benchmarks, cells)
     if scheme == "benchmarks":
-        chosen = rng.multinomial(len(means), np.full(len(means), 1 / len(means)), size=draws)
-        average = np.einsum("db,bdc->dc", chosen / len(means), np.stack(means))
+        k = len(whole)
+        chosen = rng.multinomial(k, np.full(k, 1 / k), size=draws) / k
+        average = np.einsum("db,bc->dc", chosen, whole)
     else:
-        average = np.mean(means, axis=0)
+        average = np.mean([resample_means(of_cells, draws, rng) for of_cells in scores], axis=0)
     log_n, log_v, errors = take_logs(points)
-    drawn = errors + np.mean(whole, axis=0) - average
-    return _refit(log_n, log_v, drawn, np.ones_like(drawn), floor)
-
-
-def _refit(
-    log_n: Floats, log_v: Floats, errors: Floats, weights: Floats, floor: float | None
-) -> pd.DataFrame:
-    theta, _ = fit_many(log_n, log_v, errors, weights, floor=floor)
-    return tabulate_refits(theta)
+    drawn = errors + whole.mean(0) - average
+    return tabulate_refits(fit_many(log_n, log_v, drawn, np.ones_like(drawn))[0])
 
 
 def _seed_weights(points: pd.DataFrame, draws: int, rng: np.random.Generator) -> Floats:
@@ -147,34 +117,3 @@ def _size_weights(sizes: Floats, draws: int, rng: np.random.Generator) -> Floats
     while (single := (counts > 0).sum(1) < 2).any():
         counts[single] = rng.multinomial(k, np.full(k, 1 / k), size=int(single.sum()))
     return counts[:, which].astype(float)
-
-
-def summarize_draws(
-    draws: pd.DataFrame, text_tokens: Sequence[int], max_tokens: int
-) -> pd.DataFrame:
-    """Return 95 % percentile intervals: columns quantity, low, median, high.
-
-    Quantities: alpha, beta, floor, ratio; for each Q > 0 of `text_tokens` the optimum V*(Q) between 1 and
-    max_tokens, as `tokens_at_{Q}`; and, three times, `share_ratio_above_1`: the share of draws in which N
-    matters more than V.
-    """
-    quantities = {name: draws[name].to_numpy() for name in ("alpha", "beta", "floor", "ratio")}
-    for q in text_tokens:
-        if q > 0:
-            quantities[f"tokens_at_{q}"] = optimal_tokens(
-                quantities["ratio"], q, low=1, high=max_tokens
-            )
-    # Take a draw, never the mean of two, so that infinite ratios stay infinite.
-    rows = [
-        {
-            "quantity": name,
-            **{
-                key: float(np.quantile(values, level, method="closest_observation"))
-                for key, level in _QUANTILES.items()
-            },
-        }
-        for name, values in quantities.items()
-    ]
-    share = float((quantities["ratio"] > 1).mean())
-    rows.append({"quantity": "share_ratio_above_1", "low": share, "median": share, "high": share})
-    return pd.DataFrame(rows)

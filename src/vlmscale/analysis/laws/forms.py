@@ -24,22 +24,22 @@ import pandas as pd
 from scipy.optimize import least_squares, nnls
 from scipy.special import expit, logit
 
-from vlmscale.analysis.laws.least_squares import fit_many
+from vlmscale.analysis.laws.least_squares import fit_linear, fit_many
 from vlmscale.analysis.laws.points import Floats, check_points, take_logs
 
 _ADDITIVE_STARTS = (0.01, 0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.45, 0.7, 1.2)
 
-# (parameters of the form, ln N, ln V) -> error
-Predict = Callable[[Floats, Floats, Floats], Floats]
-Fit = Callable[[Floats, Floats, Floats], Floats]
+Predict = Callable[[Floats, Floats, Floats], Floats]  # (parameters, ln N, ln V) -> error
+Fit = Callable[[Floats, Floats, Floats], Floats]  # (ln N, ln V, error) -> parameters
 
 
 @dataclass(frozen=True)
 class Form:
     name: str
-    parameters: tuple[str, ...]
-    fit: Fit  # (ln N, ln V, error) -> parameters
+    parameters: str  # their names
+    fit: Fit
     predict: Predict
+    in_logs: bool = False  # whether it is fitted on ln(error)
 
 
 def _product(floor: float | None) -> Fit:
@@ -55,13 +55,10 @@ def _predict_product(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
 
 
 def _fit_logs(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
-    c, a, b = _linear(log_n, log_v, np.log(np.maximum(y, 1e-6)))  # an error of 0 has no logarithm
+    if (y <= 0).any():
+        return np.full(3, np.nan)
+    c, a, b = fit_linear(log_n, log_v, np.log(y))
     return np.array([np.exp(c), a, b])
-
-
-def _linear(log_n: Floats, log_v: Floats, y: Floats, *more: Floats) -> Floats:
-    design = np.column_stack([np.ones_like(y), -log_n, -log_v, *more])
-    return np.asarray(np.linalg.lstsq(design, y, rcond=None)[0])
 
 
 def _predict_linear(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
@@ -70,11 +67,11 @@ def _predict_linear(p: Floats, log_n: Floats, log_v: Floats) -> Floats:
 
 
 def _fit_linear_interaction(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
-    return _linear(log_n, log_v, y, -log_n * log_v)
+    return fit_linear(log_n, log_v, y, -log_n * log_v)
 
 
 def _fit_logit(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
-    start = _linear(log_n, log_v, logit(np.clip(y, 1e-6, 1 - 1e-6)))
+    start = fit_linear(log_n, log_v, logit(np.clip(y, 1e-6, 1 - 1e-6)))
     return _least_squares(_predict_logit, start, log_n, log_v, y)
 
 
@@ -134,25 +131,20 @@ def _least_squares(
 
 
 FORMS = (
-    Form("product", ("A", "alpha", "beta"), _product(0.0), _predict_product),
-    Form("product, D", ("A", "alpha", "beta", "D"), _product(None), _predict_product),
-    Form("product, logs", ("A", "alpha", "beta"), _fit_logs, _predict_product),
+    Form("product", "A alpha beta", _product(0.0), _predict_product),
+    Form("product, D", "A alpha beta D", _product(None), _predict_product),
+    Form("product, logs", "A alpha beta", _fit_logs, _predict_product, in_logs=True),
     Form(
         "product, interaction",
-        ("A", "alpha", "beta", "gamma"),
+        "A alpha beta gamma",
         _fit_product_interaction,
         _predict_product_interaction,
     ),
-    Form("log-linear", ("c", "a", "b"), _linear, _predict_linear),
-    Form(
-        "log-linear, interaction",
-        ("c", "a", "b", "g"),
-        _fit_linear_interaction,
-        _predict_linear,
-    ),
-    Form("logit-linear", ("c", "a", "b"), _fit_logit, _predict_logit),
-    Form("additive", ("A", "alpha", "B", "beta"), _additive(floor=False), _predict_additive),
-    Form("additive, D", ("A", "alpha", "B", "beta", "D"), _additive(floor=True), _predict_additive),
+    Form("log-linear", "c a b", fit_linear, _predict_linear),
+    Form("log-linear, interaction", "c a b g", _fit_linear_interaction, _predict_linear),
+    Form("logit-linear", "c a b", _fit_logit, _predict_logit),
+    Form("additive", "A alpha B beta", _additive(floor=False), _predict_additive),
+    Form("additive, D", "A alpha B beta D", _additive(floor=True), _predict_additive),
 )
 
 
@@ -162,37 +154,41 @@ def compare_forms(points: pd.DataFrame) -> pd.DataFrame:
     Columns: form, parameters (their number), sse, aicc, bic; rmse_left_out_{point, size, count}, leaving
     out each point, N or V in turn; and for the largest N, predicted from the others, rmse_largest_size and
     {mean, max}_percent_largest_size, in percent of the error. A prediction from a single N or V is missing.
+    sse is of errors. AICc and BIC are those of the likelihood that the form maximises: normal errors, or
+    log-normal ones where it is fitted on ln(error); such a form is missing where an error is 0.
     """
     check_points(points)
     log_n, log_v, y = take_logs(points)
-    n = len(y)
-    groups = {"point": np.arange(n), "size": log_n, "count": log_v}
+    groups = {"point": np.arange(len(y)), "size": log_n, "count": log_v}
+    largest = log_n == log_n.max()
     rows = []
     for form in FORMS:
-        k = len(form.parameters)
-        sse = float(((form.predict(form.fit(log_n, log_v, y), log_n, log_v) - y) ** 2).sum())
-        largest = log_n == log_n.max()
+        row = {"form": form.name, **judge_form(form, log_n, log_v, y)}
+        for what, values in groups.items():
+            each = [values == v for v in np.unique(values)]
+            row[f"rmse_left_out_{what}"] = _rmse(_left_out(form, log_n, log_v, y, each))
         missed = _left_out(form, log_n, log_v, y, [largest])[largest]
-        relative = 100 * np.abs(missed) / y[largest]
-        rows.append(
-            {
-                "form": form.name,
-                "parameters": k,
-                "sse": sse,
-                "aicc": _aicc(sse, n, k + 1),
-                "bic": n * _log_mean(sse, n) + (k + 1) * np.log(n),
-                **{
-                    f"rmse_left_out_{what}": _rmse(
-                        _left_out(form, log_n, log_v, y, [values == v for v in np.unique(values)])
-                    )
-                    for what, values in groups.items()
-                },
-                "rmse_largest_size": _rmse(missed),
-                "mean_percent_largest_size": float(relative.mean()),
-                "max_percent_largest_size": float(relative.max()),
-            }
-        )
+        # An error of 0 has no percent.
+        relative = 100 * np.abs(missed) / np.where(y[largest] > 0, y[largest], np.nan)
+        row["rmse_largest_size"] = _rmse(missed)
+        row["mean_percent_largest_size"] = float(relative.mean())
+        row["max_percent_largest_size"] = float(relative.max())
+        rows.append(row)
     return pd.DataFrame(rows).sort_values("aicc", ignore_index=True)
+
+
+def exceed_best_form(points: pd.DataFrame) -> float:
+    """Return the AICc of "product, D" less that of the best form."""
+    aicc = {form.name: judge_form(form, *take_logs(points))["aicc"] for form in FORMS}
+    return aicc["product, D"] - min(value for value in aicc.values() if not np.isnan(value))
+
+
+def predict_left_out(form: Form, points: pd.DataFrame, groups: Floats) -> Floats:
+    """Return prediction minus error of each point from a fit without its group, (points,).
+
+    groups: a number for each point. NaN without a fit, which needs two N, two V and five points.
+    """
+    return _left_out(form, *take_logs(points), [groups == each for each in np.unique(groups)])
 
 
 def _left_out(
@@ -213,13 +209,24 @@ def _rmse(missed: Floats) -> float:
     return float(np.sqrt(np.mean(missed**2)))
 
 
-def _log_mean(sse: float, n: int) -> float:
-    """Return ln(SSE / n); minus infinity for a form that misses nothing."""
-    return float(np.log(sse / n)) if sse > 0 else -np.inf
+def judge_form(form: Form, log_n: Floats, log_v: Floats, y: Floats) -> dict[str, float]:
+    """Return the number of parameters, sum of squares, AICc and BIC of a form; k counts the variance.
+
+    AICc is infinite for n <= k + 1.
+    """
+    fitted = form.predict(form.fit(log_n, log_v, y), log_n, log_v)
+    n, k = len(y), len(form.parameters.split()) + 1
+    deviance = _deviance(form, fitted, y)
+    aicc = deviance + 2 * k + 2 * k * (k + 1) / (n - k - 1) if n > k + 1 else np.inf
+    bic = deviance + k * float(np.log(n))
+    return {"parameters": k - 1, "sse": float(((fitted - y) ** 2).sum()), "aicc": aicc, "bic": bic}
 
 
-def _aicc(sse: float, n: int, k: int) -> float:
-    """Return the corrected Akaike criterion; k counts the variance. Infinite for n <= k + 1."""
-    if n - k - 1 <= 0:
-        return float("inf")
-    return float(n * _log_mean(sse, n) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
+def _deviance(form: Form, fitted: Floats, y: Floats) -> float:
+    """Return -2 ln(likelihood), less n (1 + ln 2 pi); minus infinity for a form that misses nothing."""
+    if np.isnan(fitted).any():
+        return np.nan
+    missed = np.log(fitted / y) if form.in_logs else fitted - y
+    density = 2 * float(np.log(y).sum()) if form.in_logs else 0.0  # of y, where ln(y) is normal
+    variance = float(np.mean(missed**2))
+    return len(y) * float(np.log(variance)) + density if variance > 0 else -np.inf

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from vlmscale.analysis.collect import select_cells
 from vlmscale.analysis.laws.optimum import Predict
 from vlmscale.analysis.laws.points import Floats
-from vlmscale.costs.flops import prefill_gflops
+from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.study.selection import Series
 
 

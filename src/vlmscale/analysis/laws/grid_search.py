@@ -12,12 +12,11 @@ from math import prod
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.points import Bound, Floats, check_points, take_logs
+from vlmscale.analysis.laws.points import Bound, Floats, check_points, name_bound, take_logs
 from vlmscale.errors import UserError
 
 Axis = tuple[float, float, int]
 
-_MAX_NODES = 100_000_000  # 8 bytes each
 _LEFT_OUT = 1e-6  # probability of the outcomes that list_outcomes does not list
 
 
@@ -29,20 +28,6 @@ class Ranges:
     alpha: Axis
     beta: Axis
     floor: Axis  # D
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            low, high, nodes = getattr(self, field.name)
-            if nodes < 1 or not low <= high:
-                raise UserError(
-                    f"grid ranges: {field.name} is {low} to {high} with {nodes} nodes; "
-                    "give (lowest, highest, number of nodes >= 1)"
-                )
-        if prod(self.shape) > _MAX_NODES:
-            raise UserError(
-                f"grid ranges: {prod(self.shape):,} nodes are more than the {_MAX_NODES:,} that are "
-                "enumerated at once; use fewer nodes, or fit_power_law, which needs no grid"
-            )
 
     @property
     def axes(self) -> tuple[Floats, ...]:
@@ -97,18 +82,13 @@ def enumerate_grid(points: pd.DataFrame, ranges: Ranges) -> Floats:
 
 
 def grid_search(
-    points: pd.DataFrame, ranges: Ranges, *, share: float = 1.0, seed: int | None = None
+    points: pd.DataFrame, ranges: Ranges, *, share: float = 1.0, seed: int = 0
 ) -> GridFit:
     """Find the node of least sum of squares; of equal ones the first in C order.
 
-    points: as in fit_power_law. share: of the nodes to visit, drawn with `seed` without replacement; 1 is
-    the whole grid and needs no seed.
+    points: as in fit_power_law. share: of the nodes to visit, drawn with `seed` without replacement.
     """
     visited = _visited(share, ranges)
-    if share < 1 and seed is None:
-        raise UserError(
-            f"grid search: share {share} draws nodes at random; give a seed, or share 1 for all nodes"
-        )
     sse = enumerate_grid(points, ranges).ravel()
     if share < 1:
         drawn = np.random.default_rng(seed).choice(sse.size, visited, replace=False, shuffle=False)
@@ -119,7 +99,7 @@ def grid_search(
     where = [int(i) for i in np.unravel_index(best, ranges.shape)]
     a, alpha, beta, d = (float(axis[i]) for axis, i in zip(ranges.axes, where, strict=True))
     at = zip(fields(ranges), where, ranges.shape, strict=True)
-    edges = {field.name: _edge(i, nodes) for field, i, nodes in at}
+    edges = {field.name: name_bound(i, 0, nodes - 1) for field, i, nodes in at}
     return GridFit(a, alpha, beta, d, float(sse[best]), visited, edges)
 
 
@@ -161,9 +141,3 @@ def _visited(share: float, ranges: Ranges) -> int:
     if not 0 < share <= 1:
         raise UserError(f"grid search: share is {share}; give a number above 0, at most 1")
     return max(1, round(share * prod(ranges.shape)))
-
-
-def _edge(index: int, nodes: int) -> Bound:
-    if index == 0:
-        return "lower"
-    return "upper" if index == nodes - 1 else "interior"

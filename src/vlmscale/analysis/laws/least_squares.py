@@ -11,7 +11,6 @@ from vlmscale.analysis.laws.points import Floats
 
 EXPONENTS = (0.0, 1.0)  # range of alpha and beta
 _NODES = 15  # of the grid for the start, per exponent; denser towards 0, where laws of VLMs lie
-_MAX_AMPLITUDE = 10.0
 _STEPS = 300
 _SETTLED = 1e-13  # relative change of the sum of squares
 
@@ -44,28 +43,33 @@ def fit_many(
     return _descend(log_n, log_v, y, w, low, high, _grid_start(log_n, log_v, y, w, low, high))
 
 
+def fit_linear(log_n: Floats, log_v: Floats, y: Floats, *more: Floats) -> Floats:
+    """Fit y = c - a ln N - b ln V + ... of `more` terms by ordinary least squares: c, a, b, ..."""
+    design = np.column_stack([np.ones_like(y), -log_n, -log_v, *more])
+    return np.asarray(np.linalg.lstsq(design, y, rcond=None)[0])
+
+
 def solve_linear_part(
     x: Floats, y: Floats, w: Floats, low: Floats, high: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Solve y = A x + D for the best 0 <= A <= 10 and low <= D <= high, for each row of x.
+    """Solve y = A x + D for the best A >= 0 and low <= D <= high, for each row of x.
 
     x (k, n); y, w (b, n); low, high (b, 1) -> A, D, weighted sum of squares (b, k). Exact: the interior
-    solution where it is feasible, else the best of the four edges of the box.
+    solution where it is feasible, else the best of the three edges.
     """
     s_w, s_y, s_yy = (v.sum(-1, keepdims=True) for v in (w, w * y, w * y * y))
     s_x, s_xx, s_xy = w @ x.T, w @ (x * x).T, (w * y) @ x.T
     with np.errstate(divide="ignore", invalid="ignore"):
         a = (s_w * s_xy - s_x * s_y) / (s_w * s_xx - s_x**2)  # not finite for constant x
     d = (s_y - a * s_x) / s_w
-    feasible = np.isfinite(a) & (a >= 0) & (a <= _MAX_AMPLITUDE) & (d >= low) & (d <= high)
+    feasible = np.isfinite(a) & (a >= 0) & (d >= low) & (d <= high)
     everywhere = np.ones_like(feasible)
     candidates = [(np.where(feasible, a, 0.0), np.where(feasible, d, low), feasible)]
     for edge in (low, high):
-        on_edge = np.clip((s_xy - edge * s_x) / s_xx, 0, _MAX_AMPLITUDE)
+        on_edge = np.maximum((s_xy - edge * s_x) / s_xx, 0.0)
         candidates.append((on_edge, np.broadcast_to(edge, on_edge.shape), everywhere))
-    for amplitude in (0.0, _MAX_AMPLITUDE):
-        on_edge = np.clip((s_y - amplitude * s_x) / s_w, low, high)
-        candidates.append((np.full_like(on_edge, amplitude), on_edge, everywhere))
+    mean = np.broadcast_to(np.clip(s_y / s_w, low, high), a.shape)
+    candidates.append((np.zeros_like(a), mean, everywhere))
     amplitudes, offsets, allowed = (np.stack([c[i] for c in candidates]) for i in range(3))
     sse = (
         s_yy
@@ -87,7 +91,7 @@ def parameter_bounds(y: Floats, w: Floats, floor: Floats | float | None) -> tupl
     y, w: (b, n). D reaches up to the smallest error of positive weight.
     """
     low = np.tile([0.0, EXPONENTS[0], EXPONENTS[0], 0.0], (len(y), 1))
-    high = np.tile([_MAX_AMPLITUDE, EXPONENTS[1], EXPONENTS[1], 0.0], (len(y), 1))
+    high = np.tile([np.inf, EXPONENTS[1], EXPONENTS[1], 0.0], (len(y), 1))
     # Resampled errors may be below 0.
     high[:, 3] = np.maximum(np.where(w > 0, y, np.inf).min(1), 0.0)
     if floor is not None:
@@ -110,19 +114,11 @@ def _grid_start(
 
 def _log_start(log_n: Floats, log_v: Floats, y: Floats) -> Floats:
     """Return the exponents (2,) of the law without D by ordinary least squares on ln(error)."""
-    design = np.column_stack([np.ones_like(y), -log_n, -log_v])
-    solution = np.linalg.lstsq(design, np.log(np.maximum(y, 1e-6)), rcond=None)[0]
-    return np.clip(solution[1:], *EXPONENTS)
+    return np.clip(fit_linear(log_n, log_v, np.log(np.maximum(y, 1e-6)))[1:], *EXPONENTS)
 
 
 def _descend(
-    log_n: Floats,
-    log_v: Floats,
-    y: Floats,
-    w: Floats,
-    low: Floats,
-    high: Floats,
-    exponents: Floats,
+    log_n: Floats, log_v: Floats, y: Floats, w: Floats, low: Floats, high: Floats, exponents: Floats
 ) -> tuple[Floats, Floats]:
     """Run Levenberg-Marquardt within the bounds, for all data sets side by side.
 

@@ -22,10 +22,11 @@ def optimal_tokens(ratio: ArrayLike, text_tokens: ArrayLike, *, low: float, high
     """Return V* within [low, high] for a ratio alpha / beta, or for many; N is continuous.
 
     text_tokens: Q, plus G if answers are generated. V* is `high` where ratio <= 1: error falls in V then.
+    Without text and with a ratio of 1 every V is as good: V* is NaN.
     """
     excess, q = np.broadcast_arrays(np.asarray(ratio, float) - 1, np.asarray(text_tokens, float))
     best = np.divide(q, excess, out=np.full(excess.shape, np.inf), where=excess > 0)
-    return np.asarray(np.clip(best, low, high))
+    return np.where((excess == 0) & (q == 0), np.nan, np.clip(best, low, high))
 
 
 def optimal_tokens_under(
@@ -59,6 +60,8 @@ def flat_range(
 
     ratio = alpha / beta if beta > 0 else np.inf
     best = float(np.log(optimal_tokens(ratio, text_tokens, low=low, high=high)))
+    if np.isnan(best):
+        return low, high
     allowed = excess(best) + np.log1p(tolerance)
     ends = []
     for end in (float(np.log(low)), float(np.log(high))):

@@ -13,7 +13,15 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from vlmscale.analysis.laws.least_squares import EXPONENTS, fit_many, fit_once, parameter_bounds
-from vlmscale.analysis.laws.points import COLUMNS, Bound, Floats, check_points, take_logs
+from vlmscale.analysis.laws.points import (
+    COLUMNS,
+    Bound,
+    Floats,
+    check_points,
+    check_positive,
+    name_bound,
+    take_logs,
+)
 
 FloorBound = Literal[Bound, "fixed"]
 
@@ -37,6 +45,17 @@ class PowerLaw:
         """Alpha / beta: how much faster error falls with ln N than with ln V."""
         return self.alpha / self.beta if self.beta > 0 else np.inf
 
+    @property
+    def bounds(self) -> str:
+        """The bounds that alpha, beta and D reached, in words; "" for none."""
+        values = {"alpha": self.alpha, "beta": self.beta, "D": self.floor}
+        reached = zip(values.items(), (*self.exponent_bounds, self.floor_bound), strict=True)
+        return "; ".join(
+            f"{name} at its {bound} bound, {value:.4g}"
+            for (name, value), bound in reached
+            if bound in ("lower", "upper")
+        )
+
     def predict(self, n_params_b: Floats | float, visual_tokens: Floats | float) -> Floats:
         """Return the error at each (N in billions, V)."""
         n, v = np.asarray(n_params_b, float), np.asarray(visual_tokens, float)
@@ -54,27 +73,32 @@ def fit_power_law(
 
     points: one row per model, columns n_params_b (N in billions), visual_tokens (V), error (1 - score, in
     [0, 1]). floor: a fixed D; by default fits D with 0 <= D <= smallest error. weights: one per point,
-    by default 1. Raises UserError, naming what is missing, if the points cannot determine a law.
+    positive, by default 1; the law's sum of squares is unweighted. Raises UserError, naming what is
+    missing, if the points cannot determine a law.
     """
     check_points(points)
     log_n, log_v, y = take_logs(points)
     w = np.ones_like(y) if weights is None else np.asarray(weights, float)
     theta, converged = fit_once(log_n, log_v, y, w, floor=floor)
-    return build_law(theta, points, floor=floor, weights=weights, converged=converged)
+    return build_law(theta, points, floor=floor, converged=converged)
+
+
+def fit_relative(points: pd.DataFrame, *, floor: float | None = None) -> PowerLaw:
+    """Fit the law to relative errors, as fit_power_law does with weights 1 / error^2.
+
+    Raises UserError where an error is 0.
+    """
+    check_points(points)
+    check_positive(points)
+    return fit_power_law(points, floor=floor, weights=points["error"].to_numpy(float) ** -2)
 
 
 def build_law(
-    theta: Floats,
-    points: pd.DataFrame,
-    *,
-    floor: float | None,
-    weights: Floats | None = None,
-    converged: bool,
+    theta: Floats, points: pd.DataFrame, *, floor: float | None, converged: bool
 ) -> PowerLaw:
     """Return the law with theta = (A, alpha, beta, D), its bounds, and its sum of squares on `points`."""
     log_n, log_v, y = take_logs(points)
-    w = np.ones_like(y) if weights is None else np.asarray(weights, float)
-    low, high = (bounds[0] for bounds in parameter_bounds(y[None], w[None], floor))
+    low, high = (bounds[0] for bounds in parameter_bounds(y[None], np.ones((1, len(y))), floor))
     amplitude, alpha, beta, d = map(float, theta)
     x = np.exp(-alpha * log_n - beta * log_v)
     return PowerLaw(
@@ -82,9 +106,9 @@ def build_law(
         alpha=alpha,
         beta=beta,
         floor=d,
-        floor_bound=_bound(d, low[3], high[3]) if floor is None else "fixed",
-        exponent_bounds=(_bound(alpha, *EXPONENTS), _bound(beta, *EXPONENTS)),
-        sse=float((w * (amplitude * x + d - y) ** 2).sum()),
+        floor_bound=name_bound(d, low[3], high[3]) if floor is None else "fixed",
+        exponent_bounds=(name_bound(alpha, *EXPONENTS), name_bound(beta, *EXPONENTS)),
+        sse=float(((amplitude * x + d - y) ** 2).sum()),
         points=len(y),
         converged=converged,
     )
@@ -117,11 +141,15 @@ def divide_exponents(alpha: ArrayLike, beta: ArrayLike) -> Floats:
 
 def describe_law(law: PowerLaw) -> dict[str, float | int | str]:
     """Return the columns that every table of laws has."""
-    names = ("amplitude", "alpha", "beta", "floor", "ratio", "floor_bound", "sse", "points")
+    names = (
+        "amplitude",
+        "alpha",
+        "beta",
+        "floor",
+        "ratio",
+        "floor_bound",
+        "sse",
+        "points",
+        "bounds",
+    )
     return {name: getattr(law, name) for name in names}
-
-
-def _bound(value: float, low: float, high: float) -> Bound:
-    if value - low <= 1e-9:
-        return "lower"
-    return "upper" if high - value <= 1e-9 else "interior"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
-from vlmscale.analysis.laws.points import Floats, take_logs
+from vlmscale.analysis.laws.points import Floats, check_positive, take_logs
 from vlmscale.analysis.laws.power_law import PowerLaw, build_law, fit_power_law
 
 Loss = Literal["huber", "absolute"]
@@ -25,11 +25,11 @@ def fit_robust(
     """Fit the law by the Huber loss of ln(error) with threshold `delta`, or by absolute residuals.
 
     points, floor: as in fit_power_law. The result's sum of squares is that of the errors themselves, for
-    comparison with other fits. Raises UserError for points that cannot be fitted.
+    comparison with other fits. Raises UserError for points that cannot be fitted and for an error of 0.
     """
     start = fit_power_law(points, floor=floor)
     log_n, log_v, y = take_logs(points)
-    y = np.maximum(y, 1e-6)  # an error of 0 has no logarithm
+    check_positive(points)
     free = floor is None
 
     def predict(theta: Floats) -> Floats:
@@ -40,7 +40,7 @@ def fit_robust(
         return np.asarray(np.log(predict(theta) / y))
 
     highest = float(y.min())
-    theta = np.array([np.log(start.amplitude), start.alpha, start.beta, start.floor])
+    theta = np.array([np.log(max(start.amplitude, _ZERO)), start.alpha, start.beta, start.floor])
     low, high = np.array([-np.inf, 0, 0, 0]), np.array([np.inf, 1, 1, highest])
     theta, low, high = (v[: 3 + free] for v in (np.clip(theta, low, high), low, high))
     # Absolute loss has no gradient to follow: approach it by ever smaller Huber thresholds.
@@ -59,9 +59,8 @@ def fit_robust(
             max_nfev=2000,
         )
         theta = found.x
-    amplitude, alpha, beta, *rest = theta
-    d = float(rest[0]) if free else float(floor or 0.0)
-    if free and d < _ZERO:
-        d = 0.0  # the solver stays inside its bounds by a hair
+    # The solver stays inside its bounds by a hair.
+    theta = np.where(theta - low < _ZERO, low, np.where(high - theta < _ZERO, high, theta))
+    amplitude, alpha, beta, d = (*theta, floor)[:4]
     parameters = np.array([np.exp(amplitude), alpha, beta, d])
     return build_law(parameters, points, floor=floor, converged=bool(found.status > 0))

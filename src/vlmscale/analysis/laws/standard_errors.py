@@ -1,17 +1,16 @@
-"""Standard errors of a fitted law without resampling: by curvature at the optimum and by single deletions.
+"""Standard errors of a fitted law without resampling: by curvature at the optimum and by deletions.
 
-Both hold a parameter on a bound fixed, so their intervals are those of the law with D at that bound:
-narrower than a bootstrap's, which lets D move.
+Intervals are Student's, and hold the law's D fixed where it is on a bound.
 """
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from vlmscale.analysis.laws.least_squares import fit_many
 from vlmscale.analysis.laws.points import take_logs
 from vlmscale.analysis.laws.power_law import PowerLaw, tabulate_refits
-
-_TWO_SIDED = 1.959964  # standard errors to either side of a 95 % interval
 
 
 def estimate_covariance(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
@@ -30,30 +29,39 @@ def estimate_covariance(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
 
 
 def delta_method(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
-    """Return columns quantity, estimate, standard_error, low, high (95 %), ratio included."""
+    """Return columns quantity, estimate, standard_error, low, high (95 %), ratio included.
+
+    Takes points for independent, which those of an LLM hardly are; n - k degrees of freedom.
+    """
     matrix = estimate_covariance(points, law)
     variances = dict(zip(matrix.columns, np.diag(matrix), strict=True))
     rows = [(str(name), getattr(law, name), float(v)) for name, v in variances.items()]
     slope = np.array([1 / law.beta, -law.alpha / law.beta**2])
     exponents = matrix.loc[["alpha", "beta"], ["alpha", "beta"]].to_numpy()
     rows.append(("ratio", law.ratio, float(slope @ exponents @ slope)))
-    return _table(rows)
+    return _table(rows, len(points) - len(matrix))
 
 
-def jackknife(points: pd.DataFrame, law: PowerLaw, *, floor: float | None = None) -> pd.DataFrame:
-    """Return the columns of delta_method, from the laws without each point in turn."""
-    without = refit_without_each(points, floor=floor)
+def jackknife(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
+    """Return the columns of delta_method from the laws without each LLM in turn.
+
+    With two sizes, without each point. One degree of freedom less than there are LLMs or points.
+    """
+    units = points["n_params_b"] if points["n_params_b"].nunique() > 2 else points.index
+    without = refit_without_each(points, pd.factorize(units)[0])
     n = len(without)
     variance = (n - 1) / n * ((without - without.mean()) ** 2).sum()
-    return _table([(name, getattr(law, name), variance[name]) for name in without.columns])
+    return _table([(name, getattr(law, name), variance[name]) for name in without.columns], n - 1)
 
 
-def refit_without_each(points: pd.DataFrame, *, floor: float | None = None) -> pd.DataFrame:
-    """Return the law without each point in turn: columns of tabulate_refits, one row a point."""
+def refit_without_each(points: pd.DataFrame, units: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the law without each unit in turn: columns of tabulate_refits, one row a unit.
+
+    units: the number, from 0, of each point's unit.
+    """
     log_n, log_v, y = take_logs(points)
-    n = len(y)
-    theta, _ = fit_many(log_n, log_v, np.tile(y, (n, 1)), 1 - np.eye(n), floor=floor)
-    return tabulate_refits(theta)
+    kept = (units != np.arange(units.max() + 1)[:, None]).astype(float)
+    return tabulate_refits(fit_many(log_n, log_v, np.ones_like(kept) * y, kept)[0])
 
 
 def count_determined(points: pd.DataFrame, law: PowerLaw) -> int:
@@ -80,11 +88,10 @@ def _jacobian(points: pd.DataFrame, law: PowerLaw) -> pd.DataFrame:
     )
 
 
-def _table(rows: list[tuple[str, float, float]]) -> pd.DataFrame:
+def _table(rows: list[tuple[str, float, float]], df: int) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["quantity", "estimate", "variance"])
     error = np.sqrt(table.pop("variance").astype(float))
+    reach = stdtrit(df, 0.975) * error
     return table.assign(
-        standard_error=error,
-        low=table["estimate"] - _TWO_SIDED * error,
-        high=table["estimate"] + _TWO_SIDED * error,
+        standard_error=error, low=table["estimate"] - reach, high=table["estimate"] + reach
     )

@@ -7,20 +7,12 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.collect import require_one_protocol, select_cells
-from vlmscale.analysis.laws.bootstrap import (
-    PARAMETERS,
-    SAMPLE_SCHEMES,
-    Scheme,
-    bootstrap,
-    bootstrap_samples,
-    choose_scheme,
-    summarize_draws,
-)
-from vlmscale.analysis.laws.forms import compare_forms
+from vlmscale.analysis.laws.bootstrap import PARAMETERS, SAMPLE_SCHEMES, bootstrap_samples
 from vlmscale.analysis.laws.frontier import pareto_envelope
+from vlmscale.analysis.laws.intervals import summarize_draws
 from vlmscale.analysis.laws.power_law import PowerLaw, describe_law, fit_power_law, profile_floor
+from vlmscale.analysis.laws.schemes import draw_laws, list_schemes
 from vlmscale.analysis.laws.standard_errors import delta_method, jackknife
-from vlmscale.analysis.laws.variants import fit_variants
 from vlmscale.errors import UserError
 from vlmscale.study.selection import SUITES, Selection, Series
 
@@ -60,51 +52,31 @@ def tabulate_laws(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
         about = {"size_axis": axis, "protocol": require_one_protocol(points)}
         return pd.DataFrame([{**about, **describe_fit(fit_power_law(points), points)}])
 
-    return _for_each(errors, series, fit)
+    return tabulate_each(errors, series, fit)
 
 
 def tabulate_draws(
-    errors: pd.DataFrame,
-    series: Series,
-    *,
-    draws: int,
-    seed: int,
-    samples: pd.DataFrame | None = None,
+    errors: pd.DataFrame, samples: pd.DataFrame | None, series: Series, *, draws: int, seed: int
 ) -> pd.DataFrame:
-    """Refit every law on resamples, by every scheme that applies to it.
+    """Draw every law by every scheme that applies to it.
 
-    Columns series, family, scheme, amplitude, alpha, beta, floor, ratio. samples: of tabulate_samples,
-    where questions were kept.
+    Columns series, family, scheme, amplitude, alpha, beta, floor, ratio and, of the hierarchical scheme,
+    noise, offset, slope, center (sample_laws). samples: of tabulate_samples, where questions were kept.
     """
 
     def resample(points: pd.DataFrame, key: Key) -> pd.DataFrame:
-        law = fit_power_law(points)
+        law, chosen = fit_power_law(points), {"draws": draws, "seed": seed}
         tables: dict[str, pd.DataFrame] = {
-            scheme: bootstrap(points, law, scheme, draws=draws, seed=seed)
-            for scheme in list_schemes(points)
+            scheme: draw_laws(points, law, scheme, **chosen) for scheme in list_schemes(points)
         }
         if samples is not None:
             mine = samples[samples["family"] == key[1]]
             several = mine["benchmark"].nunique() > 1
             for kind in SAMPLE_SCHEMES if several else SAMPLE_SCHEMES[:1]:
-                tables[kind] = bootstrap_samples(points, mine, kind, draws=draws, seed=seed)
-        frames = [table.assign(scheme=scheme) for scheme, table in tables.items()]
-        merged = pd.concat(frames, ignore_index=True)
-        return merged[["scheme", *(c for c in merged if c != "scheme")]]
+                tables[kind] = bootstrap_samples(points, mine, kind, **chosen)
+        return _stack_schemes(tables)
 
-    return _for_each(errors, series, resample)
-
-
-def list_schemes(points: pd.DataFrame) -> list[Scheme]:
-    """Return the schemes of bootstrap() that have something to resample in `points`."""
-    schemes: list[Scheme] = ["cases"]
-    if len(points) > PARAMETERS:
-        schemes += ["residual", "wild"]
-    if choose_scheme(points) == "sizes":
-        schemes.append("sizes")
-    if "seed" in points and points["seed"].nunique() > 1:
-        schemes.append("seeds")
-    return schemes
+    return tabulate_each(errors, series, resample)
 
 
 def tabulate_intervals(
@@ -129,29 +101,20 @@ def tabulate_intervals(
             for scheme, method in (("delta method", delta_method), ("jackknife", jackknife)):
                 table = method(points, law).query("quantity != 'amplitude'")
                 tables[scheme] = table.rename(columns={"estimate": "median"})
-        columns = ["scheme", "quantity", "low", "median", "high"]
-        frames = [table.assign(scheme=scheme)[columns] for scheme, table in tables.items()]
-        return pd.concat(frames, ignore_index=True)
+        return _stack_schemes(tables)[["scheme", "quantity", "low", "median", "high"]]
 
-    return _for_each(errors, series, summarise)
+    return tabulate_each(errors, series, summarise)
 
 
-def tabulate_profiles(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """Fit every law at each fixed D, from -1 to nearly the smallest error, where no law exists."""
-
-    def profile(points: pd.DataFrame, _: Key) -> pd.DataFrame:
-        highest = 0.98 * float(points["error"].min())
-        floors = np.concatenate(
-            [np.linspace(-1, 0, 40, endpoint=False), np.linspace(0, highest, 41)]
-        )
-        return profile_floor(points, floors)
-
-    return _for_each(errors, series, profile)
+def _stack_schemes(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, names=["scheme"]).reset_index(level="scheme").reset_index(drop=True)
 
 
-def tabulate_forms(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """Compare the forms (forms.py) for each series and family; each seed is a point of its own."""
-    return _for_each(errors, series, lambda points, _: compare_forms(points))
+def profile_down(points: pd.DataFrame) -> pd.DataFrame:
+    """Fit the law at each fixed D, from -1 to nearly the smallest error, where no law exists."""
+    highest = 0.98 * float(points["error"].min())
+    below = np.linspace(-1, 0, 40, endpoint=False)
+    return profile_floor(points, np.concatenate([below, np.linspace(0, highest, 41)]))
 
 
 def tabulate_envelopes(
@@ -172,16 +135,11 @@ def tabulate_envelopes(
         ]
         return pd.concat(tables, ignore_index=True)
 
-    return _for_each(errors, series, fronts)
+    return tabulate_each(errors, series, fronts)
 
 
-def tabulate_variants(errors: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """Fit the variants (variants.py) of the law of each series and family."""
-    return _for_each(errors, series, lambda points, _: fit_variants(points))
-
-
-def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
-    """Stack make(points, (series, family)) of every law."""
+def tabulate_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
+    """Stack make(points, (series, family)) of every law, with columns series and family."""
     tables = []
     for name, selection in series.items():
         for family in list_suites(errors):
@@ -194,7 +152,7 @@ def _for_each(errors: pd.DataFrame, series: Series, make: Make) -> pd.DataFrame:
                 raise UserError(f"law {name}, {family}: {error}") from None
             about = {"series": name, "family": family}
             tables.append(table.assign(**about)[[*about, *table]])
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def describe_fit(law: PowerLaw, points: pd.DataFrame) -> dict[str, Any]:

@@ -10,7 +10,13 @@ import pandas as pd
 
 from vlmscale.analysis.laws.forms import FORMS
 from vlmscale.analysis.laws.points import take_logs
-from vlmscale.analysis.laws.power_law import PowerLaw, build_law, describe_law, fit_power_law
+from vlmscale.analysis.laws.power_law import (
+    PowerLaw,
+    build_law,
+    describe_law,
+    fit_power_law,
+    fit_relative,
+)
 from vlmscale.analysis.laws.robust import fit_robust
 
 AXES = {
@@ -26,10 +32,11 @@ def fit_variants(points: pd.DataFrame) -> pd.DataFrame:
     """Fit every variant to `points` (as in fit_power_law), one row each.
 
     Columns variant, amplitude, alpha, beta, floor, ratio, floor_bound, sse (of the errors, unweighted),
-    points. Size axes other than n_params_b are tried where `points` has their column (AXES). A variant with
-    too few points left has no row.
+    points, bounds. Size axes other than n_params_b are tried where `points` has their column (AXES). A
+    variant with too few points left has no row, nor has one of ln(error) where an error is 0.
     """
-    rows: dict[str, tuple[Fit, pd.DataFrame]] = {name: (fit, points) for name, fit in _FITS.items()}
+    fits = {**_FITS, **_FITS_OF_LOGS} if (points["error"] > 0).all() else _FITS
+    rows: dict[str, tuple[Fit, pd.DataFrame]] = {name: (fit, points) for name, fit in fits.items()}
     for column, axis in AXES.items():
         if column in points and not points[column].equals(points["n_params_b"]):
             rows[f"N: {axis}"] = (fit_power_law, points.assign(n_params_b=points[column]))
@@ -62,17 +69,13 @@ def _logs(points: pd.DataFrame) -> PowerLaw:
     return build_law(theta, points, floor=0.0, converged=True)
 
 
-def _relative(points: pd.DataFrame) -> PowerLaw:
-    law = fit_power_law(points, weights=points["error"].to_numpy(float).clip(1e-6) ** -2)
-    theta = np.array([law.amplitude, law.alpha, law.beta, law.floor])
-    return build_law(theta, points, floor=None, converged=law.converged)
-
-
 _FITS: dict[str, Fit] = {
     "least squares": fit_power_law,
     "D = 0": lambda points: fit_power_law(points, floor=0.0),
+}
+_FITS_OF_LOGS: dict[str, Fit] = {
     "least squares on ln(error), D = 0": _logs,
-    "relative errors (weights 1/error^2)": _relative,
+    "relative errors (weights 1/error^2)": fit_relative,
     "Huber on ln(error), 1e-3": lambda points: fit_robust(points, delta=1e-3),
     "Huber on ln(error), 5e-3": lambda points: fit_robust(points, delta=5e-3),
     "Huber on ln(error), 1e-2": lambda points: fit_robust(points, delta=1e-2),

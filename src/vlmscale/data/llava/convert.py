@@ -4,7 +4,6 @@ A part is one shard with its own manifest, written by an atomic rename. Its name
 made from: a part from an earlier run is used only if it would come out the same.
 """
 
-import errno
 import hashlib
 import json
 import shutil
@@ -20,11 +19,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlmscale.data.llava.archives import StoredImage, UnreadableImage
+from vlmscale.data.columns import SAMPLE
+from vlmscale.data.llava.archives import StoredImage
 from vlmscale.data.llava.image_repair import repair_image
-from vlmscale.data.llava.records import UnusableSample, clean_conversation, get_image_path
-from vlmscale.data.shards import SAMPLE, write_split
+from vlmscale.data.llava.records import UnusableSample, clean_conversation, get_image_path, get_name
+from vlmscale.data.shards import write_split
 from vlmscale.errors import UserError
+from vlmscale.images import UnreadableImage
+from vlmscale.jobs.entry import is_disk_full
 from vlmscale.jobs.fingerprint import fingerprint
 from vlmscale.records.files import atomic_path, list_versions, read_json, write_json
 
@@ -67,7 +69,8 @@ def split_into_parts(
         if len(part.records) == MAX_ROWS or (part.records and size + image_size > MAX_BYTES):
             yield part
             part, size = Part(part.number + 1, position, [], []), 0
-        part.records.append({key: record.get(key) for key in ("id", "image", "conversations")})
+        keys = ("id", "image", "conversations")
+        part.records.append({key: record[key] for key in keys if key in record})
         part.images.append(image)
         size += image_size
     if part.records:
@@ -113,7 +116,7 @@ def convert_parts(
                 "again with fewer processes: finished parts are kept."
             ) from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_disk_full(error):
                 raise
             raise UserError(
                 f"The disk of {folder} is full. Make room and run again: finished parts are kept."
@@ -133,7 +136,7 @@ def convert_part(part: Part, folder: Path) -> Path:
     for position, (record, stored) in enumerate(
         zip(part.records, part.images, strict=True), part.first
     ):
-        path, name = get_image_path(record), str(record["id"])
+        path, name = get_image_path(record), get_name(record, position)
         row: dict[str, Any] = {"id": name, "image": None, "image_key": None}
         try:
             row["conversations"], made = clean_conversation(record)

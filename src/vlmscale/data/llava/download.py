@@ -6,15 +6,16 @@ huggingface_hub resolves addresses on the hub (revision, checksum, token). Its o
 after its process was killed, so files of the hub are downloaded here like all others.
 """
 
-import errno
 import os
 import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -22,24 +23,22 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import build_hf_headers
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
-from vlmscale.data.hub import get_endpoint
+from vlmscale.data.hub import get_endpoint, hide_credentials
 from vlmscale.data.llava.progress import Report, show_progress
 from vlmscale.data.llava.sources import Source
 from vlmscale.data.llava.verify import DownloadError, add_suffix, is_verified, verify
 from vlmscale.errors import UserError
+from vlmscale.jobs.entry import is_disk_full
 from vlmscale.records.files import read_json, write_json
 from vlmscale.records.locks import acquire_lock
 
 _THREADS = 4
 _TRIES = 5  # in a row without a single new byte, then the next address
+TIMEOUT = 60.0  # seconds for a connection, and for the next bytes
 PAUSE = 2.0  # seconds before the second try; doubled before each further one
 _MIN_SPEED = 10_000  # bytes per second over a timeout; a slower server is left for the next mirror
 _HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)@(?P<revision>[^/]+)/(?P<path>.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class _Stopped(Exception):
-    """Another download failed in a way that ends them all."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +53,28 @@ class _Remote:
 
 def count_missing_bytes(source: Source, folder: Path) -> float:
     """Estimate how much of a file is still to be downloaded."""
-    file = folder / source.file
-    if file.exists():
+    if (file := folder / source.file).exists():
         return 0.0
     return max(0.0, source.gigabytes * 1e9 - _size(add_suffix(file, ".part")))
 
 
 def download_all(
-    sources: Sequence[Source], folder: Path, *, mirrors: Sequence[str] = (), timeout: float = 60.0
+    sources: Sequence[Source], folder: Path, *, mirrors: Sequence[str] = ()
 ) -> dict[Source, str]:
     """Download `sources` into `folder`, several at a time; return those that failed, with the reasons.
 
-    mirrors: addresses of folders laid out like `folder`, tried first. timeout: seconds for a connection
-    and for the next bytes. Raises UserError when the disk is full.
+    mirrors: addresses of folders laid out like `folder`, tried first. Raises UserError when the disk is
+    full.
     """
     failed, stop = {}, threading.Event()
 
     def download(source: Source, report: Report) -> None:
         def report_or_stop(done: float, total: float | None) -> None:
             if stop.is_set():
-                raise _Stopped
+                raise CancelledError
             report(done, total)
 
-        download_file(source, folder, mirrors, timeout, report_or_stop)
+        download_file(source, folder, mirrors, report=report_or_stop)
 
     with (
         show_progress(DownloadColumn(), TransferSpeedColumn()) as add_bar,
@@ -100,15 +98,15 @@ def download_file(
     source: Source,
     folder: Path,
     mirrors: Sequence[str] = (),
-    timeout: float = 60.0,
     report: Report = lambda done, total: None,
 ) -> Path:
     """Download the file of `source` to `folder`, unless it exists, and return it; see `download_all`.
 
-    Raises DownloadError with the reason for every address, and UserError if the user put a wrong file in
-    its place.
+    Raises DownloadError with the reason for every address, and UserError for a wrong mirror, or a wrong
+    file that the user put in its place.
     """
     file = folder / source.file
+    addresses = [*(_join_address(mirror, source.file) for mirror in mirrors), *source.urls]
     if is_verified(source, folder):
         return file
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -123,15 +121,15 @@ def download_file(
     with acquire_lock(add_suffix(part, ".lock"), busy):
         if is_verified(source, folder):
             return file  # another process has just downloaded it
-        for url in (*(f"{base.rstrip('/')}/{source.file}" for base in mirrors), *source.urls):
+        for url in addresses:
             try:
-                remote = _resolve(url, timeout)
-                _download(remote, part, timeout, report)
+                remote = _resolve(url)
+                _download(remote, part, report)
                 _move_verified(part, file, source, remote)
             except DownloadError as reason:
-                reasons.append(f"{url}: {reason}")
+                reasons.append(f"{hide_credentials(url)}: {hide_credentials(str(reason))}")
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if not is_disk_full(error):
                     raise
                 raise UserError(
                     f"The disk of {part.parent} is full: {part.name} has {_size(part):,} bytes so far. "
@@ -142,46 +140,57 @@ def download_file(
     raise DownloadError("; ".join(reasons))
 
 
-def _resolve(url: str, timeout: float) -> _Remote:
-    """Return the HTTP address of `url`; on the hub pinned to a commit, with the checksum given there."""
-    hub = _HUB.fullmatch(url)
-    if hub is None:
-        return _Remote(url)
-    endpoint = get_endpoint()
-
-    def address(revision: str) -> str:
-        return hf_hub_url(
-            hub["repo"], hub["path"], repo_type="dataset", revision=revision, endpoint=endpoint
+def _join_address(mirror: str, file: str) -> str:
+    try:
+        parts = urlsplit(mirror)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[^\s/]+", parts.netloc):
+        raise UserError(
+            f"the mirror {hide_credentials(mirror)} is no address of a web server. Name one that begins "
+            "with https:// or http://; files of this machine are put into the folder of raw files instead."
         )
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{file}").geturl()
 
+
+def _resolve(url: str) -> _Remote:
+    """Return the HTTP address of `url`; on the hub pinned to a commit, with the checksum given there."""
+    if (hub := _HUB.fullmatch(url)) is None:
+        return _Remote(url)
+    address = partial(
+        hf_hub_url, hub["repo"], hub["path"], repo_type="dataset", endpoint=get_endpoint()
+    )
     try:
         metadata = get_hf_file_metadata(
-            address(hub["revision"]), timeout=timeout, endpoint=endpoint, retry_on_errors=True
+            address(revision=hub["revision"]),
+            timeout=TIMEOUT,
+            endpoint=get_endpoint(),
+            retry_on_errors=True,
         )
     except (httpx2.HTTPError, EntryNotFoundError, ConnectionError) as error:
         raise DownloadError(_first_line(error)) from None
     # The hub's tag of a large file is the SHA-256 of its content; that of a small one is git's own.
     sha256 = metadata.etag if metadata.etag and _SHA256.fullmatch(metadata.etag) else None
     commit = metadata.commit_hash or hub["revision"]
-    return _Remote(address(commit), build_hf_headers(), sha256, commit)
+    return _Remote(address(revision=commit), build_hf_headers(), sha256, commit)
 
 
-def _download(remote: _Remote, part: Path, timeout: float, report: Report) -> None:
+def _download(remote: _Remote, part: Path, report: Report) -> None:
     """Complete `part`, over as many connections as it takes while each brings new bytes."""
     failures = 0
-    with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
+    with httpx2.Client(timeout=TIMEOUT, follow_redirects=True) as client:
         while True:
             before = _size(part)
             report(before, None)
             try:
-                return _continue(client, remote, part, timeout, report)
+                return _continue(client, remote, part, report)
             except httpx2.HTTPStatusError as error:
                 code = error.response.status_code
                 reason = f"the server answers {code}"
                 if code < 500 and code not in (408, 416, 429):
                     raise DownloadError(reason) from None
             except httpx2.TimeoutException:
-                reason = f"nothing came for {timeout:g} s"
+                reason = f"nothing came for {TIMEOUT:g} s"
             except httpx2.HTTPError as error:
                 reason = f"the connection broke ({_first_line(error)})"
             failures = failures + 1 if _size(part) <= before else 1
@@ -190,13 +199,12 @@ def _download(remote: _Remote, part: Path, timeout: float, report: Report) -> No
             time.sleep(PAUSE * 2 ** (failures - 1))
 
 
-def _continue(
-    client: httpx2.Client, remote: _Remote, part: Path, timeout: float, report: Report
-) -> None:
+def _continue(client: httpx2.Client, remote: _Remote, part: Path, report: Report) -> None:
     """Download the rest of `part` over one connection; all of it if the file on the server has changed."""
     state_file = add_suffix(part, ".json")
     state = read_json(state_file) if state_file.exists() else {}
-    size = _size(part) if state.get("url") == remote.url and state.get("validator") else 0
+    shown = hide_credentials(remote.url)
+    size = _size(part) if state.get("url") == shown and state.get("validator") else 0
     headers = {**remote.headers, "Accept-Encoding": "identity"}
     if size:
         headers |= {"Range": f"bytes={size}-", "If-Range": state["validator"]}
@@ -211,7 +219,7 @@ def _continue(
                 raise DownloadError("the server sends another range than requested")
         else:
             size = 0
-            write_json(state_file, {"url": remote.url, "validator": _get_validator(answer)})
+            write_json(state_file, {"url": shown, "validator": _get_validator(answer)})
         length = answer.headers.get("Content-Length")
         total = size + int(length) if length else None
         window_start, window_size = time.monotonic(), size
@@ -221,10 +229,10 @@ def _continue(
                 file.flush()  # kept even if the process is killed
                 size += len(chunk)
                 report(size, total)
-                if time.monotonic() > window_start + timeout:
-                    if size < window_size + _MIN_SPEED * timeout:
+                if time.monotonic() > window_start + TIMEOUT:
+                    if size < window_size + _MIN_SPEED * TIMEOUT:
                         raise DownloadError(
-                            f"it sent {size - window_size:,} bytes in {timeout:g} s"
+                            f"it sent {size - window_size:,} bytes in {TIMEOUT:g} s"
                         )
                     window_start, window_size = time.monotonic(), size
             os.fsync(file.fileno())
@@ -241,12 +249,13 @@ def _get_validator(answer: httpx2.Response) -> str | None:
 def _move_verified(part: Path, file: Path, source: Source, remote: _Remote) -> None:
     """Move a download to its place; discard it, raising DownloadError, if it is not the right file."""
     try:
-        verify(part, file, source, url=remote.url, revision=remote.revision, sha256=remote.sha256)
+        url = hide_credentials(remote.url)
+        verify(part, file, source, url=url, revision=remote.revision, sha256=remote.sha256)
     except DownloadError:
         _discard(part)
         raise
     part.replace(file)
-    add_suffix(part, ".json").unlink(missing_ok=True)
+    _discard(part)
 
 
 def _size(file: Path) -> int:

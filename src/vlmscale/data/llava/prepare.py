@@ -1,7 +1,6 @@
 """Prepare LLaVA's training data: from the released files to a split that training reads.
 
-All work that needs the network or much disk is done here, on one machine. It may be stopped and started
-again at any point.
+All work that needs the network or much disk is done here. It may be stopped and started again at any point.
 """
 
 import shutil
@@ -33,9 +32,8 @@ MAX_LOSS = 0.001  # share of the samples; with more missing it is another datase
 _TEXT, _NO_FOLDER = "text only", "no known folder"
 _EXAMPLES = 5
 
-Download = Callable[
-    [Sequence[Source]], dict[Source, str]
-]  # returns those that failed, with reasons
+# Downloads files and returns those that failed, with the reasons.
+Download = Callable[[Sequence[Source]], dict[Source, str]]
 
 
 def prepare_dataset(
@@ -46,7 +44,6 @@ def prepare_dataset(
     workers: int,
     limit: int | None = None,
     mirrors: Sequence[str] = (),
-    timeout: float = 60.0,
     table: Path | None = None,
 ) -> dict[str, Any]:
     """Download, check and convert `dataset`, a name in resources/datasets.csv; return the manifest.
@@ -54,8 +51,7 @@ def prepare_dataset(
     raw: folder of the downloaded files, which are kept. The user's own images in `raw`/own/`dataset`, under
     the records' paths, are used before any archive. output: folder of the split, created when complete.
     workers: number of processes. limit: use only this many records, from the first.
-    mirrors: addresses laid out like `raw`, tried first. timeout: seconds without a byte, or with hardly
-    any, after which a connection is closed.
+    mirrors: addresses laid out like `raw`, tried first. table: another datasets.csv.
 
     Raises UserError if the disk is too small, a file cannot be downloaded, or more than 0.1 % of the
     samples are lost; finished work is kept for the next run.
@@ -67,28 +63,22 @@ def prepare_dataset(
 
     def download(needed: Sequence[Source]) -> dict[Source, str]:
         check_disk_space([(raw, sum(count_missing_bytes(source, raw) for source in needed))])
-        return download_all(needed, raw, mirrors=mirrors, timeout=timeout)
+        return download_all(needed, raw, mirrors=mirrors)
 
     if failed := download(sources[:1]):
         raise UserError(f"{dataset} cannot be prepared. {_format_failures(failed, raw)}")
     survey = _Survey(sources, raw, limit)
     images, used = survey.find_images(download)
-    missing = (
-        path for paths in survey.images.values() for path in paths.elements() if path not in images
-    )
-    survey.check_loss((path, "missing") for path in missing)
+    survey.check_loss((path, "missing") for path in survey.paths.elements() if path not in images)
     parts_folder = locate_parts(output)
-    size = survey.count_image_bytes(images) - count_shard_bytes(parts_folder)
-    check_disk_space([(output, size)])
+    # An image counts once for each sample that shows it.
+    size = sum(image.size * survey.paths[path] for path, image in images.items())
+    check_disk_space([(output, size - count_shard_bytes(parts_folder))])
     with show_progress() as add_bar:
         report, total = add_bar(f"converting {dataset}"), survey.samples.total()
-        parts = convert_parts(
-            split_into_parts(survey.read_records(), images),
-            parts_folder,
-            workers,
-            lambda done: report(done, total),
-        )
-    survey.check_loss((sample["image"], sample["reason"]) for sample in read_skipped(parts))
+        parts = split_into_parts(survey.read_records(), images)
+        written = convert_parts(parts, parts_folder, workers, lambda done: report(done, total))
+    survey.check_loss((sample["image"], sample["reason"]) for sample in read_skipped(written))
     files = [survey.records, *used]
     about = {
         "dataset": dataset,
@@ -102,7 +92,7 @@ def prepare_dataset(
         "licence": "; ".join(dict.fromkeys(source.licence for source in files)),
         "versions": list_versions(("vlmscale", "pillow", "pyarrow")),
     }
-    join_parts(parts, output, about)
+    join_parts(written, output, about)
     shutil.rmtree(parts_folder)
     return read_json(output / "manifest.json")
 
@@ -115,15 +105,16 @@ class _Survey:
         self.raw, self.limit = raw, limit
         self.own_images = locate_own_images(raw, self.records)
         self.samples = Counter[str]()  # by folder
-        self.images: dict[str, Counter[str]] = {}  # folder -> path -> samples
+        self.paths = Counter[str]()  # samples by image
         self.failed: dict[Source, str] = {}
         for record in self.read_records():
             path = get_image_path(record)
-            folder = self._name_folder(path)
-            self.samples[folder] += 1
+            self.samples[self._name_folder(path)] += 1
             if path is not None:
-                self.images.setdefault(folder, Counter())[path] += 1
+                self.paths[path] += 1
         total = self.samples.total()
+        if not total:
+            raise UserError(f"{raw / self.records.file} has no records. Delete it and run again.")
         if limit is None and self.records.count not in (None, total):
             raise UserError(
                 f"{raw / self.records.file} has {total:,} records, {self.records.count:,} were expected: "
@@ -139,17 +130,15 @@ class _Survey:
         The user's own images come first, then the first archive of each folder, then the next one for what
         is still missing.
         """
-        images: dict[str, StoredImage] = {}
-        for paths in self.images.values():
-            images |= find_own_images(self.own_images, paths)
+        images = find_own_images(self.own_images, self.paths)
         used: list[Source] = []
         untried = list(self.archives)
         while True:
-            missing = {
-                folder: [path for path in paths if path not in images]
-                for folder, paths in self.images.items()
-            }
-            batch = {s.holds: s for s in reversed(untried) if missing.get(s.holds)}
+            missing: dict[str, list[str]] = {}
+            for path in self.paths:
+                if path not in images:
+                    missing.setdefault(self._name_folder(path), []).append(path)
+            batch = {s.holds: s for s in reversed(untried) if s.holds in missing}
             if not batch:
                 return images, used
             self.failed |= download(list(batch.values()))
@@ -158,15 +147,6 @@ class _Survey:
                 if source not in self.failed:
                     used.append(source)
                     images |= find_archived_images(self.raw / source.file, folder, missing[folder])
-
-    def count_image_bytes(self, images: Mapping[str, StoredImage]) -> int:
-        """Return the size of all images, counting an image once for each sample that shows it."""
-        return sum(
-            images[path].size * samples
-            for paths in self.images.values()
-            for path, samples in paths.items()
-            if path in images
-        )
 
     def check_loss(self, lost: Iterable[tuple[str | None, str]]) -> None:
         """Raise UserError if too many samples, given as image path and reason, are lost."""
@@ -179,16 +159,19 @@ class _Survey:
             cases.append(f"{path or 'a conversation'}: {reason}")
         lines = [
             f"{len(lost):,} of {total:,} samples are lost, {len(lost) / total:.2%}; "
-            f"at most {MAX_LOSS:.1%} may be.",
-            *(
-                f"  {folder}: {len(cases):,} of {self.samples[folder]:,}, such as "
-                + ", ".join(list(dict.fromkeys(cases))[:_EXAMPLES])
-                for folder, cases in sorted(by_folder.items())
-            ),
-            f"Put the images into {self.own_images} under these paths and run again: "
-            "finished work is kept.",
-            *([_format_failures(self.failed, self.raw)] if self.failed else []),
+            f"at most {MAX_LOSS:.1%} may be."
         ]
+        for folder, cases in sorted(by_folder.items()):
+            examples = ", ".join(list(dict.fromkeys(cases))[:_EXAMPLES])
+            lines.append(
+                f"  {folder}: {len(cases):,} of {self.samples[folder]:,}, such as {examples}"
+            )
+        lines.append(
+            f"Put the images into {self.own_images} under these paths and run again: "
+            "finished work is kept."
+        )
+        if self.failed:
+            lines.append(_format_failures(self.failed, self.raw))
         raise UserError("\n".join(lines))
 
     def _name_folder(self, path: str | None) -> str:
@@ -197,10 +180,8 @@ class _Survey:
 
 
 def _format_failures(failed: Mapping[Source, str], raw: Path) -> str:
-    return "\n".join(
-        [
-            "These files cannot be downloaded:",
-            *(f"  {source.file}: {reasons}" for source, reasons in failed.items()),
-            f"Put them into {raw} under these names, or name mirrors, and run again.",
-        ]
+    lines = [f"  {source.file}: {reasons}\n" for source, reasons in failed.items()]
+    return (
+        f"These files cannot be downloaded:\n{''.join(lines)}"
+        f"Put them into {raw} under these names, or name mirrors, and run again."
     )

@@ -4,13 +4,24 @@ A `.json` record beside the file keeps what was verified. Where no checksum is p
 download is trusted and later ones must equal it.
 """
 
-import hashlib
+import codecs
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from vlmscale.data.llava.sources import RECORDS, Source
 from vlmscale.records.files import read_json, write_json
+from vlmscale.records.signature import compute_sha256
+
+# The first bytes of formats that images are also packed in.
+_FORMATS = {
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ\0": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstandard",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a rar archive",
+}
 
 
 class DownloadError(Exception):
@@ -57,8 +68,7 @@ def verify(
     size, record = content.stat().st_size, add_suffix(file, ".json")
     if source.bytes not in (None, size):
         raise DownloadError(f"it has {size:,} bytes instead of {source.bytes:,}")
-    with content.open("rb") as handle:
-        actual = hashlib.file_digest(handle, "sha256").hexdigest()
+    actual = compute_sha256(content)
     expected = {
         "resources/datasets.csv": source.sha256,
         "the hub": sha256,
@@ -68,17 +78,27 @@ def verify(
         if checksum not in (None, actual):
             raise DownloadError(f"its SHA-256 is {actual}, not {checksum} as in {place}")
     if source.holds != RECORDS and not zipfile.is_zipfile(content):
-        raise DownloadError("it is no zip archive")
+        kind = _name_format(content)
+        cure = f", but {kind}: pack its images anew by zip -0" if kind else ""
+        raise DownloadError(f"it is no zip archive{cure}")
     if source.holds == RECORDS and not _is_json_list(content):
-        raise DownloadError("it is no JSON list")
+        raise DownloadError("it is no JSON list in UTF-8")
     checked_by = next((place for place, checksum in expected.items() if checksum), "first use")
     origin = {"url": url, "revision": revision}
     write_json(record, {"sha256": actual, "bytes": size, "checked_by": checked_by, **origin})
 
 
+def _name_format(content: Path) -> str | None:
+    with content.open("rb") as file:
+        head = file.read(512)
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    return next((name for start, name in _FORMATS.items() if head.startswith(start)), None)
+
+
 def _is_json_list(content: Path) -> bool:
     """Return whether the file begins and ends as a JSON list does; an error page does not."""
     with content.open("rb") as file:
-        start = file.read(64).lstrip()[:1]
+        start = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         file.seek(max(0, content.stat().st_size - 64))
         return start == b"[" and file.read().rstrip()[-1:] == b"]"

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vlmscale.data.images import compute_image_key, encode_png
-from vlmscale.data.shards import QUESTION, SAMPLE, TAGGED, write_split
+from vlmscale.data.columns import QUESTION, SAMPLE, TAGGED
+from vlmscale.data.shards import write_split
 from vlmscale.data.world import oracle
 from vlmscale.data.world.questions import (
     CAPTION_REQUESTS,
@@ -24,6 +24,7 @@ from vlmscale.data.world.questions import (
 )
 from vlmscale.data.world.render import Picture, render
 from vlmscale.data.world.scenes import Facts, Scene, Subject, draw_subject
+from vlmscale.images import compute_image_key, encode_png
 from vlmscale.settings import IMAGE_TOKEN, Counts, World
 
 Row = dict[str, Any]

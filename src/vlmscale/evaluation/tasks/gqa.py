@@ -1,6 +1,5 @@
 """Replace lmms-eval's functions for questions of GQA (see gqa.yaml)."""
 
-import io
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from vlmscale.data.shards import list_shards
+from vlmscale.images import decode_image
 
 # Beside the questions; the working directory of a task has this link to its dataset.
 IMAGES = Path("dataset/testdev_balanced_images")
 
 
 def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
-    return [Image.open(io.BytesIO(_images()[doc["imageId"]])).convert("RGB")]
+    return [decode_image(_images()[doc["imageId"]], f"{IMAGES}, image {doc['imageId']}")]
 
 
 @cache

@@ -1,8 +1,6 @@
 """MathVista by rules: lmms-eval's prompt and its comparison of answers, but no judge between them."""
 
-import ast
 import os
-import re
 import sys
 from functools import cache
 from importlib import import_module
@@ -12,14 +10,7 @@ from unittest.mock import patch
 
 from PIL import Image
 
-_NUMBER = re.compile(r"(?<!\d)-?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-# An option's letter: alone, in brackets, before its text, or announced.
-_LETTERS = (
-    re.compile(r"^\(?([A-Za-z])\)?[.:)]?$"),
-    re.compile(r"\(([A-Z])\)"),
-    re.compile(r"^([A-Z])[.:)]\s"),
-    re.compile(r"\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice)(?: is|:)?\s*\(?([A-Z])\b"),
-)
+from vlmscale.evaluation.answers import read_choice, read_list, read_number
 
 
 def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
@@ -51,32 +42,14 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
 def extract(answer: str, kind: str, choices: list[str]) -> str | None:
     """Read an answer into the form of lmms-eval's comparison; None if no rule can read it.
 
-    kind: the dataset's answer_type. A choice gives its letter in brackets, several numbers the last one.
+    kind: the dataset's answer_type. A choice gives its letter in brackets.
     """
-    answer = answer.strip()
     if kind == "text":
-        letter = _letter(answer, choices)
+        letter = read_choice(answer, choices)
         return None if letter is None else f"({letter})"
     if kind == "list":
-        found = re.findall(r"\[[^\[\]]*\]", answer)
-        try:
-            return str(ast.literal_eval(found[-1])) if found else None
-        except (SyntaxError, ValueError):
-            return None
-    numbers = _NUMBER.findall(answer)
-    return numbers[-1].replace(",", "") if numbers else None
-
-
-def _letter(answer: str, choices: list[str]) -> str | None:
-    letters = [chr(ord("A") + i) for i in range(len(choices))]
-    same = [a for a, c in zip(letters, choices, strict=True) if c.lower() == answer.lower()]
-    if len(same) == 1:
-        return same[0]
-    for pattern in _LETTERS:
-        named = {letter.upper() for letter in pattern.findall(answer)} & set(letters)
-        if named:
-            return named.pop() if len(named) == 1 else None
-    return None
+        return read_list(answer)
+    return read_number(answer, fractions=kind == "float")
 
 
 @cache

@@ -1,10 +1,11 @@
 """Functions that lmms-eval calls for questions of the generated world (see world.yaml)."""
 
-import io
 from typing import Any
 
 import datasets
 from PIL import Image
+
+from vlmscale.images import decode_image
 
 
 def process_docs(docs: datasets.Dataset) -> datasets.Dataset:
@@ -13,7 +14,7 @@ def process_docs(docs: datasets.Dataset) -> datasets.Dataset:
 
 
 def doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
-    return [Image.open(io.BytesIO(doc["image"]["bytes"])).convert("RGB")]
+    return [decode_image(doc["image"]["bytes"], f"test split, question {doc['id']}")]
 
 
 def doc_to_text(

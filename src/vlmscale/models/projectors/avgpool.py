@@ -36,5 +36,4 @@ class AvgPool(Projector):
     def forward(self, features: VisionFeatures) -> Tensor:
         """Compress features.patches (b, p, d) -> (b, v, n), regions row by row."""
         pooled = average_regions(features.patches, self.side)
-        out: Tensor = self.mlp(pooled)
-        return out
+        return self.mlp(pooled)

@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
 from vlmscale.settings import Setting
 
@@ -33,7 +34,8 @@ class Projector(nn.Module, ABC):
 
     The class attributes are literals: the workflow reads them from the source (vlmscale.methods).
     Formulas are arithmetic in w, side of the grid of patches; p, patches; v, visual tokens; d, tower
-    width; l, tower layers; n, LLM width; m, LLM layers.
+    width; l, tower layers; n, LLM width; m, LLM layers; and in options: `rounds` is the number that the
+    option holds, `(order == "block")` is 1 or 0.
     """
 
     # Where the method comes from, in a few words.
@@ -91,13 +93,11 @@ class Projector(nn.Module, ABC):
         """Draw the numbers of visual tokens that one batch of stage `kind` is trained at."""
         return [self.visual_tokens]
 
-    def hook_llm(
-        self, llm: nn.Module, places: Tensor | None, length: int
-    ) -> AbstractContextManager[None]:
+    def hook_llm(self, llm: nn.Module, places: Tensor | None) -> AbstractContextManager[None]:
         """Return a context for one pass of the LLM, for methods that act inside it.
 
         places (b, t) bool: the positions of visual tokens in a prompt of t tokens, which generated text
-        may follow; None when decoding from a cache. length: of the sequence, cached tokens included.
+        may follow; None when decoding from a cache.
         """
         return nullcontext()
 
@@ -114,8 +114,15 @@ def find_projector_class(name: str) -> type[Projector]:
 
 
 def build_projector(widths: Widths, setting: Setting) -> Projector:
-    """Build the projector of a setting, with fresh weights by the method's own rule."""
-    return find_projector_class(setting.method)(widths, setting)
+    """Build the projector of a setting, with fresh weights by the method's own rule.
+
+    Raises UserError for an option or value that the method does not have.
+    """
+    found = find_projector_class(setting.method)
+    for option, value in setting.options.items():
+        if value not in found.options.get(option, ()):
+            raise UserError(f"{setting.method} has no option {option} with the value {value!r}.")
+    return found(widths, setting)
 
 
 def find_region_side(visual_tokens: int, grid_side: int) -> tuple[int, int]:

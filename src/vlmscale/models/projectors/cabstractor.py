@@ -43,14 +43,9 @@ class CAbstractor(Projector):
             features.patches + self.position, "b (h w) d -> b h w d", h=features.grid_side
         )
         pooled = reduce(
-            self.fine(grid),
-            "b (gh h) (gw w) d -> b gh gw d",
-            "mean",
-            gh=self.side,
-            gw=self.side,
+            self.fine(grid), "b (gh h) (gw w) d -> b gh gw d", "mean", gh=self.side, gw=self.side
         )
-        out: Tensor = self.mlp(rearrange(self.coarse(pooled), "b gh gw d -> b (gh gw) d"))
-        return out
+        return self.mlp(rearrange(self.coarse(pooled), "b gh gw d -> b (gh gw) d"))
 
 
 class _Bottleneck(nn.Module):
@@ -75,8 +70,7 @@ class _Bottleneck(nn.Module):
         inner = self.spatial(rearrange(self.enter(grid), "b h w d -> b d h w"))
         inner = self.spatial_norm(rearrange(inner, "b d h w -> b h w d"))
         inner = inner * self.excite(reduce(inner, "b h w d -> b 1 1 d", "mean"))
-        out: Tensor = self.activation(grid + self.leave(inner))
-        return out
+        return self.activation(grid + self.leave(inner))
 
 
 def _initialise(module: nn.Module) -> None:

@@ -30,6 +30,4 @@ class Downsample(Projector):
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """Compress features.patches_at(g) (b, g g, d) -> (b, v, n)."""
-        assert features.patches_at is not None
-        out: Tensor = self.mlp(features.patches_at(self.side))
-        return out
+        return self.mlp(features.patches_at(self.side))

@@ -53,11 +53,10 @@ class FastV(Projector):
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """Compress features.patches (b, p, d) -> (b, p, n)."""
-        out: Tensor = self.mlp(features.patches)
-        return out
+        return self.mlp(features.patches)
 
     @contextmanager
-    def hook_llm(self, llm: nn.Module, places: Tensor | None, length: int) -> Iterator[None]:
+    def hook_llm(self, llm: nn.Module, places: Tensor | None) -> Iterator[None]:
         """Hide all but v visual tokens of each image from layer 2 of `llm` on, counted from 0.
 
         The last attended position within `places` (b, s) chooses: positions of the pass beyond s have
@@ -111,7 +110,7 @@ class FastV(Projector):
         attention (b, h, t, k); mask (b, 1, t, k), 0 where there may be attention; places (b, s).
         """
         if attention is None:
-            raise ValueError('fastv reads the LLM\'s attention: set its implementation to "eager"')
+            raise UserError('fastv reads the LLM\'s attention: set its implementation to "eager"')
         prompts, s = places.shape
         # A position attends to itself unless it is padding, on whichever side.
         real = torch.diagonal(mask[:, 0], dim1=1, dim2=2)[:, :s] == 0

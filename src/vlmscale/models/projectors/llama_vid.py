@@ -53,7 +53,6 @@ class LlamaVid(Projector):
 
     def _average_by_question(self, features: VisionFeatures) -> Tensor:
         """Average the patches by the mean attention of the question's tokens: (b, d)."""
-        assert features.question_mask is not None
         patches, mask = features.patches, features.question_mask.to(features.patches.dtype)
         query, key = self.query(features.question_tokens), self.key(patches)
         scores = torch.einsum("bqd,bpd->bqp", query, key) / patches.shape[-1] ** 0.5

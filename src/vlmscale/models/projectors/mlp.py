@@ -25,5 +25,4 @@ class Mlp(Projector):
 
     def forward(self, features: VisionFeatures) -> Tensor:
         """Compress features.patches (b, p, d) -> (b, p, n)."""
-        out: Tensor = self.mlp(features.patches)
-        return out
+        return self.mlp(features.patches)

@@ -40,8 +40,7 @@ class Perceiver(Projector):
         latents = repeat(self.latents, "v d -> b v d", b=len(features.patches))
         for layer in self.layers:
             latents = layer(features.patches, latents)
-        out: Tensor = self.mlp(self.norm(latents))
-        return out
+        return self.mlp(self.norm(latents))
 
 
 class _Layer(nn.Module):
@@ -68,5 +67,4 @@ class _Layer(nn.Module):
         key, value = rearrange(self.key_value(read), "b t (two h c) -> two b h t c", two=2, h=HEADS)
         mixed = F.scaled_dot_product_attention(query, key, value)
         latents = latents + self.output(rearrange(mixed, "b h v c -> b v (h c)"))
-        out: Tensor = latents + self.feed_forward(latents)
-        return out
+        return latents + self.feed_forward(latents)

@@ -5,18 +5,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vlmscale.models.features import VisionFeatures
-from vlmscale.models.projectors.base import Projector, Widths, build_mlp
-from vlmscale.models.token_merging import (
-    count_outliers,
-    mark_filled_slots,
-    merge_patches,
-    rank_by_attention,
-)
-from vlmscale.settings import Setting
+from vlmscale.models.projectors import prumerge
+from vlmscale.models.projectors.base import Projector
 
 
-class PruMergePlus(Projector):
+# Projector is named as a base because vlmscale.methods finds the class by it, in the source.
+class PruMergePlus(prumerge.PruMerge, Projector):
     """Patches most attended by the tower's CLS position and patches at regular distances, each merged
     with its 32 nearest by keys, and one token for all the rest; then the MLP.
 
@@ -37,26 +31,15 @@ class PruMergePlus(Projector):
     # similarity of keys; the merging itself; the MLP
     multiply_adds = "(v - 1)*p*d + v*p*d + v*(d*n + n*n)"
 
-    def __init__(self, widths: Widths, setting: Setting) -> None:
-        super().__init__(widths, setting)
-        self.adaptive = setting.options["count"] == "adaptive"
-        self.mlp = build_mlp(widths.tower, widths.llm)
-
-    def forward(self, features: VisionFeatures) -> Tensor | tuple[Tensor, Tensor]:
-        """Compress features.patches, keys (b, p, d), cls_attention (b, p) -> (b, v, n): kept patches by
-        falling attention, the regular ones row by row, then the rest; if adaptive also which of them
-        are present, (b, v).
-        """
-        most = self.visual_tokens - 1
-        order = rank_by_attention(features)
+    def rank(self, order: Tensor, most: int, outliers: Tensor) -> tuple[Tensor, Tensor]:
+        """See PruMerge.rank. Patches at regular distances follow the most attended ones, row by row."""
         ranking, counts = _rank_fixed(order, most)
         if self.adaptive:
-            wanted, number = _rank_adaptive(order, count_outliers(features))
+            wanted, number = _rank_adaptive(order, outliers)
             fits = number <= most
             ranking = torch.where(fits[:, None], wanted, ranking)
             counts = torch.where(fits, number, counts)
-        out: Tensor = self.mlp(merge_patches(features, ranking, counts, most))
-        return (out, mark_filled_slots(counts, most)) if self.adaptive else out
+        return ranking, counts
 
 
 def _rank_fixed(order: Tensor, kept: int) -> tuple[Tensor, Tensor]:

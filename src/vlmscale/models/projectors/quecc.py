@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -26,14 +25,14 @@ class QueCC(Projector):
 
     source = "the paper, arXiv 2411.03312, section 4"
     needs = ("multilayer", "question")
-    # Both formulas are for the defaults: bilinear has d*(p/v) + d weights and p*d products less.
     weights = (
-        "n*d + 3*d + 2*(d*d + d) + 2*d + d*(p/v) + d + 2*(l*d*d + d*d + 4*d) + 4*(d*d + d)"
-        "+ d*n + n + n*n + n"
+        'n*d + 3*d + 2*(d*d + d) + 2*d + (downsampling == "convolution")*(d*(p/v) + d)'
+        "+ 2*(l*d*d + d*d + 4*d) + 4*(d*d + d) + d*n + n + n*n + n"
     )
     # question; queries and their convolution; keys and values; attention; the MLP
     multiply_adds = (
-        "n*d + 2*p*d*d + p*d + 2*p*(l*d*d + d*d) + 2*v*d*d + 2*p*d*d + 2*p*d + v*(d*n + n*n)"
+        'n*d + 2*p*d*d + (downsampling == "convolution")*p*d + 2*p*(l*d*d + d*d)'
+        "+ 2*v*d*d + 2*p*d*d + 2*p*d + v*(d*n + n*n)"
     )
     options: ClassVar = {
         # Which human turn of a multi-turn sample is the question: the released code takes the
@@ -57,7 +56,7 @@ class QueCC(Projector):
         self.downsample = (
             nn.Conv2d(d, d, kernel_size=window, stride=window, groups=d)
             if setting.options["downsampling"] == "convolution"
-            else _Bilinear(self.side)
+            else nn.Upsample((self.side, self.side), mode="bilinear")
         )
         self.key = build_normed_mlp(d_multi, d)
         self.value = build_normed_mlp(d_multi, d)
@@ -67,7 +66,7 @@ class QueCC(Projector):
     def forward(self, features: VisionFeatures) -> Tensor:
         """Compress features.patches (b, p, d), multilayer (b, p, l d), question (b, n) -> (b, v, n)."""
         embedding = features.question
-        if embedding is not None and not self.reads_embedding:
+        if not self.reads_embedding:
             embedding = torch.ones_like(embedding)
         question = rearrange(self.question(embedding), "b d -> b 1 d")
         fine = rearrange(
@@ -75,18 +74,4 @@ class QueCC(Projector):
         )
         query = rearrange(self.downsample(fine), "b d h w -> b (h w) d")
         key, value = self.key(features.multilayer), self.value(features.multilayer)
-        out: Tensor = self.mlp(self.attention(query, key, value, side=self.side))
-        return out
-
-
-class _Bilinear(nn.Module):
-    """Resizing (b, d, h, w) -> (b, d, side, side), in float32 as TokenPacker's."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.side = side
-
-    def forward(self, fine: Tensor) -> Tensor:
-        size = (self.side, self.side)
-        coarse = F.interpolate(fine.float(), size, mode="bilinear", align_corners=False)
-        return coarse.to(fine.dtype)
+        return self.mlp(self.attention(query, key, value, side=self.side))

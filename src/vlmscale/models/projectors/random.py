@@ -38,8 +38,7 @@ class RandomPatches(Projector):
         """Compress features.patches (b, p, d) -> (b, v, n)."""
         kept = _draw(features.patches, self.visual_tokens)
         rows = rearrange(torch.arange(len(kept), device=kept.device), "b -> b 1")
-        out: Tensor = self.mlp(features.patches[rows, kept])
-        return out
+        return self.mlp(features.patches[rows, kept])
 
 
 def _draw(patches: Tensor, count: int) -> Tensor:

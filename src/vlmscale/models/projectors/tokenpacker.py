@@ -45,8 +45,7 @@ class TokenPacker(Projector):
         """Compress features.patches (b, p, d), multilayer (b, p, l d) -> (b, v, n)."""
         query = self.query(self.shrink(features.patches, features.grid_side))
         key, value = self.key(features.multilayer), self.value(features.multilayer)
-        out: Tensor = self.mlp(self.attention(query, key, value, side=self.side))
-        return out
+        return self.mlp(self.attention(query, key, value, side=self.side))
 
     def shrink(self, patches: Tensor, grid_side: int) -> Tensor:
         """Shrink the grid of patches: (b, p, d) -> (b, v, d)."""

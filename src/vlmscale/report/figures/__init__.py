@@ -8,7 +8,9 @@ INPUTS = {
     **dict.fromkeys(LAW_FIGURES, ("errors", "laws", "draws", "profile")),
     "fig4": ("errors",),
     "paired": ("paired",),
+    "difficulty": ("difficulty", "fewest_tokens"),
     "cost": ("cost",),
+    "learning": ("errors", "chance", "trainings"),
     "side_by_side": ("laws", "intervals", "released_laws", "released_intervals"),
     "latency": ("errors", "latency"),
 }

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from vlmscale.report.figures import (
     LAW_FIGURES,
     cost,
+    difficulty,
     exponents,
     fig1,
     fig2,
@@ -15,6 +16,7 @@ from vlmscale.report.figures import (
     fig3b,
     fig4,
     latency,
+    learning,
     optimum,
     paired,
     profile,
@@ -23,12 +25,10 @@ from vlmscale.report.figures import (
 )
 from vlmscale.report.figures.data import read_law_data
 
-_FIGURES = (
-    *(fig1, fig2, fig3a, fig3b, profile, exponents, optimum, residuals),
-    *(fig4, paired, cost, side_by_side, latency),
-)
+_OF_LAWS = (fig1, fig2, fig3a, fig3b, profile, exponents, optimum, residuals)
 DRAW: dict[str, Callable[..., Figure]] = {
-    module.__name__.rpartition(".")[2]: module.draw for module in _FIGURES
+    module.__name__.rpartition(".")[2]: module.draw
+    for module in (*_OF_LAWS, fig4, paired, difficulty, cost, side_by_side, latency, learning)
 }
 
 

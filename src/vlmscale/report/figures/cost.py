@@ -2,9 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from vlmscale.report.figures.panels import colour_llms, entry
 from vlmscale.report.figures.style import DARK, GREY, MARKERS, finish, new_figure
@@ -13,17 +11,11 @@ _STAGES = {"stage1": "stage 1", "stage2": "stage 2"}
 
 
 def draw(cost: pd.DataFrame, *, title: str) -> Figure:
-    """Draw the figure: one panel and its legend. cost: as returned by cost_table."""
-    figure, axes = new_figure(1, 1, (6.2, 4.2))
-    handles = draw_times(axes[0, 0], cost)
-    return finish(figure, f"{title}: time of each training, by FLOPs and measured", handles)
+    """Draw one point per training; on the line, its share of the time equals its share of FLOPs.
 
-
-def draw_times(ax: Axes, cost: pd.DataFrame) -> list[Line2D]:
-    """Draw measured against predicted time, one point per training, and return the legend handles.
-
-    cost: as returned by cost_table. On the line, a training's share of the time equals its share of FLOPs.
+    cost: as returned by cost_table.
     """
+    figure, ((ax,),) = new_figure(1, 1, (6.2, 4.2))
     unit, factor = ("hours", 1.0) if cost["hours"].max() > 1 else ("seconds", 3600.0)
     colours = colour_llms(cost.groupby("llm")["trained_parameters"].max().sort_values().index)
     markers = dict(zip(_STAGES, MARKERS, strict=False))
@@ -36,9 +28,10 @@ def draw_times(ax: Axes, cost: pd.DataFrame) -> list[Line2D]:
     ax.fill_between(ends, ends / 2, ends * 2, color=GREY, alpha=0.12, lw=0)
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     ax.set(xlabel=f"predicted {unit}", ylabel=f"measured {unit}")
-    return [
+    handles = [
         *(entry(llm, color=colour, marker="o", ls="") for llm, colour in colours.items()),
         *(entry(_STAGES[s], marker=m, mfc="white", ls="") for s, m in markers.items()),
         entry("as predicted", lw=1),
         entry("within a factor of 2", color=GREY, lw=5, alpha=0.3),
     ]
+    return finish(figure, f"{title}: time of each training, by FLOPs and measured", handles)

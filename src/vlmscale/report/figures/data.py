@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ import pandas as pd
 
 from vlmscale.analysis.collect import require_one_protocol, select_cells
 from vlmscale.analysis.decisions.recommend import predict_refits
-from vlmscale.analysis.laws.bootstrap import choose_scheme, summarize_draws
+from vlmscale.analysis.laws.hierarchical import draw_measurements
+from vlmscale.analysis.laws.intervals import find_intervals
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
+from vlmscale.analysis.laws.rivals import Rival, find_rival
+from vlmscale.analysis.laws.schemes import find_main_scheme
 from vlmscale.analysis.laws.tables import read_law, select_family_means
 from vlmscale.study.selection import Selection
 
@@ -26,12 +30,14 @@ class LawData:
     # llm, n_params_b, method, visual_tokens, seed, role ("fit" or "holdout"), error; one row a cell
     points: pd.DataFrame
     law: PowerLaw  # fitted on role "fit"
-    draws: pd.DataFrame  # scheme, amplitude, alpha, beta, floor, ratio: refits of the bootstrap
+    draws: pd.DataFrame  # scheme, amplitude, alpha, beta, floor, ratio: of tabulate_draws
     profile: pd.DataFrame  # floor, amplitude, alpha, beta, ratio, sse: the best law at each D
-    text_tokens: tuple[int, ...]  # Q of the panels of Figures 1 and 2
+    text_tokens: Sequence[int]  # Q of the panels of Figures 1 and 2
     predicted: Mapping[str, float]  # LLMs to predict that were not measured: name -> n_params_b
     printed: tuple[float, float] | None  # alpha and beta as the paper prints them
-    without_one: PowerLaw | None  # fitted without V = 1
+    without_one: (
+        PowerLaw | None
+    )  # fitted without V = 1; None where fewer than three counts would be left
     size_axis: str  # what n_params_b counts: "nominal", "total", ...
 
     @property
@@ -62,27 +68,37 @@ class LawData:
         """Every V measured, fewest first."""
         return sorted(self.points["visual_tokens"].unique().tolist())
 
+    @cached_property
+    def rival(self) -> Rival | None:
+        """The form that fits clearly better than the law, if there is one."""
+        return find_rival(self.points[self.points["role"] == "fit"])
+
     @property
     def scheme(self) -> str:
-        """The bootstrap that stands for uncertainty."""
-        return choose_scheme(self.fitted)
+        """The scheme that stands for uncertainty."""
+        return find_main_scheme(self.draws["scheme"])
 
     def draws_of(self, scheme: str) -> pd.DataFrame:
-        """Return the refits of one bootstrap scheme."""
+        """Return the draws of one scheme."""
         return self.draws[self.draws["scheme"] == scheme]
 
     def interval(self, quantity: str) -> tuple[float, float]:
         """Return the 95 % interval of alpha, beta, floor or ratio."""
-        table = summarize_draws(self.draws_of(self.scheme), (), self.counts[-1]).set_index(
-            "quantity"
-        )
-        low, high = table.loc[quantity, ["low", "high"]].to_numpy(float)
-        return float(low), float(high)
+        return find_intervals(self.draws_of(self.scheme))[quantity]
 
-    def band(self, n_params_b: float, visual_tokens: Floats) -> Floats:
-        """Return the low and high end of the law's error at each token count, (2, counts)."""
-        sizes = np.full(np.shape(visual_tokens), n_params_b)
-        errors = predict_refits(self.draws_of(self.scheme), sizes, visual_tokens)
+    def band(self, n_params_b: float, visual_tokens: Floats, *, new: bool = False) -> Floats:
+        """Return the low and high end of the law's error at each token count, (2, counts).
+
+        new: of what a training of an LLM outside the fit would show, with its own offset, slope and noise.
+        """
+        draws = self.draws_of(self.scheme)
+        if not new:
+            sizes = np.full(np.shape(visual_tokens), n_params_b)
+            errors = predict_refits(draws, sizes, visual_tokens)
+        else:  # with the same random numbers at each count, for a smooth band
+            cells = [{"n_params_b": [n_params_b], "visual_tokens": [v]} for v in visual_tokens]
+            shown = [draw_measurements(draws, pd.DataFrame(cell), seed=0) for cell in cells]
+            errors = np.concatenate(shown, axis=1)
         return np.asarray(np.quantile(errors, LEVELS, axis=0))
 
 
@@ -126,10 +142,9 @@ def gather(
     predicted: Mapping[str, float] | None = None,
     printed: Mapping[str, float] | None = None,
 ) -> LawData:
-    """Return LawData from the rows of one series and family.
+    """Return LawData from the rows of one series and family; errors: family means, with size_axis.
 
-    errors: family means, with the column size_axis. printed: alpha and beta. The law without V = 1 is
-    fitted when more than two other counts are left. Raises UserError where scores of two protocols meet.
+    Raises UserError where scores of two protocols meet.
     """
     require_one_protocol(errors)
     fitted = errors[errors["role"] == "fit"]
@@ -141,7 +156,7 @@ def gather(
         law=law,
         draws=draws,
         profile=profile,
-        text_tokens=tuple(text_tokens),
+        text_tokens=text_tokens,
         predicted=dict(predicted or {}),
         printed=(printed["alpha"], printed["beta"]) if printed else None,
         without_one=fit_power_law(fitted[fitted["visual_tokens"] > 1]) if several else None,

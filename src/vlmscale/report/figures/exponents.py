@@ -1,4 +1,4 @@
-"""Where the exponents may lie: refits of the bootstrap, against lines of constant alpha / beta."""
+"""Where the exponents may lie: drawn laws, against lines of constant alpha / beta."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from vlmscale.report.figures.data import LawData
 from vlmscale.report.figures.panels import note
 from vlmscale.report.figures.style import DARK, GREY, finish, new_figure
+from vlmscale.report.format import format_interval
 
 _RATIOS = (1, 2, 5)
 _SHOWN = [0.005, 0.995]  # share of the draws within the axes: a few have far larger exponents
@@ -21,13 +22,13 @@ def draw(data: LawData) -> Figure:
     axes[0][0].set_ylabel("β")
     least, most = data.interval("ratio")
     handles = axes[0][0].get_legend_handles_labels()[0]
-    handles.append(note(f"α / β = {data.law.ratio:.2f} [{least:.2f}, {most:.2f}]"))
-    handles.append(note(f"95 % interval over {data.scheme}"))
+    handles.append(note(f"α / β = {format_interval(data.law.ratio, least, most, digits=2)}"))
+    handles.append(note(f"95 % interval: {data.scheme}"))
     return finish(figure, data.title, handles)
 
 
 def draw_exponents(ax: Axes, data: LawData, scheme: str) -> None:
-    """Draw the cloud of one scheme's refits, the fitted law and the printed one."""
+    """Draw the cloud of one scheme's laws, the fitted law and the printed one."""
     law = data.law
     marks = [(law.alpha, law.beta), *([data.printed] if data.printed else [])]
     cloud = data.draws_of(scheme)[["alpha", "beta"]]
@@ -35,7 +36,9 @@ def draw_exponents(ax: Axes, data: LawData, scheme: str) -> None:
     left, bottom = 0.9 * np.vstack([low, *marks]).min(0)
     right, top = 1.1 * np.vstack([high, *marks]).max(0) + 1e-4  # an exponent may be 0 in all draws
     ax.set(xlim=(left, right), ylim=(bottom, top), xlabel=f"α, {data.size_axis} N")
-    ax.set_title(f"refits over {scheme}", loc="left")
+    ax.set_title(
+        "hierarchical" if scheme == "hierarchical" else f"refits over {scheme}", loc="left"
+    )
     x, y = cloud["alpha"], cloud["beta"]
     ax.plot(x, y, "o", color="C0", ms=3, mew=0, alpha=0.15, rasterized=True)
     for ratio in _RATIOS:

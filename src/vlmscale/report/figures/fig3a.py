@@ -4,35 +4,29 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from vlmscale.analysis.laws.optimum import crossover, least_text_tokens
-from vlmscale.costs.flops import prefill_gflops
+from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.report.figures.data import LawData
-from vlmscale.report.figures.panels import cost_axis, entry, note, token_range
+from vlmscale.report.figures.panels import cost_axis, entry, note, predict_error, token_range
 from vlmscale.report.figures.style import DARK, finish, new_figure
 
 _TEXT_TOKENS = np.linspace(0, 100, 11)
 
 
 def draw(data: LawData) -> Figure:
-    """Draw the second and third smallest size, as the paper does; of two sizes, these."""
-    sizes = sorted(data.fitted["n_params_b"].unique())
-    figure, axes = new_figure(1, 1, (6.6, 3.9))
-    handles = draw_crossovers(axes[0, 0], data, *(sizes[1:3] if len(sizes) > 2 else sizes))
-    return finish(figure, data.title, handles)
+    """Draw the law of two fitted sizes for Q from 0 to 100, with their crossovers.
 
-
-def draw_crossovers(ax: Axes, data: LawData, small_b: float, large_b: float) -> list[Line2D]:
-    """Draw the law of two fitted sizes (billions) for Q from 0 to 100, with their crossovers.
-
-    Measured points are those of Q = 0. Returns the legend.
+    They are the second and third smallest, as in the paper; of two sizes, these. Measured points are those
+    of Q = 0.
     """
     points, law = data.fitted, data.law
+    sizes = sorted(points["n_params_b"].unique())
+    small_b, large_b = sizes[1:3] if len(sizes) > 2 else sizes
+    figure, ((ax,),) = new_figure(1, 1, (6.6, 3.9))
     tokens = token_range(points)
     low, high = tokens[0], tokens[-1]
     # The lightest end of the map is hard to see on white.
@@ -42,7 +36,9 @@ def draw_crossovers(ax: Axes, data: LawData, small_b: float, large_b: float) -> 
     for q in _TEXT_TOKENS:
         for n, style in ((small_b, "--"), (large_b, "-")):
             cost = prefill_gflops(n, tokens, q)
-            ax.plot(cost, law.predict(n, tokens), style, color=colours(norm(q)), lw=1)
+            ax.plot(
+                cost, predict_error(law.predict, n, tokens), style, color=colours(norm(q)), lw=1
+            )
         meet = crossover(small_b, large_b, law.ratio, q)
         if meet and meet.large_tokens >= low and meet.small_tokens <= high:
             error = law.predict(large_b, meet.large_tokens)
@@ -63,6 +59,6 @@ def draw_crossovers(ax: Axes, data: LawData, small_b: float, large_b: float) -> 
         handles.append(note("to its left the smaller is better"))
     else:
         handles.append(note(f"no crossover up to Q = {_TEXT_TOKENS[-1]:g}"))
-    ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, label="text tokens Q", pad=0.02)
+    figure.colorbar(ScalarMappable(norm, colours), ax=ax, label="text tokens Q", pad=0.02)
     cost_axis(ax, data, named=True)
-    return handles
+    return finish(figure, data.title, handles)

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vlmscale.analysis.collect import select_cells
 from vlmscale.analysis.laws.tables import select_family_means
-from vlmscale.costs.flops import prefill_gflops
+from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.errors import UserError
 from vlmscale.report.figures.style import DARK, finish, new_figure
 from vlmscale.study.selection import Selection
@@ -26,33 +25,20 @@ def draw(
     reference: Configuration,
     title: str,
 ) -> Figure:
-    """Draw all families of the cells chosen by `selection`, the fields of a Selection."""
-    points = select_cells(select_family_means(errors), Selection(**selection))
-    families = {str(name): rows for name, rows in points.groupby("family", sort=False)}
-    figure, axes = new_figure(1, 1, (2.2 * len(families) + 3.6, 3.7))
-    ax = axes[0, 0]
-    draw_score_changes(ax, families, configurations, reference)
-    bars = ax.get_legend_handles_labels()[0]
-    return finish(figure, title, bars, title="2NV in GFLOPs", alignment="left")
-
-
-def draw_score_changes(
-    ax: Axes,
-    families: Mapping[str, pd.DataFrame],
-    configurations: Sequence[Configuration],
-    reference: Configuration,
-) -> None:
     """Draw the change of each family's score in percent of the reference's, one bar a configuration.
 
-    families: columns llm, n_params_b, visual_tokens, score; one row a cell, those of the same LLM and
-    count are averaged. Costs are of cached text, 2 N V. Raises UserError for cells that are missing.
+    selection: the fields of a Selection; cells of the same LLM and count are averaged. Costs are of cached
+    text, 2 N V. Raises UserError for cells that are missing.
     """
+    points = select_cells(select_family_means(errors), Selection(**selection))
+    families = {str(name): rows for name, rows in points.groupby("family", sort=False)}
+    figure, ((ax,),) = new_figure(1, 1, (2.2 * len(families) + 3.6, 3.7))
     width = 0.8 / len(configurations)
     offsets = width * (np.arange(len(configurations)) - (len(configurations) - 1) / 2)
     for configuration, offset in zip(configurations, offsets, strict=True):
         changes = [change(t, configuration, reference, name) for name, t in families.items()]
         llm, tokens = configuration
-        n = pd.concat(families.values()).query("llm == @llm")["n_params_b"].iloc[0]
+        n = points.loc[points["llm"] == llm, "n_params_b"].iloc[0]
         label = f"{llm}, V = {tokens}: {float(prefill_gflops(n, tokens, 0)):.4g}"
         bars = ax.bar(np.arange(len(families)) + offset, changes, 0.92 * width, label=label)
         ax.bar_label(bars, fmt="%+.2f", padding=2, fontsize="small")
@@ -61,6 +47,8 @@ def draw_score_changes(
     ax.grid(visible=False, axis="x")
     ax.margins(y=0.12)
     ax.set_ylabel(f"change of score (%) from\n{reference[0]}, V = {reference[1]}")
+    bars = ax.get_legend_handles_labels()[0]
+    return finish(figure, title, bars, title="2NV in GFLOPs", alignment="left")
 
 
 def change(

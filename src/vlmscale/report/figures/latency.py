@@ -18,15 +18,10 @@ MISLEADS = 2.0
 def draw(
     errors: pd.DataFrame, latency: pd.DataFrame, *, title: str, text_tokens: int, budget: str
 ) -> Figure:
-    """Draw the cells of one training budget at one Q, a row of panels for each family."""
+    """Draw the cells of one training budget at one Q, a row of panels a family: by 2 N V, and by time."""
     points = select_family_means(errors)
     points = points[points["budget"] == budget]
     table = join_latency(points, latency, text_tokens=text_tokens)
-    return draw_table(table, title=title, text_tokens=text_tokens)
-
-
-def draw_table(table: pd.DataFrame, *, title: str, text_tokens: int) -> Figure:
-    """Draw a row of panels for each family: by 2 N V, and by time. table: of join_latency."""
     families = list(table["family"].unique())
     figure, axes = new_figure(len(families), 2, (9.4, 3.5 * len(families)), sharey="row")
     llms = table.groupby("llm")["n_params_b"].first().sort_values().index  # small to large
@@ -62,6 +57,7 @@ def draw_error_by(ax: Axes, table: pd.DataFrame, column: str, looks: Looks) -> N
     misleading = table[table["surprise"] > MISLEADS]
     ax.plot(misleading[column], misleading["error"], "o", mfc="none", mec=DARK, ms=10, mew=0.8)
     ax.set_xscale("log")
+    ax.margins(y=0.12)  # room for the numbers of the topmost points
     if column != "latency_ms":
         return
     # At an LLM's fewest tokens, where the tower's share is largest; of several methods the fastest.

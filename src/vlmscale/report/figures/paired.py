@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vlmscale.report.figures.style import DARK, ROW, draw_filled_or_open, new_figure
@@ -29,25 +28,18 @@ def draw(paired: pd.DataFrame, *, title: str) -> Figure:
     figure, axes = new_figure(1, panels, size, sharey=True)
     colours = sns.color_palette("colorblind")
     for ax, family, colour in zip(axes[0], families, colours, strict=False):
-        draw_differences(
-            ax, rows.merge(means[means["family"] == family], on=_ROW, how="left"), colour
-        )
+        shown = rows.merge(means[means["family"] == family], on=_ROW, how="left")
+        percent = 100 * shown[["difference", "low", "high"]]
+        spread = np.abs(percent[["low", "high"]].sub(percent["difference"], axis=0)).T
+        look = {"fmt": "none", "ecolor": colour, "lw": 1}
+        ax.errorbar(percent["difference"], shown.index, xerr=spread, **look)
+        places, sure = shown.index.to_series(), shown["p_holm"] < 0.05
+        draw_filled_or_open(ax, percent["difference"], places, sure, colour)
+        ax.axvline(0, color=DARK, lw=1)
+        ax.set_xlabel("difference of score,\npercent points")
         ax.set_title(family, loc="left")
     axes[0][0].set_yticks(range(len(labels)), labels)
     axes[0][0].invert_yaxis()
     (baseline,) = means["baseline"].unique() if len(means) else ("no other method",)
     figure.suptitle(f"{title}: methods minus {baseline}", x=0.01, ha="left")
     return figure
-
-
-def draw_differences(
-    ax: Axes, rows: pd.DataFrame, colour: str | tuple[float, float, float]
-) -> None:
-    """Draw the difference of each row of compare_methods with its interval, at the row's number."""
-    percent = rows[["difference", "low", "high"]] * 100
-    spread = np.abs(percent[["low", "high"]].sub(percent["difference"], axis=0)).T
-    ax.errorbar(percent["difference"], rows.index, xerr=spread, fmt="none", ecolor=colour, lw=1)
-    places = rows.index.to_series()
-    draw_filled_or_open(ax, percent["difference"], places, rows["p_holm"] < 0.05, colour)
-    ax.axvline(0, color=DARK, lw=1)
-    ax.set_xlabel("difference of score,\npercent points")

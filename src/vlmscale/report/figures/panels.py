@@ -1,6 +1,6 @@
 """Pieces that several figures share: looks, error against cost, lines of a legend."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.analysis.laws.power_law import PowerLaw
-from vlmscale.costs.flops import prefill_gflops
+from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.report.figures.data import LawData
-from vlmscale.report.figures.style import DARK, MARKERS, new_figure
+from vlmscale.report.figures.style import DARK, MARKERS, Colour, new_figure
+from vlmscale.report.format import format_floor
 
 ERROR_LABEL = "average downstream error"
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,17 @@ def draw_measured(
     for llm, row in points.groupby("llm", sort=False):
         n, tokens = float(row["n_params_b"].iloc[0]), token_range(row)
         cost = prefill_gflops(n, tokens, text_tokens)
-        ax.plot(cost, law.predict(n, tokens), color=looks.colours[str(llm)], lw=1)
+        ax.plot(cost, predict_error(law.predict, n, tokens), color=looks.colours[str(llm)], lw=1)
     cost = prefill_gflops(points["n_params_b"], points["visual_tokens"], text_tokens)
     draw_points(ax, points, cost, points["error"].to_numpy(float), looks)
+
+
+def predict_error(
+    predict: Callable[[float, Floats], Floats], n_params_b: float, visual_tokens: Floats
+) -> Floats:
+    """Return the errors that a law predicts, missing where they are no errors: below 0 or above 1."""
+    error = predict(n_params_b, visual_tokens)
+    return np.where((error >= 0) & (error <= 1), error, np.nan)
 
 
 def token_range(points: pd.DataFrame) -> Floats:
@@ -112,10 +120,9 @@ def token_range(points: pd.DataFrame) -> Floats:
     return np.geomspace(points["visual_tokens"].min(), points["visual_tokens"].max(), 80)
 
 
-def look_lines(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
-    """Return the legend of the LLMs and token counts among `points`."""
-    lines = [entry(str(llm), color=looks.colours[str(llm)]) for llm in points["llm"].unique()]
-    return lines + count_lines(points, looks)
+def llm_lines(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
+    """Return the legend of the LLMs among `points`."""
+    return [entry(str(llm), color=looks.colours[str(llm)]) for llm in points["llm"].unique()]
 
 
 def count_lines(points: pd.DataFrame, looks: Looks) -> list[Line2D]:
@@ -132,12 +139,8 @@ def law_lines(data: LawData) -> list[Line2D]:
     for symbol, name in (("α", "alpha"), ("β", "beta")):
         low, high = data.interval(name)
         texts.append(f"{symbol} = {getattr(data.law, name):.4f} [{low:.4f}, {high:.4f}]")
-    return [note(t) for t in (*texts, floor_text(data.law), f"95 % intervals over {data.scheme}")]
-
-
-def floor_text(law: PowerLaw) -> str:
-    """Write D and whether it is at a bound."""
-    return f"D = {law.floor:.3g}" + ("" if law.floor_bound == "interior" else " (bound)")
+    floor = f"D = {format_floor(data.law.floor, data.law.floor_bound)}"
+    return [note(text) for text in (*texts, floor, f"95 % intervals: {data.scheme}")]
 
 
 def entry(label: str, **look: Any) -> Line2D:

@@ -29,10 +29,9 @@ def draw(data: LawData) -> Figure:
         look: dict[str, Any] = {"color": looks.colours[str(llm)], "ls": ls, "lw": 1}
         left.plot(row["visual_tokens"], row["residual"], **look)
         handles.append(entry(f"{llm}, RMSE {_rmse(row):.4f}", **look))
-    handles += count_lines(points, looks)
     fitted = points[points["role"] == "fit"]
     handles += [entry("the law", lw=1), note(f"RMSE of the fit {_rmse(fitted):.4f}")]
-    return finish(figure, data.title, handles)
+    return finish(figure, data.title, handles, below=count_lines(points, looks))
 
 
 def _draw_residuals(ax: Axes, points: pd.DataFrame, column: str, looks: Looks) -> None:

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator
 from vlmscale.analysis.collect import require_one_protocol
 from vlmscale.report.figures.panels import entry
 from vlmscale.report.figures.style import DARK, ROW, draw_filled_or_open, finish, new_figure
-from vlmscale.report.tables import main_intervals
+from vlmscale.report.tables import add_intervals
 
 RELEASED = "released scores"
 _SYMBOLS = {"alpha": "α", "beta": "β", "ratio": "α / β"}
@@ -32,12 +32,13 @@ def draw(
     protocols.
     """
     require_one_protocol(laws, released_laws)
-    released = _rows(released_laws, released_intervals).assign(series=RELEASED)
+    released = add_intervals(released_laws, released_intervals).assign(series=RELEASED)
     families = released["family"][released["family"].isin(laws["family"])].tolist()
-    rows = pd.concat([_rows(laws, intervals), released])
+    rows = pd.concat([add_intervals(laws, intervals), released])
     rows = rows[rows["family"].isin(families)]
-    order = rows["family"].map(families.index)
-    rows = rows.assign(order=order).sort_values("order", kind="stable", ignore_index=True)
+    rows["order"] = rows["family"].map(families.index)
+    rows["at_bound"] = rows["floor_bound"] != "interior"
+    rows = rows.sort_values("order", kind="stable", ignore_index=True)
     # Above each family a row for its name.
     rows["place"] = rows.index + rows["order"] + 1
     names = rows.groupby("family", sort=False)["place"].min() - 1
@@ -46,10 +47,7 @@ def draw(
     for ax, (quantity, symbol) in zip(axes[0], _SYMBOLS.items(), strict=True):
         columns = dict(zip([f"{quantity}_low", quantity, f"{quantity}_high"], _ENDS, strict=True))
         shown = rows[["place", "series", "at_bound", *columns]].rename(columns=columns)
-        if quantity == "ratio":
-            _ratio_axis(ax, shown)
-        else:
-            _exponent_axis(ax, shown)
+        (_ratio_axis if quantity == "ratio" else _exponent_axis)(ax, shown)
         _draw_panel(ax, shown)
         ax.set_xlabel(symbol)
         ax.grid(visible=False, axis="y")
@@ -70,23 +68,6 @@ def draw(
     return finish(
         figure, f"{title}: {words}", handles, loc="outside lower right", ncols=len(handles)
     )
-
-
-def _rows(laws: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFrame:
-    """Return exponents and ratio of each law, each with the ends of its main interval."""
-    rows = []
-    for law in laws.to_dict("records"):
-        spread = main_intervals(intervals, law)
-        rows.append(
-            {name: law[name] for name in ("series", "family", *_SYMBOLS)}
-            | {
-                f"{name}_{end}": spread.loc[name, end]
-                for name in _SYMBOLS
-                for end in ("low", "high")
-            }
-            | {"at_bound": law["floor_bound"] != "interior"}
-        )
-    return pd.DataFrame(rows)
 
 
 def _exponent_axis(ax: Axes, shown: pd.DataFrame) -> None:
@@ -140,9 +121,13 @@ def _draw_panel(ax: Axes, shown: pd.DataFrame) -> None:
             for place in rows["place"][beyond.any(axis=1)]:
                 ax.plot(limit, place, marker, color=colour, ms=5, clip_on=False, zorder=3)
     for row in shown.to_dict("records"):
-        interval = "" if np.isnan(row["low"]) else f" [{row['low']:.3g}, {row['high']:.3g}]"
+        low, value, high = (
+            "unbounded" if np.isinf(row[end]) else f"{row[end]:.3g}" for end in _ENDS
+        )
+        interval = f" [{low}, {high}]" if row["low"] < row["high"] else " [at the bound]"
+        interval = "" if np.isnan(row["low"]) else interval
         ax.annotate(
-            f"{row['value']:.3g}{interval}",
+            f"{value}{interval}",
             (1, row["place"]),
             xycoords=("axes fraction", "data"),
             xytext=(6, 0),

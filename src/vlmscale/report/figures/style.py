@@ -15,8 +15,10 @@ from vlmscale.records.files import atomic_path
 
 # One marker for each token count, one colour for each LLM.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+Colour = tuple[float, float, float]
 DARK, GREY = "0.15", "0.5"  # what belongs to no LLM
 ROW = 0.24  # inches a row takes, in a figure of rows
+_BELOW = 8  # entries in a row of a legend below the axes
 _DPI = 150  # of bitmaps, and of clouds of points within the vector file
 
 
@@ -42,19 +44,35 @@ def new_figure(
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def finish(figure: Figure, title: str, handles: Sequence[Artist], /, **legend: Any) -> Figure:
-    """Add the title and, to the right of the axes, the legend; return the figure."""
+def finish(
+    figure: Figure,
+    title: str,
+    handles: Sequence[Artist],
+    /,
+    *,
+    below: Sequence[Artist] = (),
+    **legend: Any,
+) -> Figure:
+    """Add the title and, to the right of the axes, the legend; return the figure.
+
+    below: entries of a second legend, in rows below the axes.
+    """
     figure.legend(handles=handles, **{"loc": "outside right upper", **legend})
+    if below:
+        columns = min(len(below), _BELOW)
+        figure.legend(
+            handles=below,
+            loc="outside lower center",
+            ncols=columns,
+            columnspacing=1,
+            handletextpad=0.2,
+        )
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def draw_filled_or_open(
-    ax: Axes,
-    x: "pd.Series[float]",
-    y: "pd.Series[int]",
-    filled: "pd.Series[bool]",
-    colour: str | tuple[float, float, float],
+    ax: Axes, x: pd.Series, y: pd.Series, filled: pd.Series, colour: str | Colour
 ) -> None:
     """Draw points of one colour; those not `filled` are white inside."""
     for which, face in ((filled, colour), (~filled, "white")):

@@ -5,7 +5,7 @@ import pytest
 
 from vlmscale.analysis.checks.learning import COLUMNS, check_learning, summarize_losses
 from vlmscale.errors import UserError
-from vlmscale.report.tables import format_sanity
+from vlmscale.report.tables import format_table
 
 METHODS = ["tokenpacker", "mlp"]
 CHANCE = pd.DataFrame({"benchmark": ["attr", "char"], "chance": [0.5, 0.2]})
@@ -65,7 +65,7 @@ def test_models_that_learned_fail_nothing():
         "the largest LLM scores higher": 2,
         "more tokens score higher": 2,
     }
-    assert set(format_sanity(table)["holds"]) == {"yes"}
+    assert set(format_table("sanity", table)["holds"]) == {"yes"}
 
 
 def test_the_numbers_by_hand():

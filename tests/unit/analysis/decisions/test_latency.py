@@ -14,7 +14,7 @@ from vlmscale.analysis.decisions.latency import (
     summarize_times,
 )
 from vlmscale.errors import UserError
-from vlmscale.report.figures.latency import draw_table
+from vlmscale.report.figures.latency import draw
 
 
 def test_a_row_has_medians_quartiles_and_ratios():
@@ -102,8 +102,8 @@ def test_where_flops_mislead():
 
 
 def test_the_figure_rings_what_misleads():
-    found = join_latency(ERRORS, TABLE, text_tokens=50)
-    figure = draw_table(found, title="a study", text_tokens=50)
+    errors = ERRORS.assign(benchmark="mean", budget="full")
+    figure = draw(errors, TABLE, title="a study", text_tokens=50, budget="full")
     by_flops, by_time = figure.axes
     for ax, x in ((by_flops, 4.0), (by_time, 12.0)):
         (ring,) = [line for line in ax.get_lines() if line.get_markersize() == 10]

@@ -1,5 +1,7 @@
 """Intervals agree with references found independently, and cover a planted truth."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,11 +9,11 @@ import pytest
 from tests.support.laws import plant_law, read_scores
 from vlmscale.analysis.laws.bootstrap import (
     SAMPLE_SCHEMES,
-    SCHEMES,
+    Resampling,
     bootstrap,
     bootstrap_samples,
-    summarize_draws,
 )
+from vlmscale.analysis.laws.intervals import summarize_draws
 from vlmscale.analysis.laws.power_law import fit_power_law
 from vlmscale.errors import UserError
 
@@ -29,7 +31,7 @@ def repeated(points):
 
 def summary(points, scheme):
     law = fit_power_law(points, floor=0.0)
-    draws = bootstrap(points, law, scheme, draws=2000, seed=0, floor=0.0)
+    draws = bootstrap(points, law, scheme, draws=2000, seed=0)
     return summarize_draws(draws, [0, 50], 576).set_index("quantity")
 
 
@@ -82,7 +84,7 @@ def test_released_ocr_scores(scheme, share):
     assert found.loc["tokens_at_50", "median"] == 576  # no finite optimum: all tokens
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", get_args(Resampling))
 def test_same_seed_same_draws(scheme):
     points = repeated(read_scores("reasoning_scores"))
     law = fit_power_law(points)
@@ -98,7 +100,7 @@ def test_intervals_cover_a_planted_ratio():
         points = plant_law(0.6, 0.08, 0.02, 0.0)
         points["error"] += rng.normal(0, 0.004, len(points))
         law = fit_power_law(points, floor=0.0)
-        draws = bootstrap(points, law, "residual", draws=300, seed=0, floor=0.0)
+        draws = bootstrap(points, law, "residual", draws=300, seed=0)
         low, high = (
             summarize_draws(draws, [], 576).set_index("quantity").loc["ratio", ["low", "high"]]
         )
@@ -241,7 +243,7 @@ def test_the_floor_stays_at_zero_where_resampled_errors_fall_below():
 )
 def test_intervals_of_ocr(points, scheme, alpha, beta, ratio):
     law = fit_power_law(points, floor=0.0)
-    draws = bootstrap(points, law, scheme, draws=2000, seed=0, floor=0.0)
+    draws = bootstrap(points, law, scheme, draws=2000, seed=0)
     found = summarize_draws(draws, [], 576).set_index("quantity")[["low", "median", "high"]]
     assert found.loc["alpha"].tolist() == pytest.approx(alpha, abs=5e-4)
     assert found.loc["beta"].tolist() == pytest.approx(beta, abs=3e-4)
@@ -251,5 +253,5 @@ def test_intervals_of_ocr(points, scheme, alpha, beta, ratio):
 @pytest.mark.parametrize(("scheme", "share"), [("cases", 0.10), ("sizes", 0.23)])
 def test_share_of_refits_above_five(scheme, share):
     law = fit_power_law(REASONING, floor=0.0)
-    draws = bootstrap(REASONING, law, scheme, draws=2000, seed=0, floor=0.0)
+    draws = bootstrap(REASONING, law, scheme, draws=2000, seed=0)
     assert (draws["ratio"] > 5).mean() == pytest.approx(share, abs=0.03)

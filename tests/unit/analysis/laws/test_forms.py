@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.support.laws import V, plant_law, read_scores
 from vlmscale.analysis.laws.forms import FORMS, compare_forms
 from vlmscale.analysis.laws.points import take_logs
+from vlmscale.analysis.laws.variants import fit_variants
 
 # SSE, AICc, leave-one-out RMSE and hold-out (7B) RMSE, found independently of this code.
 REASONING = {
@@ -17,7 +18,7 @@ REASONING = {
     "product, interaction": (2.618e-4, -311.5, 0.00338, 0.00184),
     "additive": (3.168e-4, -306.2, 0.00372, 0.00204),
     "product": (3.794e-4, -304.1, 0.00415, 0.00266),
-    "product, logs": (3.829e-4, -303.9, 0.00417, 0.00243),
+    "product, logs": (3.829e-4, -304.36, 0.00417, 0.00243),
     "additive, D": (3.168e-4, -302.9, 0.00372, 0.00204),
     "product, D": (3.794e-4, -301.1, 0.00415, 0.00266),
 }
@@ -93,7 +94,7 @@ PLANTED = {
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_a_planted_form_is_recovered(form):
     planted = np.array(PLANTED[form.name])
-    assert len(planted) == len(form.parameters)
+    assert len(planted) == len(form.parameters.split())
     log_n, log_t, _ = take_logs(plant_law(0.5, 0.1, 0.1, 0.0))
     y = form.predict(planted, log_n, log_t)
     assert form.fit(log_n, log_t, y) == pytest.approx(planted, rel=2e-3)
@@ -119,7 +120,9 @@ RANGES = {
 @given(data=st.data())
 def test_any_planted_form_is_recovered(form, data):
     """By its predictions: parameters of additive forms can be soft where the law they draw is not."""
-    planted = np.array([data.draw(st.floats(*RANGES[name]), name) for name in form.parameters])
+    planted = np.array(
+        [data.draw(st.floats(*RANGES[name]), name) for name in form.parameters.split()]
+    )
     log_n, log_t, _ = take_logs(plant_law(0.5, 0.1, 0.1, 0.0))
     y = form.predict(planted, log_n, log_t)
     found = form.predict(form.fit(log_n, log_t, y), log_n, log_t)
@@ -151,3 +154,43 @@ def test_a_small_grid_leaves_predictions_missing():
     assert table["rmse_largest_size"].isna().all()
     assert table["rmse_left_out_size"].isna().all()
     assert table["rmse_left_out_count"].notna().all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("zeros", [[27], [0], [5, 20, 27]])
+def test_an_error_of_zero_leaves_out_what_needs_its_logarithm(zeros):
+    points = plant_law(0.6, 0.08, 0.02, 0.0)
+    points["error"] += 0.002 * np.cos(np.arange(len(points)))
+    points.loc[zeros, "error"] = 0.0
+    table = compare_forms(points).set_index("form")
+    assert table.index[-1] == "product, logs"
+    assert table.loc["product, logs", ["sse", "aicc", "bic"]].isna().all()
+    others = table.drop(index="product, logs")
+    assert np.isfinite(others[["sse", "aicc", "rmse_left_out_size"]]).all(axis=None)
+    # The percentages are of the largest LLM's errors.
+    assert others["max_percent_largest_size"].isna().all() == (max(zeros) > 20)
+    variants = fit_variants(points)["variant"]
+    assert not variants.str.contains("ln|relative").any()
+    assert "least squares" in set(variants)
+
+
+def test_a_form_is_judged_by_the_likelihood_that_it_maximises():
+    """Moving the parameters of the fit on ln(error) makes its criterion worse, whichever way."""
+    points = read_scores("ocr_scores")
+    log_n, log_v, y = take_logs(points)
+    (form,) = (form for form in FORMS if form.name == "product, logs")
+    best = form.fit(log_n, log_v, y)
+    n = len(y)
+
+    def aicc(parameters):
+        missed = np.log(form.predict(parameters, log_n, log_v) / y)
+        likelihood = -0.5 * n * np.log(np.mean(missed**2)) - np.log(y).sum()
+        return -2 * likelihood + 2 * 4 + 2 * 4 * 5 / (n - 5)
+
+    found = compare_forms(points).set_index("form").loc["product, logs", "aicc"]
+    assert found == pytest.approx(aicc(best))
+    for i in range(3):
+        for step in (0.99, 1.01):
+            moved = best.copy()
+            moved[i] *= step
+            assert aicc(moved) > found

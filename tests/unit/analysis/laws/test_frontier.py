@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.laws import read_scores
 from vlmscale.analysis.laws.frontier import pareto_envelope, pareto_front
 from vlmscale.analysis.laws.power_law import fit_power_law
-from vlmscale.costs.flops import prefill_gflops
+from vlmscale.costs.nominal import prefill_gflops
 
 REASONING = read_scores("reasoning_scores")
 

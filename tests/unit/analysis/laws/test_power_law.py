@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.laws import V, plant_law, read_scores
-from vlmscale.analysis.laws.power_law import fit_power_law, profile_floor
+from vlmscale.analysis.laws.power_law import fit_power_law, fit_relative, profile_floor
+from vlmscale.analysis.laws.robust import fit_robust
+from vlmscale.errors import UserError
 
 REASONING = read_scores("reasoning_scores")
 
@@ -67,12 +69,7 @@ def test_profile_of_the_floor(floor, alpha, beta, sse):
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.floats(0.3, 0.5),
-    st.floats(0.02, 0.4),
-    st.floats(0.01, 0.3),
-    st.floats(0.0, 0.2),
-)
+@given(st.floats(0.3, 0.5), st.floats(0.02, 0.4), st.floats(0.01, 0.3), st.floats(0.0, 0.2))
 def test_a_planted_law_is_recovered(amplitude, alpha, beta, floor):
     law = fit_power_law(plant_law(amplitude, alpha, beta, floor))
     assert law.sse < 1e-14
@@ -84,9 +81,12 @@ def test_a_planted_law_is_recovered(amplitude, alpha, beta, floor):
 
 def test_weights_of_the_reference():
     points = read_scores("reasoning_scores")
-    law = fit_power_law(points, weights=points["error"].to_numpy() ** -2)
-    found = (law.amplitude, law.alpha, law.beta, law.sse)
+    weights = points["error"].to_numpy() ** -2
+    law = fit_power_law(points, weights=weights)
+    residual = law.predict_points(points) - points["error"]
+    found = (law.amplitude, law.alpha, law.beta, (weights * residual**2).sum())
     assert found == pytest.approx((0.5914, 0.07127, 0.01538, 1.336e-3), rel=5e-4)
+    assert law.sse == pytest.approx((residual**2).sum(), rel=1e-12)
 
 
 @settings(max_examples=20, deadline=None)
@@ -101,7 +101,6 @@ def test_a_repeated_point_is_a_weight(at, times):
     assert (repeated.alpha, repeated.beta) == pytest.approx(
         (weighted.alpha, weighted.beta), rel=1e-6
     )
-    assert repeated.sse == pytest.approx(weighted.sse, rel=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -113,10 +112,44 @@ def test_rescaling_n_and_row_order_move_the_amplitude_alone(unit, random):
     order = list(range(len(points)))
     random.shuffle(order)
     moved = points.iloc[order].assign(n_params_b=lambda t: t["n_params_b"] * unit)
-    if 0.01 < law.amplitude * unit**law.alpha < 9.9:  # inside the bounds of A
-        other = fit_power_law(moved, floor=0.05)
-        assert (other.alpha, other.beta) == pytest.approx((law.alpha, law.beta), rel=1e-5)
-        assert other.amplitude == pytest.approx(law.amplitude * unit**law.alpha, rel=1e-4)
+    other = fit_power_law(moved, floor=0.05)
+    assert (other.alpha, other.beta) == pytest.approx((law.alpha, law.beta), rel=1e-5)
+    assert other.amplitude == pytest.approx(law.amplitude * unit**law.alpha, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("truth", "counts"),
+    [
+        ((40.0, 0.15, 0.85, 0.12), (144, 256, 576, 1152, 2304)),
+        ((300.0, 0.3, 0.95, 0.05), (256, 576, 1024, 2304)),
+        ((1e4, 0.9, 0.99, 0.2), (4096, 9216, 16384)),
+    ],
+)
+def test_no_amplitude_is_too_large(truth, counts):
+    points = plant_law(*truth, sizes=(7.0, 14.0, 32.0, 72.0), counts=counts)
+    law = fit_power_law(points)
+    found = (law.amplitude, law.alpha, law.beta, law.floor)
+    assert found == pytest.approx(truth, rel=1e-4)
+    assert law.bounds == ""
+    robust = fit_robust(points)
+    assert (robust.alpha, robust.beta, robust.floor) == pytest.approx(truth[1:], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("truth", "floor", "bounds"),
+    [
+        ((0.6, 0.1, 0.02, 0.1), None, ""),
+        ((0.6, 0.1, 0.02, 0.1), 0.1, ""),
+        ((0.6, 0.1, -0.02, 0.0), None, "beta at its lower bound, 0"),
+        ((0.3, -0.1, -0.02, 0.0), None, "alpha at its lower bound, 0; beta at its lower bound, 0"),
+        ((0.2, 1.5, 0.02, 0.1), None, "alpha at its upper bound, 1"),
+    ],
+)
+def test_a_law_says_which_bounds_it_reached(truth, floor, bounds):
+    points = plant_law(*truth)
+    for law in (fit_power_law(points, floor=floor), fit_robust(points, floor=floor)):
+        assert law.bounds.startswith(bounds)
+        assert bool(law.bounds) == bool(bounds)
 
 
 def test_without_a_bound_there_is_no_lowest_point():
@@ -170,3 +203,13 @@ def test_fitted_errors():
     assert law.predict(n, t).tolist() == pytest.approx(expected, abs=6e-5)
     expected = [0.4899, 0.4798, 0.4698, 0.4641, 0.4601, 0.4545, 0.4451]
     assert law.predict(14.0, COUNTS).tolist() == pytest.approx(expected, abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    "fit", [fit_relative, fit_robust, lambda points: fit_robust(points, loss="absolute")]
+)
+def test_an_error_of_zero_has_no_relative_size(fit):
+    points = plant_law(0.6, 0.1, 0.02, 0.0)
+    points.loc[[3, 5], "error"] = 0.0
+    with pytest.raises(UserError, match=r"N = 0.5, V = 36 is 0, which has no logarithm"):
+        fit(points)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.support.laws import plant_law, read_scores
 from vlmscale.analysis.laws.power_law import fit_power_law
@@ -38,12 +39,29 @@ def test_delta_method_agrees_with_simulation():
     assert table.loc["ratio", "standard_error"] == pytest.approx(np.std(simulated), rel=0.3)
 
 
-def test_jackknife_and_single_deletions():
+def test_a_jackknife_leaves_out_llms_and_of_two_sizes_points():
     found = jackknife(POINTS, LAW).set_index("quantity")["standard_error"]
-    expected = (0.0021, 0.0013, 0.00085)
-    assert found[["amplitude", "alpha", "beta"]].tolist() == pytest.approx(expected, rel=2e-2)
-    ratio = refit_without_each(POINTS)["ratio"]
+    assert found["alpha"] == pytest.approx(0.00199, rel=5e-3)
+    two = POINTS[POINTS["n_params_b"] < 2]
+    law = fit_power_law(two)
+    without = [fit_power_law(two.drop(row)).alpha for row in two.index]
+    n = len(two)
+    expected = np.sqrt((n - 1) / n * np.sum((without - np.mean(without)) ** 2))
+    table = jackknife(two, law).set_index("quantity")
+    assert table.loc["alpha", "standard_error"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_single_deletions():
+    ratio = refit_without_each(POINTS, np.arange(len(POINTS)))["ratio"]
     assert (ratio.min(), ratio.max()) == pytest.approx((4.573, 4.813), abs=1e-3)
+
+
+@pytest.mark.parametrize(("method", "df"), [(delta_method, 25), (jackknife, 3)])
+def test_intervals_are_students(method, df):
+    """28 points and 3 free parameters, as D is on its bound; 4 LLMs."""
+    row = method(POINTS, LAW).set_index("quantity").loc["alpha"]
+    reach = stats.t.ppf(0.975, df) * row["standard_error"]
+    assert (row["low"], row["high"]) == pytest.approx((LAW.alpha - reach, LAW.alpha + reach))
 
 
 def test_one_amplitude_too_many():

@@ -7,12 +7,8 @@ import pytest
 from tests.support.laws import plant_law, read_scores
 from vlmscale.analysis.collect import require_one_protocol
 from vlmscale.analysis.laws.frontier import tabulate_frontiers
-from vlmscale.analysis.laws.tables import (
-    list_schemes,
-    select_fitted,
-    tabulate_laws,
-    tabulate_variants,
-)
+from vlmscale.analysis.laws.tables import list_schemes, select_fitted, tabulate_each, tabulate_laws
+from vlmscale.analysis.laws.variants import fit_variants
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Selection
 
@@ -74,7 +70,11 @@ def test_the_law_of_ocr_is_fitted_with_one_token_as_the_released_scores_are():
     points = select_fitted(errors(), series["all"], "ocr")
     assert 1 in set(points["visual_tokens"])
     assert tabulate_laws(errors(), series)["points"].tolist() == [len(points)]
-    without = tabulate_variants(errors(), series).set_index("variant").loc["without V = 1"]
+    without = (
+        tabulate_each(errors(), series, lambda points, _: fit_variants(points))
+        .set_index("variant")
+        .loc["without V = 1"]
+    )
     assert without["points"] == (points["visual_tokens"] > 1).sum()
 
 

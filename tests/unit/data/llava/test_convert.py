@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.support.drills import SAME
 from tests.support.splits import read_split
 from tests.support.upstream import image, mix, pretrain
 from vlmscale.data.llava import convert
@@ -32,7 +33,8 @@ def test_a_shard_holds_at_most_its_bytes(server, run, tmp_path, monkeypatch):
     ]
 
 
-def test_a_stopped_conversion_resumes(server, run, tmp_path, monkeypatch):
+def test_a_stopped_conversion_resumes(server, run, tmp_path, monkeypatch, cost_of):
+    cost = cost_of("the conversion of data is stopped")
     monkeypatch.setattr(convert, "MAX_ROWS", 4)
     table = pretrain(server.folder, server.url)
     write = convert.write_split
@@ -49,7 +51,8 @@ def test_a_stopped_conversion_resumes(server, run, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
     left = {p.name: p.stat().st_mtime_ns for p in (tmp_path / ".out.parts").glob("*/*/*.parquet")}
     assert len(left) == 2
-    manifest = run("llava_pretrain", table)
+    manifest = cost.run(SAME, run, "llava_pretrain", table)
+    cost.lose(len(manifest["shards"]) - len(left), "shards, those in progress")
     assert {
         p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir() if p.name in left
     } == left
@@ -93,10 +96,16 @@ def test_conversion_needs_no_lock_file(server, run, tmp_path, monkeypatch):
     assert run("llava_pretrain", pretrain(server.folder, server.url))["rows"] == 10
 
 
-def test_a_killed_process_ends_in_advice(server, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        convert, "repair_image", lambda content: os.kill(os.getpid(), signal.SIGKILL)
-    )
-    with pytest.raises(UserError, match="fewer processes"):
-        run("llava_pretrain", pretrain(server.folder, server.url))
+def test_a_killed_process_ends_in_advice(server, run, tmp_path, monkeypatch, cost_of):
+    cost = cost_of("a process of the conversion is killed, as for lack of memory")
+    table = pretrain(server.folder, server.url)
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "repair_image", lambda content: os.kill(os.getpid(), signal.SIGKILL))
+        with pytest.raises(UserError, match="fewer processes"):
+            run("llava_pretrain", table)
     assert not (tmp_path / "out").exists()
+    done = len(list((tmp_path / ".out.parts").glob("*/*/*.parquet")))
+    fewer = "the same command with fewer processes"
+    manifest = cost.run(fewer, run, "llava_pretrain", table, workers=1)
+    assert manifest["rows"] == 10
+    cost.lose(len(manifest["shards"]) - done, "shards, those in progress")

@@ -7,10 +7,11 @@ import os
 
 import pytest
 
+from tests.support.downloads import left_in, source
+from tests.support.drills import SAME
 from tests.support.upstream import archive
 from vlmscale.data.llava import download
 from vlmscale.data.llava.download import download_all, download_file
-from vlmscale.data.llava.sources import Source
 from vlmscale.data.llava.verify import DownloadError, is_verified, read_record
 from vlmscale.errors import UserError
 from vlmscale.records.locks import acquire_lock
@@ -28,26 +29,6 @@ def content(server):
     return (server.folder / "images.zip").read_bytes()
 
 
-def source(server, *paths, **expected):
-    values = {
-        "dataset": "d",
-        "holds": "x",
-        "file": "raw/images.zip",
-        "urls": tuple(path if "://" in path else f"{server.url}/{path}" for path in paths),
-        "sha256": None,
-        "bytes": None,
-        "gigabytes": 0.0,
-        "count": None,
-        "converted_gigabytes": 0.0,
-        "licence": "",
-    }
-    return Source(**{**values, **expected})
-
-
-def left_in(folder):
-    return sorted(file.name for file in (folder / "raw").iterdir() if file.suffix != ".lock")
-
-
 def test_a_cut_connection_resumes(server, content, tmp_path):
     server.trouble["/images.zip"] = lambda times: "cut" if times < 3 else None
     file = download_file(source(server, "images.zip"), tmp_path)
@@ -58,10 +39,17 @@ def test_a_cut_connection_resumes(server, content, tmp_path):
     assert left_in(tmp_path) == ["images.zip", "images.zip.json"]
 
 
-def test_a_killed_download_resumes_in_the_next_process(server, content, tmp_path):
+def resumed_at(server):
+    """The byte from which the last request wants a file."""
+    return int(server.requests[-1][2].removeprefix("bytes=").removesuffix("-"))
+
+
+def test_a_killed_download_resumes_in_the_next_process(server, content, tmp_path, cost_of):
+    cost, arrived = cost_of("a download is killed"), []
     server.trouble["/images.zip"] = lambda times: "cut" if times == 1 else None
 
     def killed(done, total):
+        arrived.append(done)
         if done >= len(content) // 2:
             raise KeyboardInterrupt
 
@@ -70,9 +58,9 @@ def test_a_killed_download_resumes_in_the_next_process(server, content, tmp_path
         download_file(wanted, tmp_path, report=killed)
     assert not (tmp_path / "raw/images.zip").exists()
     assert not is_verified(wanted, tmp_path)
-    download_file(wanted, tmp_path)
+    cost.run(SAME, download_file, wanted, tmp_path)
     assert (tmp_path / "raw/images.zip").read_bytes() == content
-    assert server.requests[-1][2] is not None
+    cost.lose(max(arrived) - resumed_at(server), "bytes")
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_from_the_start(server, tmp_path):
@@ -145,28 +133,30 @@ def test_all_reasons_are_named(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_silent_server_is_left_for_the_mirror(server, content, tmp_path):
+def test_a_silent_server_is_left_for_the_mirror(server, content, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", 0.1)
     archive(server.folder / "slow.zip", {"a.jpg": os.urandom(200_000)})
     server.trouble["/slow.zip"] = lambda times: "stall"
     wanted = source(server, "slow.zip", "images.zip")
-    assert download_file(wanted, tmp_path, timeout=0.1).read_bytes() == content
+    assert download_file(wanted, tmp_path).read_bytes() == content
 
 
-def test_a_slow_server_is_left_for_the_mirror(server, content, tmp_path):
+def test_a_slow_server_is_left_for_the_mirror(server, content, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
     archive(server.folder / "slow.zip", {"a.jpg": os.urandom(200_000)})
     server.trouble["/slow.zip"] = lambda times: "trickle"
     wanted = source(server, "slow.zip", "images.zip")
-    assert download_file(wanted, tmp_path, timeout=0.2).read_bytes() == content
+    assert download_file(wanted, tmp_path).read_bytes() == content
     with pytest.raises(DownloadError, match=r"sent \d+ bytes in 0\.2 s"):
-        download_file(source(server, "slow.zip", file="raw/2.zip"), tmp_path, timeout=0.2)
+        download_file(source(server, "slow.zip", file="raw/2.zip"), tmp_path)
 
 
-def test_a_full_disk_is_named_and_the_download_resumes_later(
-    server, content, tmp_path, monkeypatch
-):
+def test_a_full_disk_is_named_and_the_download_resumes_later(server, content, tmp_path, cost_of):
+    cost, arrived = cost_of("the disk is full while data are downloaded"), []
     wanted = source(server, "images.zip")
 
     def full(done, total):
+        arrived.append(done)
         if done:
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -174,8 +164,9 @@ def test_a_full_disk_is_named_and_the_download_resumes_later(
         download_file(wanted, tmp_path, report=full)
     assert not is_verified(wanted, tmp_path)
     assert not (tmp_path / "raw/images.zip").exists()
-    assert download_file(wanted, tmp_path).read_bytes() == content
-    assert server.requests[-1][2] is not None
+    cost.change("make room")
+    assert cost.run(SAME, download_file, wanted, tmp_path).read_bytes() == content
+    cost.lose(max(arrived) - resumed_at(server), "bytes")
 
 
 def test_a_full_disk_stops_the_other_downloads(server, tmp_path, monkeypatch):
@@ -187,46 +178,6 @@ def test_a_full_disk_stops_the_other_downloads(server, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="is full"):
         download_all(both, tmp_path)
     assert not any(is_verified(each, tmp_path) for each in both)
-
-
-def test_an_error_page_is_refused(server, tmp_path):
-    (server.folder / "page.zip").write_text("<html>Not found</html>")
-    with pytest.raises(DownloadError, match="no zip archive"):
-        download_file(source(server, "page.zip"), tmp_path)
-    (server.folder / "half.json").write_text('[{"id": 1}, {"id"')
-    with pytest.raises(DownloadError, match="no JSON list"):
-        download_file(source(server, "half.json", holds="records"), tmp_path)
-    assert left_in(tmp_path) == []
-
-
-def test_the_first_download_is_trusted_and_later_ones_must_equal_it(server, content, tmp_path):
-    wanted = source(server, "images.zip")
-    file = download_file(wanted, tmp_path)
-    assert read_record(file)["checked_by"] == "first use"
-    assert read_record(file)["sha256"] == hashlib.sha256(content).hexdigest()
-    file.unlink()
-    archive(server.folder / "images.zip", {"a.jpg": b"changed"})
-    with pytest.raises(DownloadError, match="written at the first download"):
-        download_file(wanted, tmp_path)
-
-
-def test_a_verified_file_is_not_requested_again(server, tmp_path):
-    wanted = source(server, "images.zip")
-    download_file(wanted, tmp_path)
-    server.requests.clear()
-    download_file(wanted, tmp_path)
-    assert server.requests == []
-
-
-def test_a_file_put_there_by_hand_is_verified(server, content, tmp_path):
-    right = source(server, "gone.zip", sha256=hashlib.sha256(content).hexdigest())
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/images.zip").write_bytes(content[:-10])
-    with pytest.raises(UserError, match=r"cannot be used.*SHA-256"):
-        download_file(right, tmp_path)
-    (tmp_path / "raw/images.zip").write_bytes(content)
-    download_file(right, tmp_path)
-    assert server.requests == []
 
 
 def test_two_processes_cannot_write_one_file(server, tmp_path):
@@ -273,3 +224,46 @@ def test_a_file_missing_on_the_hub_comes_from_its_mirror(server, content, tmp_pa
     monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/hub")
     wanted = source(server, "hf://datasets/own/er@v1/gone.zip", "images.zip")
     assert download_file(wanted, tmp_path).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["me:s3cret@{}/mine", "s3cret@{}/mine", "{}/mine?token=s3cret", "a:s3cret@{}/mine/?b=s3cret"],
+)
+def test_credentials_of_a_mirror_are_used_and_never_written(server, tmp_path, caplog, mark):
+    caplog.set_level("DEBUG", "vlmscale")
+    host = server.url.removeprefix("http://")
+    mirror = "http://" + mark.format(host)
+    wanted = source(server, "gone.zip")
+    with pytest.raises(DownloadError) as refusal:
+        download_file(wanted, tmp_path, mirrors=[mirror])
+    assert "s3cret" not in str(refusal.value)
+    assert f"{host}/mine/raw/images.zip" in str(refusal.value)
+    archive(server.folder / "mine/raw/images.zip", {"b.jpg": b"mine"})
+    download_file(wanted, tmp_path, mirrors=[mirror])
+    query = "?" in mark
+    assert ("s3cret" in server.requests[-1][1]) == query
+    assert bool(server.trusted) == ("@" in mark)
+    written = [file for file in tmp_path.rglob("raw/*") if file.suffix != ".zip"]
+    assert written
+    assert not any("s3cret" in file.read_text() for file in written)
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "/data/llava",
+        "host/llava",
+        "ftp://host/x",
+        "http://[",
+        "file:///data",
+        "http://a b",
+        "https://",
+        "",
+    ],
+)
+def test_a_mirror_that_is_no_address_is_refused_at_once(server, tmp_path, mirror):
+    with pytest.raises(UserError, match=r"the mirror .* is no address of a web server"):
+        download_file(source(server, "images.zip"), tmp_path, mirrors=[mirror])
+    assert server.requests == []

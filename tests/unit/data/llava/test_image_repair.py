@@ -7,11 +7,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests.support.upstream import image
-from vlmscale.data.images import compute_image_key, decode_image
-from vlmscale.data.llava.archives import (
-    UnreadableImage,
-)
 from vlmscale.data.llava.image_repair import repair_image
+from vlmscale.images import UnreadableImage, compute_image_key, decode_image
 
 
 @pytest.mark.parametrize(("mode", "form"), [("RGB", "JPEG"), ("L", "JPEG"), ("RGB", "PNG")])

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.drills import SAME
 from tests.support.splits import read_split
 from tests.support.upstream import archive, image, mix, pretrain, record
-from vlmscale.data.images import compute_image_key, decode_image
 from vlmscale.errors import UserError
+from vlmscale.images import compute_image_key, decode_image
 
 
 def test_captions_become_a_split(server, run, tmp_path, capsys):
@@ -142,12 +143,7 @@ def lose(n, of):
 def test_few_lost_samples_are_listed(server, run, tmp_path):
     manifest = run("llava_mix665k", mix(server.folder, server.url, **lose(1, of=1000)))
     assert manifest["skipped"] == [
-        {
-            "position": 11,
-            "id": "lost0",
-            "image": "ocr_vqa/images/gone0.jpg",
-            "reason": "missing",
-        }
+        {"position": 11, "id": "lost0", "image": "ocr_vqa/images/gone0.jpg", "reason": "missing"}
     ]
     assert manifest["rows"] == manifest["records"] - 1 == 999
     assert "lost0" not in {row["id"] for row in read_split(tmp_path / "out")}
@@ -169,12 +165,20 @@ def test_many_lost_samples_are_refused_before_conversion(server, run, tmp_path):
     assert run("llava_mix665k", table)["skipped"] == []
 
 
-def test_images_that_do_not_decode_count_as_lost(server, run, tmp_path):
+def test_images_that_do_not_decode_count_as_lost(server, run, tmp_path, cost_of):
+    cost = cost_of("over 0.1 % of the images do not decode, or are missing")
     table = mix(server.folder, server.url)
     archive(server.folder / "vg/images.zip", {"VG_100K/2.jpg": image()[:-200]})
     with pytest.raises(UserError, match=r"vg/VG_100K: 1 of 1, such as .*2\.jpg: does not decode"):
         run("llava_mix665k", table)
     assert not (tmp_path / "out").exists()
+    own = tmp_path / "raw/own/llava_mix665k/vg/VG_100K/2.jpg"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(image(3))
+    cost.change("put the named images into the folder of own images")
+    server.requests.clear()
+    assert cost.run(SAME, run, "llava_mix665k", table)["skipped"] == []
+    cost.lose(sum(asked is None for _, _, asked in server.requests), "downloads")
 
 
 def test_a_second_archive_is_downloaded_only_for_what_the_first_lacks(server, run, tmp_path):

@@ -10,17 +10,11 @@ import pytest
 
 from tests.support.splits import read_split
 from tests.support.worlds import FACTS, FAMILIES, WORLD, list_held_out
-from vlmscale.data.images import compute_image_key, decode_image
 from vlmscale.data.world import generate as module
-from vlmscale.data.world.generate import (
-    generate_split,
-    is_test_image,
-    make_benchmark_rows,
-)
-from vlmscale.data.world.questions import (
-    draw_conversation,
-)
+from vlmscale.data.world.generate import generate_split, is_test_image, make_benchmark_rows
+from vlmscale.data.world.questions import draw_conversation
 from vlmscale.data.world.scenes import Facts, Page
+from vlmscale.images import compute_image_key, decode_image
 from vlmscale.settings import Counts
 
 

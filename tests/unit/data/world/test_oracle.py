@@ -5,14 +5,9 @@ from collections import Counter
 import pytest
 
 from tests.support.worlds import FACTS, FAMILIES, PAGE, SCENE, WORLD, make_asker
-from vlmscale.data.world.generate import (
-    make_benchmark_rows,
-)
+from vlmscale.data.world.generate import make_benchmark_rows
 from vlmscale.data.world.oracle import answer_question
-from vlmscale.data.world.questions import (
-    PAGE_FAMILIES,
-    SCENE_FAMILIES,
-)
+from vlmscale.data.world.questions import PAGE_FAMILIES, SCENE_FAMILIES
 from vlmscale.data.world.scenes import Facts, draw_page, draw_scene
 from vlmscale.jobs.fingerprint import find_imported_modules
 from vlmscale.settings import Counts

@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.paths import RESOURCES
-from tests.support.worlds import (
-    FACTS,
-    SCENE,
-    WORLD,
-    make_asker,
-)
+from tests.support.worlds import FACTS, SCENE, WORLD, make_asker
 from vlmscale.data.world.generate import (
     make_benchmark_rows,
     make_caption_rows,

@@ -11,18 +11,14 @@ from tests.support.projectors import (
     LARGE,
     NARROW,
     SMALL,
+    keep_declared,
     make_features,
     make_projector,
+    name_variables,
     select_images,
     tokens_of,
 )
-from vlmscale.methods import (
-    evaluate_formula,
-    find_method,
-    find_variant,
-    list_method_names,
-    make_variables,
-)
+from vlmscale.methods import evaluate_formula, find_method, find_variant, list_method_names
 from vlmscale.models.projectors.base import Widths, find_region_side
 
 NAMES = list_method_names()
@@ -61,27 +57,52 @@ SETTINGS = [(name, tokens, {}) for name, tokens in FEW] + OPTIONAL
 SIZES = [SMALL, LARGE]
 
 
-@pytest.mark.parametrize(("name", "widths", "tokens"), CASES)
-def test_declared_costs_are_what_torch_counts(name, widths, tokens):
-    """Parameters exactly, multiply-adds within 2 %."""
-    projector, declared = make_projector(name, tokens, widths), find_method(name)
+COSTS = [(*case, {}) for case in CASES] + [
+    (name, widths, tokens, options)
+    for name, _, options in OPTIONAL
+    for widths in (SMALL, LARGE)
+    for tokens in choose_counts(name, widths.grid_side)
+]
+
+
+@pytest.mark.parametrize(("name", "widths", "tokens", "options"), COSTS)
+def test_declared_costs_are_what_torch_counts(name, widths, tokens, options):
+    """Parameters exactly, multiply-adds within 2 %, with every option."""
+    projector, declared = make_projector(name, tokens, widths, **options), find_method(name)
     # Not under no_grad, where the counter cannot follow a view of a parameter. It counts no products of
     # the CPU's fused attention.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         out = tokens_of(projector(make_features(widths, b=1)))
     assert out.shape == (1, projector.placeholders, widths.llm)
-    names = make_variables(
-        grid_side=widths.grid_side,
-        visual_tokens=tokens,
-        tower=widths.tower,
-        layers=widths.layers,
-        llm=widths.llm,
-        llm_layers=2,
-    )
+    names = name_variables(name, tokens, widths, **options)
     parameters = sum(p.numel() for p in projector.parameters())
     assert evaluate_formula(declared.weights, names) == parameters
     counted, tolerance = counter.get_total_flops() / 2, 1e-9 if name in EXACT else 0.02
     assert evaluate_formula(declared.multiply_adds, names) == pytest.approx(counted, rel=tolerance)
+
+
+@pytest.mark.parametrize(("name", "tokens", "options"), SETTINGS)
+def test_a_projector_reads_only_what_it_declares(name, tokens, options):
+    projector, features = make_projector(name, tokens, **options), make_features()
+    with torch.no_grad():
+        expected = tokens_of(projector(features))
+        assert torch.equal(tokens_of(projector(keep_declared(features, name))), expected)
+
+
+def test_reading_what_is_not_declared_names_the_declaration():
+    features = keep_declared(make_features(), "mlp")
+    for field, need in (
+        ("question", "question"),
+        ("multilayer", "multilayer"),
+        ("question_mask", "question_tokens"),
+        ("cls_attention", "tower_attention"),
+        ("keys", "tower_attention"),
+        ("patches_at", "pixels"),
+    ):
+        with pytest.raises(
+            AttributeError, match=f'features.{field}, but its `needs` lack "{need}"'
+        ):
+            getattr(features, field)
 
 
 @pytest.mark.parametrize("side", [12, pytest.param(24, marks=pytest.mark.slow)])

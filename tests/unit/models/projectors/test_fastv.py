@@ -5,8 +5,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
+from tests.support.projectors import name_variables
 from vlmscale.errors import UserError
-from vlmscale.methods import evaluate_formula, find_method, make_variables
+from vlmscale.methods import evaluate_formula, find_method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths, build_projector
 
@@ -63,7 +64,7 @@ def batch(prompts, side="left"):
 
 
 def run(projector, llm, embeds, mask, places, **kwargs):
-    with torch.no_grad(), projector.hook_llm(llm, places, mask.shape[1]):
+    with torch.no_grad(), projector.hook_llm(llm, places):
         return llm(inputs_embeds=embeds, attention_mask=mask, **kwargs)
 
 
@@ -219,7 +220,7 @@ def test_gradients_reach_the_image_and_the_hooks_are_gone():
     patches = torch.randn(2, PATCHES, 8, generator=torch.Generator().manual_seed(5))
     visual = projector(VisionFeatures(patches, SIDE))
     embeds = embeds.masked_scatter(places[..., None], visual)
-    with projector.hook_llm(llm, places, mask.shape[1]):
+    with projector.hook_llm(llm, places):
         out = llm(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
     out[:, -1].square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in projector.parameters())
@@ -257,9 +258,7 @@ def test_declared_costs_are_the_module_s(side):
     assert declared.list_counts(side) == list(range(1, side * side + 1))
     for tokens in (1, side, side * side):
         projector = make(tokens, side, tower=16, llm=24)
-        names = make_variables(
-            grid_side=side, visual_tokens=tokens, tower=16, layers=1, llm=24, llm_layers=2
-        )
+        names = name_variables("fastv", tokens, Widths(16, 1, 24, side))
         assert sum(p.numel() for p in projector.parameters()) == evaluate_formula(
             declared.weights, names
         )
@@ -271,9 +270,7 @@ def test_declared_costs_are_the_module_s(side):
 
 @pytest.mark.parametrize(("layers", "expected"), [(2, (36 + 4) / 2), (24, (2 * 36 + 22 * 4) / 24)])
 def test_declared_positions_average_the_layers(layers, expected):
-    names = make_variables(
-        grid_side=6, visual_tokens=4, tower=16, layers=1, llm=24, llm_layers=layers
-    )
+    names = name_variables("fastv", 4, Widths(16, 1, 24, 6)) | {"m": layers}
     assert evaluate_formula(find_method("fastv").positions, names) == pytest.approx(expected)
 
 

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.projectors import (
-    make_features,
-    make_projector,
-)
+from tests.support.projectors import make_features, make_projector
 from vlmscale.methods import find_method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import Widths

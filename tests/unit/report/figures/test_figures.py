@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.laws.bootstrap import bootstrap
+from vlmscale.analysis.laws.intervals import find_intervals
 from vlmscale.analysis.laws.power_law import fit_power_law, profile_floor
+from vlmscale.analysis.laws.schemes import draw_laws
 from vlmscale.analysis.published import load_published_errors
-from vlmscale.costs.flops import prefill_gflops
+from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.errors import UserError
 from vlmscale.report.figures import INPUTS, LAW_FIGURES, fig4
 from vlmscale.report.figures.catalogue import DRAW, draw_figure
@@ -27,8 +28,8 @@ def law_data(points, *, text_tokens=(0, 50), predicted=None, printed=None):
     fitted = points[points["role"] == "fit"]
     law = fit_power_law(fitted)
     draws = [
-        bootstrap(fitted, law, scheme, draws=200, seed=0).assign(scheme=scheme)
-        for scheme in ("cases", "sizes")
+        draw_laws(fitted, law, scheme, draws=200, seed=0).assign(scheme=scheme)
+        for scheme in ("cases", "hierarchical")
     ]
     floors = np.linspace(-0.5, 0.95 * fitted["error"].min(), 15)
     return gather(
@@ -101,7 +102,7 @@ def designs():
 
 
 def legend(figure):
-    return [text.get_text() for text in figure.legends[0].get_texts()]
+    return [text.get_text() for shown in figure.legends for text in shown.get_texts()]
 
 
 def drawn_points(ax):
@@ -134,14 +135,12 @@ def test_the_legend_shows_the_law(designs, design):
     texts = "\n".join(legend(DRAW["fig1"](data)))
     for symbol, name in (("α", "alpha"), ("β", "beta")):
         found = re.search(rf"{symbol} = (\S+) \[(\S+), (\S+)\]", texts)
-        draws = data.draws[data.draws["scheme"] == data.scheme][name]
-        low, high = draws.quantile([0.025, 0.975])
+        low, high = find_intervals(data.draws[data.draws["scheme"] == data.scheme])[name]
         assert float(found[1]) == pytest.approx(getattr(data.law, name), abs=5e-5)
-        # one draw more or less
-        assert float(found[2]) == pytest.approx(low, rel=0.05)
-        assert float(found[3]) == pytest.approx(high, rel=0.05)
+        assert float(found[2]) == pytest.approx(low, abs=5e-5)
+        assert float(found[3]) == pytest.approx(high, abs=5e-5)
     assert float(re.search(r"D = (\S+)", texts)[1]) == pytest.approx(data.law.floor, rel=5e-3)
-    assert data.scheme == ("cases" if design == "small" else "sizes")
+    assert data.scheme == "hierarchical"
 
 
 @pytest.mark.parametrize("design", ["reasoning", "small"])
@@ -154,6 +153,62 @@ def test_figure_1_plots_the_seed_means(designs, design):
         counts = [f"V = {count}" for count in means["visual_tokens"]]
         expected = set(zip(counts, cost.tolist(), means["error"], strict=True))
         assert drawn_points(ax) == expected
+
+
+@pytest.mark.parametrize("design", ["reasoning", "ocr", "held out"])
+@pytest.mark.parametrize("name", ["fig1", "fig2", "fig3b", "residuals"])
+def test_no_legend_is_longer_than_its_figure(designs, design, name):
+    """Token counts stand in rows below the panels, the rest beside them."""
+    figure = DRAW[name](designs[design])
+    figure.draw_without_rendering()
+    beside, below = figure.legends
+    assert below.get_texts()[0].get_text().startswith("V = ")
+    assert len(beside.get_texts()) <= 13
+    for shown in figure.legends:
+        box = shown.get_window_extent()
+        assert box.y0 >= 0
+        assert box.y1 <= figure.bbox.y1
+        assert box.x1 <= figure.bbox.x1
+        assert not any(box.overlaps(ax.get_tightbbox()) for ax in figure.axes)
+
+
+def test_a_form_that_fits_clearly_better_is_drawn_beside_the_law(designs):
+    figure = DRAW["fig1"](designs["ocr"])
+    rival = designs["ocr"].rival
+    assert rival.form.name == "logit-linear"
+    assert rival.gain == pytest.approx(43.5, abs=0.05)
+    assert "fits better: AICc 44 less" in legend(figure)
+    dashed = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == "--"]
+    assert len(dashed) == 4
+    # Printed in tables/forms.md by another path: the sum of squares of logit-linear.
+    points = designs["ocr"].points
+    missed = rival.predict(points["n_params_b"], points["visual_tokens"]) - points["error"]
+    assert float((missed**2).sum()) == pytest.approx(1.208e-3, rel=1e-3)
+    assert designs["small"].rival is None
+    assert not any(
+        line.get_linestyle() == "--" for line in DRAW["fig1"](designs["small"]).axes[0].get_lines()
+    )
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig2", "fig3a", "fig3b"])
+def test_no_error_is_drawn_below_0_or_above_1(name):
+    """A law whose exponents were fitted to steep scores leaves [0, 1] within its token counts."""
+    rows = [
+        (llm, n, tokens, min(0.999, 0.9 * n**-0.6 * tokens**-0.3))
+        for llm, n in (("a", 0.8), ("b", 1.6), ("c", 3.2))
+        for tokens in (1, 2, 64, 576)
+    ]
+    points = pd.DataFrame(rows, columns=["llm", "n_params_b", "visual_tokens", "error"])
+    data = law_data(
+        points.assign(method="mlp", seed=0, role="fit", size_axis="total"), predicted={"d": 0.2}
+    )
+    assert float(data.law.predict(0.2, 1.0)) > 1
+    figure = DRAW[name](data)
+    figure.draw_without_rendering()
+    for line in figure.axes[0].get_lines():
+        errors = np.asarray(line.get_ydata(), float)
+        errors = errors[~np.isnan(errors)]
+        assert ((errors >= 0) & (errors <= 1)).all()
 
 
 def test_figure_2_shows_a_held_out_llm_where_it_was_measured(designs):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from vlmscale.report.figures.paired import draw
-from vlmscale.report.tables import format_paired
+from vlmscale.report.tables import format_table
 
 COLUMNS = [
     "method",
@@ -56,7 +56,7 @@ def test_points_are_the_family_means():
 
 
 def test_the_table_shows_percent_points():
-    text = format_paired(table(ROWS))
+    text = format_table("paired", table(ROWS))
     assert text["difference"].tolist()[0] == "+10.0 [+2.0, +20.0]"
     assert len(text) == 3
 
@@ -65,12 +65,12 @@ def test_budgets_are_named_where_there_are_several():
     both = pd.concat([table(ROWS), table(ROWS[:1]).assign(budget="short")])
     labels = [t.get_text() for t in draw(both, title="x").axes[0].get_yticklabels()]
     assert labels == ["m3, V = 4, d32, full", "quecc, V = 4, d32, full", "quecc, V = 4, d32, short"]
-    assert format_paired(both)["budget"].tolist() == ["full"] * 3 + ["short"]
-    assert "budget" not in format_paired(table(ROWS))
+    assert format_table("paired", both)["budget"].tolist() == ["full"] * 3 + ["short"]
+    assert "budget" not in format_table("paired", table(ROWS))
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_study_of_one_method_is_drawn_empty():
     empty = table([])
     draw(empty, title="x")
-    assert format_paired(empty).empty
+    assert format_table("paired", empty).empty

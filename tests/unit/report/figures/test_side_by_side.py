@@ -121,7 +121,7 @@ def test_an_arrow_stands_where_an_interval_leaves_the_axis(panels):
     assert set(marks(ratio, "o")) == {1, 2, 4, 6}
     assert marks(ratio, ">") == {5: (ratio.get_xlim()[1], True)}
     assert bars(ratio)[5] == (0.4, ratio.get_xlim()[1])
-    assert numbers(ratio)[3] == "inf [0.4, inf]"
+    assert numbers(ratio)[3] == "unbounded [0.4, unbounded]"
 
 
 def test_a_ratio_of_zero_points_to_the_left():

@@ -6,7 +6,8 @@ from vlmscale.analysis.checks.audit.evidence import Evidence
 from vlmscale.analysis.checks.audit.registry import released
 from vlmscale.analysis.checks.engine import Finding
 from vlmscale.analysis.laws.optimum import optimal_tokens
-from vlmscale.costs.flops import answer_gflops, prefill_gflops
+from vlmscale.costs.flops import answer_gflops
+from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find_shape
 
 _TEXT, _VISUAL = 50, 576

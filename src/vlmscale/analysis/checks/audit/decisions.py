@@ -9,10 +9,12 @@ import pandas as pd
 
 from vlmscale.analysis.checks.audit.evidence import Evidence, Suite
 from vlmscale.analysis.checks.audit.registry import released
-from vlmscale.analysis.checks.engine import INTERVAL, Finding
+from vlmscale.analysis.checks.engine import Finding
 from vlmscale.analysis.laws.frontier import pareto_front
+from vlmscale.analysis.laws.intervals import find_token_ends
 from vlmscale.analysis.laws.optimum import crossover, flat_range, least_text_tokens, optimal_tokens
-from vlmscale.costs.flops import prefill_gflops
+from vlmscale.analysis.laws.points import Floats
+from vlmscale.costs.nominal import prefill_gflops
 
 _MOST = 576
 ABOUT_EQUAL = ((1.8, 144), (4.0, 64), (7.0, 36))  # Fig 4
@@ -42,12 +44,11 @@ def count_trades(evidence: Evidence) -> Finding:
 def choose_tested_count(evidence: Evidence) -> Finding:
     suite = evidence.reasoning
     counts = np.sort(suite.points["visual_tokens"].unique()).astype(float)
-    drawn = suite.draws[["alpha", "beta"]].itertuples(index=False)
     law = suite.law
     flat = flat_range(law.alpha, law.beta, 50, 0.01, low=1, high=_MOST)
     return suite.summarize(
-        _choose_tested(law.alpha, law.beta, counts),
-        np.array([_choose_tested(alpha, beta, counts) for alpha, beta in drawn]),
+        _choose_tested(pd.DataFrame([vars(law)]), counts).item(),
+        _choose_tested(suite.draws, counts),
         f"V* = {float(_optimize(law.ratio, 50)):.2f}; error within 1 % of the best from {flat[0]:.1f} to "
         f"{flat[1]:.1f} tokens.",
     )
@@ -67,18 +68,20 @@ def optimize_50(evidence: Evidence) -> Finding:
 @released("C56", again=True)
 def optimize_uncached_text(evidence: Evidence) -> Finding:
     suite = evidence.reasoning
-    longest = np.quantile(suite.draws["ratio"] - 1, INTERVAL)
+    longest = np.subtract(suite.intervals["ratio"], 1)
     return _find_optimum(
         suite,
         0,
         f"One token is optimal up to {suite.law.ratio - 1:.2f} text tokens that are not cached "
-        f"[{longest[0]:.2f}, {longest[1]:.2f}]; with 50, V* = {float(_optimize(suite.law.ratio, 50)):.2f}.",
+        f"[{longest[0]:.2f}, {longest[1]:.2f}]; with 50, V* = {float(_optimize(suite.law.ratio, 50)):.2f}. "
+        "The paper's second version (ICLR 2025) has the title Inference Optimal VLMs Need Fewer Visual "
+        "Tokens and More Parameters.",
     )
 
 
 def _find_optimum(suite: Suite, text_tokens: float, note: str) -> Finding:
     best = float(_optimize(suite.law.ratio, text_tokens))
-    return suite.summarize(best, _optimize(suite.draws["ratio"], text_tokens), note)
+    return suite.report(best, find_token_ends(suite.intervals["ratio"], text_tokens, _MOST), note)
 
 
 @released("C16", again=True)
@@ -193,8 +196,10 @@ def find_largest_count(evidence: Evidence) -> Finding:
     )
 
 
-def _choose_tested(alpha: float, beta: float, counts: np.ndarray) -> float:
-    return float(counts[np.argmin(alpha * np.log(50 + counts) - beta * np.log(counts))])
+def _choose_tested(laws: pd.DataFrame, counts: Floats) -> Floats:
+    """Return the best of `counts` at Q = 50 by each law."""
+    alpha, beta = laws[["alpha", "beta"]].to_numpy(float).T[..., None]
+    return counts[np.argmin(alpha * np.log(50 + counts) - beta * np.log(counts), axis=1)]
 
 
 def _select_front(suite: Suite, text_tokens: float) -> pd.DataFrame:

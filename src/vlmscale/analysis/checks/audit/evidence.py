@@ -8,13 +8,13 @@ from typing import get_args
 
 import pandas as pd
 
-from vlmscale.analysis.checks.audit.findings import build_finding
 from vlmscale.analysis.checks.audit.study import DRAWS, PAPER_METHODS, SEED, Study, load_study
 from vlmscale.analysis.checks.engine import Finding
-from vlmscale.analysis.laws.bootstrap import Scheme, bootstrap, choose_scheme
 from vlmscale.analysis.laws.grid_search import RELEASED, list_outcomes
+from vlmscale.analysis.laws.intervals import Ends, find_ends, find_intervals
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law
+from vlmscale.analysis.laws.schemes import Scheme, choose_scheme, draw_laws
 from vlmscale.analysis.laws.tables import select_family_means
 from vlmscale.analysis.published import load_published_errors, select_paper_decoders
 from vlmscale.costs.shapes import Decoder, Tower, load_shapes
@@ -38,8 +38,12 @@ class Suite:
 
     @cached_property
     def draws(self) -> pd.DataFrame:
-        """Refits with D free, by the main scheme of the points."""
-        return bootstrap(self.points, self.law, self.scheme, draws=DRAWS, seed=SEED)
+        """Draws with D free, by the main scheme of the points."""
+        return draw_laws(self.points, self.law, self.scheme, draws=DRAWS, seed=SEED)
+
+    @cached_property
+    def intervals(self) -> dict[str, Ends]:
+        return find_intervals(self.draws)
 
     def has_law(self) -> bool:
         """Return whether there are enough points for a law."""
@@ -50,12 +54,15 @@ class Suite:
 
     def find_parameter(self, name: str, note: str) -> Finding:
         """Return a parameter of the law, or its ratio, with its interval."""
-        return self.summarize(getattr(self.law, name), self.draws[name].to_numpy(), note)
+        return self.report(getattr(self.law, name), self.intervals[name], note)
 
     def summarize(self, value: float, draws: Floats, note: str) -> Finding:
-        """Return a finding whose interval is that of `draws`, a number of each refit."""
-        over = "LLM sizes" if self.scheme == "sizes" else "points"
-        return build_finding(value, draws, over, note)
+        """Return a finding whose interval is that of `draws`, a number of each drawn law."""
+        return self.report(value, find_ends(draws), note)
+
+    def report(self, value: float, ends: Ends, note: str) -> Finding:
+        """Return a finding with an interval from the draws."""
+        return Finding(float(value), *ends, self.scheme, note)
 
     def score(self, n_params_b: float, visual_tokens: int) -> float:
         """Return the score of one cell."""
@@ -73,6 +80,7 @@ class Evidence:
     earlier: pd.DataFrame
     unsplit: pd.DataFrame
     table1: pd.DataFrame
+    form_excess: pd.DataFrame  # of benchmarks/decisions.py
     readings: Mapping[str, tuple[float, ...]]  # read off text and figures, by name
     architectures: Mapping[str, Decoder | Tower]
     studies: Mapping[str, Study]  # by name
@@ -125,6 +133,7 @@ def load_evidence(resources: Path, studies: Sequence[Path] = ()) -> Evidence:
         earlier=pd.read_csv(published / "earlier_scores.csv"),
         unsplit=pd.read_csv(published / "ocr_unsplit_scores.csv"),
         table1=pd.read_csv(published / "table1.csv"),
+        form_excess=pd.read_parquet(resources / "measured/form_excess.parquet"),
         readings={
             name: tuple(map(float, value.split()))
             for name, value in zip(readings["name"], readings["value"], strict=True)

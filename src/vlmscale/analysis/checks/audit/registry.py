@@ -1,4 +1,4 @@
-"""Which function checks which claim; the decorators fill the three tables."""
+"""Which function checks which claim; the decorators fill the two tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,13 +6,12 @@ from functools import partial
 from typing import Any
 
 from vlmscale.analysis.checks.audit.evidence import Evidence
-from vlmscale.analysis.checks.audit.study import Study
+from vlmscale.analysis.checks.audit.study import MissingCells, Study
 from vlmscale.analysis.checks.engine import Finding
 from vlmscale.study.selection import RELEASED_PROTOCOL
 
 Check = Callable[..., Finding]  # of Evidence
-StudyCheck = Callable[..., Finding | None]  # of Evidence, Study; None: the study lacks the cells
-Hint = Callable[[Evidence], str]
+StudyCheck = Callable[..., Finding]  # of Evidence, Study; raises MissingCells
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class Trained:
 
 RELEASED: dict[str, Check] = {}
 TRAINED: dict[str, Trained] = {}
-HINTS: dict[str, Hint] = {}
 
 
 def released(claim: str, *, again: bool = False, **given: Any) -> Callable[[Check], Check]:
@@ -43,10 +41,11 @@ def released(claim: str, *, again: bool = False, **given: Any) -> Callable[[Chec
     return register
 
 
-def _check_own_scores(check: Check, evidence: Evidence, study: Study) -> Finding | None:
+def _check_own_scores(check: Check, evidence: Evidence, study: Study) -> Finding:
     own = evidence.with_own_scores[study.folder.name]
-    # The note is about the released scores.
-    return None if own is None else replace(check(own), note="")
+    if own is None:
+        raise MissingCells
+    return replace(check(own), note="")  # the note is about the released scores
 
 
 def trained(
@@ -56,16 +55,6 @@ def trained(
 
     def register(check: StudyCheck) -> StudyCheck:
         TRAINED[claim] = Trained(partial(check, **given), protocol)
-        return check
-
-    return register
-
-
-def hint(claim: str) -> Callable[[Hint], Hint]:
-    """Register what the released numbers suggest about a claim that needs a study."""
-
-    def register(check: Hint) -> Hint:
-        HINTS[claim] = check
         return check
 
     return register

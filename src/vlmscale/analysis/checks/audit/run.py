@@ -12,35 +12,24 @@ finds the number.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 # Each module registers its checks.
-from vlmscale.analysis.checks.audit import (  # noqa: F401
-    costs,
-    decisions,
-    laws,
-    methods,
-    predictions,
-    release,
-    search,
-    table1,
-)
+from vlmscale.analysis.checks.audit import costs, decisions, forms, laws, release, studies, table1  # noqa: F401
 from vlmscale.analysis.checks.audit.evidence import Evidence
-from vlmscale.analysis.checks.audit.registry import HINTS, RELEASED, TRAINED
-from vlmscale.analysis.checks.audit.study import Study
-from vlmscale.analysis.checks.engine import Claim, Finding, Verdict, lies_within, tabulate_claims
+from vlmscale.analysis.checks.audit.registry import RELEASED, TRAINED
+from vlmscale.analysis.checks.audit.study import MissingCells, Study
+from vlmscale.analysis.checks.engine import Finding, Verdict, judge
 
-_GIVEN = ("section", "paper_value", "quantity", "paper_low", "paper_high")  # from claims.csv
-_COLUMNS = {
-    **{"id": "id", "section": "section", "claim": "text"},
-    **{name: name for name in (*_GIVEN[1:], "value", "low", "high")},
-    **{"interval_over": "over", "verdict": "verdict", "how": "note", "retrained": "retrained"},
-}
+_COLUMNS = [
+    *("id", "section", "claim", "paper_value", "quantity", "paper_low", "paper_high"),
+    *("value", "low", "high", "interval_over", "verdict", "how", "retrained"),
+]
 
 
 def audit(evidence: Evidence) -> pd.DataFrame:
@@ -52,23 +41,27 @@ def audit(evidence: Evidence) -> pd.DataFrame:
     `retrained` says what studies find about a claim that the released numbers decide, or "".
     """
     rows = []
-    for row in evidence.claims.fillna({"quantity": ""}).to_dict("records"):
-        rule = lies_within(row["paper_low"], row["paper_high"])
-        claim = Claim(row["id"], row["claim"], rule, partial(_find, row))
-        given = {name: row[name] for name in _GIVEN}
-        rows.append(claim.check(evidence, **given, retrained=_check_again(claim, evidence)))
-    table = tabulate_claims(rows, _COLUMNS, verdict=lambda found: Verdict(found).on_paper)
-    return table.astype(dict.fromkeys(["value", "low", "high"], float))
+    for claim in evidence.claims.fillna({"quantity": ""}).to_dict("records"):
+        found, low, high = _find(claim, evidence), claim["paper_low"], claim["paper_high"]
+        verdict = judge(found, low, high)
+        if verdict is Verdict.HOLDS and (found.low < low or found.high > high):
+            beyond = "The 95 % interval reaches beyond the claim's range."
+            found = replace(found, note=f"{found.note} {beyond}")
+        retrained = _check_again(claim, evidence)
+        decided = {**vars(found), "verdict": verdict.on_paper, "retrained": retrained}
+        rows.append(claim | decided)
+    table = pd.DataFrame(rows).rename(columns={"over": "interval_over", "note": "how"})
+    return table[_COLUMNS].astype(dict.fromkeys(["value", "low", "high"], float))
 
 
-def _find(row: Mapping[Any, Any], evidence: Evidence) -> Finding:
-    """Return the number that decides the claim in `row`; without one the note says what would."""
-    if row["id"] in RELEASED:
-        return RELEASED[row["id"]](evidence)
-    notes = [f"Would settle it: {row['settled_by']}."]
-    if row["id"] in HINTS:
-        notes.append(HINTS[row["id"]](evidence))
-    for study, found in _check_studies(row["id"], evidence):
+def _find(claim: Mapping[Any, Any], evidence: Evidence) -> Finding:
+    """Return the number that decides a claim; without one the note says what would."""
+    if claim["id"] in RELEASED:
+        return RELEASED[claim["id"]](evidence)
+    notes = [f"Would settle it: {claim['settled_by']}."]
+    if claim["id"] == "C10":
+        notes.append(laws.hint_at_14b(evidence))
+    for study, found in _check_studies(claim["id"], evidence):
         name = study.folder.name
         if isinstance(found, str):
             notes.append(found)
@@ -79,16 +72,16 @@ def _find(row: Mapping[Any, Any], evidence: Evidence) -> Finding:
     return Finding(note=" ".join(notes))
 
 
-def _check_again(claim: Claim[Evidence], evidence: Evidence) -> str:
+def _check_again(claim: Mapping[Any, Any], evidence: Evidence) -> str:
     """Say what studies find about a claim that the released numbers decide."""
     notes = []
-    for study, found in _check_studies(claim.id, evidence) if claim.id in RELEASED else ():
+    name = claim["id"]
+    for study, found in _check_studies(name, evidence) if name in RELEASED else ():
         if isinstance(found, Finding) and _has_real_llms(study, evidence):
             number = describe_number(found.value, found.low, found.high, found.over)
-            verdict = claim.rule(found).on_paper
-            notes.append(
-                f"Study {study.folder.name}: {number}, **{verdict}**. {found.note}".strip()
-            )
+            verdict = judge(found, claim["paper_low"], claim["paper_high"]).on_paper
+            note = f"Study {study.folder.name}: {number}, **{verdict}**. {found.note}"
+            notes.append(note.strip())
     return " ".join(notes)
 
 
@@ -104,8 +97,9 @@ def _check_studies(claim: str, evidence: Evidence) -> Iterator[tuple[Study, Find
                 f"Study {study.folder.name} followed protocol {study.protocol}; this claim is about "
                 f"{trained.protocol}.",
             )
-        elif (found := trained.check(evidence, study)) is not None:
-            yield study, found
+            continue
+        with suppress(MissingCells):
+            yield study, trained.check(evidence, study)
 
 
 def _has_real_llms(study: Study, evidence: Evidence) -> bool:
@@ -120,5 +114,9 @@ def describe_number(value: float, low: float, high: float, over: str) -> str:
 
 
 def describe_interval(low: float, high: float, over: str) -> str:
-    """Write an interval and what was resampled for it; nothing for NaN."""
-    return "" if np.isnan(low) else f"{low:.4g} to {high:.4g} ({over})"
+    """Write an interval and its scheme, or what was resampled for it; nothing for NaN."""
+    if np.isnan(low):
+        return ""
+    if low == high:  # not certain: no draw leaves the bound
+        return f"at the bound {low:.4g} ({over})"
+    return f"{low:.4g} to {'unbounded' if np.isinf(high) else f'{high:.4g}'} ({over})"

@@ -1,23 +1,30 @@
 """A study as evidence: its errors and, read when needed, the answers to single questions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from vlmscale.analysis.checks.engine import INTERVAL, Finding
 from vlmscale.analysis.collect import require_one_protocol
 from vlmscale.analysis.laws.answers import Scores, resample_scores
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.errors import UserError
-from vlmscale.records.parquet import read_provenance
+from vlmscale.records.parquet import read_parquet, read_provenance
 from vlmscale.study.selection import FULL
 
 DRAWS = 2000
 SEED = 0
 PAPER_METHODS = ("tokenpacker", "mlp")  # of the paper's scaling laws
 Setting = tuple[str, str, int]  # name of a method, LLM, visual tokens
+
+
+class MissingCells(Exception):
+    """A study lacks the cells that the check of a claim needs."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,19 @@ class Study:
         mine = self.errors[self.errors["family"] == family]
         return [name for name in mine["benchmark"].unique() if name != "mean"]
 
-    def scores(self, settings: Sequence[Setting], benchmarks: Sequence[str]) -> Scores | None:
-        """Return the scores of settings, resampled; None if one is missing."""
+    def scores(self, settings: Sequence[Setting], benchmarks: Sequence[str]) -> Scores:
+        """Return the scores of settings, resampled. Raises MissingCells if one is missing."""
         single = self.errors[self.errors["benchmark"].isin(benchmarks)]
         columns = [single["method"], single["llm"], single["visual_tokens"]]
         keys = pd.Series(list(zip(*columns, strict=True)), index=single.index, dtype=object)
         parts = [single[keys == setting].assign(group=i) for i, setting in enumerate(settings)]
         if not parts or any(part.empty for part in parts):
-            return None
-        return resample_scores(pd.concat(parts), self._answers, benchmarks, draws=DRAWS, seed=SEED)
+            raise MissingCells
+        cells = pd.concat(parts)
+        found = resample_scores(cells, self._answers, benchmarks, draws=DRAWS, seed=SEED)
+        if found is None:
+            raise MissingCells
+        return found
 
     def _answers(self, benchmark: str, cells: Sequence[str]) -> pd.DataFrame:
         file = self.folder / "samples.parquet"
@@ -79,7 +90,15 @@ class Study:
                 "study again: snakemake --forcerun collect."
             )
         chosen = [("benchmark", "==", benchmark), ("cell", "in", list(cells))]
-        return pd.read_parquet(file, columns=["cell", "id", "score"], filters=chosen)
+        return read_parquet(file, columns=["cell", "id", "score"], filters=chosen)
+
+
+def summarize_scores(scores: Scores, number: Callable[[Floats], Floats], note: str) -> Finding:
+    """Return number(scores), of (..., g, b), with its interval over questions and seeds."""
+    over = "questions" + (f" and {scores.seeds} seeds" if scores.seeds > 1 else "")
+    # Infinite draws stay infinite.
+    low, high = np.quantile(number(scores.drawn), INTERVAL, method="closest_observation")
+    return Finding(float(number(scores.measured)), float(low), float(high), over, note)
 
 
 def load_study(folder: Path) -> Study:
@@ -90,6 +109,6 @@ def load_study(folder: Path) -> Study:
             f"{folder} has no errors.parquet. Give the results folder of a study that was run, such as "
             "results/mini."
         )
-    errors = pd.read_parquet(file)
+    errors = read_parquet(file)
     methods = read_provenance(file).get("methods", {})
     return Study(folder, errors[errors["budget"] == FULL], methods)

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlmscale.analysis.checks.audit.evidence import Evidence
-from vlmscale.analysis.checks.audit.findings import summarize_scores
 from vlmscale.analysis.checks.audit.registry import trained
-from vlmscale.analysis.checks.audit.study import Setting, Study
+from vlmscale.analysis.checks.audit.study import MissingCells, Setting, Study, summarize_scores
 from vlmscale.analysis.checks.engine import INTERVAL, Finding
 from vlmscale.analysis.laws.answers import Scores
 from vlmscale.analysis.laws.points import Floats
@@ -39,13 +38,12 @@ def _select_block(study: Study, block: int, method: str) -> list[Setting]:
 
 def _score_blocks(
     study: Study, blocks: Sequence[int], method: str, benchmarks: Sequence[str]
-) -> tuple[Scores, list[list[Setting]]] | None:
-    """Score the blocks one after the other; None if one is missing or the study has several LLMs."""
+) -> tuple[Scores, list[list[Setting]]]:
+    """Score the blocks one after the other, of a study with one LLM. Raises MissingCells."""
     parts = [_select_block(study, block, method) for block in blocks]
     if not all(parts) or study.errors["llm"].nunique() > 1:
-        return None
-    scores = study.scores([setting for part in parts for setting in part], benchmarks)
-    return None if scores is None else (scores, parts)
+        raise MissingCells
+    return study.scores([setting for part in parts for setting in part], benchmarks), parts
 
 
 def _split(found: Floats, parts: Sequence[Sequence[Setting]]) -> list[Floats]:
@@ -58,14 +56,12 @@ def _split(found: Floats, parts: Sequence[Sequence[Setting]]) -> list[Floats]:
 @trained("C43", protocol=_PROTOCOL, block=1, benchmark="mmbench")
 @trained("C44", protocol=_PROTOCOL, block=4, benchmark="mme_perception")
 @trained("C45", protocol=_PROTOCOL, block=4, benchmark="mmbench")
-def measure_gap(evidence: Evidence, study: Study, block: int, benchmark: str) -> Finding | None:
+def measure_gap(evidence: Evidence, study: Study, block: int, benchmark: str) -> Finding:
     part = _select_block(study, block, "quecc")
     whole = [setting for setting in study.settings if study.method_of(setting[0]) == "mlp"]
     if not part or len(whole) != 1:
-        return None
+        raise MissingCells
     scores = study.scores([*part, *whole], [benchmark])
-    if scores is None:
-        return None
 
     def closed(found: Floats) -> Floats:
         mine, rivals, reference = found[..., 0, 0], found[..., 1:-1, 0].max(-1), found[..., -1, 0]
@@ -74,7 +70,7 @@ def measure_gap(evidence: Evidence, study: Study, block: int, benchmark: str) ->
 
     measured, drawn = closed(scores.measured), closed(scores.drawn)
     if np.isnan(measured) or np.isnan(drawn).mean() > 0.025:
-        return None  # a rival may be as good as all patches: no gap is left
+        raise MissingCells  # a rival may be as good as all patches: no gap is left
     names = ", ".join(
         f"{name} {100 * score:.1f}"
         for (name, *_), score in zip([*part, *whole], scores.measured[:, 0], strict=True)
@@ -85,11 +81,8 @@ def measure_gap(evidence: Evidence, study: Study, block: int, benchmark: str) ->
 
 
 @trained("C46", protocol=_PROTOCOL)
-def count_firsts(evidence: Evidence, study: Study) -> Finding | None:
-    scored = _score_blocks(study, (1, 4), "quecc", _EIGHT)
-    if scored is None:
-        return None
-    scores, parts = scored
+def count_firsts(evidence: Evidence, study: Study) -> Finding:
+    scores, parts = _score_blocks(study, (1, 4), "quecc", _EIGHT)
 
     def first(found: Floats) -> Floats:
         won = [part[..., 0, :] >= part[..., 1:, :].max(-2) for part in _split(found, parts)]
@@ -114,11 +107,8 @@ def _compare_with_tokenpacker(scores: Scores, parts: Sequence[Sequence[Setting]]
 
 
 @trained("C47", protocol=_PROTOCOL)
-def count_top_two(evidence: Evidence, study: Study) -> Finding | None:
-    scored = _score_blocks(study, tuple(_BLOCKS), "quecc", _NAMED)
-    if scored is None:
-        return None
-    scores, parts = scored
+def count_top_two(evidence: Evidence, study: Study) -> Finding:
+    scores, parts = _score_blocks(study, tuple(_BLOCKS), "quecc", _NAMED)
 
     def near_the_top(found: Floats) -> Floats:
         above = [(part[..., 1:, :] > part[..., :1, :]).sum(-2) for part in _split(found, parts)]
@@ -128,14 +118,11 @@ def count_top_two(evidence: Evidence, study: Study) -> Finding | None:
 
 
 @trained("C48", protocol=_PROTOCOL)
-def count_beaten(evidence: Evidence, study: Study) -> Finding | None:
+def count_beaten(evidence: Evidence, study: Study) -> Finding:
     blocks = [block for block in _BLOCKS if _select_block(study, block, "tokenpacker")]
-    scored = _score_blocks(study, blocks, "tokenpacker", _EIGHT)
-    if scored is None:
-        return None
-    scores, parts = scored
+    scores, parts = _score_blocks(study, blocks, "tokenpacker", _EIGHT)
     if {study.method_of(name) for part in parts for name, *_ in part} != set(_METHODS):
-        return None
+        raise MissingCells
 
     def wins(found: Floats, rival: str) -> Floats:
         """Return the share of comparisons that TokenPacker wins."""

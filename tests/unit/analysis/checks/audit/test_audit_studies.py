@@ -11,7 +11,7 @@ from tests.support.audits import audit_claims
 from tests.support.paths import RESOURCES, ROOT
 from vlmscale.analysis.checks.audit.evidence import load_evidence
 from vlmscale.analysis.checks.audit.registry import TRAINED
-from vlmscale.analysis.checks.engine import lies_within
+from vlmscale.analysis.checks.engine import judge
 from vlmscale.analysis.collect import CELL_COLUMNS, tabulate_errors
 from vlmscale.cli.audit import show
 from vlmscale.errors import UserError
@@ -75,7 +75,7 @@ def study_of(config, folder, score, **changes):
     return write_study(
         folder,
         cells,
-        read_benchmarks(RESOURCES / "benchmarks.csv", study.evaluation.benchmarks),
+        read_benchmarks(study.evaluation.benchmarks),
         score,
         sizes={
             "nominal": study.nominal_sizes,
@@ -124,9 +124,7 @@ def decided(folder, claims):
     (study,) = evidence.studies.values()
     allowed = evidence.claims.set_index("id")[["paper_low", "paper_high"]]
     measures = {claim: TRAINED[claim].check(evidence, study) for claim in claims}
-    return {
-        claim: (m, lies_within(*allowed.loc[claim])(m).on_paper) for claim, m in measures.items()
-    }
+    return {claim: (m, judge(m, *allowed.loc[claim]).on_paper) for claim, m in measures.items()}
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +173,7 @@ def test_the_numbers_behind_the_verdicts(found):
 def test_intervals_say_what_was_resampled(found):
     over = {claim: measure.over for claim, (measure, _) in found["claimed"].items()}
     assert over == dict.fromkeys(NEED_TRAINING, "questions and 3 seeds") | dict.fromkeys(
-        ("C10", "C11", "C52"), "LLM sizes"
+        ("C10", "C11", "C52"), "hierarchical"
     )
     told = {claim: measure.note for claim, (measure, _) in found["contrary"].items()}
     assert "not on mmmu" in told["C22"]
@@ -239,7 +237,7 @@ def test_verdicts_of_the_page_name_study_and_protocol(tmp_path):
     rows = table.set_index("id")
     told = rows.loc["C46", "retrained"]
     assert told.startswith(
-        "Study llava15: 1, 95 % interval 1 to 1 (questions and 3 seeds), **reproduced**."
+        "Study llava15: 1, 95 % interval at the bound 1 (questions and 3 seeds), **reproduced**."
     )
     assert "Study lmms" not in told
     assert rows.loc["C46", "verdict"] == "not reproduced"

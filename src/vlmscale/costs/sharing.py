@@ -1,0 +1,118 @@
+"""What an answer costs where several share what is computed of their image, or of their text.
+
+The tower and a projector that does not read the question give the same visual tokens for every question
+about an image. Their keys and values in the LLM are the same, too, if the image comes before the text. What
+is shared counts in equal parts: k answers about an image pay 1 / k of it each, and none of it where the
+image was encoded before its questions came.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vlmscale.costs.flops import Text, answer_gflops
+from vlmscale.costs.nominal import prefill_gflops
+from vlmscale.costs.shapes import Decoder, Tower
+from vlmscale.methods import find_method
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What one answer takes over from others."""
+
+    cached_text: bool = False  # the text comes before the image and is cached
+    cached_image: bool = False  # the image was encoded before the question came
+    questions_per_image: int = 1
+    prompt_cache: bool = True  # the LLM keeps the keys and values of an image for all its questions
+
+    @property
+    def image_share(self) -> float:
+        """The part of tower and projector that one answer pays."""
+        return 0.0 if self.cached_image else 1 / self.questions_per_image
+
+    def prefix_share(self, method: str) -> float:
+        """Return the part of the image's pass through the LLM that one answer pays."""
+        return self.image_share if not self.explain_full_prefix(method) else 1.0
+
+    def explain_full_prefix(self, method: str) -> str:
+        """Say why each question takes a pass of its own over the image's tokens; "" where it does not."""
+        if self.cached_text:
+            return "the text comes before the image, whose keys and values depend on it"
+        declared = find_method(method)
+        if declared.reads_question:
+            return f"{method} reads the question, so its tokens differ from question to question"
+        if "llm_attention" in declared.needs:
+            return f"{method} prunes inside the LLM, by the question"
+        return "" if self.prompt_cache else "the LLM has no prompt cache"
+
+    def explain(self, method: str) -> str:
+        """Say in a sentence what is shared, and what follows for the number of visual tokens."""
+        encoder = "the vision tower" + ("" if _reads(method) else " and the projector")
+        if reason := self.explain_full_prefix(method):
+            return (
+                f"Answers about one image share {encoder}. Each pays for all visual tokens in the LLM, "
+                f"since {reason}: what the encoder no longer takes is left for the LLM."
+            )
+        return (
+            f"Answers about one image share {encoder}, and the image's pass through the LLM, which keeps "
+            "its keys and values: visual tokens are cheap, so more of them pay."
+        )
+
+
+def nominal_answer_gflops(
+    n_params_b: ArrayLike,
+    visual_tokens: ArrayLike,
+    text_tokens: int,
+    generated_tokens: int,
+    *,
+    method: str,
+    reuse: Reuse,
+    tower_gflops: float,
+) -> NDArray[np.float64]:
+    """Return GFLOPs of an answer by the paper's count, 2 N (Q + s V + G), and its part of the tower's.
+
+    s: the part of the visual tokens that one answer pays. tower_gflops: 0 where features are stored.
+    """
+    paid = np.asarray(visual_tokens, float) * reuse.prefix_share(method)
+    text = 0 if reuse.cached_text else text_tokens
+    llm = prefill_gflops(n_params_b, paid, text, generated_tokens)
+    return llm + reuse.image_share * tower_gflops
+
+
+def exact_answer_gflops(
+    decoder: Decoder,
+    tower: Tower,
+    visual_tokens: int,
+    text_tokens: int,
+    generated_tokens: int,
+    *,
+    method: str,
+    reuse: Reuse,
+    with_tower: bool,
+) -> float:
+    """Return GFLOPs of an answer, every matrix product counted.
+
+    with_tower: count the tower and the projector; without, features are stored. Raises UserError for a
+    count the method cannot give.
+    """
+    text: Text = "cached" if reuse.cached_text else "new"
+    if with_tower:
+        whole = answer_gflops(
+            decoder, tower, method, visual_tokens, text_tokens, generated_tokens, text=text
+        )
+        prefill, share = whole.prefill.total, reuse.image_share
+        encoder = share * whole.tower + whole.text_pass
+        encoder += whole.compressor * (1.0 if _reads(method) else share)
+        decode = whole.decode.total
+    else:
+        prefill = decoder.prefill(visual_tokens, text_tokens, text_cached=reuse.cached_text).total
+        encoder = 0.0
+        decode = decoder.decode(visual_tokens + text_tokens, generated_tokens).total
+    # The pass over the image scores no position; the pass over the text scores its last one.
+    image = decoder.forward(visual_tokens, cached=0, scored=0).total
+    return encoder + prefill - (1 - reuse.prefix_share(method)) * image + decode
+
+
+def _reads(method: str) -> bool:
+    return find_method(method).reads_question

@@ -1,0 +1,1 @@
+"""Programs that try many damaged inputs and count what becomes of them."""
