@@ -17,6 +17,8 @@ JOINT = {
     "compare",
     "cost",
     "cost_figure",
+    "difficulty",
+    "difficulty_figure",
     "explorer",
     "figures",
     "fit",
