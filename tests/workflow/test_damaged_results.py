@@ -8,7 +8,7 @@ import pytest
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.smoke
-RULES = ["collect", "fit", "tables", "encode_images", "evaluate_cell"]
+RULES = ["collect", "fit", "tables", "encode_images", "evaluate_cell", "report_pages"]
 
 
 def test_every_damage_is_named_or_of_no_effect(smoke):
@@ -23,5 +23,5 @@ def test_every_damage_is_named_or_of_no_effect(smoke):
         timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    assert "results: 30 damages" in done.stdout
+    assert "results: 36 damages" in done.stdout
     assert " noticed" in done.stdout

@@ -23,6 +23,7 @@ from tests.support.released import PLAIN, backbones, benchmarks, resources, trai
 from tests.support.trees import COPIED, Tree
 from tests.support.upstream import site
 from vlmscale.records.parquet import read_provenance
+from vlmscale.records.texts import read_markdown
 from vlmscale.report.figures import LAW_FIGURES
 
 FITTED, HELD_OUT = ["Qwen1.5-0.5B", "Qwen1.5-1.8B"], ["Qwen1.5-14B"]
@@ -219,7 +220,7 @@ def test_laws_of_both_suites_without_the_held_out_llm(out):
         folder = out / f"figures/{law.series}_{law.family}"
         assert len(list(folder.iterdir())) == 2 * len(LAW_FIGURES)
     for table in ("laws", "forms", "variants", "methods", "paired", "suites", "difficulty"):
-        assert (out / f"tables/{table}.md").read_text().count("\n") > 2
+        assert read_markdown(out / f"tables/{table}.md").count("\n") > 2
     assert len(pd.read_parquet(out / "audit.parquet")) == 58
 
 

@@ -17,6 +17,7 @@ from transformers import set_seed
 from tests.support.paths import ROOT
 from vlmscale.methods import list_method_names
 from vlmscale.records.parquet import read_provenance
+from vlmscale.records.texts import read_markdown
 from vlmscale.report.figures import LAW_FIGURES
 from vlmscale.study.load import load_study
 
@@ -73,7 +74,7 @@ def test_laws_figures_and_provenance(out):
         assert len(list(folder.iterdir())) == 2 * len(LAW_FIGURES)
         assert all(figure.stat().st_size > 5_000 for figure in folder.iterdir())
     for name in ("laws", "forms", "variants"):
-        assert (out / f"tables/{name}.md").read_text().count("\n") > len(laws)
+        assert read_markdown(out / f"tables/{name}.md").count("\n") > len(laws)
     record = read_provenance(out / "cells/d32__quecc__v4__s0/scores.parquet")
     assert record["cell"]["method"] == "quecc"
     assert {"torch", "transformers", "lmms-eval"} <= set(record["versions"])
@@ -87,7 +88,7 @@ def test_every_method_is_evaluated_and_trained_no_more_than_needed(out):
     study = load_study(ROOT / "config/smoke.yaml")
     used = {study.find_variant(name).method.name for name in cells["method"]}
     assert used == set(list_method_names())
-    table = (out / "tables/methods.md").read_text()
+    table = read_markdown(out / "tables/methods.md")
     chance, *rows = [row.split("|") for row in table.splitlines()[2:]]
     assert chance[2].strip() == "chance"
     assert all(0 < float(floor) < 100 for floor in chance[4:-1])

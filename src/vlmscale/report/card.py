@@ -11,7 +11,8 @@ import yaml
 
 from vlmscale.costs.flops import answer_gflops
 from vlmscale.costs.shapes import Decoder, Tower
-from vlmscale.records.files import atomic_path, read_json
+from vlmscale.records.files import read_json
+from vlmscale.records.texts import write_markdown
 from vlmscale.resources import read_rows
 
 _LOAD = """```python
@@ -117,8 +118,7 @@ def write_cards(
             gflops=cost,
             study=study,
         )
-        with atomic_path(stage2 / "README.md") as scratch:
-            scratch.write_text(write_card(facts), encoding="utf-8")
+        write_markdown(stage2 / "README.md", write_card(facts))
 
 
 @dataclass(frozen=True)

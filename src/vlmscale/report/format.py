@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.records.files import atomic_path
+from vlmscale.records.texts import write_markdown
 
 _LATEX = {
     **{character: "\\" + character for character in "%_&#${}"},
@@ -67,10 +68,10 @@ def format_markdown(frame: pd.DataFrame) -> str:
 
 def write_table(frame: pd.DataFrame, markdown: Path, latex: Path) -> None:
     """Write a table of strings to both files."""
-    with atomic_path(markdown) as scratch:
-        scratch.write_text(format_markdown(frame))
+    write_markdown(markdown, format_markdown(frame))
     with atomic_path(latex) as scratch:
-        scratch.write_text(frame.rename(columns=_escape).map(_escape).to_latex(index=False))
+        text = frame.rename(columns=_escape).map(_escape).to_latex(index=False)
+        scratch.write_text(text, encoding="utf-8")
 
 
 def _escape_markdown(text: str) -> str:

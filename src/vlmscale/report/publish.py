@@ -10,6 +10,8 @@ import yaml
 from vlmscale.errors import UserError
 from vlmscale.records.files import atomic_folder, check_folder_content, read_json
 from vlmscale.records.parquet import read_parquet
+from vlmscale.records.signature import read_signed
+from vlmscale.records.texts import read_markdown
 from vlmscale.report.card import choose_licence
 
 # Tables without a question, a target or an answer in words.
@@ -46,8 +48,8 @@ def publish(folder: Path, output: Path) -> list[str]:
     """Copy to `output` what may be passed on of a model or a study; return the files.
 
     folder: RESULTS/runs/RUN/stage2 (or its model) for a model, RESULTS for a study's tables. Nothing is
-    uploaded. Raises UserError for another folder, for a damaged or incomplete model, where a licence is
-    not known, and if `output` exists.
+    uploaded. Raises UserError for another folder, for damaged files or an incomplete model, where a licence
+    is not known, and if `output` exists.
     """
     if output.exists():
         raise UserError(f"{output} exists. Name a folder that does not, or delete it.")
@@ -83,7 +85,8 @@ def _copy_model(stage2: Path, scratch: Path) -> None:
     for file in sorted(model.iterdir()):
         if not file.name.startswith(".") and file.name != "checksums.json":  # of other files
             shutil.copyfile(file, scratch / file.name)
-    shutil.copyfile(card, scratch / "README.md")
+    (scratch / "README.md").write_text(read_markdown(card), encoding="utf-8")
+    read_json(stage2 / "run.json")  # refuses a damaged one
     shutil.copyfile(stage2 / "run.json", scratch / "run.json")
 
 
@@ -100,7 +103,8 @@ def _read_backbones(results: Path, model: Path) -> dict[str, Mapping[str, Any]]:
 def _copy_tables(results: Path, scratch: Path) -> None:
     tables = [name for name in _TABLES if (results / f"{name}.parquet").is_file()]
     for name in tables:
-        shutil.copyfile(results / f"{name}.parquet", scratch / f"{name}.parquet")
+        content = read_signed(results / f"{name}.parquet", required=True)
+        (scratch / f"{name}.parquet").write_bytes(content)
     errors = read_parquet(results / "errors.parquet")
     study = results.resolve().name
     head = {

@@ -118,8 +118,24 @@ def remove_card(stage2):
     (stage2 / "README.md").unlink()
 
 
+def damage_card(stage2):
+    text = (stage2 / "README.md").read_text()
+    (stage2 / "README.md").write_text(text.replace("0.500", "0.900"))
+
+
+def damage_record(stage2):
+    text = (stage2 / "run.json").read_text()
+    (stage2 / "run.json").write_text(text.replace('"steps": 10', '"steps": 90'))
+
+
 @pytest.mark.parametrize(
-    ("spoil", "words"), [(damage, "is damaged"), (remove_card, "README.md is missing")]
+    ("spoil", "words"),
+    [
+        (damage, "model.safetensors is damaged"),
+        (remove_card, "README.md is missing"),
+        (damage_card, "README.md is damaged"),
+        (damage_record, "run.json is damaged"),
+    ],
 )
 def test_refuses_a_model_that_is_not_whole(tmp_path, spoil, words):
     stage2 = make_study(tmp_path / "s")
@@ -127,6 +143,19 @@ def test_refuses_a_model_that_is_not_whole(tmp_path, spoil, words):
     spoil(stage2)
     with pytest.raises(UserError, match=words):
         publish(stage2, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda c: c[:-200], lambda c: b"", lambda c: c[:9] + b"x" + c[10:]]
+)
+def test_refuses_tables_that_are_damaged(tmp_path, spoil):
+    make_study(tmp_path / "s")
+    table = tmp_path / "s/laws.parquet"
+    write_parquet(table, pd.DataFrame({"alpha": [0.07]}), {})
+    table.write_bytes(spoil(table.read_bytes()))
+    with pytest.raises(UserError, match=r"laws\.parquet is damaged"):
+        publish(tmp_path / "s", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
