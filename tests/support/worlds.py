@@ -21,6 +21,10 @@ WORLDS = {
     "largest": World(seed=4, **FULL, relations=20, values=64, alphabet=26),
     "easy": World(seed=2, **FULL, difficulty=0),
     "hard": World(seed=3, **FULL, difficulty=1),
+    "graded": World(
+        **{"seed": 5, "amounts": "log_uniform", "objects": 7, "lines": 6, "columns": 6},
+        families=("exist", "attr", "count", "fact", "calc", "choice", "char", "row", "field"),
+    ),
 }
 
 FAMILIES = {**SCENE_FAMILIES, **PAGE_FAMILIES}

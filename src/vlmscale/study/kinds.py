@@ -79,6 +79,10 @@ class GeneratedStudy(Study):
         name, kind = row["benchmark"], "scenes" if row["family"] == "reasoning" else "pages"
         if not (questions := getattr(self.data.test, kind)):
             raise UserError(f"evaluation.benchmarks: {name} asks about {kind}; data.test has none")
+        if name not in self.world.families:
+            raise UserError(
+                f"evaluation.benchmarks: {name} is not among world.families, so nothing asks it"
+            )
         pairs = questions * self.world.share_of_scenes_with_two_objects
         if name == "rel" and pairs < _FEWEST:
             raise UserError(

@@ -21,9 +21,10 @@ from vlmscale.data.world.questions import (
     Turn,
     describe_subject,
     draw_conversation,
+    select_families,
 )
 from vlmscale.data.world.render import Picture, render
-from vlmscale.data.world.scenes import Facts, Scene, Subject, draw_subject
+from vlmscale.data.world.scenes import Facts, Subject, draw_subject
 from vlmscale.images import compute_image_key, encode_png
 from vlmscale.settings import IMAGE_TOKEN, Counts, World
 
@@ -102,8 +103,7 @@ def make_benchmark_rows(
     asker = Asker(world, facts, "test", rng)
     rows: dict[str, list[Row]] = {family: [] for family in (*SCENE_FAMILIES, *PAGE_FAMILIES)}
     for subject, _, row in draw_images(world, counts, rng, test=True):
-        families = SCENE_FAMILIES if isinstance(subject, Scene) else PAGE_FAMILIES
-        for family, ask in families.items():
+        for family, ask in select_families(world, subject).items():
             if turn := ask(asker, subject):
                 question, answer = turn
                 assert oracle.answer_question(question, subject, facts) == answer, (turn, subject)

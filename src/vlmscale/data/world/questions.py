@@ -24,6 +24,7 @@ import numpy as np
 
 from vlmscale.data.world.scenes import (
     COLOURS,
+    COLUMN_NAMES,
     COLUMNS,
     LETTERS,
     ROWS,
@@ -126,6 +127,8 @@ class Asker:
         if not unique:
             return None
         line = self._pick(unique)
+        if len(line) == 1:  # nothing comes after
+            return None
         return f"after {line[0]} ?", " ".join(line[1:])
 
     def ask_sum(self) -> Turn:
@@ -170,11 +173,22 @@ SCENE_FAMILIES = _get_families("exist", "attr", "rel", "count", "fact", "calc", 
 PAGE_FAMILIES = _get_families("char", "row", "field")
 
 
+def select_families(
+    world: World, subject: Subject
+) -> dict[str, Callable[[Asker, Any], Turn | None]]:
+    """Return the families of questions about `subject` that this world asks."""
+    families = SCENE_FAMILIES if isinstance(subject, Scene) else PAGE_FAMILIES
+    return {name: ask for name, ask in families.items() if name in world.families}
+
+
 def draw_conversation(asker: Asker, subject: Subject) -> list[Turn]:
     """Draw distinct questions about one image, at least one of every family, in random order."""
-    families, names = SCENE_FAMILIES, [*SCENE_FAMILIES, "attr", "fact"]
-    if isinstance(subject, Page):
-        families, names = PAGE_FAMILIES, ["char"] * 5 + ["row"] * 2 + ["field"] * 2
+    families = select_families(asker.world, subject)
+    if isinstance(subject, Scene):
+        names = [*SCENE_FAMILIES, "attr", "fact"]
+    else:
+        names = ["char"] * 5 + ["row"] * 2 + ["field"] * 2
+    names = [name for name in names if name in families]
     turns = [families[name](asker, subject) for name in asker.rng.permutation(names)]
     return list(dict(turn for turn in turns if turn is not None).items())
 
@@ -193,6 +207,10 @@ def list_vocabulary(world: World) -> list[str]:
         *(f"r{relation}" for relation in range(world.relations)),
         *map(str, range(world.values + MOST_ADDED)),
         *LETTERS[: world.alphabet],
-        *(f"{column}{line}" for column in "abcd" for line in range(1, 5)),
+        *(
+            f"{column}{line}"
+            for column in COLUMN_NAMES[: max(4, world.columns)]
+            for line in range(1, max(4, world.lines) + 1)
+        ),
     ]
     return list(dict.fromkeys(words))

@@ -21,6 +21,7 @@ SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring", "bar", "st
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "centre", "right")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+COLUMN_NAMES = "abcdef"  # of a page
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Page:
     lines: tuple[str, ...]
 
     def list_cells(self) -> dict[str, str]:
-        """Return place -> letter; columns are called a, b, c, d and lines 1, 2, 3, 4."""
+        """Return place -> letter; columns are called a, b, c, ... and lines 1, 2, 3, ..."""
         return {
-            f"{'abcd'[column]}{line}": letter
+            f"{COLUMN_NAMES[column]}{line}": letter
             for line, letters in enumerate(self.lines, 1)
             for column, letter in enumerate(letters)
         }
@@ -69,11 +70,9 @@ class Page:
 Subject = Scene | Page  # of an image
 
 
-def draw_number(low: int, high: int, difficulty: float, rng: np.random.Generator) -> int:
-    """Draw from `low` to `high`: always `low` at difficulty 0, `high` at 1; uniformly at one half."""
-    steps = np.arange(high - low + 1)
-    weights = difficulty**steps * (1 - difficulty) ** (high - low - steps)
-    return low + int(rng.choice(steps, p=weights / weights.sum()))
+def draw_amount(low: int, high: int, world: World, rng: np.random.Generator) -> int:
+    """Draw a number of objects, lines or letters of a line, from `low` to `high`, as World.amounts says."""
+    return low + int(rng.choice(high - low + 1, p=world.weigh_amounts(low, high)))
 
 
 def draw_subject(kind: str, world: World, rng: np.random.Generator) -> Subject:
@@ -82,7 +81,7 @@ def draw_subject(kind: str, world: World, rng: np.random.Generator) -> Subject:
 
 
 def draw_scene(world: World, rng: np.random.Generator) -> Scene:
-    count = draw_number(1, world.objects, world.difficulty, rng)
+    count = draw_amount(1, world.objects, world, rng)
     colours = rng.choice(list(COLOURS)[: world.colours], size=count, replace=False)
     shapes = rng.choice(SHAPES[: world.shapes], size=count)
     places = np.sort(rng.choice(9, size=count, replace=False))
@@ -91,8 +90,8 @@ def draw_scene(world: World, rng: np.random.Generator) -> Scene:
 
 
 def draw_page(world: World, rng: np.random.Generator) -> Page:
-    lines = draw_number(1, world.lines, world.difficulty, rng)
-    columns = draw_number(2, world.columns, world.difficulty, rng)
+    lines = draw_amount(1, world.lines, world, rng)
+    columns = draw_amount(world.fewest_columns, world.columns, world, rng)
     letters = rng.choice(list(LETTERS[: world.alphabet]), size=(lines, columns))
     return Page(tuple("".join(line) for line in letters))
 

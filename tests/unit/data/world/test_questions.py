@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.paths import RESOURCES
-from tests.support.worlds import FACTS, SCENE, WORLD, make_asker
+from tests.support.worlds import FACTS, SCENE, WORLD, WORLDS, make_asker
 from vlmscale.data.world.generate import (
     make_benchmark_rows,
     make_caption_rows,
@@ -21,7 +21,7 @@ from vlmscale.data.world.questions import (
     draw_conversation,
     list_vocabulary,
 )
-from vlmscale.data.world.scenes import Facts, Page, draw_scene
+from vlmscale.data.world.scenes import Facts, Page, draw_page, draw_scene
 from vlmscale.settings import Counts, World
 
 
@@ -36,6 +36,26 @@ def test_every_family_is_a_benchmark_of_the_right_suite():
         **dict.fromkeys(SCENE_FAMILIES, "reasoning"),
         **dict.fromkeys(PAGE_FAMILIES, "ocr"),
     }
+
+
+def test_the_config_names_the_families_that_there_are():
+    assert set(World().families) == {*SCENE_FAMILIES, *PAGE_FAMILIES}
+
+
+def test_a_family_left_out_is_never_asked(rng):
+    world = WORLDS["graded"]
+    ask = make_asker(world)
+    for draw in (draw_scene, draw_page):
+        turns = [turn for _ in range(200) for turn in draw_conversation(ask, draw(world, rng))]
+        assert "rel" not in {find_family(question) for question, _ in turns}
+
+
+@pytest.mark.parametrize(
+    ("families", "kind"), [(["fact", "char"], "scene"), (["attr", "field"], "page")]
+)
+def test_a_world_where_an_image_may_have_no_question_is_refused(families, kind):
+    with pytest.raises(ValueError, match=f"no question may be left for a {kind}"):
+        World.model_validate({"families": families})
 
 
 def test_text_is_true(world):

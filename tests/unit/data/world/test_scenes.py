@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.support.worlds import FULL, list_held_out, make_asker
+from tests.support.worlds import FULL, WORLDS, list_held_out, make_asker
 from vlmscale.data.world.scenes import draw_page, draw_scene
 from vlmscale.settings import World
 
@@ -33,6 +33,19 @@ def test_difficulty_goes_from_fewest_to_most(rng):
                 shares = {n: size[n] / 3000 for n in numbers}
                 assert shares == pytest.approx(dict.fromkeys(numbers, 1 / len(numbers)), abs=0.04)
     assert (np.diff(means, axis=0) > 0.3).all()
+
+
+def test_log_uniform_amounts_halve_as_they_double(rng):
+    world, number = WORLDS["graded"], 6000
+    objects = Counter(len(draw_scene(world, rng).objects) for _ in range(number))
+    pages = [draw_page(world, rng) for _ in range(number)]
+    lines = Counter(len(page.lines) for page in pages)
+    columns = Counter(len(page.lines[0]) for page in pages)
+    for counts, most in ((objects, 7), (lines, 6), (columns, 6)):
+        total = sum(1 / n for n in range(1, most + 1))
+        shares = {n: counts[n] / number for n in range(1, most + 1)}
+        assert shares == pytest.approx({n: 1 / n / total for n in shares}, abs=0.02)
+    assert {page.list_cells().keys() >= {"f6"} for page in pages} == {True, False}
 
 
 def calculations(world):
