@@ -5,6 +5,7 @@ import reprlib
 from pydantic import ValidationError
 
 _SHOWN = 20  # of one config
+_WIDTH = 100  # characters of a value
 
 
 def list_complaints(error: ValidationError, *within: str) -> list[str]:
@@ -20,10 +21,16 @@ def list_complaints(error: ValidationError, *within: str) -> list[str]:
             message = "unknown key. Remove it; `python -m vlmscale.study.reference` lists the keys."
         elif key and not isinstance(e["input"], dict):
             quotes = isinstance(e["input"], int | float) and e["type"] == "string_type"
-            message += f" (got {reprlib.repr(e['input'])}{'; put it in quotes' if quotes else ''})"
+            message += f" (got {_show_value(e['input'])}{'; put it in quotes' if quotes else ''})"
         lines.append(f"{key}: {message}" if key else message)
     more = len(lines) - _SHOWN
     return [*lines[:_SHOWN], *[f"and {more} more"] * (more > 0)]
+
+
+def _show_value(value: object) -> str:
+    """Return a value as it is written in Python, shortened as a whole, for each part of it may be long."""
+    text = reprlib.repr(value)
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
 
 
 def _show_key(key: str | int) -> str:
