@@ -24,6 +24,7 @@ def pytest_configure(config):
         raise pytest.UsageError(f"VLMSCALE_DEVICE={chosen}: choose cpu or cuda, the default.")
     if chosen == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch is imported, here and in children
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for several
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), str(ROOT), before]))

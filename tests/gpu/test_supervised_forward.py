@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModel, LlamaConfig, Qwen2Config
 
+from vlmscale.models.packed_attention import PackedAttention
 from vlmscale.models.supervised_forward import compute_supervised_states
 
 SHAPE = {
@@ -50,9 +51,12 @@ def run_backward(llm, embeds, states):
     return [embeds.grad, *(p.grad for p in llm.parameters() if p.grad is not None)]
 
 
+@pytest.mark.parametrize("packing", ["padded", "packed"])
 @pytest.mark.parametrize("mask", ["padded", "gaps", "apart"])
 @pytest.mark.parametrize("kind", LLMS)
-def test_states_and_gradients_are_those_of_transformers(device, kind, mask):
+def test_states_and_gradients_are_those_of_transformers(device, kind, mask, packing):
+    if device.type == "cuda" and packing == "packed":
+        pytest.skip("its kernel takes 16 bits, which a test below compares")
     torch.manual_seed(0)
     llm = AutoModel.from_config(LLMS[kind], attn_implementation="sdpa").train().to(device)
     embeds, supervised, attention_mask, position_ids = make_inputs(mask, device)
@@ -60,7 +64,9 @@ def test_states_and_gradients_are_those_of_transformers(device, kind, mask):
     whole = llm(inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
     expected = whole.last_hidden_state[supervised]
     wanted = run_backward(llm, embeds, expected)
-    states = compute_supervised_states(llm, embeds, supervised, attention_mask, position_ids)
+    states = compute_supervised_states(
+        llm, embeds, supervised, attention_mask, position_ids, packing=packing
+    )
     torch.testing.assert_close(states, expected, atol=1e-4, rtol=1e-4)
     found = run_backward(llm, embeds, states)
     assert len(found) == len(wanted) > 20
@@ -68,19 +74,52 @@ def test_states_and_gradients_are_those_of_transformers(device, kind, mask):
         torch.testing.assert_close(mine, theirs, atol=1e-4 * theirs.abs().max().item(), rtol=1e-3)
 
 
-@pytest.mark.parametrize("mask", ["padded", "apart"])
-def test_bf16_is_no_farther_from_fp32_than_transformers(device, mask):
+@pytest.mark.parametrize("packing", ["padded", "packed"])
+@pytest.mark.parametrize("mask", ["padded", "gaps", "apart"])
+@pytest.mark.parametrize("kind", LLMS)
+def test_bf16_is_no_farther_from_fp32_than_transformers(device, kind, mask, packing):
+    """In states and gradients. On GPUs from compute capability 8, packed attention is torch's own kernel."""
+    if (
+        device.type == "cuda"
+        and packing == "packed"
+        and torch.cuda.get_device_capability() < (8, 0)
+    ):
+        pytest.skip("torch's kernel needs compute capability 8")
     torch.manual_seed(0)
-    llm = AutoModel.from_config(LLMS["qwen2"], attn_implementation="sdpa").train().to(device)
+    llm = AutoModel.from_config(LLMS[kind], attn_implementation="sdpa").train().to(device)
     embeds, supervised, attention_mask, position_ids = make_inputs(mask, device)
+    embeds.requires_grad_()
     inputs = (attention_mask, position_ids)
-    with torch.no_grad():
-        exact = compute_supervised_states(llm, embeds, supervised, *inputs)
-        with torch.autocast(device.type, torch.bfloat16):
-            states = compute_supervised_states(llm, embeds, supervised, *inputs)
-            whole = llm(
-                inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids
-            )
+    exact = compute_supervised_states(llm, embeds, supervised, *inputs, packing="padded")
+    exact = [exact, *map(torch.clone, run_backward(llm, embeds, exact))]
+    with torch.autocast(device.type, torch.bfloat16):
+        states = compute_supervised_states(llm, embeds, supervised, *inputs, packing=packing)
+    mine = [states, *map(torch.clone, run_backward(llm, embeds, states))]
+    with torch.autocast(device.type, torch.bfloat16):
+        whole = llm(inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids)
     expected = whole.last_hidden_state[supervised]
-    mine, theirs = ((found - exact).abs().mean() for found in (states, expected))
-    assert 0 < mine < 1.5 * theirs
+    theirs = [expected, *run_backward(llm, embeds, expected)]
+    distances = [
+        sum(
+            (each - true).abs().mean() / true.abs().mean()
+            for each, true in zip(found, exact, strict=True)
+        )
+        for found in (mine, theirs)
+    ]
+    assert 0 < distances[0] < 1.5 * distances[1]
+
+
+def test_a_gpu_packs_in_16_bits_by_itself(device, monkeypatch):
+    """And the CPU pads."""
+    torch.manual_seed(0)
+    llm = AutoModel.from_config(LLMS["qwen2"], attn_implementation="sdpa").to(device)
+    embeds, supervised, *inputs = make_inputs("padded", device)
+    packed = []
+    monkeypatch.setattr(
+        PackedAttention, "__call__", lambda self, query, *_, **__: packed.append(self) or query
+    )
+    for enabled in (False, True):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+            compute_supervised_states(llm, embeds, supervised, *inputs)
+    capable = device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+    assert len(packed) == (SHAPE["num_hidden_layers"] if capable else 0)

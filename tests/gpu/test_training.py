@@ -20,6 +20,10 @@ STAGES = ("stage1", "stage2")
 CASES = [(method, kind) for method in list_method_names() for kind in STAGES]
 # Of losses of about 3: another order of sums, and eight bits of significand.
 FP32, BF16 = 1e-4, 0.06
+# On the CPU a reference of fp32 is the same computation: of the methods that share their code, one each repeats it.
+REPEATED = ("mlp", "fastv", "m3", "quecc")
+# On the CPU, too few to take long: each number of processes, and each stage of ZeRO, once.
+ZERO_REHEARSED = ((2, 1), (3, 2))
 # Eight bits rank nearly equal attention otherwise, and seed other draws, so other patches are chosen: losses
 # differ by up to 0.17 on the CPU.
 BF16_OF_CHOICES = 0.25
@@ -43,6 +47,8 @@ def cpu_losses(parts, tmp_path_factory):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("method", "kind"), CASES)
 def test_losses_are_those_of_the_cpu(device, parts, cpu_losses, tmp_path, method, kind, precision):
+    if device.type == "cpu" and precision == "fp32" and method not in REPEATED:
+        pytest.skip("its reference is the same computation on the CPU")
     spec = make_spec(parts, tmp_path / "run", method, kind, precision=precision)
     train_stage(spec)
     losses, expected = read_losses(spec), cpu_losses[method, kind]
@@ -95,14 +101,14 @@ def has_deepspeed():
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("zero", [2, 3])
-def test_zero_trains_as_one_process(device, parts, tmp_path, zero, processes):
-    """One process of DeepSpeed is that of a plain training: ZeRO has nothing to share there."""
+def test_zero_trains_as_one_process(device, parts, cpu_losses, tmp_path, zero, processes):
+    """One process of DeepSpeed, too, which has nothing to share."""
     if not has_deepspeed():
         pytest.skip("deepspeed is not installed")
     if device.type == "cuda" and torch.cuda.device_count() < processes:
         pytest.skip(f"needs {processes} GPUs")
-    plain = make_spec(parts, tmp_path / "plain", "tokenpacker", "stage2")
-    train_stage(plain)
+    if device.type == "cpu" and (zero, processes) not in ZERO_REHEARSED:
+        pytest.skip("shares its code with the cases that the CPU runs")
     shared = make_spec(
         parts, tmp_path / "shared", "tokenpacker", "stage2", execution={"zero": zero}
     )
@@ -112,4 +118,4 @@ def test_zero_trains_as_one_process(device, parts, tmp_path, zero, processes):
         file = tmp_path / "spec.json"
         file.write_text(shared.model_dump_json())
         subprocess.run([sys.executable, "-m", "tests.gpu.train_by_zero", str(file)], check=True)
-    assert read_losses(shared) == pytest.approx(read_losses(plain), abs=FP32)
+    assert read_losses(shared) == pytest.approx(cpu_losses["tokenpacker", "stage2"], abs=2 * FP32)

@@ -18,7 +18,7 @@ def run_bare(*arguments, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=900,
     )
 
 

@@ -16,9 +16,10 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from vlmscale.models.conversation import IGNORED
+from vlmscale.models.packed_attention import PackedAttention, Packing, choose_packing
 
 # b sequences, t tokens of each, c chosen tokens of all sequences, w the most chosen in one sequence (s of
-# supervised ones), h heads, d width of a head, n width of the LLM
+# supervised ones), q queries, h heads, g heads of keys, d width of a head, n width of the LLM
 
 
 def shift_labels(labels: Tensor) -> Tensor:
@@ -32,13 +33,16 @@ def compute_supervised_states(
     supervised: Tensor,
     attention_mask: Tensor | None = None,
     position_ids: Tensor | None = None,
+    *,
+    packing: Packing | None = None,
 ) -> Tensor:
     """Return the last hidden state where `supervised` (b, t) is true, sequence by sequence: (c, n).
 
     States and gradients equal those of transformers' own pass over embeds (b, t, n) up to rounding. That
     pass is used for decoders other than Llama's, Qwen2's and Qwen3's, and where a masked position is
     supervised. attention_mask: (b, t), or bool (b, 1, t, t) as `pad_batch` makes it, in which what a
-    position attends to attends to nothing beyond that.
+    position attends to attends to nothing beyond that. packing: of attention, by default what
+    `choose_packing` says.
     """
     if not (all(map(_is_known, llm.layers)) and _attends_to_itself(supervised, attention_mask)):
         outputs = llm(
@@ -57,13 +61,20 @@ def compute_supervised_states(
     cos, sin = llm.rotary_emb(embeds, keys.pick(position_ids)[None])
     rotation = cos[0, :, None], sin[0, :, None]
     hidden = keys.pick(embeds)
-    bias = None if attended is None else _make_bias(attended, hidden)
     *layers, last = llm.layers
+    attend: _PaddedAttention | PackedAttention
+    attend_last: _PaddedAttention | PackedAttention
+    if (packing or _choose_packing(last, hidden)) == "packed" and len(hidden):
+        attend = attend_last = _pack(keys, attended)
+    else:
+        bias = None if attended is None else _make_bias(attended, hidden)
+        attend = _PaddedAttention(keys, keys, bias)
+        slots = queries.spread(keys.padded[rows] % keys.width)
+        last_bias = _make_bias(_select_rows(attended, slots, keys.width), hidden)
+        attend_last = _PaddedAttention(queries, keys, last_bias)
     for layer in layers:
-        hidden = _run_checkpointed(layer, hidden, rotation, keys, bias)
-    slots = queries.spread(keys.padded[rows] % keys.width)
-    bias = _make_bias(_select_rows(attended, slots, keys.width), hidden)
-    hidden = _run_checkpointed(last, hidden, rotation, keys, bias, queries, rows)
+        hidden = _run_checkpointed(layer, hidden, rotation, attend)
+    hidden = _run_checkpointed(last, hidden, rotation, attend_last, rows)
     return llm.norm(hidden)
 
 
@@ -129,6 +140,49 @@ class _Put(torch.autograd.Function):
         return _Take.apply(gradient, index), None, None
 
 
+@dataclass(frozen=True)
+class _PaddedAttention:
+    """Attention by torch's dense kernels, for which each sequence is padded."""
+
+    queries: _Chosen
+    keys: _Chosen
+    bias: Tensor | None  # None: causal
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, dropout: float
+    ) -> Tensor:
+        """Attend from query (q, h, d) to key and value (c, g, d): (q, h, d)."""
+        # Torch's enable_gqa has no fast kernel together with a bias on GPUs.
+        if (shared := query.shape[1] // key.shape[1]) > 1:
+            key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
+        values = functional.scaled_dot_product_attention(
+            self.queries.spread(query).transpose(1, 2),
+            self.keys.spread(key).transpose(1, 2),
+            self.keys.spread(value).transpose(1, 2),
+            attn_mask=self.bias,
+            dropout_p=dropout,
+            is_causal=self.bias is None,
+            scale=scale,
+        )
+        return self.queries.gather(values.transpose(1, 2))
+
+
+def _pack(keys: _Chosen, attended: Tensor | None) -> PackedAttention:
+    """Return attention among `keys` without padding; attended as of `_gather_mask`."""
+    sequence, slot = keys.padded // keys.width, keys.padded % keys.width
+    lengths = sequence.new_zeros(keys.sequences)
+    lengths = lengths.index_add_(0, sequence, torch.ones_like(sequence))
+    if attended is None:
+        return PackedAttention.of_sequences(lengths, keys.width)
+    return PackedAttention.of_mask(attended, lengths, sequence, slot)
+
+
+def _choose_packing(layer: Any, hidden: Tensor) -> Packing:
+    attention = layer.self_attn
+    dropout = attention.attention_dropout if attention.training else 0.0
+    return choose_packing(hidden, head_width=attention.head_dim, dropout=dropout)
+
+
 def _is_known(layer: Any) -> bool:
     """Return whether `_run_layer` computes what this layer does."""
     window = getattr(layer.self_attn, "sliding_window", None)
@@ -187,39 +241,29 @@ def _run_layer(
     layer: Any,
     hidden: Tensor,
     rotation: tuple[Tensor, Tensor],
-    keys: _Chosen,
-    bias: Tensor | None,
-    queries: _Chosen | None = None,
+    attend: _PaddedAttention | PackedAttention,
     rows: Tensor | None = None,
 ) -> Tensor:
-    """Return the layer's output for hidden (c, n) at `keys`, or at `queries`, `rows` of the keys."""
+    """Return the layer's output for hidden (c, n), or for these `rows` of it."""
     attention, normed = layer.self_attn, layer.input_layernorm(hidden)
     key = _split_heads(attention.k_proj(normed), attention)
     if norms := hasattr(attention, "q_norm"):  # Qwen3's
         key = attention.k_norm(key)
     key = _rotate(key, rotation)
     value = _split_heads(attention.v_proj(normed), attention)
-    # Torch's enable_gqa has no fast kernel together with a bias on GPUs.
-    if (shared := attention.num_key_value_groups) > 1:
-        key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
-    if queries is None or rows is None:
-        queries = keys
-    else:
-        hidden, normed = _Take.apply(hidden, rows), _Take.apply(normed, rows)
-        rotation = rotation[0].index_select(0, rows), rotation[1].index_select(0, rows)
+    # Packed queries have to end with their keys, so rows are taken after attention there.
+    if rows is not None:
+        hidden = _Take.apply(hidden, rows)
+        if isinstance(attend, _PaddedAttention):
+            normed = _Take.apply(normed, rows)
+            rotation = rotation[0].index_select(0, rows), rotation[1].index_select(0, rows)
     query = _split_heads(attention.q_proj(normed), attention)
     query = _rotate(attention.q_norm(query) if norms else query, rotation)
-    values = functional.scaled_dot_product_attention(
-        queries.spread(query).transpose(1, 2),
-        keys.spread(key).transpose(1, 2),
-        keys.spread(value).transpose(1, 2),
-        attn_mask=bias,
-        dropout_p=attention.attention_dropout if attention.training else 0.0,
-        is_causal=bias is None,
-        scale=attention.scaling,
-    )
-    mixed = queries.gather(values.transpose(1, 2)).flatten(1)
-    hidden = hidden + attention.o_proj(mixed)
+    dropout = attention.attention_dropout if attention.training else 0.0
+    mixed = attend(query, key, value, scale=attention.scaling, dropout=dropout)
+    if rows is not None and isinstance(attend, PackedAttention):
+        mixed = _Take.apply(mixed, rows)
+    hidden = hidden + attention.o_proj(mixed.flatten(1))
     return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 
