@@ -13,29 +13,59 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.gpu.tiny import make_spec
 from vlmscale.methods import list_method_names
+from vlmscale.models import supervised_forward
+from vlmscale.training.loop import _Bookkeeping
 from vlmscale.training.stages import train_stage
 from vlmscale.training.trainer import BatchTrainer
 
-# Operations whose result, or its shape, the host reads.
-READS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal")
-# (file, function) of vlmscale in which a step may wait, and why.
+# Operations whose result, or its shape, the host reads. An index by a mask is a shape, too.
+READS = ("_local_scalar_dense", "nonzero", "masked_select", "masked_scatter_backward", "unique")
+READS += ("equal",)
+SCALAR, SHAPE = "_local_scalar_dense", "nonzero"
+# Where a step may wait, in vlmscale or in transformers, for which operations, and why.
 SITES = {
-    ("training/trainer.py", "compute_loss"): "stops at a loss that is not finite",
-    ("models/supervised_forward.py", "_attends_to_itself"): "refuses masked supervised positions",
-    ("models/supervised_forward.py", "of"): "the number of chosen tokens is a shape",
-    ("models/supervised_forward.py", "compute_supervised_states"): "the same, of the last layer",
-    ("models/vlm.py", "forward"): "labels of supervised positions, whose number is a shape",
-    ("models/vlm_model.py", "forward"): "states of these, for a method inside the LLM",
-    ("models/vlm_model.py", "find_places"): "refuses placeholders without a visual token",
-    ("models/vlm_model.py", "encode_images"): "counts of visual tokens are shapes",
-    ("models/vlm_model.py", "encode_questions"): "transformers looks for padding in the mask",
-    ("training/loop.py", "optimise"): "gradients of what a mask chose, in Trainer's backward pass",
-    ("models/vlm_model.py", "mask_absent_tokens"): "writes to the placeholders",
+    ("training/trainer.py", "compute_loss"): ({SCALAR}, "stops at a loss that is not finite"),
+    ("models/supervised_forward.py", "_attends_to_itself"): (
+        {SCALAR},
+        "refuses masked supervised positions",
+    ),
+    ("models/supervised_forward.py", "of"): ({SCALAR, SHAPE}, "the number of chosen tokens"),
+    ("models/supervised_forward.py", "compute_supervised_states"): (
+        {SHAPE},
+        "rows of supervised tokens among the chosen ones",
+    ),
+    ("models/supervised_forward.py", "pick_tokens"): (
+        {SHAPE},
+        "states of supervised positions, for a method inside the LLM",
+    ),
+    ("models/packed_attention.py", "of_mask"): (
+        {SCALAR, SHAPE},
+        "the number of runs, of their keys, and the longest",
+    ),
+    ("models/vlm.py", "forward"): ({"index"}, "labels of supervised positions"),
+    ("models/vlm_model.py", "find_places"): (
+        {SCALAR},
+        "refuses placeholders without a visual token",
+    ),
+    ("models/vlm_model.py", "encode_images"): ({SCALAR}, "counts of an elastic method"),
+    ("models/vlm_model.py", "encode_questions"): ({SCALAR}, "transformers looks for padding"),
+    ("models/vlm_model.py", "mask_absent_tokens"): (
+        {"index_put_"},
+        "the mask of tokens that an image lacks",
+    ),
+    ("transformers: trainer.py", "training_step"): (
+        {"masked_scatter_backward"},
+        "the number of visual tokens, in their gradients",
+    ),
+    ("transformers: trainer.py", "_maybe_log_save_evaluate"): (
+        {SCALAR},
+        "the mean loss and the norm of gradients, in fifty steps of a training",
+    ),
 }
 
 
 class HostReads(TorchDispatchMode):
-    """Note the function of vlmscale that runs an operation in READS, or indexes by a mask."""
+    """Note where an operation in READS runs, or an index by a mask, and its name."""
 
     def __init__(self):
         super().__init__()
@@ -47,51 +77,80 @@ class HostReads(TorchDispatchMode):
             index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
         )
         if name in READS or by_mask:
-            self.sites.add(find_site())
+            self.sites.add((find_site(), name))
         return func(*args, **(kwargs or {}))
 
 
 def find_site():
-    """Return (file, function) of vlmscale's innermost frame."""
+    """Return (file, function) of vlmscale's innermost frame; of Trainer's where Trainer runs by itself."""
+    trainers = None
     for frame in reversed(traceback.extract_stack()):
         path = frame.filename.replace("\\", "/")
+        if path.endswith("transformers/trainer.py") and trainers is None:
+            trainers = "transformers: trainer.py", frame.name
         if "/src/vlmscale/" in path:
-            return path.partition("/src/vlmscale/")[2], frame.name
+            file = path.partition("/src/vlmscale/")[2]
+            by_trainer = (file, frame.name) == ("training/loop.py", "optimise")
+            return trainers if by_trainer and trainers else (file, frame.name)
     return "outside vlmscale", ""
 
 
-def watch_steps(monkeypatch, sites):
-    """Let every step after the first add to `sites` where the host reads or waits."""
-    step = BatchTrainer.training_step
+def watch_second_step(monkeypatch, enter, leave):
+    """Call `enter` when the second step of a training has its samples, and `leave` at its end.
 
-    def watched(self, model, inputs, *args, **kwargs):
-        if self.state.global_step == 0:  # caches are filled, kernels chosen
-            return step(self, model, inputs, *args, **kwargs)
-        inputs = self._prepare_inputs(inputs)
-        with HostReads() as reads:
-            loss = step(self, model, inputs, *args, **kwargs)
-        sites.update(reads.sites)
-        return loss
+    In the first step caches are filled and kernels chosen. Collating reads tensors of the host only.
+    """
+    take, end = BatchTrainer.get_batch_samples, _Bookkeeping.on_step_end
 
-    monkeypatch.setattr(BatchTrainer, "training_step", watched)
+    def enter_with_samples(self, *args):
+        samples = take(self, *args)
+        if self.state.global_step == 1:
+            enter()
+        return samples
 
+    def leave_at_the_end(self, args, state, *rest, **kwargs):
+        if state.global_step == 2:
+            leave()
+        return end(self, args, state, *rest, **kwargs)
 
-@pytest.mark.parametrize("kind", ["stage1", "stage2"])
-@pytest.mark.parametrize("name", list_method_names())
-def test_the_host_reads_only_where_it_is_named(device, parts, tmp_path, monkeypatch, name, kind):
-    sites = set()
-    watch_steps(monkeypatch, sites)
-    train_stage(make_spec(parts, tmp_path / "run", name, kind, recipe={"steps": 2}))
-    assert ("training/trainer.py", "compute_loss") in sites, "nothing was watched"
-    assert sites <= set(SITES)
+    monkeypatch.setattr(BatchTrainer, "get_batch_samples", enter_with_samples)
+    monkeypatch.setattr(_Bookkeeping, "on_step_end", leave_at_the_end)
 
 
-@pytest.mark.parametrize("kind", ["stage1", "stage2"])
-@pytest.mark.parametrize("name", list_method_names())
-def test_cuda_waits_only_where_it_is_named(device, parts, tmp_path, monkeypatch, name, kind):
+CASES = [
+    (name, kind, turns)
+    for name in list_method_names()
+    for kind, turns in (("stage1", "joined"), ("stage2", "joined"))
+] + [("tokenpacker", "stage2", "apart")]
+
+
+@pytest.mark.parametrize("packing", ["padded", "packed"])
+@pytest.mark.parametrize(("name", "kind", "turns"), CASES)
+def test_the_host_reads_only_where_it_is_named(
+    device, parts, tmp_path, monkeypatch, name, kind, turns, packing
+):
+    if packing == "packed" and (kind == "stage1" or name != "tokenpacker"):
+        pytest.skip("attention of a training step does not depend on the method")
+    monkeypatch.setattr(supervised_forward, "_choose_packing", lambda *_: packing)
+    reads = HostReads()
+    ended = []
+
+    def leave():
+        reads.__exit__(None, None, None)
+        ended.append(True)
+
+    watch_second_step(monkeypatch, reads.__enter__, leave)
+    train_stage(make_spec(parts, tmp_path / "run", name, kind, recipe={"steps": 3, "turns": turns}))
+    assert ended
+    assert (("training/trainer.py", "compute_loss"), SCALAR) in reads.sites, "nothing was watched"
+    assert reads.sites <= {(site, one) for site, (names, _) in SITES.items() for one in names}
+
+
+@pytest.mark.parametrize(("name", "kind", "turns"), CASES)
+def test_cuda_waits_only_where_it_is_named(device, parts, tmp_path, monkeypatch, name, kind, turns):
     if device.type == "cpu":
         pytest.skip("torch warns of waits on CUDA alone")
-    sites, step, show = set(), BatchTrainer.training_step, warnings.showwarning
+    sites, show = set(), warnings.showwarning
 
     def note(message, *args, **kwargs):
         if "synchronizing CUDA operation" in str(message):
@@ -99,20 +158,17 @@ def test_cuda_waits_only_where_it_is_named(device, parts, tmp_path, monkeypatch,
         else:
             show(message, *args, **kwargs)
 
-    def watched(self, model, inputs, *args, **kwargs):
-        if self.state.global_step == 0:
-            return step(self, model, inputs, *args, **kwargs)
-        inputs = self._prepare_inputs(inputs)
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            return step(self, model, inputs, *args, **kwargs)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    def switch(mode):
+        return lambda: torch.cuda.set_sync_debug_mode(mode)
 
-    monkeypatch.setattr(BatchTrainer, "training_step", watched)
+    watch_second_step(monkeypatch, switch("warn"), switch("default"))
+    recipe = {"steps": 3, "turns": turns, "precision": "bf16"}
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = note
-        train_stage(make_spec(parts, tmp_path / "run", name, kind, recipe={"steps": 2}))
+        try:
+            train_stage(make_spec(parts, tmp_path / "run", name, kind, recipe=recipe))
+        finally:
+            switch("default")()
     assert ("training/trainer.py", "compute_loss") in sites, "nothing was watched"
     assert sites <= set(SITES)

@@ -51,7 +51,7 @@ def compute_supervised_states(
             position_ids=position_ids,
             use_cache=False,
         )
-        return _Chosen.of(supervised).pick(outputs.last_hidden_state)
+        return pick_tokens(outputs.last_hidden_state, supervised)
     if position_ids is None:
         position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand_as(supervised)
     keys = _Chosen.of(_find_needed(supervised, attention_mask))
@@ -76,6 +76,11 @@ def compute_supervised_states(
         hidden = _run_checkpointed(layer, hidden, rotation, attend)
     hidden = _run_checkpointed(last, hidden, rotation, attend_last, rows)
     return llm.norm(hidden)
+
+
+def pick_tokens(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the values where `mask` (b, t) is true, sequence by sequence: (b, t, ...) -> (c, ...)."""
+    return _Take.apply(values.flatten(0, 1), mask.flatten().nonzero()[:, 0])
 
 
 @dataclass(frozen=True)

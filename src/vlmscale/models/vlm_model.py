@@ -12,7 +12,7 @@ from vlmscale.errors import UserError
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import build_projector
-from vlmscale.models.supervised_forward import compute_supervised_states
+from vlmscale.models.supervised_forward import compute_supervised_states, pick_tokens
 from vlmscale.models.tower import (
     compute_last_attention,
     compute_shrunk_patches,
@@ -239,5 +239,5 @@ class VlmModel(LlavaModel):
                 attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
             )
         if supervised is not None:
-            outputs.last_hidden_state = outputs.last_hidden_state[supervised]
+            outputs.last_hidden_state = pick_tokens(outputs.last_hidden_state, supervised)
         return outputs

@@ -70,14 +70,23 @@ class BatchTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
+        # Counted where the labels are: on the GPU the host would wait for the count.
+        where = device if self.args.world_size > 1 else torch.device("cpu")
         samples, supervised = super().get_batch_samples(
-            raise_errors(epoch_iterator), num_batches, device
+            raise_errors(epoch_iterator), num_batches, where
         )
         if supervised is not None and not supervised.any():
             # The mean over no tokens would be NaN. The loss is 0, and so are all gradients.
             self.steps_without_loss += 1
             supervised = torch.ones_like(supervised)
+        if supervised is not None:
+            supervised = supervised.to(device, non_blocking=True)
         return samples, supervised
+
+    def _prepare_input(self, data: Any) -> Any:
+        if isinstance(data, Tensor):  # of pinned memory: the host need not wait
+            data = data.to(self.args.device, non_blocking=data.is_pinned())
+        return super()._prepare_input(data)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any
@@ -197,6 +206,8 @@ def training_arguments(
         weight_decay=recipe.weight_decay,
         max_grad_norm=1.0,
         logging_steps=0.02,
+        # compute_loss stops at such a loss. Trainer's own check would wait for every backward pass.
+        logging_nan_inf_filter=False,
         save_steps=recipe.checkpoint_every,
         # Two: the older one is removed before the newer one is marked complete.
         save_total_limit=2,
