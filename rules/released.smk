@@ -89,7 +89,9 @@ rule fetch_backbone:
     conda:
         "../envs/vlmscale.yaml"
     params:
-        backbone=lambda w: BACKBONES[w.backbone].model_dump(mode="json"),
+        backbone=lambda w: BACKBONES[w.backbone].model_dump(
+            mode="json", exclude={"image_size"}
+        ),
         pickled=lambda w: w.backbone in STUDY.pickled,
         work=f"{WORK}/fetch/{{backbone}}",
     script:

@@ -22,7 +22,7 @@ rule encode_images:
             lambda w: w.sample,
         ),
     params:
-        feature_layers=list(STUDY.tower.feature_layers),
+        **SPECS.tower_settings(),
         work=f"{WORK}/vision/{{sample}}",
         code=hash_code(
             "encode_images.py", "vlmscale.training.features", packages=TRAINING_STACK

@@ -9,6 +9,7 @@ from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import build_frame
 
 TOWER = "clip-vit-large-patch14-336"
+TOWERS = [TOWER, "siglip2-so400m-patch14-384", "dinov2-large", "dinov2-with-registers-large"]
 LAYERS = [12, 16, 22, 23]
 # The name in src/vlmscale/resources/backbones; parameters of the released checkpoint in all, and of its embedding.
 LLMS = {

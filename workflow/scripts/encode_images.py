@@ -10,6 +10,7 @@ with log_to(snakemake.log[0]):
         data=files.data,
         tower=files.tower,
         feature_layers=params.feature_layers,
+        image_size=params.get("image_size"),
         output=snakemake.output[0],
     )
     run_module(spec, "vlmscale.training", "encoding images", Path(params.work))

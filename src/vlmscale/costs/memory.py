@@ -161,7 +161,7 @@ def answer_memory_lines(
     if tower is not None:
         weights += HALF * 1e9 * tower.total_b
         width = 6 * tower.hidden_size + 2 * tower.intermediate_size
-        activations.append((HALF * (tower.patches + 1) * width, 0))
+        activations.append((HALF * (tower.special_positions + tower.patches) * width, 0))
     return [((weights + fixed) / USABLE, (cache + each) / USABLE) for fixed, each in activations]
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from vlmscale.errors import UserError
 from vlmscale.resources import find_resource
+from vlmscale.settings.towers import TOWER_FAMILIES, find_tower_family
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Tower:
-    """The shape of a vision transformer with a CLS position (CLIP)."""
+    """The shape of a vision transformer of square images (CLIP, SigLIP, DINOv2)."""
 
     layers: int
     hidden_size: int
@@ -125,11 +126,23 @@ class Tower:
         4  # that a projector gets if it reads several; TokenPacker's and QueCC's as released
     )
     released_gb: float | None = None  # of the weight files, as of Decoder
+    kind: str = "clip_vision_model"  # the model_type of its config: settings/towers.py
+    registers: int = 0  # positions beside CLS that show no patch
 
     @property
     def download_gb(self) -> float:
         """Gigabytes of the released weight files."""
         return 2 * self.total_b if self.released_gb is None else self.released_gb
+
+    @property
+    def has_cls(self) -> bool:
+        """Whether it has a CLS position."""
+        return find_tower_family(self.kind).has_cls
+
+    @property
+    def special_positions(self) -> int:
+        """Positions before the patches: CLS and registers."""
+        return int(self.has_cls) + self.registers
 
     @property
     def grid_side(self) -> int:
@@ -141,12 +154,12 @@ class Tower:
 
     @property
     def total_b(self) -> float:
-        """Billions of parameters of CLIP's vision transformer, with biases and norms, no projection."""
-        h, i = self.hidden_size, self.intermediate_size
-        block = 4 * (h * h + h) + 4 * h + 2 * h * i + h + i
-        # A learned CLS, the patches' filter, a place for each position; norms before and after.
-        embedding = h + 3 * self.patch_size**2 * h + (self.patches + 1) * h
-        return (embedding + self.layers * block + 4 * h) / 1e9
+        """Billions of parameters with biases and norms; without a projection or pooling head."""
+        h, i, family = self.hidden_size, self.intermediate_size, find_tower_family(self.kind)
+        block = 4 * (h * h + h) + 4 * h + 2 * h * i + h + i + family.block_vectors * h
+        # The patches' filter, a place for CLS and each patch; registers have none.
+        rows = 3 * self.patch_size**2 + self.special_positions + self.patches
+        return (self.layers * block + (rows + family.vectors) * h) / 1e9
 
     def gflops(self, layers: int | None = None, patches: int | None = None) -> float:
         """Return GFLOPs of an image through the patch embedding and `layers` blocks, by default all.
@@ -159,7 +172,7 @@ class Tower:
         if not 0 <= layers <= self.layers:
             raise UserError(f"tower: {layers} layers cannot be run; it has {self.layers}")
         patches = self.patches if patches is None else patches
-        h, positions = self.hidden_size, patches + 1
+        h, positions = self.hidden_size, patches + self.special_positions
         embedding = patches * 3 * self.patch_size**2 * h
         projections = 4 * h * h + 2 * h * self.intermediate_size
         block = positions * projections + 2 * h * positions**2
@@ -185,7 +198,7 @@ TOWER_KEYS = {
     "image_size": "image_size",
     "patch_size": "patch_size",
 }
-_LLMS, _TOWERS = ("llama", "qwen2", "qwen3"), ("clip_vision_model",)
+_LLMS, _TOWERS = ("llama", "qwen2", "qwen3"), tuple(TOWER_FAMILIES)
 
 
 def read_decoder(config: Mapping[str, Any], nominal_b: float = 0.0) -> Decoder:
@@ -202,8 +215,18 @@ def read_decoder(config: Mapping[str, Any], nominal_b: float = 0.0) -> Decoder:
 
 
 def read_tower(config: Mapping[str, Any], feature_layers: int = 4) -> Tower:
-    """Return the shape of a vision tower (CLIP) from the vision part of its config.json."""
-    return Tower(**_pick(config, TOWER_KEYS), feature_layers=feature_layers)
+    """Return the shape of a vision tower from the vision part of its config.json. Raises UserError."""
+    if config.get("use_swiglu_ffn"):
+        raise UserError("use_swiglu_ffn is true: the shapes of gated MLPs in towers are not known")
+    values = dict(config)
+    if "mlp_ratio" in config:  # DINOv2's
+        values["intermediate_size"] = int(config["hidden_size"] * config["mlp_ratio"])
+    return Tower(
+        **_pick(values, TOWER_KEYS),
+        feature_layers=feature_layers,
+        kind=config["model_type"],
+        registers=config.get("num_register_tokens", 0),
+    )
 
 
 def _pick(config: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:

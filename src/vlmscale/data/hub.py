@@ -49,7 +49,12 @@ def fetch_backbone(
                 shutil.move(file, scratch)
         files = {file.name: file.stat().st_size for file in sorted(scratch.iterdir())}
     shutil.rmtree(work)
-    about = {"kind": "released", **backbone.model_dump(), "files": files, **converted}
+    about = {
+        "kind": "released",
+        **backbone.model_dump(exclude={"image_size"}),
+        "files": files,
+        **converted,
+    }
     write_json(record, {**about, "versions": list_versions()})
 
 
@@ -161,6 +166,12 @@ def _check_shape(backbone: Released, config: Path) -> None:
         values = values.get("vision_config", values)  # CLIP's config has text and vision together
     else:
         shape, keys = find_shape(shapes, backbone.architecture, Decoder), DECODER_KEYS
+    kind = values.get("model_type", shape.kind) if isinstance(shape, Tower) else None
+    if isinstance(shape, Tower) and kind != shape.kind:
+        raise UserError(
+            f"{backbone.repository}: model_type is {kind} in its config.json, but {shape.kind} for "
+            f"{backbone.architecture} in resources/backbones. Name the architecture that fits."
+        )
     for field, key in keys.items():
         expected = getattr(shape, field)
         if values.get(key, expected) != expected:

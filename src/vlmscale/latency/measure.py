@@ -26,7 +26,7 @@ from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import assemble
 from vlmscale.models.projectors.base import Projector, build_projector
 from vlmscale.models.prompt_cache import PromptCache, cache_tokens
-from vlmscale.models.tower import compute_tower_features
+from vlmscale.models.tower import compute_tower_features, find_image_side
 from vlmscale.models.vlm import Vlm
 from vlmscale.records.parquet import write_parquet
 
@@ -42,7 +42,13 @@ def measure_backbones(spec: LatencySpec) -> None:
     """Time an LLM of a study with its settings, and write the table."""
     layers, setting = list(spec.feature_layers), spec.settings[0]
     model, _ = assemble(
-        spec.llm, spec.tower, setting, feature_layers=layers, template=spec.template, seed=0
+        spec.llm,
+        spec.tower,
+        setting,
+        feature_layers=layers,
+        template=spec.template,
+        seed=0,
+        image_size=spec.image_size,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.to(device, PRECISIONS[spec.precision]).eval()
@@ -224,7 +230,8 @@ class _Bench:
     def _make_inputs(self, prompt: PromptCase) -> tuple[Tensor, Tensor]:
         """Return a batch's pixels and the token ids of its pass: image tokens, then new text."""
         vision = self.config.vision_config
-        shape = (prompt.batch, vision.num_channels, vision.image_size, vision.image_size)
+        side = find_image_side(vision)
+        shape = (prompt.batch, vision.num_channels, side, side)
         pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         words = self._make_words(prompt.batch, prompt.new_tokens)
         image = words.new_full(

@@ -52,6 +52,7 @@ class LatencySpec(Frozen):
     settings: tuple[NamedSetting, ...]
     text_tokens: tuple[NonNegativeInt, ...]
     feature_layers: tuple[int, ...]
+    image_size: int | None = None  # of the tower, by default its own
     template: str
     precision: Literal["fp32", "bf16"]
     fingerprint: str

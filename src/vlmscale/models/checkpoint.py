@@ -13,19 +13,26 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     CLIPVisionModel,
+    Dinov2Model,
+    Dinov2WithRegistersModel,
     GenerationConfig,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
+    SiglipVisionModel,
 )
 
 from vlmscale.errors import Damaged, UserError
 from vlmscale.models.config import VlmConfig
+from vlmscale.models.pixels import fit_image_processor
 from vlmscale.models.processor import VlmProcessor
 from vlmscale.models.templates import TEMPLATES
+from vlmscale.models.tower import find_image_side, resize_tower
 from vlmscale.models.vlm import Vlm
 from vlmscale.records.files import check_folder_content, read_json
 from vlmscale.records.signature import RERUN
 from vlmscale.settings import IMAGE_TOKEN, Setting
+from vlmscale.settings.towers import find_tower_family
 
 _REMEDY = "Delete the folder and run again to make it anew."
 
@@ -71,14 +78,37 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def load_tower(folder: Path) -> tuple[CLIPVisionModel, Any]:
-    """Load a vision tower and its image processor. Raises UserError for a folder that is not whole."""
+def load_tower(folder: Path, image_size: int | None = None) -> tuple[PreTrainedModel, Any]:
+    """Load a vision tower and the image processor that makes its images, squares of `image_size` pixels.
+
+    image_size: by default the tower's own; for another the tower's positions are interpolated. Raises
+    UserError for a folder that is not whole, and for a tower of another family than settings/towers.py has.
+    """
     check_folder(folder, "preprocessor_config.json")
-    tower = _load_weights(CLIPVisionModel, folder)
     with _explain_failure(folder):
-        return tower, AutoImageProcessor.from_pretrained(
+        config = read_json(folder / "config.json")
+        kind = config["model_type"]
+    # Checkpoints of text and images name both; their vision part has a model_type of its own.
+    kind = f"{kind}_vision_model" if "vision_config" in config else kind
+    find_tower_family(kind)
+    tower = _load_weights(_TOWERS[kind], folder, **_WITHOUT_HEAD.get(kind, {}))
+    with _explain_failure(folder):
+        processor = AutoImageProcessor.from_pretrained(
             folder, backend="pil", trust_remote_code=False
         )
+    resize_tower(tower, image_size or find_image_side(tower.config))
+    fit_image_processor(processor, find_image_side(tower.config))
+    return tower, processor
+
+
+_TOWERS: dict[str, type[PreTrainedModel]] = {
+    "clip_vision_model": CLIPVisionModel,
+    "siglip_vision_model": SiglipVisionModel,
+    "dinov2": Dinov2Model,
+    "dinov2_with_registers": Dinov2WithRegistersModel,
+}
+# What no projector reads is not loaded.
+_WITHOUT_HEAD = {"siglip_vision_model": {"vision_use_head": False}}
 
 
 @contextmanager
@@ -104,11 +134,14 @@ def _explain_failure(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _load_weights(kind: Any, folder: Path) -> Any:
-    """Load a model with every tensor from `folder`, and without running code that the folder names."""
+def _load_weights(kind: Any, folder: Path, **changes: Any) -> Any:
+    """Load a model with every tensor from `folder`, and without running code that the folder names.
+
+    changes: keys of its config.
+    """
     with _explain_failure(folder):
         model, info = kind.from_pretrained(
-            folder, trust_remote_code=False, output_loading_info=True
+            folder, trust_remote_code=False, output_loading_info=True, **changes
         )
     absent = sorted(info["missing_keys"]) + [str(key) for key in info["mismatched_keys"]]
     if absent:
@@ -152,14 +185,22 @@ def build_frame(
 
 
 def assemble(
-    llm: Path, tower: Path, setting: Setting, *, feature_layers: list[int], template: str, seed: int
+    llm: Path,
+    tower: Path,
+    setting: Setting,
+    *,
+    feature_layers: list[int],
+    template: str,
+    seed: int,
+    image_size: int | None = None,
 ) -> tuple[Vlm, VlmProcessor]:
     """Assemble a VLM from an LLM folder and a tower folder.
 
-    `seed` decides the projector's weights, and the embedding of `<image>` if the LLM has none.
+    `seed` decides the projector's weights, and the embedding of `<image>` if the LLM has none. image_size:
+    see load_tower.
     """
     check_folder(llm, "tokenizer.json")
-    vision, image_processor = load_tower(tower)
+    vision, image_processor = load_tower(tower, image_size)
     tokenizer = load_tokenizer(llm)
     if IMAGE_TOKEN not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})

@@ -3,7 +3,9 @@
 from transformers import LlavaConfig
 
 from vlmscale.models.projectors.base import Widths
+from vlmscale.models.tower import count_special_positions, find_grid_side
 from vlmscale.settings import Setting
+from vlmscale.settings.towers import find_tower_family
 
 
 class VlmConfig(LlavaConfig):
@@ -31,7 +33,12 @@ class VlmConfig(LlavaConfig):
 
     @property
     def grid_side(self) -> int:
-        return int(self.vision_config.image_size // self.vision_config.patch_size)
+        return find_grid_side(self.vision_config)
+
+    @property
+    def special_positions(self) -> int:
+        """Positions of the tower before its patches."""
+        return count_special_positions(self.vision_config)
 
     @property
     def layers(self) -> list[int]:
@@ -45,4 +52,5 @@ class VlmConfig(LlavaConfig):
             layers=len(self.layers),
             llm=self.text_config.hidden_size,
             grid_side=self.grid_side,
+            has_cls=find_tower_family(self.vision_config.model_type).has_cls,
         )

@@ -16,10 +16,10 @@ from tqdm import tqdm
 from vlmscale.errors import Damaged
 from vlmscale.models.checkpoint import load_tower
 from vlmscale.models.pixels import to_pixels
-from vlmscale.models.tower import compute_tower_features
+from vlmscale.models.tower import compute_tower_features, count_special_positions, find_grid_side
 from vlmscale.records.files import atomic_folder, check_folder_content, read_json, write_json
 
-# i images, p patches (and the CLS position), l selected layers, d tower width
+# i images, s special positions of the tower, p patches, l selected layers, d tower width
 
 _BATCH = 64  # images the tower encodes at once
 
@@ -41,7 +41,7 @@ class FeatureStore:
         self.features = np.load(folder / "features.npy", mmap_mode="c")
 
     def get(self, key: str) -> Tensor:
-        """Return the features of one image, (1 + p, l d), float32, read from disk when they are used."""
+        """Return the features of one image, (s + p, l d), float32, read from disk when they are used."""
         if key not in self.rows:
             raise Damaged(
                 f"{self.folder} has no features of image {key}: it was made from other data.",
@@ -58,17 +58,17 @@ def write_store(
     folder: Path,
     *,
     feature_layers: Sequence[int],
+    image_size: int | None = None,
 ) -> None:
     """Run the tower over `images`, pairs of a key and a PIL image, and write their features.
 
-    `total` is the number of images. Features are float32, so that training from them and from pixels
-    agrees.
+    `total` is the number of images; image_size as of load_tower. Features are float32, so that training
+    from them and from pixels agrees.
     """
-    model, processor = load_tower(tower)
+    model, processor = load_tower(tower, image_size)
     model.eval()
-    config = model.config
-    patches = (config.image_size // config.patch_size) ** 2
-    shape = (total, 1 + patches, len(feature_layers) * config.hidden_size)
+    positions = count_special_positions(model.config) + find_grid_side(model.config) ** 2
+    shape = (total, positions, len(feature_layers) * model.config.hidden_size)
     rows: dict[str, int] = {}
     with atomic_folder(folder) as scratch:
         store = np.lib.format.open_memmap(

@@ -5,6 +5,7 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor
+from transformers.image_utils import SizeDict
 
 from vlmscale.errors import UserError
 from vlmscale.images import UnreadableImage, convert_to_rgb
@@ -16,16 +17,32 @@ from vlmscale.settings import Aspect
 def to_pixels(images: Sequence[Image.Image], image_processor: Any, aspect: Aspect) -> Tensor:
     """Convert images to pixels (i, 3, h, w).
 
-    aspect: "pad" first puts an image on a square of its longer side; "crop" leaves it to the image
-    processor, which for CLIP crops the middle. Both treat square images alike. Raises UserError, naming
-    the image, for what cannot be used.
+    aspect: "pad" first puts an image on a square of its longer side; "crop" keeps its middle, by the image
+    processor if that crops (CLIP's does, SigLIP's does not). Both treat square images alike. Raises
+    UserError, naming the image, for what cannot be used.
     """
     images = [_to_rgb(image, number) for number, image in enumerate(images)]
+    if aspect == "crop" and not getattr(image_processor, "do_center_crop", False):
+        images = [_crop_to_square(image) for image in images]
     if aspect == "pad":
         # The processor normalises the mean colour to 0.
         colour = tuple(int(255 * mean) for mean in image_processor.image_mean)
         images = [_pad_to_square(image, colour) for image in images]
     return image_processor(images, return_tensors="pt")["pixel_values"]
+
+
+def fit_image_processor(image_processor: Any, side: int) -> None:
+    """Let `image_processor` make squares of `side` pixels that show whole square images.
+
+    One that does so already stays as it is. DINOv2's resizes to 256 pixels and crops 224 of them.
+    """
+    square = {"height": side, "width": side}
+    if getattr(image_processor, "do_center_crop", False):
+        image_processor.crop_size = SizeDict(**square)
+        if image_processor.size != square:
+            image_processor.size = SizeDict(shortest_edge=side)
+    else:
+        image_processor.size = SizeDict(**square)
 
 
 def _to_rgb(image: Any, number: int) -> Image.Image:
@@ -38,6 +55,13 @@ def _to_rgb(image: Any, number: int) -> Image.Image:
         return convert_to_rgb(image)
     except UnreadableImage as reason:
         raise UserError(f"images[{number}] cannot be used: {reason}.") from None
+
+
+def _crop_to_square(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def _pad_to_square(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:

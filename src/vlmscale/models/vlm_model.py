@@ -20,7 +20,8 @@ from vlmscale.models.tower import (
 )
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens,
-# p patches, v visual tokens, l selected tower layers, d tower width, n LLM width
+# s special positions of the tower, p patches, v visual tokens, l selected tower layers, d tower width,
+# n LLM width
 
 # The arguments of `encode_images`.
 _VISION_INPUTS = (
@@ -71,7 +72,7 @@ class VlmModel(LlavaModel):
     ) -> VisualTokens:
         """Return the visual tokens of each image.
 
-        Pass either pixel_values (i, 3, h, w) or the tower's stored features (i, 1 + p, l d). For a method
+        Pass either pixel_values (i, 3, h, w) or the tower's stored features (i, s + p, l d). For a method
         that reads the question pass question_attention_mask (i, q), and question_input_ids (i, q) or
         question_states (i, q, n) from `encode_questions`. With visual_token_counts (k,), an elastic
         projector gives each of these counts, one after the other.
@@ -95,7 +96,7 @@ class VlmModel(LlavaModel):
     ) -> VisionFeatures:
         """Compute what the projector's `needs` name, and nothing more."""
         projector, width = self.multi_modal_projector, self.config.vision_config.hidden_size
-        needs = projector.needs
+        needs, special = projector.needs, self.config.special_positions
         given: dict[str, Any] = {}
         weight = next(projector.parameters())
         if "pixels" in needs:
@@ -103,7 +104,7 @@ class VlmModel(LlavaModel):
                 raise UserError(
                     f"{self.config.method} reads the image itself: pass pixel_values, not stored features"
                 )
-            empty = (len(pixel_values), 1, width * len(self.config.layers))
+            empty = (len(pixel_values), special, width * len(self.config.layers))
             vision_features = weight.new_zeros(empty)
             given["patches_at"] = lambda side: compute_shrunk_patches(
                 self.vision_tower, pixel_values, side, layer=self.config.layers[-1]
@@ -114,7 +115,7 @@ class VlmModel(LlavaModel):
                 self.vision_tower, pixel_values, self.config.layers
             )
         all_layers = vision_features.to(weight.device, weight.dtype)
-        multilayer = all_layers[:, 1:]
+        multilayer = all_layers[:, special:]
         if "multilayer" in needs:
             given["multilayer"] = multilayer
         if "tower_attention" in needs:

@@ -63,6 +63,12 @@ class JobSpecs:
         chosen = {name: self.study.find_variant(name) for name in names}
         return {name: {"method": v.method.name, "options": v.options} for name, v in chosen.items()}
 
+    def tower_settings(self) -> Spec:
+        """Return what of the vision tower is read: its layers, and the size of its images if chosen."""
+        tower, size = self.study.tower, self.study.chosen_image_size
+        chosen = {} if size is None else {"image_size": size}
+        return {"feature_layers": list(tower.feature_layers), **chosen}
+
     def stage_spec(self, stage: Stage, name: str) -> Spec:
         """Return what decides the result of the training `name` of a stage."""
         run = self.trainings[stage][name]
@@ -72,7 +78,7 @@ class JobSpecs:
             **self.setting(run),
             "seed": run.seed,
             "template": self.study.template,
-            "feature_layers": list(self.study.tower.feature_layers),
+            **self.tower_settings(),
             "recipe": _dump_recipe(self.study.get_recipe(stage, run.budget)),
             "fingerprint": self.training_fingerprint(run.method),
         }
@@ -145,7 +151,7 @@ class JobSpecs:
             "name": llm,
             "settings": [{"name": cell.method, **self.setting(cell)} for cell in timed.values()],
             "text_tokens": list(self.study.laws.text_tokens),
-            "feature_layers": list(self.study.tower.feature_layers),
+            **self.tower_settings(),
             "template": self.study.template,
             "precision": self.study.stage2.precision,
             "fingerprint": self.hash_code(

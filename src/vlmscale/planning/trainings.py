@@ -179,5 +179,6 @@ def estimate_features_gb(study: Study) -> float:
     tower, seeds = study.tower_shape, {seed for block in study.grid for seed in block.seeds}
     splits = [split for split, _ in study.list_samples(seeds).values()]
     images = sum(study.count_images(split) for split in splits if study.has_stored_features(split))
-    values = (tower.patches + 1) * tower.hidden_size * len(study.tower.feature_layers)
+    positions = tower.special_positions + tower.patches
+    values = positions * tower.hidden_size * len(study.tower.feature_layers)
     return 4 * images * values / _GIGABYTE

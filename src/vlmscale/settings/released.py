@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from vlmscale.settings.base import Frozen, Number
+from vlmscale.settings.base import Frozen, Number, Size
 from vlmscale.settings.recipes import FeatureLayers
 
 
@@ -24,9 +24,14 @@ class Released(Frozen):
 
 
 class ReleasedTower(Released):
-    """A released CLIP vision transformer."""
+    """A released vision transformer of CLIP, SigLIP, SigLIP2 (of one resolution) or DINOv2."""
 
     feature_layers: FeatureLayers
+    image_size: Size | None = Field(
+        None,
+        description="side of the images it reads, pixels: by default its own, else its positions are "
+        "interpolated (SigLIP of 14-pixel patches at 336: 24 x 24 patches)",
+    )
 
 
 class Dataset(Frozen):

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BeforeValidator, ValidationError
 
 from vlmscale.settings import STAGES
+from vlmscale.settings.towers import explain_missing_cls
 from vlmscale.study.complaints import list_complaints
 from vlmscale.study.schema import Study
 from vlmscale.study.selection import FULL
@@ -100,6 +101,10 @@ def _check_tower(study: Study) -> None:
         raise ValueError("tower.feature_layers: a layer stands twice. Remove one.")
     if last > shape.layers:
         raise ValueError(f"tower.feature_layers: {last} must be at most layers={shape.layers}")
+    if not shape.grid_side:
+        raise ValueError(
+            f"tower.image_size: {shape.image_size} pixels hold no patch of {shape.patch_size}. Raise it."
+        )
     if shape.grid_side > _MOST_PATCHES:
         raise ValueError(
             f"tower.patch_size: {shape.grid_side} patches a side are more than {_MOST_PATCHES}; choose "
@@ -156,6 +161,8 @@ def _check_variant(study: Study, key: str, name: str) -> None:
     except ValueError as error:
         message = str(error)  # begins with the key of the option if it is about one
         raise ValueError(message if message.startswith(key) else f"{key}: {message}") from None
+    if "tower_attention" in needs and not study.tower_shape.has_cls:
+        raise ValueError(f"{key}: {explain_missing_cls(name)}")
     before_last = study.tower_shape.layers - 1
     if "tower_attention" in needs and before_last not in study.tower.feature_layers:
         raise ValueError(

@@ -133,7 +133,12 @@ class ReleasedStudy(Study):
     @cached_property
     def tower_shape(self) -> shapes.Tower:
         shape = _find_shape("tower", self.tower, shapes.Tower)
-        return replace(shape, feature_layers=len(self.tower.feature_layers))
+        size = self.tower.image_size or shape.image_size
+        return replace(shape, feature_layers=len(self.tower.feature_layers), image_size=size)
+
+    @property
+    def chosen_image_size(self) -> int | None:
+        return self.tower.image_size
 
     @property
     def tower_name(self) -> str:

@@ -88,6 +88,11 @@ class Study(Frozen, ABC):
         """The shape of the vision tower."""
 
     @property
+    def chosen_image_size(self) -> int | None:
+        """The side of the tower's images where the study chooses another than the tower's own."""
+        return None
+
+    @property
     @abstractmethod
     def tower_name(self) -> str:
         """What reports call the vision tower."""

@@ -28,6 +28,7 @@ from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.supervised_forward import compute_supervised_states, shift_labels
 from vlmscale.models.templates import TEMPLATES
+from vlmscale.models.tower import count_special_positions
 from vlmscale.records.files import atomic_folder, check_folder_content
 from vlmscale.settings import IMAGE_TOKEN
 from vlmscale.training.data import Collate, Conversations
@@ -145,7 +146,8 @@ class PatchTagger(nn.Module):
     def logits(self, pixel_values: Tensor) -> dict[str, Tensor]:
         """Classify every patch: pixel_values (b, 3, h, w) -> for each tag (b, p, classes)."""
         hidden = self.tower(pixel_values, output_hidden_states=True).hidden_states[self.layer]
-        return {name: head(hidden[:, 1:]) for name, head in self.heads.items()}
+        patches = hidden[:, count_special_positions(self.tower.config) :]
+        return {name: head(patches) for name, head in self.heads.items()}
 
     def forward(self, pixel_values: Tensor, **tags: Tensor) -> dict[str, Tensor]:
         """Return the loss. tags (b, p): 0 is background, down-weighted as it fills most of an image."""

@@ -33,7 +33,7 @@ class Sample:
 
     id: str
     encoded: Encoded
-    image: Tensor | None  # pixels (3, h, w) or stored features (1 + p, l d)
+    image: Tensor | None  # pixels (3, h, w) or stored features (s + p, l d)
 
 
 # Tokens of splits up to this many samples are cached: small splits are read for many epochs, and tokenising

@@ -15,4 +15,5 @@ def encode_images(spec: FeaturesSpec) -> None:
         len(images),
         spec.output,
         feature_layers=spec.feature_layers,
+        image_size=spec.image_size,
     )

@@ -28,6 +28,7 @@ class StageSpec(Setting, _Training):
     run: str
     template: str
     feature_layers: tuple[int, ...]
+    image_size: int | None = None  # of the tower, by default its own
     recipe: Recipe
     fingerprint: str
     llm: Path
@@ -70,6 +71,7 @@ class FeaturesSpec(Frozen):
     data: Path
     tower: Path
     feature_layers: tuple[int, ...]
+    image_size: int | None = None  # as of StageSpec
     output: Path
 
 

@@ -32,6 +32,7 @@ def train_stage(spec: StageSpec) -> None:
         feature_layers=list(spec.feature_layers),
         template=spec.template,
         seed=spec.seed,
+        image_size=spec.image_size,
     )
     processor.aspect = spec.recipe.aspect
     projector = model.model.multi_modal_projector

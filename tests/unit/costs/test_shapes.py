@@ -1,13 +1,16 @@
 """Shapes of models from their released configs, and what is said of a broken one."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from common import load_backbone_config
-from transformers import CLIPConfig, CLIPModel
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, CLIPConfig, CLIPModel
 
-from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
+from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes, read_tower
 from vlmscale.errors import UserError
 from vlmscale.resources import find_resource
 
@@ -21,7 +24,8 @@ def test_llms_come_by_family_and_size_and_towers_last():
     small = [f"SmolLM2-{size}" for size in ("135M", "360M", "1.7B")]
     vicuna = ["Vicuna-7B", "Vicuna-13B"]
     llms = [*llama, *qwen, *two_and_a_half, *three, *small, *vicuna]
-    assert list(shapes) == [*llms, "CLIP-ViT-L/14-336"]
+    towers = ["CLIP-ViT-L/14-336", "DINOv2-L/14-518", "DINOv2-L/14-518-registers"]
+    assert list(shapes) == [*llms, *towers, "SigLIP2-SO400M/14-384"]
 
 
 def test_shapes_are_those_of_the_released_configs():
@@ -77,6 +81,49 @@ def test_downloads_count_what_the_released_files_hold_more_than_once_in_sixteen_
         4 * clip.num_parameters() / 1e9, rel=2e-3
     )
     assert shapes["Vicuna-7B"].download_gb == 2 * shapes["Vicuna-7B"].total_b
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "positions"),
+    [
+        ("clip-vit-large-patch14-336", 303_507_456, 577),
+        ("siglip2-so400m-patch14-384", 428_225_600 - 15_238_352, 729),  # released with its head
+        ("dinov2-large", 304_368_640, 1370),
+        ("dinov2-with-registers-large", 304_368_640 + 4 * 1024, 1374),
+    ],
+)
+def test_parameters_positions_and_flops_of_towers(name, parameters, positions):
+    """As transformers builds them, also for images of another size than their own."""
+    config = load_backbone_config(name)
+    shape = read_tower(config.to_dict())
+    for size in (config.image_size, 336):
+        config.image_size = size
+        shape = replace(shape, image_size=size)
+        with torch.device("meta"):
+            tower = AutoModel.from_config(config)
+        assert tower.num_parameters() == round(1e9 * shape.total_b)
+        pixels = torch.zeros(1, 3, size, size, device="meta")
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as count:
+            states = tower(pixels, output_hidden_states=True).hidden_states
+        assert states[0].shape[1] == shape.special_positions + shape.patches
+        assert count.get_total_flops() / 1e9 == pytest.approx(shape.gflops(), rel=0.02)
+        if size == read_tower(load_backbone_config(name).to_dict()).image_size:
+            assert (states[0].shape[1], tower.num_parameters()) == (positions, parameters)
+            assert round(1e9 * find_shape(load_shapes(), NAMES[name], Tower).total_b) == parameters
+
+
+NAMES = {
+    "clip-vit-large-patch14-336": "CLIP-ViT-L/14-336",
+    "siglip2-so400m-patch14-384": "SigLIP2-SO400M/14-384",
+    "dinov2-large": "DINOv2-L/14-518",
+    "dinov2-with-registers-large": "DINOv2-L/14-518-registers",
+}
+
+
+def test_a_gated_mlp_in_a_tower_is_refused():
+    config = load_backbone_config("dinov2-large").to_dict() | {"use_swiglu_ffn": True}
+    with pytest.raises(UserError, match="use_swiglu_ffn is true"):
+        read_tower(config)
 
 
 @pytest.mark.parametrize("name", ["Qwen1.5-3B", "CLIP-ViT-L/14-336"])

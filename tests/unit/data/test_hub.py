@@ -125,6 +125,16 @@ def test_a_tower_is_checked_by_its_vision_config(hub, places):
                 fetch_backbone(STUDY.tower, **places)
 
 
+def test_a_tower_of_another_family_is_refused(hub, places):
+    """SigLIP2's checkpoints of any resolution have a family of their own."""
+    text = {"hidden_size": 768, "num_hidden_layers": 12, "vocab_size": 49408}
+    vision = {**VISION, "model_type": "siglip2_vision_model"}
+    hub.files["config.json"] = json.dumps({"text_config": text, "vision_config": vision})
+    words = r"model_type is siglip2_vision_model .* but clip_vision_model for CLIP-ViT-L/14-336"
+    with pytest.raises(UserError, match=words):
+        fetch_backbone(STUDY.tower, **places)
+
+
 def test_an_offline_client_is_explained(places, monkeypatch):
     """The real client, configured as without network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

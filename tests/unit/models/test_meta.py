@@ -23,8 +23,8 @@ from tests.support.published_models import (
     MQT,
     QUECC_AT_4096,
     TOKENPACKER,
-    TOWER,
     TOWER_PARAMETERS,
+    TOWERS,
     build_published,
     on_fake_memory,
 )
@@ -67,7 +67,7 @@ def test_every_backbone_has_its_config():
     assert {file.stem for file in BACKBONES.glob("*.json")} == {
         *LLMS,
         *CURRENT_LLMS,
-        TOWER,
+        *TOWERS,
         "vicuna-13b-v1.5",
     }
 

@@ -170,3 +170,15 @@ def test_what_changes_no_result_is_left_out_of_a_dump(study_of):
 def test_a_grid_without_cells_is_refused(study_of):
     with pytest.raises(UserError, match="every cell is excluded"):
         JobSpecs(study_of("smoke", exclude=(Exclude(),)), SCRIPTS)
+
+
+def test_jobs_are_told_the_size_of_a_towers_images_only_where_one_is_chosen(paper, study_of):
+    """So a study that chooses none runs nothing again."""
+    run = next(iter(paper.runs))
+    size = study_of("paper").tower.model_copy(update={"image_size": 448})
+    larger = JobSpecs(study_of("paper", tower=size), SCRIPTS)
+    llm = next(iter(paper.study.llms))
+    for specs, chosen in ((paper, None), (larger, 448)):
+        told = (specs.tower_settings(), specs.stage_spec("stage2", run), specs.latency_spec(llm))
+        assert [spec.get("image_size") for spec in told] == [chosen] * 3
+        assert ("image_size" in told[1]) == (chosen is not None)

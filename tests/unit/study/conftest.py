@@ -17,6 +17,22 @@ def paper():
     return yaml.safe_load((ROOT / "config/paper.yaml").read_text())
 
 
+SIGLIP2 = {
+    "repository": "google/siglip2-so400m-patch14-384",
+    "revision": "e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
+    "architecture": "SigLIP2-SO400M/14-384",
+    "feature_layers": [13, 20, 25, 26],
+}
+
+
+@pytest.fixture
+def siglip(paper):
+    """The paper's study with a tower of 24 x 24 patches without a CLS position."""
+    paper["tower"] = {**SIGLIP2, "image_size": 336}
+    paper["pickled"] = []
+    return paper
+
+
 @pytest.fixture
 def budgets(raw):
     """The smoke study with two more budgets: mlp and tokenpacker have one, m3 nothing but one."""

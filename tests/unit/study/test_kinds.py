@@ -66,3 +66,30 @@ def test_errors_about_released_backbones_and_data(paper, change, words):
     for word in ["config/x.yaml", *words]:
         assert word in str(caught.value)
     assert "<" not in str(caught.value)
+
+
+def test_a_tower_without_cls_is_planned_at_the_size_of_its_images(siglip):
+    shape = validate(siglip, "x").tower_shape
+    assert (shape.grid_side, shape.special_positions) == (24, 0)
+    del siglip["tower"]["image_size"]
+    with pytest.raises(
+        UserError, match=r"cannot give 4 visual tokens on a 27 x 27 grid.*1, 9, 81, 729"
+    ):
+        validate(siglip, "x")
+    siglip["tower"]["image_size"] = 10
+    with pytest.raises(
+        UserError, match=r"tower.image_size: 10 pixels hold no patch of 14. Raise it"
+    ):
+        validate(siglip, "x")
+
+
+def test_a_method_that_reads_cls_is_refused_before_anything_starts(siglip):
+    siglip["grid"].append(
+        {"methods": ["prumerge"], "llms": ["Qwen1.5-7B"], "visual_tokens": [16], "seeds": [0]}
+    )
+    siglip["tower"]["feature_layers"] = [26]
+    words = r"grid.5.methods: prumerge reads the attention of the tower's CLS position, and this tower has none"
+    with pytest.raises(UserError, match=words):
+        validate(siglip, "config/x.yaml")
+    siglip["tower"] |= {"architecture": "DINOv2-L/14-518", "feature_layers": [23]}
+    assert validate(siglip, "x").tower_shape.has_cls

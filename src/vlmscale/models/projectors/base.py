@@ -15,6 +15,7 @@ from torch.nn import functional
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
 from vlmscale.settings import Setting
+from vlmscale.settings.towers import explain_missing_cls
 
 # b images, p patches, v visual tokens, l tower layers, d tower width, n LLM width
 
@@ -27,6 +28,7 @@ class Widths:
     layers: int  # l, tower layers in VisionFeatures.multilayer
     llm: int  # n
     grid_side: int  # sqrt(p)
+    has_cls: bool = True  # whether the tower has a CLS position
 
 
 class Projector(nn.Module, ABC):
@@ -41,7 +43,8 @@ class Projector(nn.Module, ABC):
     # Where the method comes from, in a few words.
     source: ClassVar[str] = ""
     # What forward() reads beside the patches: "multilayer", "question", "question_tokens",
-    # "tower_attention" (cls_attention and keys), "pixels" (patches_at), "llm_attention" (see `hook_llm`).
+    # "tower_attention" (cls_attention and keys, of a tower with a CLS position), "pixels" (patches_at),
+    # "llm_attention" (see `hook_llm`).
     needs: ClassVar[tuple[str, ...]] = ()
     # The possible numbers of visual tokens: "full", all patches; "square", one for each of g x g equal
     # regions; "square + 1"; "any", up to all patches; "any to <formula>"; "multiples of <number>".
@@ -116,9 +119,12 @@ def find_projector_class(name: str) -> type[Projector]:
 def build_projector(widths: Widths, setting: Setting) -> Projector:
     """Build the projector of a setting, with fresh weights by the method's own rule.
 
-    Raises UserError for an option or value that the method does not have.
+    Raises UserError for an option or value that the method does not have, and for a method that reads
+    the attention of a CLS position where the tower has none.
     """
     found = find_projector_class(setting.method)
+    if "tower_attention" in found.needs and not widths.has_cls:
+        raise UserError(explain_missing_cls(setting.method))
     for option, value in setting.options.items():
         if value not in found.options.get(option, ()):
             raise UserError(f"{setting.method} has no option {option} with the value {value!r}.")
