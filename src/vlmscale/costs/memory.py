@@ -2,8 +2,10 @@
 
 Mixed precision of DeepSpeed's ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054, section 3.1): weights and
 gradients in bf16, and in fp32 a copy of the weights and Adam's two moments, K = 12 bytes for each trained
-weight. Activations are what Llama, Qwen2 and Qwen3 keep in a training pass (models/supervised_forward.py)
-with fused attention, if all positions are supervised, counted tensor by tensor, after Korthikanti et al.
+weight. One process, and several without ZeRO, train by torch's autocast: trained weights, gradients and
+moments in fp32, and a 16-bit copy of each weight from the forward pass until its gradient is there.
+Activations are what Llama, Qwen2 and Qwen3 keep in a training pass (models/supervised_forward.py)
+with packed attention, if all positions are supervised, counted tensor by tensor, after Korthikanti et al.
 2022 (arXiv 2205.05198, section 4.1), whose count is of another block. It is an estimate for planning:
 run.json has what a real run needed.
 """
@@ -37,6 +39,12 @@ class Layout:
     sequences: int  # a GPU takes at once, each copy of a sample counted (Method.count_copies)
     max_length: int = 2048  # positions of a sequence, visual tokens included
     checkpointing: bool = True  # blocks of the LLM keep their input only, and run again
+    passes: int = 1  # forward and backward, of a step
+
+    @property
+    def autocast(self) -> bool:
+        """Whether torch's autocast makes 16-bit copies of fp32 weights; else DeepSpeed keeps both."""
+        return not self.zero or self.gpus == 1
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,15 @@ class GpuMemory:
     optimizer: float
     communication: float
     activations: float  # kept for the backward pass, and the most that is made beside them
-    update: float  # while the optimizer runs, when activations are gone: gradients in fp32
+    copies: float  # 16-bit ones of weights, by autocast, beside the activations
+    update: (
+        float  # when activations are gone: the gradients in fp32 that `gradients` does not count
+    )
 
     @property
     def total(self) -> float:
         kept = self.parameters + self.gradients + self.optimizer + self.communication
-        return kept + max(self.activations, self.update)
+        return kept + max(self.copies + self.activations, self.update)
 
 
 def gpu_memory(
@@ -77,11 +88,6 @@ def gpu_memory(
     llm = decoder.total_b * 1e9
     everything = compressor + llm + round(tower.total_b * 1e9)
     trained = compressor + (llm if stage == "stage2" else 0)
-    share = 1 / layout.gpus if layout.zero else 1
-    if layout.zero < 3 or layout.gpus == 1:
-        parameters = HALF * everything
-    else:
-        parameters = HALF * (everything * share + min(everything, _GATHERED))
     kept = layout.sequences * compressor_activations(tower, width)
     kept += decoder_activations(
         decoder,
@@ -90,12 +96,34 @@ def gpu_memory(
         trained=stage == "stage2",
         checkpointing=layout.checkpointing,
     )
+    if layout.autocast:
+        # An embedding that is no head is looked up in fp32.
+        looked_up = 0 if decoder.tied_head else decoder.vocabulary * width
+        copied = trained - looked_up if stage == "stage2" else trained
+        last_block = layout.sequences * layout.max_length * _made_in_block(decoder)
+        gradients = FULL * trained
+        return GpuMemory(
+            parameters=HALF * everything + HALF * trained,
+            # Those of a step's only pass grow while activations shrink.
+            gradients=gradients if layout.passes > 1 else 0,
+            optimizer=2 * FULL * trained,
+            communication=0 if layout.gpus == 1 else gradients,  # DistributedDataParallel's buckets
+            activations=kept,
+            copies=HALF * copied,
+            update=last_block + (gradients if layout.passes == 1 else 0),
+        )
+    share = 1 / layout.gpus
+    if layout.zero < 3:
+        parameters = HALF * everything
+    else:
+        parameters = HALF * (everything * share + min(everything, _GATHERED))
     return GpuMemory(
         parameters=parameters,
         gradients=HALF * trained * share,
         optimizer=_ADAM * trained * share,
-        communication=0 if layout.gpus == 1 else HALF * _BUCKETS * width**2,
+        communication=HALF * _BUCKETS * width**2,
         activations=kept,
+        copies=0,
         update=FULL * trained * share,
     )
 
@@ -112,25 +140,31 @@ def decoder_activations(
     q, kv = decoder.attention_width, decoder.key_value_width
     # A norm keeps its input in fp32; to learn, also what its weight scales, and its output.
     norm = (FULL + 2 * HALF if trained else FULL) * h
-    # Queries, keys, values and output, and each head's log-sum in fp32; to learn, the output without
-    # padding.
-    attention = HALF * ((3 if trained else 2) * q + 2 * kv) + FULL * decoder.heads
+    # Queries, keys, values and output, and each head's log-sum in fp32.
+    attention = HALF * (2 * q + 2 * kv) + FULL * decoder.heads
     if decoder.head_norms:
         attention += (FULL + 2 * HALF if trained else FULL) * (q + kv)
     # Gate before and after its activation, up; to learn, their product.
     mlp = HALF * (4 if trained else 3) * f
     block = 2 * norm + attention + mlp
-    # Made beside it: the gradients of three wide tensors of the MLP and of the stream, and in the last
-    # block what is learned of the stream and its norm; in the head, in fp32, the log-softmax, its gradient
-    # and that of the logits.
-    made = HALF * (3 * f + 2 * h) + FULL * h
+    # In the head, in fp32, the log-softmax, its gradient and that of the logits.
+    made = _made_in_block(decoder)
     head = norm + 3 * FULL * decoder.vocabulary
     if checkpointing:
         kept, most = HALF * h * decoder.layers, max(head, block + made)
     else:
         kept, most = block * decoder.layers, max(head, made)
-    mask = HALF * sequences * length**2  # one for all blocks
-    return sequences * length * (kept + most) + mask
+    return sequences * length * (kept + most)
+
+
+def _made_in_block(decoder: Decoder) -> float:
+    """Return bytes a position of what a block's backward pass makes beside what was kept.
+
+    The gradients of three wide tensors of the MLP and of the stream, and in the last block what is learned
+    of the stream and its norm.
+    """
+    h, f = decoder.hidden_size, decoder.intermediate_size
+    return HALF * (3 * f + 2 * h) + FULL * h
 
 
 def answer_memory(

@@ -5,7 +5,6 @@ and to itself. A run of queries and the keys of its last query are what kernels 
 lengths take (torch.nn.attention.varlen). A sequence is one run; turns apart are about one each.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -95,8 +94,10 @@ class PackedAttention:
         query, key, value = (each.to(find_dtype(each)) for each in (query, key, value))
         if self.keys is not None:
             key, value = key.index_select(0, self.keys), value.index_select(0, self.keys)
-        if query.device.type == "cpu":
-            return torch.cat([*self._attend_by_run(query, key, value, scale)])
+        attend = self._attend_by_run if query.device.type == "cpu" else self._attend_by_kernel
+        return attend(query, key, value, scale)
+
+    def _attend_by_kernel(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         found = varlen_attn(
             query,
             key,
@@ -112,21 +113,20 @@ class PackedAttention:
         assert isinstance(found, Tensor)  # a pair where log-sums are asked for
         return found
 
-    def _attend_by_run(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float
-    ) -> Iterator[Tensor]:
-        """Yield the kernel's result run by run, as torch has that kernel on GPUs only."""
+    def _attend_by_run(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Compute what the kernel does, run by run, as torch has that kernel on GPUs only."""
         shared = query.shape[1] // key.shape[1]
         sizes = [ends.diff().tolist() for ends in (self.ends, self.key_ends)]
         runs = zip(query.split(sizes[0]), key.split(sizes[1]), value.split(sizes[1]), strict=True)
+        found = []
         for q, k, v in runs:
             k, v = k.repeat_interleave(shared, dim=1), v.repeat_interleave(shared, dim=1)
+            before = len(k) - len(q)
+            mask = torch.ones(len(q), len(k), dtype=torch.bool).tril(before)
             q, k, v = (each.transpose(0, 1) for each in (q, k, v))
-            mask = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(
-                k.shape[1] - q.shape[1]
-            )
-            found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-            yield found.transpose(0, 1)
+            values = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+            found.append(values.transpose(0, 1))
+        return torch.cat(found)
 
 
 def _add_up(numbers: Tensor) -> Tensor:

@@ -71,10 +71,12 @@ class _Training:
         execution = self.recipe.execution.model_copy(update=changed)
         copies = self.variant.method.count_copies(study.tower_shape.grid_side, self.stage)
         for gpus in self.cluster.possible_gpus(batch):
+            micro_batch = min(execution.micro_batch_size or batch // gpus, batch)
             layout = Layout(
                 gpus=gpus,
                 zero=execution.zero,
-                sequences=copies * min(execution.micro_batch_size or batch // gpus, batch),
+                sequences=copies * micro_batch,
+                passes=-(-(batch // gpus) // micro_batch),
                 max_length=self.recipe.max_length,
                 checkpointing=execution.activation_checkpointing,
             )

@@ -1,5 +1,6 @@
 """GPUs of trainings: the fewest that hold them and end them in time, and advice that helps."""
 
+import math
 import re
 
 import pytest
@@ -35,6 +36,7 @@ def fits(study, stage, run, gpus):
         gpus=gpus,
         zero=execution.zero,
         sequences=copies * execution.micro_batch_size,
+        passes=math.ceil(recipe.batch_size / gpus / execution.micro_batch_size),
         max_length=recipe.max_length,
         checkpointing=execution.activation_checkpointing,
     )
