@@ -40,7 +40,9 @@ def test_laws_forms_and_variants_are_rounded_and_escaped(tmp_path):
     assert "N: parameters without embeddings" in set(variants["variant"])
     for name, table in {"laws": text.reset_index(), "forms": forms, "variants": variants}.items():
         write_table(table, tmp_path / f"{name}.md", tmp_path / f"{name}.tex")
-        assert len((tmp_path / f"{name}.md").read_text().splitlines()) == len(table) + 2
+        assert (
+            len((tmp_path / f"{name}.md").read_text().splitlines()) == len(table) + 4
+        )  # with a signature
         latex = (tmp_path / f"{name}.tex").read_text()
         assert not set("αβΔ") & set(latex)
         assert "^" not in latex.replace(r"\^{}", "")

@@ -200,7 +200,9 @@ def walk(points, steps, chains):
     for step in range(steps):
         if step == steps // 4:
             spread = np.cov(np.concatenate(kept[step // 2 :]).T)
-        trial = state + rng.multivariate_normal(np.zeros(7), spread, chains) * 0.8
+        trial = (
+            state + rng.multivariate_normal(np.zeros(7), spread, chains, method="cholesky") * 0.8
+        )
         proposed = log_density(trial)
         accepted = np.log(rng.random(chains)) < proposed - current
         state = np.where(accepted[:, None], trial, state)

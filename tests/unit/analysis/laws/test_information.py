@@ -185,7 +185,9 @@ def draw_more(points, more, law, rng):
     k = len(points)
     weights = np.linalg.solve(covariance[:k, :k], covariance[:k, k:]).T
     mean = exact[k:] + weights @ (points["error"].to_numpy() - exact[:k])
-    return rng.multivariate_normal(mean, covariance[k:, k:] - weights @ covariance[:k, k:])
+    left = covariance[k:, k:] - weights @ covariance[:k, k:]
+    # By Cholesky: the signs of singular vectors, and so the draws, differ between processors.
+    return rng.multivariate_normal(mean, left, method="cholesky")
 
 
 def test_a_new_llms_error_is_as_uncertain_as_drawn():

@@ -68,5 +68,5 @@ def test_verdicts_for_people(tmp_path):
     value = people.set_index("id").loc["H1", "value"]
     assert value.startswith("0.160 [")
     write_table(people, tmp_path / "v.md", tmp_path / "v.tex")
-    assert len((tmp_path / "v.md").read_text().splitlines()) == len(table) + 2
+    assert len((tmp_path / "v.md").read_text().splitlines()) == len(table) + 4  # with a signature
     assert (tmp_path / "v.tex").read_text().count(r"\\") == len(table) + 1
