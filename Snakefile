@@ -75,6 +75,7 @@ rule all:
                 *(LAW_TABLES if LAWS else []),
                 *COMPARISONS,
                 *DIFFICULTY,
+                *BUDGETS,
                 *VERDICTS,
                 "cost",
                 *(["latency"] if STUDY.latency else []),
@@ -82,7 +83,7 @@ rule all:
         ),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
-            name=[*STUDY_TABLES, *VERDICTS, *DIFFICULTY],
+            name=[*STUDY_TABLES, *VERDICTS, *DIFFICULTY, *BUDGETS],
             suffix=["md", "tex"],
         ),
         expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),

@@ -168,6 +168,40 @@ rule difficulty:
         "../workflow/scripts/difficulty.py"
 
 
+# One law of N, V and training budget, where a law has several budgets.
+BUDGETS = ["budget_law", "lifetime"] if group_budgets(LAWS) else []
+
+
+rule budget_law:
+    input:
+        f"{OUT}/errors.parquet",
+    output:
+        budget_law=f"{OUT}/budget_law.parquet",
+        budget_law_md=f"{OUT}/tables/budget_law.md",
+        budget_law_tex=f"{OUT}/tables/budget_law.tex",
+        lifetime=f"{OUT}/lifetime.parquet",
+        lifetime_md=f"{OUT}/tables/lifetime.md",
+        lifetime_tex=f"{OUT}/tables/lifetime.tex",
+    log:
+        f"{OUT}/logs/budget_law.log",
+    benchmark:
+        f"{OUT}/benchmarks/budget_law.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        series=selections(LAWS),
+        sampled=describe_samples(
+            STUDY, sorted({selection.budget for selection in LAWS.values()})
+        ),
+        text_tokens=list(STUDY.laws.text_tokens),
+        draws=STUDY.laws.bootstrap_draws,
+        seed=STUDY.laws.seed,
+        code=hash_code("budget_law.py"),
+    script:
+        "../workflow/scripts/budget_law.py"
+
+
 rule tables:
     input:
         **{

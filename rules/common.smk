@@ -18,10 +18,17 @@ from vlmscale.planning.specs import (
     WITHOUT_EFFECT_ON_RESULTS,
     JobSpecs,
 )
+from vlmscale.planning.trainings import describe_samples
 from vlmscale.report.figures import INPUTS as FIGURE_TABLES, LAW_FIGURES
 from vlmscale.resources import find_resource, read_benchmark_rows, read_rows
 from vlmscale.study.load import load_study, validate
-from vlmscale.study.selection import FULL, RELEASED_PROTOCOL, SUITES, Selection
+from vlmscale.study.selection import (
+    FULL,
+    RELEASED_PROTOCOL,
+    SUITES,
+    Selection,
+    group_budgets,
+)
 
 # A large plan has millions of objects and no garbage; collecting it would take longer than planning. `onstart`
 # turns collection on again.

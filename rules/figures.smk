@@ -51,6 +51,7 @@ FIGURE_JOBS = {
     "paired_figure": study_figure("paired"),
     "side_by_side_figure": study_figure("side_by_side"),
     "difficulty_figure": study_figure("difficulty"),
+    "budget_law_figure": study_figure("budget_law"),
     "cost_figure": study_figure("cost"),
     "learning_figure": study_figure("learning"),
     "latency_figure": study_figure(
@@ -124,6 +125,7 @@ FIGURES = expand(
         "paired",
         "cost",
         *(["difficulty"] if LAWS else []),
+        *(["budget_law"] if BUDGETS else []),
         *SIDE_BY_SIDE,
         *LEARNING,
         *(["latency"] if STUDY.latency else []),

@@ -5,7 +5,7 @@ from vlmscale.costs.shapes import load_shapes
 report: "../workflow/report/workflow.rst"
 
 
-STUDY_PAGES = [*STUDY_TABLES, *DIFFICULTY, *VERDICTS, "audit"]
+STUDY_PAGES = [*STUDY_TABLES, *DIFFICULTY, *BUDGETS, *VERDICTS, "audit"]
 PUBLISHED_PAGES = [*TABLES, "table1", "audit"]
 
 

@@ -18,6 +18,9 @@ REPORT = {
         "tables/difficulty": "The law of hard questions",
         "tables/fewest_tokens": "Fewest tokens a question needs",
         "difficulty": "Hard questions, drawn",
+        "tables/budget_law": "The law with a training budget",
+        "tables/lifetime": "The LLM of the least lifetime cost",
+        "budget_law": "Training budgets, drawn",
     },
     "2. Length of the text: Figure 3": {
         "fig3a": "Figure 3a: length of the text",

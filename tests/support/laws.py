@@ -19,3 +19,14 @@ def plant_law(amplitude, alpha, beta, floor, counts=V, sizes=N):
     grid = grid.to_frame(index=False)
     error = amplitude * grid["n_params_b"] ** -alpha * grid["visual_tokens"] ** -beta + floor
     return grid.assign(error=error)
+
+
+def plant_budget_law(
+    amplitude, alpha, beta, gamma, floor, samples=(5e3, 2e4), counts=(1, 4, 16, 64)
+):
+    """Make the points of a law A N^-alpha V^-beta S^-gamma + D, on the released sizes."""
+    tables = [
+        plant_law(amplitude * s**-gamma, alpha, beta, floor, counts=counts).assign(samples=s)
+        for s in samples
+    ]
+    return pd.concat(tables, ignore_index=True)

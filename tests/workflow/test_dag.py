@@ -11,6 +11,8 @@ from tests.support.paths import ROOT
 from tests.support.trees import Tree
 from vlmscale.records.texts import read_markdown
 from vlmscale.report.figures import LAW_FIGURES
+from vlmscale.study.grid import expand_grid
+from vlmscale.study.load import load_study
 
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob("*.yaml"))
 
@@ -108,6 +110,22 @@ def test_dry_run_with_budgets(empty):
         for law in ("packed", "packed_short")
         for family in ("ocr", "reasoning")
     ]
+    for rule in ("budget_law", "budget_law_figure", "learning_figure"):
+        assert jobs[rule] == [""]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_only_laws_of_several_budgets_have_a_law_of_budgets(config, empty):
+    """One law of N, V and budget, and its figure, add no training and no evaluation; other studies have none."""
+    study = yaml.safe_load((ROOT / config).read_text())
+    budgets = {b for block in study["grid"] for b in block.get("budgets", ["full"])}
+    several = len(budgets) > 1 and "series" in study.get("laws", {})
+    assert several == (config in ("config/mini.yaml", "config/mini-full.yaml"))
+    jobs = empty.planned(config=config)
+    assert ("budget_law" in jobs) == ("budget_law_figure" in jobs) == several
+    cells, runs = expand_grid(load_study(ROOT / config))
+    assert len(jobs["evaluate_cell"]) == len(cells)
+    assert len(jobs["train_stage2"]) == len(runs)
 
 
 def test_how_a_stage_is_carried_out_reaches_its_jobs_as_resources(empty):

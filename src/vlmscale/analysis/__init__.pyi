@@ -1,6 +1,8 @@
 from vlmscale.analysis.checks.audit.evidence import load_evidence as load_evidence
 from vlmscale.analysis.checks.audit.run import audit as audit
 from vlmscale.analysis.checks.learning import check_learning as check_learning
+from vlmscale.analysis.comparisons.difficulty import fit_parts as fit_parts
+from vlmscale.analysis.comparisons.fewest_tokens import count_fewest_tokens as count_fewest_tokens
 from vlmscale.analysis.comparisons.paired import compare_methods as compare_methods
 from vlmscale.analysis.comparisons.suites import correct_for_chance as correct_for_chance
 from vlmscale.analysis.comparisons.suites import leave_one_out as leave_one_out
@@ -11,6 +13,10 @@ from vlmscale.analysis.decisions.designs import Design as Design
 from vlmscale.analysis.decisions.designs import World as World
 from vlmscale.analysis.decisions.designs import estimate_world as estimate_world
 from vlmscale.analysis.decisions.designs import propose_designs as propose_designs
+from vlmscale.analysis.decisions.lifetime import Lifetime as Lifetime
+from vlmscale.analysis.decisions.lifetime import Sampled as Sampled
+from vlmscale.analysis.decisions.lifetime import rank_lifetimes as rank_lifetimes
+from vlmscale.analysis.decisions.lifetime import tabulate_lifetimes as tabulate_lifetimes
 from vlmscale.analysis.decisions.next_cells import choose_cells as choose_cells
 from vlmscale.analysis.decisions.next_cells import start_from as start_from
 from vlmscale.analysis.decisions.power import simulate_power as simulate_power
@@ -19,6 +25,11 @@ from vlmscale.analysis.decisions.power import summarize_widths as summarize_widt
 from vlmscale.analysis.decisions.recommend import interpolate_cost as interpolate_cost
 from vlmscale.analysis.decisions.recommend import rank_choices as rank_choices
 from vlmscale.analysis.laws.bootstrap import bootstrap as bootstrap
+from vlmscale.analysis.laws.budget_law import BudgetLaw as BudgetLaw
+from vlmscale.analysis.laws.budget_law import compare_budget_forms as compare_budget_forms
+from vlmscale.analysis.laws.budget_law import fit_budget_law as fit_budget_law
+from vlmscale.analysis.laws.budget_posterior import sample_budget_laws as sample_budget_laws
+from vlmscale.analysis.laws.budget_tables import describe_budgets as describe_budgets
 from vlmscale.analysis.laws.forms import compare_forms as compare_forms
 from vlmscale.analysis.laws.frontier import pareto_envelope as pareto_envelope
 from vlmscale.analysis.laws.frontier import pareto_front as pareto_front

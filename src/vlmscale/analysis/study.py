@@ -6,11 +6,15 @@ import pandas as pd
 
 from vlmscale.analysis.checks.hypotheses.decide import decide_hypotheses
 from vlmscale.analysis.checks.learning import check_learning, summarize_losses
+from vlmscale.analysis.decisions.lifetime import Sampled, tabulate_lifetimes
 from vlmscale.analysis.laws import tables as laws
+from vlmscale.analysis.laws.budget_law import SAMPLES
+from vlmscale.analysis.laws.budget_tables import describe_budgets
 from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.frontier import tabulate_frontiers
 from vlmscale.analysis.laws.variants import fit_variants
-from vlmscale.study.selection import Series
+from vlmscale.errors import UserError
+from vlmscale.study.selection import Series, group_budgets
 
 
 def fit_study(
@@ -60,3 +64,36 @@ def decide_study(
         "verdicts": decide_hypotheses(tables, series, draws=draws, seed=seed),
         "sanity": check_learning(tables["errors"], tables["chance"], losses, methods),
     }
+
+
+def fit_budgets(
+    errors: pd.DataFrame,
+    series: Series,
+    sampled: Sampled,
+    text_tokens: Sequence[int],
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Fit one law of N, V and training budget for each series with several; return its tables by name.
+
+    "budget_law": columns series, family and those of describe_budgets. "lifetime": of tabulate_lifetimes,
+    for each Q of text_tokens. errors: of tabulate_errors. sampled: what trainings of each budget process.
+    """
+    means = laws.select_family_means(errors)
+    tables: dict[str, list[pd.DataFrame]] = {"budget_law": [], "lifetime": []}
+    for name, selections in group_budgets(series).items():
+        for family in laws.list_suites(errors):
+            points = pd.concat([laws.select_fitted(means, one, family) for one in selections])
+            if points.empty:
+                continue
+            points = points.assign(**{SAMPLES: points["budget"].map(sampled.by_budget)})
+            try:
+                law = describe_budgets(points, text_tokens, draws=draws, seed=seed)
+                lives = tabulate_lifetimes(points, sampled, text_tokens, draws=draws, seed=seed)
+            except UserError as error:
+                raise UserError(f"law of budgets {name}, {family}: {error}") from None
+            for key, table in (("budget_law", law), ("lifetime", lives)):
+                about = {"series": name, "family": family}
+                tables[key].append(table.assign(**about)[[*about, *table]])
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}

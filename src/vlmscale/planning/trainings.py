@@ -1,6 +1,6 @@
 """Estimate FLOPs, parameters and disk of every training run from its config and model shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,21 @@ def estimate_training(
         tokens=samples * (text + (1 - text_only) * run.visual_tokens),
         flops=1e9 * samples * ((1 - text_only) * gflops(run.visual_tokens) + text_only * gflops(0)),
     )
+
+
+def describe_samples(
+    study: Study, budgets: Iterable[str], assumed: Assumptions = ASSUMED
+) -> dict[str, Any]:
+    """Return the fields of analysis.decisions.lifetime.Sampled: what stage 2 processes at each budget."""
+    data = study.data.stage2
+    return {
+        "by_budget": {
+            budget: count_samples(study.get_recipe("stage2", budget), data.samples)
+            for budget in budgets
+        },
+        "text_tokens": float(data.text_tokens or assumed.text_tokens),
+        "image_share": data.images / data.samples,
+    }
 
 
 def training_id(stage: Stage, run: Run) -> str:

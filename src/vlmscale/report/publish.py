@@ -35,6 +35,8 @@ _TABLES = (
         "corrected",
         "difficulty",
         "fewest_tokens",
+        "budget_law",
+        "lifetime",
         "verdicts",
         "sanity",
         "cost",

@@ -28,3 +28,15 @@ Series = Mapping[str, Selection]  # name of a law -> its cells
 def append_budget(name: str, budget: str, separator: str) -> str:
     """Return `name`, followed by the budget unless that is full."""
     return name if budget == FULL else f"{name}{separator}{budget}"
+
+
+def group_budgets(series: Series) -> dict[str, tuple[Selection, ...]]:
+    """Return series -> its laws' cells at each training budget, of those with several budgets.
+
+    series: by the names of laws, which end in the budget unless that is full.
+    """
+    groups: dict[str, list[Selection]] = {}
+    for name, selection in series.items():
+        whole = name if selection.budget == FULL else name.removesuffix(f"_{selection.budget}")
+        groups.setdefault(whole, []).append(selection)
+    return {name: tuple(laws) for name, laws in groups.items() if len(laws) > 1}

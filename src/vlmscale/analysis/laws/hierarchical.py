@@ -82,10 +82,10 @@ def sample_laws(
         )
     log_n, log_v, y = take_logs(points)
     n, v = log_n - log_n.mean(), log_v - log_v.mean()
-    ratios, ratio_prior = _list_ratios(own_slopes)
+    ratios, ratio_prior = list_ratios(own_slopes)
     reach = np.ptp(v) / 2
-    model = Covariances(v / reach, _number_llms(points), ratios)
-    edges, floors, prior = _list_floors(y, floor)
+    model = Covariances(v / reach, number_llms(points), ratios)
+    edges, floors, prior = list_floors(y, floor)
     slices = _slice_posterior(model, n, v, y, floors, prior[:, None] * ratio_prior)
 
     rng = np.random.default_rng(seed)
@@ -129,19 +129,19 @@ def draw_measurements(draws: pd.DataFrame, cells: pd.DataFrame, *, seed: int) ->
     known = draws.reindex(columns=columns).fillna(absent).to_numpy(float)
     a, alpha, beta, d, noise, offset, slope, center = known.T[:, :, None]
     log_n, log_v = (np.log(cells[name].to_numpy(float)) for name in COLUMNS[:2])
-    llms = _number_llms(cells)
+    llms = number_llms(cells)
     u, s = rng.standard_normal((2, len(draws), llms.max() + 1))[:, :, llms]
     error = a * np.exp(-alpha * log_n - beta * log_v) + d
     error = error + offset * u + slope * s * (log_v - np.log(center))
     return np.asarray(error + noise * rng.standard_normal(error.shape))
 
 
-def _number_llms(points: pd.DataFrame) -> Numbers:
+def number_llms(points: pd.DataFrame) -> Numbers:
     """Return a number from 0 for the LLM of each point: by its name, else by its size."""
     return pd.factorize(points["llm" if "llm" in points else "n_params_b"])[0]
 
 
-def _list_ratios(own_slopes: bool) -> tuple[Floats, Floats]:
+def list_ratios(own_slopes: bool) -> tuple[Floats, Floats]:
     """Return pairs of ratios (g, 2) and their prior probabilities: a quadrature of half-Cauchy priors."""
     nodes, weights = np.polynomial.legendre.leggauss(_RATIOS)
     values, weights = np.tan(np.pi / 4 * (nodes + 1)), weights / 2
@@ -150,7 +150,7 @@ def _list_ratios(own_slopes: bool) -> tuple[Floats, Floats]:
     return pairs, np.outer(weights, own).ravel()
 
 
-def _list_floors(y: Floats, floor: float | None) -> tuple[Floats, Floats, Floats]:
+def list_floors(y: Floats, floor: float | None) -> tuple[Floats, Floats, Floats]:
     """Return edges of cells of D, its values in them and their priors; the first cell is D = 0.
 
     floor: the only D, if given.

@@ -56,7 +56,7 @@ def summarize_draws(
 def find_intervals(draws: pd.DataFrame) -> dict[str, Ends]:
     """Return the intervals of alpha, beta, floor, ratio and difference (alpha - beta).
 
-    draws: of one scheme; a posterior's have the column noise.
+    draws: of one scheme; a posterior's have the column noise. Those of sample_budget_laws also give gamma.
     """
     alpha, beta, floor, ratio = (
         draws[name].to_numpy(float) for name in ("alpha", "beta", "floor", "ratio")
@@ -70,6 +70,12 @@ def find_intervals(draws: pd.DataFrame) -> dict[str, Ends]:
     # How fast error falls at the middle: unlike the exponents, it hardly depends on D.
     center_b, center = (draws[name].to_numpy(float) for name in ("center_b", "center"))
     level = draws["amplitude"].to_numpy(float) * center_b**-alpha * center**-beta
+    of_budget = {}
+    if "gamma" in draws:
+        gamma = draws["gamma"].to_numpy(float)
+        level = level * draws["center_s"].to_numpy(float) ** -gamma
+        flat = _crowds_at_zero(gamma * level)
+        of_budget["gamma"] = _from_zero(gamma) if flat else _include(gamma, floor == 0)
     flat_n, flat_v = _crowds_at_zero(alpha * level), _crowds_at_zero(beta * level)
     if flat_v:
         of_ratio = 0.0 if flat_n else _quantile(ratio, 2 * _TAIL), np.inf
@@ -81,6 +87,7 @@ def find_intervals(draws: pd.DataFrame) -> dict[str, Ends]:
         "floor": find_ends(floor),
         "ratio": of_ratio,
         "difference": _include(alpha - beta, floor == 0),
+        **of_budget,
     }
 
 
@@ -100,8 +107,8 @@ def describe_bounds(intervals: pd.DataFrame) -> list[str]:
     notes = [f"D = 0 in {low['share_floor_0']:.0%} of draws; its prior is one half."]
     notes += [
         f"{name} may be 0: its interval is one-sided."
-        for name in ("alpha", "beta")
-        if low[name] == 0
+        for name in ("alpha", "beta", "gamma")
+        if low.get(name) == 0
     ]
     if high["ratio"] == np.inf:
         notes.append("alpha / beta has no upper end, as beta may be 0.")

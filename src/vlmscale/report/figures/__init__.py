@@ -9,6 +9,7 @@ INPUTS = {
     "fig4": ("errors",),
     "paired": ("paired",),
     "difficulty": ("difficulty", "fewest_tokens"),
+    "budget_law": ("budget_law", "lifetime"),
     "cost": ("cost",),
     "learning": ("errors", "chance", "trainings"),
     "side_by_side": ("laws", "intervals", "released_laws", "released_intervals"),

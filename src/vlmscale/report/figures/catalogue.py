@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from vlmscale.report.figures import (
     LAW_FIGURES,
+    budget_law,
     cost,
     difficulty,
     exponents,
@@ -28,7 +29,10 @@ from vlmscale.report.figures.data import read_law_data
 _OF_LAWS = (fig1, fig2, fig3a, fig3b, profile, exponents, optimum, residuals)
 DRAW: dict[str, Callable[..., Figure]] = {
     module.__name__.rpartition(".")[2]: module.draw
-    for module in (*_OF_LAWS, fig4, paired, difficulty, cost, side_by_side, latency, learning)
+    for module in (
+        *_OF_LAWS,
+        *(fig4, paired, difficulty, budget_law, cost, side_by_side, latency, learning),
+    )
 }
 
 
