@@ -23,8 +23,11 @@ from vlmscale.settings import Setting, Stage
 PROJECTORS = Path(__file__).parent / "models" / "projectors"
 _BASE = "base"
 # What a projector may read beside the patches, and the variables of its formulas: see Projector.
-NEEDS = ("multilayer", "question", "question_tokens", "tower_attention", "pixels", "llm_attention")
-VARIABLES = ("w", "p", "v", "d", "l", "n", "m")
+NEEDS = (
+    *("multilayer", "question", "question_tokens", "tower_attention", "block_attention", "cls"),
+    *("pixels", "llm_attention"),
+)
+VARIABLES = ("w", "p", "v", "d", "h", "l", "n", "m")
 
 
 @dataclass(frozen=True)

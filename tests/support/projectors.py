@@ -13,6 +13,7 @@ from vlmscale.models.projectors.base import Widths, build_projector
 NARROW = Widths(tower=16, layers=3, llm=24, grid_side=24)
 SMALL = Widths(tower=32, layers=3, llm=24, grid_side=6)
 LARGE = Widths(tower=64, layers=4, llm=40, grid_side=12)
+HEADS = 4  # of the tower
 QUESTION = 32  # tokens, for which llama_vid declares its cost
 
 
@@ -41,6 +42,9 @@ def make_features(widths=SMALL, b=2, seed=1, dtype=torch.float32, question=QUEST
         question_mask=torch.ones(b, question, dtype=torch.long),
         cls_attention=(3 * randn(b, side * side + 1).float()).softmax(-1)[:, 1:],
         keys=randn(b, side * side, d),
+        block_attention=(3 * randn(b, HEADS, side * side + 1).float()).softmax(-1)[..., 1:],
+        block_keys=randn(b, side * side, d),
+        cls=randn(b, d),
         patches_at=shrunk.__getitem__,
     )
 
@@ -70,13 +74,18 @@ def find_sources(name, tokens, widths=SMALL, **options):
     return patches.grad[0].abs().sum(-1).reshape(side, side) > 0
 
 
+FIELDS = {
+    "tower_attention": {"cls_attention", "keys"},
+    "block_attention": {"block_attention", "block_keys"},
+    "pixels": {"patches_at"},
+}
+
+
 def keep_declared(features, name):
     """Only those of the features that the method's `needs` name, as a model computes them."""
     names = {"patches", "grid_side"}
     for need in find_method(name).needs:
-        names |= {"tower_attention": {"cls_attention", "keys"}, "pixels": {"patches_at"}}.get(
-            need, {need}
-        )
+        names |= FIELDS.get(need, {need})
         names |= {"question_mask"} if need == "question_tokens" else set()
     known = {field.name for field in fields(features)}
     return VisionFeatures(**{each: getattr(features, each) for each in names & known})
@@ -85,4 +94,5 @@ def keep_declared(features, name):
 def name_variables(name, tokens, widths, **options):
     """The variables of a method's formulas with their values, in an LLM of two layers."""
     tower = Tower(1, widths.tower, 1, widths.grid_side, patch_size=1, feature_layers=widths.layers)
+    tower = replace(tower, heads=HEADS)
     return make_variables(name, tokens, tower, widths.llm, options) | {"m": 2}

@@ -68,7 +68,8 @@ def make_variables(
             f"{method} cannot give {visual_tokens} visual tokens from {tower.patches} patches, only "
             f"{', '.join(map(str, possible))}"
         )
-    sizes = {"v": visual_tokens, "d": tower.hidden_size, "l": tower.feature_layers, "n": llm_width}
+    sizes = {"v": visual_tokens, "d": tower.hidden_size, "h": tower.heads}
+    sizes |= {"l": tower.feature_layers, "n": llm_width}
     return {**find_method(method).complete_options(options), "w": side, "p": tower.patches, **sizes}
 
 

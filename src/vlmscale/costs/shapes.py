@@ -128,6 +128,7 @@ class Tower:
     released_gb: float | None = None  # of the weight files, as of Decoder
     kind: str = "clip_vision_model"  # the model_type of its config: settings/towers.py
     registers: int = 0  # positions beside CLS that show no patch
+    heads: int = 16  # of its attention; methods that read single heads cost by them
 
     @property
     def download_gb(self) -> float:
@@ -197,6 +198,7 @@ TOWER_KEYS = {
     "intermediate_size": "intermediate_size",
     "image_size": "image_size",
     "patch_size": "patch_size",
+    "heads": "num_attention_heads",
 }
 _LLMS, _TOWERS = ("llama", "qwen2", "qwen3"), tuple(TOWER_FAMILIES)
 

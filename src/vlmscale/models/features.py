@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-# b images, p patches, l tower layers, d width of the tower, q question tokens, n width of the LLM
+# b images, p patches, l tower layers, d width of the tower, h its heads, q question tokens, n width of
+# the LLM
 
 _NOT_COMPUTED: Any = None
 # The entry of `needs` by the field it fills, where the two have other names.
@@ -14,6 +15,7 @@ _NEED = {
     "question_mask": "question_tokens",
     "cls_attention": "tower_attention",
     "keys": "tower_attention",
+    "block_keys": "block_attention",
     "patches_at": "pixels",
 }
 
@@ -36,6 +38,11 @@ class VisionFeatures:
     # width, and the patches' keys.
     cls_attention: Tensor = _NOT_COMPUTED  # (b, p)
     keys: Tensor = _NOT_COMPUTED  # (b, p, d)
+    # From the block whose output `patches` are: how much each head of the CLS position attends to each
+    # patch, and the patches' keys, heads side by side.
+    block_attention: Tensor = _NOT_COMPUTED  # (b, h, p)
+    block_keys: Tensor = _NOT_COMPUTED  # (b, p, d)
+    cls: Tensor = _NOT_COMPUTED  # (b, d), the CLS position of the layer that `patches` are of
     # Gives the patches of the same images shrunk to a grid of side g: g -> (b, g g, d).
     patches_at: Callable[[int], Tensor] = _NOT_COMPUTED
 

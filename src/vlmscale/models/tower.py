@@ -1,6 +1,7 @@
 """Features of the frozen vision tower, whose parts are named in settings/towers.py."""
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -8,7 +9,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from vlmscale.errors import UserError
 from vlmscale.settings.towers import find_tower_family
 
-# i images, s special positions (CLS, then registers), p patches, l selected layers, d tower width
+# i images, s special positions (CLS, then registers), p patches, t all positions, l selected layers,
+# d tower width, h heads, e width of a head
 
 
 def count_special_positions(config: PreTrainedConfig) -> int:
@@ -69,6 +71,29 @@ def compute_last_attention(tower: PreTrainedModel, hidden: Tensor) -> tuple[Tens
         query, keys = attention.q_proj(hidden[:, :1]), attention.k_proj(hidden)
         scores = query.float() @ keys.float().transpose(1, 2) / hidden.shape[-1] ** 0.5
     return scores.softmax(-1)[:, 0, special:], keys[:, special:]
+
+
+def compute_block_attention(
+    tower: PreTrainedModel, hidden: Tensor, block: int
+) -> tuple[Tensor, Tensor]:
+    """Compute attention of CLS to each patch by head (i, h, p), and patches' keys (i, p, d), in a block.
+
+    hidden (i, s + p, d): the input of `block`, counted from 0. Heads lie side by side in the keys. The
+    tower has a CLS position, which is the first.
+    """
+    config = tower.config
+    family, special = find_tower_family(config.model_type), count_special_positions(config)
+    module = tower.get_submodule(family.blocks)[block]
+    norm, attention = module.get_submodule(family.norm), module.get_submodule(family.attention)
+    by_head = "i t (h e) -> i h t e"
+    with torch.no_grad():
+        hidden = norm(hidden.to(norm.weight.dtype))
+        query, keys = attention.q_proj(hidden[:, :1]).float(), attention.k_proj(hidden)
+        query, heads = (
+            rearrange(each, by_head, h=config.num_attention_heads) for each in (query, keys.float())
+        )
+        scores = query @ heads.transpose(2, 3) / query.shape[-1] ** 0.5
+    return scores.softmax(-1)[:, :, 0, special:], keys[:, special:]
 
 
 def compute_shrunk_patches(

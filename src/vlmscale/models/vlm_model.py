@@ -14,6 +14,7 @@ from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import build_projector
 from vlmscale.models.supervised_forward import compute_supervised_states, pick_tokens
 from vlmscale.models.tower import (
+    compute_block_attention,
     compute_last_attention,
     compute_shrunk_patches,
     compute_tower_features,
@@ -124,6 +125,15 @@ class VlmModel(LlavaModel):
             given["cls_attention"], given["keys"] = compute_last_attention(
                 self.vision_tower, hidden
             )
+        if "block_attention" in needs:
+            block = self.config.layers[-1] - 1
+            before = self.config.layers.index(block)
+            hidden = all_layers[..., before * width : (before + 1) * width]
+            given["block_attention"], given["block_keys"] = compute_block_attention(
+                self.vision_tower, hidden, block
+            )
+        if "cls" in needs:
+            given["cls"] = all_layers[:, 0, -width:]
         if projector.reads_question:
             states, mask = self._read_question(**question)
             if "question" in needs:

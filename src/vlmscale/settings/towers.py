@@ -64,10 +64,15 @@ def find_tower_family(kind: str) -> TowerFamily:
     )
 
 
+# What a projector may read that only a tower with a CLS position has: see Projector.needs.
+CLS_NEEDS = frozenset({"tower_attention", "block_attention", "cls"})
+
+
 def explain_missing_cls(method: str) -> str:
     """Return the message that refuses `method` for a tower without a CLS position."""
     having = ", ".join(kind for kind, family in TOWER_FAMILIES.items() if family.has_cls)
     return (
         f"{method} reads the attention of the tower's CLS position, and this tower has none. Choose a "
-        f"tower that has one ({having}), or a method without tower_attention in `vlmscale methods`."
+        f"tower that has one ({having}), or a method without {', '.join(sorted(CLS_NEEDS))} among its "
+        "needs in `vlmscale methods`."
     )

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BeforeValidator, ValidationError
 
 from vlmscale.settings import STAGES
-from vlmscale.settings.towers import explain_missing_cls
+from vlmscale.settings.towers import CLS_NEEDS, explain_missing_cls
 from vlmscale.study.complaints import list_complaints
 from vlmscale.study.schema import Study
 from vlmscale.study.selection import FULL
@@ -161,13 +161,19 @@ def _check_variant(study: Study, key: str, name: str) -> None:
     except ValueError as error:
         message = str(error)  # begins with the key of the option if it is about one
         raise ValueError(message if message.startswith(key) else f"{key}: {message}") from None
-    if "tower_attention" in needs and not study.tower_shape.has_cls:
+    if CLS_NEEDS.intersection(needs) and not study.tower_shape.has_cls:
         raise ValueError(f"{key}: {explain_missing_cls(name)}")
     before_last = study.tower_shape.layers - 1
     if "tower_attention" in needs and before_last not in study.tower.feature_layers:
         raise ValueError(
             f"{key}: {name} reads the tower's last block, so tower.feature_layers must have "
             f"{before_last}, the layer before it"
+        )
+    before_patches = study.tower.feature_layers[-1] - 1
+    if "block_attention" in needs and before_patches not in study.tower.feature_layers:
+        raise ValueError(
+            f"{key}: {name} reads the block that gives the patches, so tower.feature_layers must have "
+            f"{before_patches}, the layer before its last"
         )
 
 

@@ -38,7 +38,9 @@ class GeneratedStudy(Study):
         size, patch = self.world.image_size, self.tower.patch_size
         if size % patch:
             raise UserError(f"tower.patch_size {patch} must divide world.image_size {size}")
-        widths = self.tower.model_dump(include={"layers", "hidden_size", "intermediate_size"})
+        widths = self.tower.model_dump(
+            include={"layers", "hidden_size", "intermediate_size", "heads"}
+        )
         layers = len(self.tower.feature_layers)
         return shapes.Tower(**widths, image_size=size, patch_size=patch, feature_layers=layers)
 

@@ -13,19 +13,21 @@ from vlmscale.models.checkpoint import assemble, load, load_tower
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.pixels import to_pixels
 from vlmscale.models.tower import (
+    compute_block_attention,
     compute_last_attention,
     compute_shrunk_patches,
     compute_tower_features,
     count_special_positions,
     find_grid_side,
 )
+from vlmscale.settings.towers import CLS_NEEDS
 from vlmscale.training.features import encode_images
 from vlmscale.training.spec import FeaturesSpec
 from vlmscale.training.stages import train_stage
 
 SIDE = 6  # patches
 METHODS = list_method_names()
-READS_CLS = [name for name in METHODS if "tower_attention" in find_method(name).needs]
+READS_CLS = [name for name in METHODS if CLS_NEEDS.intersection(find_method(name).needs)]
 LAYERS_READ = [1, 2, 3]
 # A tensor that a released file has by this name.
 NAMED = {
@@ -124,6 +126,24 @@ def test_attention_and_keys_are_of_the_last_block_and_of_patches_alone(towers, f
     torch.testing.assert_close(weights, scores.softmax(-1)[:, special:], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(keys, key[:, special:], atol=1e-6, rtol=1e-5)
     assert weights.shape == (2, SIDE**2)
+
+
+@pytest.mark.parametrize("family", [name for name, (*_, cls) in FAMILIES.items() if cls])
+@pytest.mark.parametrize("block", [1, LAYERS - 1])
+def test_attention_of_a_block_is_what_the_tower_itself_computes(towers, family, block):
+    """Head by head, as transformers returns it."""
+    tower, _ = load_tower(towers[family])
+    tower.set_attn_implementation("eager")
+    pixels = torch.randn(2, 3, PATCH * SIDE, PATCH * SIDE)
+    with torch.no_grad():
+        expected = tower.eval()(pixels, output_attentions=True).attentions[block]
+    hidden, special = compute_tower_features(tower, pixels, [block]), FAMILIES[family][2]
+    weights, keys = compute_block_attention(tower, hidden, block)
+    torch.testing.assert_close(weights, expected[:, :, 0, special:], atol=1e-6, rtol=1e-5)
+    assert weights.shape == (2, 4, SIDE**2)
+    assert keys.shape == (2, SIDE**2, WIDTH)
+    if block == LAYERS - 1:
+        assert torch.equal(keys, compute_last_attention(tower, hidden)[1])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

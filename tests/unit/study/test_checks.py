@@ -99,6 +99,13 @@ def add_series(raw, name):
             lambda r: r["tower"].update(feature_layers=[1, 3]),
             ["reads the tower's last block", "feature_layers must have 2"],
         ),
+        (
+            lambda r: (
+                r["tower"].update(feature_layers=[0, 2]),
+                r.update(grid=[make_block("visionzip", [4])], methods={}),
+            ),
+            ["visionzip reads the block that gives the patches", "feature_layers must have 1"],
+        ),
         (lambda r: r.pop("world"), ["data: must be released, in a study without a world"]),
         (
             lambda r: r.pop("world"),

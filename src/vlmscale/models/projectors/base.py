@@ -15,7 +15,7 @@ from torch.nn import functional
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
 from vlmscale.settings import Setting
-from vlmscale.settings.towers import explain_missing_cls
+from vlmscale.settings.towers import CLS_NEEDS, explain_missing_cls
 
 # b images, p patches, v visual tokens, l tower layers, d tower width, n LLM width
 
@@ -36,15 +36,15 @@ class Projector(nn.Module, ABC):
 
     The class attributes are literals: the workflow reads them from the source (vlmscale.methods).
     Formulas are arithmetic in w, side of the grid of patches; p, patches; v, visual tokens; d, tower
-    width; l, tower layers; n, LLM width; m, LLM layers; and in options: `rounds` is the number that the
-    option holds, `(order == "block")` is 1 or 0.
+    width; h, tower heads; l, tower layers; n, LLM width; m, LLM layers; and in options: `rounds` is the
+    number that the option holds, `(order == "block")` is 1 or 0.
     """
 
     # Where the method comes from, in a few words.
     source: ClassVar[str] = ""
     # What forward() reads beside the patches: "multilayer", "question", "question_tokens",
-    # "tower_attention" (cls_attention and keys, of a tower with a CLS position), "pixels" (patches_at),
-    # "llm_attention" (see `hook_llm`).
+    # "pixels" (patches_at), "llm_attention" (see `hook_llm`); of a tower with a CLS position also
+    # "tower_attention" (cls_attention and keys), "block_attention" (and block_keys), "cls".
     needs: ClassVar[tuple[str, ...]] = ()
     # The possible numbers of visual tokens: "full", all patches; "square", one for each of g x g equal
     # regions; "square + 1"; "any", up to all patches; "any to <formula>"; "multiples of <number>".
@@ -123,7 +123,7 @@ def build_projector(widths: Widths, setting: Setting) -> Projector:
     the attention of a CLS position where the tower has none.
     """
     found = find_projector_class(setting.method)
-    if "tower_attention" in found.needs and not widths.has_cls:
+    if CLS_NEEDS.intersection(found.needs) and not widths.has_cls:
         raise UserError(explain_missing_cls(setting.method))
     for option, value in setting.options.items():
         if value not in found.options.get(option, ()):

@@ -97,6 +97,9 @@ def test_reading_what_is_not_declared_names_the_declaration():
         ("question_mask", "question_tokens"),
         ("cls_attention", "tower_attention"),
         ("keys", "tower_attention"),
+        ("block_attention", "block_attention"),
+        ("block_keys", "block_attention"),
+        ("cls", "cls"),
         ("patches_at", "pixels"),
     ):
         with pytest.raises(
