@@ -50,6 +50,7 @@ CELLS = {
             ("4 tokens", None),
         ),
         *(("576x", None), ("1e7", None), ("0.5", None), ("one", None)),
+        *(("16.5", None), ("1.024", None), ("1_024", None)),
     ],
     "score": [
         *(
@@ -157,10 +158,15 @@ def make_text(rows, rng: random.Random) -> Case:
     table = [[cell[column] for column in columns] for cell in cells]
     if extra is not None:
         head.append(extra)
-        for line in table:
-            text = {"error": "0.123", "score": "0.1", "llm": "m", "note": "a; b, c"}[extra]
+        llms = ["m"] if rng.random() < 0.3 else [f"m-{row['n_params_b']}" for row in rows]
+        for line, llm in zip(table, llms * (len(table) // len(llms)), strict=True):
+            text = {"error": "0.123", "score": "0.1", "llm": llm, "note": "a; b, c"}[extra]
             line.append(text)
         refused = refused or extra in ("error", "score")
+        if extra == "llm":  # of one size each
+            named = zip(llms * (len(truth) // len(llms)), truth, strict=True)
+            several = {(llm, row["n_params_b"]) for llm, row in named}
+            refused = refused or len(several) > len(set(llms))
         about.append(f"column {extra}")
     expected = None if refused else [to_point(row) for row in truth]
     keys = [(row["n_params_b"], row["visual_tokens"]) for row in truth]
@@ -180,8 +186,8 @@ def make_text(rows, rng: random.Random) -> Case:
             [head, *table]
         )
         text = file.getvalue()
-        # A decimal comma means something where semicolons separate.
-        case.checked = not (delimiter == ";" and any("0,5" in line for line in table))
+        # A decimal comma means something where no comma separates.
+        case.checked = not (delimiter != "," and any("0,5" in line for line in table))
     case.content = text.encode(rng.choice(["utf-8", "utf-8", "utf-8-sig", "utf-16"]))
     if rng.random() < 0.2:
         damage_bytes(case, rng)
@@ -210,7 +216,9 @@ def make_objects(rows, rng: random.Random) -> Case:
     if rng.random() < 0.2:
         frame = frame.set_index(rng.choice(NEEDED))
     if rng.random() < 0.3:
-        frame[rng.choice(["seed", "llm", "method", "family"])] = rng.choice(["a", 0, 1.5, True])
+        label = rng.choice(["seed", "llm", "method", "family"])
+        frame[label] = rng.choice(["a", 0, 1.5, True])
+        refused = refused or label == "llm"  # one of several sizes
     file = io.BytesIO()
     try:
         frame.to_parquet(file)

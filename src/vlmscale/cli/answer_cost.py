@@ -11,7 +11,8 @@ import pandas as pd
 
 from vlmscale.analysis.decisions.latency import clean_latencies, select_latencies
 from vlmscale.analysis.decisions.recommend import FAR, Cost, interpolate_cost
-from vlmscale.analysis.laws.points import Floats, parse_size
+from vlmscale.analysis.laws.columns import parse_size
+from vlmscale.analysis.laws.points import Floats
 from vlmscale.cli.points import find_tower
 from vlmscale.costs.serving import list_memory_lines
 from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
@@ -231,7 +232,7 @@ def _price_measured(
     assert question.latencies is not None
     where = name_source(question.latencies)
     table = select_latencies(
-        clean_latencies(read_table(question.latencies), where),
+        clean_latencies(read_table(question.latencies), where, methods=question.methods),
         methods=question.methods,
         text_tokens=question.text_tokens,
         generated_tokens=question.generated_tokens,
@@ -239,11 +240,8 @@ def _price_measured(
     )
     note = "Latencies are taken as measured; text and generated tokens change none."
     if "text_tokens" in table:
-        cached = ", cached" if question.cached_text else ""
-        note = (
-            f"Latencies are those measured with {question.text_tokens} text tokens{cached}, and a straight "
-            "line between token counts."
-        )
+        kind = "cached text tokens" if question.cached_text else "text tokens"
+        note = f"Latencies are those measured with {question.text_tokens} {kind}, linear between counts."
     given = table["llm"].astype(str)
     if axis == "total" and "n_params_b" in table:  # of LLMs that the law was not fitted on
         known = {**dict(zip(given, table["n_params_b"], strict=True)), **known}

@@ -6,8 +6,8 @@ import pandas as pd
 from rich.console import Console
 
 from vlmscale.analysis.decisions.next_cells import choose_cells, start_from
+from vlmscale.analysis.laws.columns import parse_size
 from vlmscale.analysis.laws.information import Aim, Quantity
-from vlmscale.analysis.laws.points import parse_size
 from vlmscale.cli.cells import show_refused
 from vlmscale.cli.output import Columns, Report, number, print_table, status
 from vlmscale.cli.points import read_points

@@ -49,8 +49,6 @@ def read_points(
         table = table[table["method"].isin(methods)]
     families = {"": table}
     if "family" in table:
-        if table["family"].isna().any():
-            raise UserError(f"{name}: column 'family' has missing values; fill them or remove it")
         families = {
             str(family): table[table["family"] == family] for family in table["family"].unique()
         }

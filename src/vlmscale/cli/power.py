@@ -16,9 +16,9 @@ from vlmscale.analysis.decisions.designs import (
     propose_designs,
 )
 from vlmscale.analysis.decisions.power import simulate_power, summarize_decisions, summarize_widths
+from vlmscale.analysis.laws.columns import parse_size
 from vlmscale.analysis.laws.hierarchical import LEAST_POINTS
 from vlmscale.analysis.laws.information import Aim
-from vlmscale.analysis.laws.points import parse_size
 from vlmscale.cli.fit_output import write_formula
 from vlmscale.cli.next_cells import QUANTITIES
 from vlmscale.cli.output import Columns, Report, number, print_table, progress

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import stat
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlmscale.errors import UserError, printable
+from vlmscale.errors import UsageError, UserError, printable
 from vlmscale.records.signature import read_signed
 
 Source = pd.DataFrame | str | Path  # a table, or the file that holds it
@@ -25,6 +26,7 @@ _CURES = {
     ".gz": "unpack it",
     ".zip": "unpack it",
     ".txt": "name it .csv or .tsv",
+    ".jsonl": "write its rows as one JSON list, in a file that ends in .json",
 }
 _MOST_BYTES = 1_000_000_000
 _LONGEST_HEAD = 100  # characters of a column's name
@@ -43,15 +45,22 @@ _ERRORS = (
 
 
 def name_source(source: Source) -> str:
-    """Return what messages call a table: its file, where it has one."""
-    return "the table" if isinstance(source, pd.DataFrame) else printable(str(source))
+    """Return what messages call a table: its file, where it has one. Raises UsageError for neither."""
+    if isinstance(source, pd.DataFrame):
+        return "the table"
+    if isinstance(source, str | Path):
+        return printable(str(source))
+    raise UsageError(
+        f"needed is a table (a pandas.DataFrame) or a file's path, not an object of type "
+        f"{type(source).__name__}"
+    )
 
 
 def read_table(source: Source) -> pd.DataFrame:
     """Return the rows of a table, at least one, with columns of different names.
 
-    Numbers in text files become numbers where all of a column are, a decimal comma included in files with
-    semicolons. Raises UserError, which names the file, what is wrong with it and what to do.
+    Numbers in text files become numbers where all of a column are, decimal commas included in files that
+    separate columns otherwise. Raises UserError, which names the file, what is wrong and what to do.
     """
     name = name_source(source)
     if isinstance(source, pd.DataFrame):
@@ -146,26 +155,42 @@ def _parse_csv(text: str, name: str) -> pd.DataFrame:
             rows.append(row)
     except csv.Error as error:
         raise UserError(f"{name} cannot be read as CSV: line {reader.line_num}: {error}") from None
+    decimal = _find_decimal_mark(rows, name) if delimiter != "," else "."
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     return pd.DataFrame(
         {
-            head: _convert([field.strip() for field in values], delimiter)
+            head: _convert([field.strip() for field in values], decimal)
             for head, values in zip(header, columns, strict=True)
             if head  # a nameless column holds row numbers
         }
     )
 
 
-def _convert(fields: Sequence[str], delimiter: str) -> "pd.Series[Any]":
+def _find_decimal_mark(rows: Sequence[Sequence[str]], name: str) -> str:
+    """Return what separates decimals: a comma if all such numbers have one. Raises UserError for both."""
+    found: dict[str, str] = {}
+    for row in rows:
+        for field in row:
+            if number := re.fullmatch(r"\s*[+-]?\d*([.,])\d+\s*", field):
+                found.setdefault(number[1], field.strip())
+    if len(found) > 1:
+        raise UserError(
+            f"{name} has numbers with a comma ({found[',']}) and with a point ({found['.']}): which of "
+            "them separates decimals? Write decimals with one mark and thousands with none"
+        )
+    return "," if "," in found else "."
+
+
+def _convert(fields: Sequence[str], decimal: str) -> "pd.Series[Any]":
     """Return a column of a CSV file as numbers or truth values, where all that is given is."""
     texts = pd.Series(fields, dtype=str)
+    if decimal == ",":
+        texts = texts.str.replace(r"^([+-]?\d*),(\d+(?: ?%)?)$", r"\1.\2", regex=True)
     given = texts[~texts.isin(_MISSING)]
     if given.empty:
         return texts.where(texts != "")
     if given.str.lower().isin(("true", "false")).all() and len(given) == len(texts):
         return texts.str.lower() == "true"
-    if delimiter == ";" and given.str.fullmatch(r"[+-]?\d*,\d+").any():
-        given = given.str.replace(",", ".")
     numbers = pd.to_numeric(given, errors="coerce")
     if numbers.isna().any():
         return texts.where(texts != "")

@@ -63,7 +63,7 @@ def test_a_studys_latencies_answer_for_its_own_law(tmp_path):
     assert found == {"d8": (16, 26), "d16": (16, 56)}
     assert report["choice"]["n_params_b"] == 4e-5
     assert (
-        "Latencies are those measured with 10 text tokens, cached, and a straight line between token counts."
+        "Latencies are those measured with 10 cached text tokens, linear between counts."
     ) in report["notes"]
     new = {row["llm"]: row["visual_tokens"] for row in recommend(*asked)["choices"]}
     assert new == {"d8": 16, "d16": 10}  # ten for the text
@@ -92,6 +92,10 @@ def test_latencies_of_any_llm(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (lambda t: t.assign(llm=["7B", None]), "column 'llm' has missing values"),
+        (lambda t: t.assign(method=["mlp", None]), "column 'method' has missing values"),
+        (lambda t: t.assign(method=["mlp", "quecc"]), "latencies of several methods, mlp, quecc"),
+        (lambda t: t.assign(visual_tokens=[1, 1.024]), "1.024 of row 2 is no whole number"),
         (lambda t: t.assign(latency_ms="fast"), "must hold numbers; row 1 has 'fast'"),
         (lambda t: t.assign(latency_ms=0.0), "'latency_ms' must hold positive numbers"),
         (lambda t: t.assign(cached_text="maybe"), "'cached_text' must hold true or false"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fuzz.table_cases import CELLS, Case, make_case
 from tests.fuzz.tables import judge
 from tests.support.cli import call_json, error_of
-from vlmscale.analysis.laws.points import parse_size, to_numbers
+from vlmscale.analysis.laws.columns import parse_size, to_numbers
 from vlmscale.errors import UserError
 
 LIMITS = {

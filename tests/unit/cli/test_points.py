@@ -76,6 +76,7 @@ FORMS = {
     "UPPER.CSV": lambda t, path: t.to_csv(path, index=False),
     "semicolons.csv": lambda t, path: t.to_csv(path, index=False, sep=";"),
     "decimal_commas.csv": lambda t, path: t.to_csv(path, index=False, sep=";", decimal=","),
+    "decimal_commas.tsv": lambda t, path: t.to_csv(path, index=False, sep="\t", decimal=","),
     "tabs.csv": lambda t, path: t.to_csv(path, index=False, sep="\t"),
     "tabs.tsv": lambda t, path: t.to_csv(path, index=False, sep="\t"),
     "bars.csv": lambda t, path: t.to_csv(path, index=False, sep="|"),
@@ -107,6 +108,14 @@ FORMS = {
     "millions.csv": lambda t, path: t.assign(
         n_params_b=[f"{1000 * x:g}M" for x in t["n_params_b"]]
     ).to_csv(path),
+    "in_words.csv": lambda t, path: t.assign(
+        n_params_b=[f"{x} billion" if x < 5 else f"{x:g} B" for x in t["n_params_b"]]
+    ).to_csv(path),
+    "underscores.csv": lambda t, path: (
+        t.rename(columns={"n_params_b": "llm"})
+        .assign(llm=t["n_params_b"].map("llava_{:g}b_128k".format))
+        .to_csv(path)
+    ),
     "parameters.csv": lambda t, path: t.assign(n_params_b=1e9 * t["n_params_b"]).to_csv(path),
     "exponents.csv": lambda t, path: t.assign(n_params_b=t["n_params_b"].map("{}e9".format)).to_csv(
         path
@@ -168,6 +177,54 @@ CSV = "n_params_b,visual_tokens,score\n0.5,1,0.4\n0.5,4,0.5\n7,1,0.6\n7,4,0.7\n"
             CSV.replace(",0.4", ",true"),
             "column 'score' must hold numbers; row 1 has 'true'",
         ),
+        ("mean.csv", CSV + "3.75,2.5,0.55\n", "2.5 of row 5 is no whole number"),
+        (
+            "mean.csv",
+            "llm,n_params_b,visual_tokens,score\na,1,1,0.4\na,1,4,0.5\nb,7,1,0.6\nMean,3,2,0.5\n",
+            "'Mean' is no LLM",
+        ),
+        ("thousands.csv", CSV.replace(",4,", ",1.024,"), "1.024 of row 2 is no whole number"),
+        (
+            "thousands.csv",
+            CSV.replace(",", ";").replace(";4;", ";1,024;"),
+            "a comma (1,024) and with a",
+        ),
+        (
+            "thousands.csv",
+            CSV.replace(",", ";").replace(".", ",").replace(";1;", ";1.000;"),
+            "with a comma (0,5) and with a point (1.000)",
+        ),
+        ("python.csv", CSV.replace(",4,", ",1_024,"), "must hold numbers; row 2 has '1_024'"),
+        ("percent.csv", CSV.replace("score", "score (%)"), "the head 'score (%)' says"),
+        ("percent.csv", CSV.replace("score", "% Error"), "the head '% Error' says"),
+        (
+            "wide.csv",
+            "n_params_b,V=1,V=4\n0.5,0.4,0.5\n7,0.6,0.7\n",
+            "Make a row of each value in its columns of token counts",
+        ),
+        ("wide.csv", "llm,1,4\nx-7B,0.4,0.5\n", "Make a row of each value"),
+        (
+            "no_method.csv",
+            "method," + CSV.replace("\n", "\nmlp,", 3).replace("\n7,4", "\n,7,4"),
+            "column 'method' has missing values",
+        ),
+        (
+            "no_llm.csv",
+            "llm," + CSV.replace("\n", "\nx,", 3).replace("\n7,4", "\n,7,4"),
+            "column 'llm' has missing values",
+        ),
+        (
+            "one_llm.csv",
+            "llm," + CSV.replace("\n", "\nQwen1.5,", 4),
+            "the LLM 'Qwen1.5' has several sizes, N = 0.5, 7",
+        ),
+        (
+            "in_millions.csv",
+            "llm," + CSV.replace("\n0.5", "\na-500M,500").replace("\n7", "\na-7B,7"),
+            "'a-500M' has N = 500 in column 'n_params_b', which counts billions; its name says 0.5",
+        ),
+        ("context.csv", CSV.replace("n_params_b", "llm").replace("7,", "x-128k,"), "no LLM size"),
+        ("lines.jsonl", '{"score": 1}\n{"score": 2}\n', "as one JSON list"),
         ("few.csv", CSV.replace(",4,", ",0.25,"), "column 'visual_tokens' must be positive"),
         (
             "other.csv",
@@ -206,6 +263,22 @@ def test_one_clear_error_for_each_bad_table(tmp_path, name, content, words):
         read_points(path)
     assert str(error.value).startswith(str(path))
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("source", [None, 3, [1], {"score": [1]}, pd.Series([1.0]), b"x.csv"])
+def test_what_is_neither_table_nor_file_is_refused(source):
+    with pytest.raises(UserError, match=r"needed is a table .* not an object of type"):
+        read_points(source)
+
+
+@pytest.mark.parametrize(
+    "option", [("--loss", "huber"), ("--loss", "absolute"), ("--weights", "relative")]
+)
+@pytest.mark.parametrize("error", [0.0, 1e-320, 1e-12])
+def test_an_error_of_nearly_0_has_no_logarithm(tmp_path, scores, option, error):
+    table = scores.assign(error=[error, *(1 - scores["score"])[1:]]).drop(columns="score")
+    text = error_of("fit", write_csv(tmp_path, table), *option)
+    assert "0, which has no logarithm and no relative size" in text
 
 
 @pytest.mark.parametrize("column", ["seed", "llm", "family"])

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from vlmscale.analysis.laws.points import rename_heads, to_numbers
+from vlmscale.analysis.laws.columns import check_complete, check_whole, rename_heads, to_numbers
 from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.errors import UserError
 
@@ -96,10 +96,13 @@ def compare_token_counts(table: pd.DataFrame, *, text_tokens: int) -> pd.DataFra
     )
 
 
-def clean_latencies(table: pd.DataFrame, where: str) -> pd.DataFrame:
+def clean_latencies(
+    table: pd.DataFrame, where: str, *, methods: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return a user's table of latencies with numbers in its columns of numbers; heads as of clean_points.
 
-    Raises UserError, which begins with `where`, for missing columns and for values that are no numbers.
+    methods: those that will be chosen, needed where the table has several. Raises UserError, which begins
+    with `where`, for missing columns and labels and for what is no number.
     """
     table = rename_heads(table, (*_NUMBERS, "cached_text", "skipped"), where)
     lacking = [c for c in ("llm", "visual_tokens", "latency_ms") if c not in table]
@@ -112,8 +115,18 @@ def clean_latencies(table: pd.DataFrame, where: str) -> pd.DataFrame:
         table = table[table["skipped"].fillna("") == ""]  # CSV reads "" back as NaN
     if "cached_text" in table and not table["cached_text"].isin([False, True]).all():
         raise UserError(f"{where}: column 'cached_text' must hold true or false")
+    check_complete(table, where)
+    if "method" in table and table["method"].nunique() > 1 and not methods:
+        listed = ", ".join(sorted(table["method"].astype(str).unique()))
+        raise UserError(
+            f"{where}: latencies of several methods, {listed}, are those of none; choose by --methods"
+        )
     given = [column for column in _NUMBERS if column in table]
-    return table.assign(**{column: to_numbers(table[column], where) for column in given})
+    table = table.assign(**{column: to_numbers(table[column], where) for column in given})
+    for column in ("visual_tokens", "text_tokens"):
+        if column in table:
+            check_whole(table[column], where)
+    return table
 
 
 def select_latencies(

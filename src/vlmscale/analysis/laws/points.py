@@ -1,82 +1,29 @@
 """The points that a law is fitted on: what they must hold, and their logarithms."""
 
 import re
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from numbers import Real
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vlmscale.analysis.laws.columns import (
+    check_labels,
+    check_whole,
+    read_sizes,
+    rename_heads,
+    to_numbers,
+)
 from vlmscale.errors import UserError
 
 Floats = NDArray[np.float64]
 Bound = Literal["interior", "lower", "upper"]
 COLUMNS = ("n_params_b", "visual_tokens", "error")
 MOST_POINTS = 5_000  # more take minutes to fit and gigabytes to resample
-
-_UNITS = {"K": 1e-6, "M": 1e-3, "B": 1.0, "T": 1e3}  # in billions
-# A size in a name: 7b in vicuna-7b-v1.5. A mixture of experts (8x7B, 30B-A3B) does not state one.
-_SIZE = re.compile(r"(?:^|[-\s/:(])(\d+(?:\.\d+)?)([KMBT])(?![a-z0-9])", re.IGNORECASE)
-_MIXTURE = re.compile(r"\dx\d|\bA\d+(?:\.\d+)?B", re.IGNORECASE)
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE | re.ASCII)
-_MOST_BILLIONS = 5_000.0  # no LLM has more
-_LEAST_PARAMETERS = 1e5  # from here on a number counts parameters, not billions
 _MOST_TOKENS = 1e6
-# What tells rows apart, or which of them a law is about.
-_LABELS = (
-    "llm",
-    "method",
-    "seed",
-    "family",
-    "benchmark",
-    "role",
-    "budget",
-    "size_axis",
-    "protocol",
-)
-
-
-def parse_size(text: str) -> float | None:
-    """Return the LLM size that a text states, in billions; None where it states none, or several.
-
-    Examples: 7, 7B, 500M, 7e9 and 0.5e9 (parameters), Qwen1.5-14B, Llama-3.2-1B.
-    """
-    if _NUMBER.fullmatch(text):
-        value = float(text)
-        return value / 1e9 if value >= _LEAST_PARAMETERS else value
-    found = {float(n) * _UNITS[unit.upper()] for n, unit in _SIZE.findall(text)}
-    return found.pop() if len(found) == 1 and not _MIXTURE.search(text) else None
-
-
-def to_numbers(values: "pd.Series[Any]", where: str) -> "pd.Series[float]":
-    """Return a column as floats, whatever holds its numbers: text, Decimal, whole numbers; gaps as NaN.
-
-    "45 %" is 0.45. Raises UserError, naming row and value, for what is no number: truth values, dates.
-    """
-
-    def convert(row: int, value: Any) -> float:
-        if value is None or value is pd.NA or value is pd.NaT:
-            return np.nan
-        try:
-            if isinstance(value, str):
-                text = value.strip()
-                return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-            if isinstance(value, Real | Decimal) and not isinstance(value, bool | np.bool_):
-                return float(value)
-        except (ValueError, ArithmeticError):
-            pass
-        raise UserError(
-            f"{where}: column {values.name!r} must hold numbers; row {row + 1} has {value!r:.60}"
-        )
-
-    if pd.api.types.is_numeric_dtype(values) and values.dtype.kind in "iuf":
-        return values.astype(float)
-    return pd.Series(
-        [convert(i, v) for i, v in enumerate(values)], values.index, float, values.name
-    )
+_LEAST_ERROR = 1e-9  # less is 0 but for rounding
+_COUNT_HEAD = re.compile(r"(?:v|visual[ _]tokens|tokens)?[ =_]*\d+(?: tokens)?", re.IGNORECASE)
 
 
 def clean_points(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
@@ -95,12 +42,19 @@ def clean_points(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
         lacking.append("score")
     if lacking:
         listed = ", ".join(map(repr, lacking)).replace("'score'", "'score' or 'error'")
+        counts = [head for head in table.columns if _COUNT_HEAD.fullmatch(head.strip())]
+        cure = "Rename its columns."
+        if len(counts) > 1:
+            cure = (
+                "Make a row of each value in its columns of token counts, with the count in visual_tokens "
+                "and the value in score or error."
+            )
         raise UserError(
             f"{where}: column {listed} is missing. A law needs n_params_b (billions; or llm, names with a "
             f"size such as Qwen1.5-7B), visual_tokens, and score or error (0 to 1). The table has: "
-            f"{_list(table.columns)}. Rename its columns."
+            f"{_list(table.columns)}. {cure}"
         )
-    sizes, note = _read_sizes(table["n_params_b"], where)
+    sizes, note = read_sizes(table["n_params_b"], where)
     notes += note
     given = [column for column in ("visual_tokens", "score", "error") if column in table]
     numbers = {column: to_numbers(table[column], where) for column in given}
@@ -115,6 +69,8 @@ def clean_points(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
             f"{where}: column 'visual_tokens' must be positive, the tokens of an image: 1 to "
             f"{_MOST_TOKENS:,.0f}"
         )
+    check_whole(table["visual_tokens"], where)
+    check_labels(table, where)
     if "score" in table:
         errors = 1 - table["score"]
         if "error" in table and not np.allclose(table["error"], errors, rtol=0, atol=1e-6):
@@ -178,13 +134,14 @@ def check_points(points: pd.DataFrame, *, where: str = "points") -> None:
 
 
 def check_positive(points: pd.DataFrame) -> None:
-    """Raise UserError where an error is 0, which has no logarithm and no relative size."""
-    zero = points[points["error"] == 0]
+    """Raise UserError where an error is 0 or nearly so, without a logarithm or relative size of use."""
+    zero = points[points["error"] < _LEAST_ERROR]
     if len(zero):
-        n, v = zero[list(COLUMNS[:2])].iloc[0]
+        n, v, error = zero[list(COLUMNS)].iloc[0]
+        size = "0" if error == 0 else "nearly 0"
         raise UserError(
-            f"points: the error at N = {n:g}, V = {v:g} is 0, which has no logarithm and no relative size; "
-            "fit by plain least squares, or remove the point"
+            f"points: the error at N = {n:g}, V = {v:g} is {size}, which has no logarithm and no relative "
+            "size; fit by plain least squares, or remove the point"
         )
 
 
@@ -199,55 +156,6 @@ def take_logs(points: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
     """Return ln N, ln V and the error of `points`, each (n,)."""
     log_n, log_v = (np.log(points[column].to_numpy(float)) for column in COLUMNS[:2])
     return log_n, log_v, points["error"].to_numpy(float)
-
-
-def rename_heads(table: pd.DataFrame, columns: Sequence[str], where: str) -> pd.DataFrame:
-    """Return a table whose heads of `columns` and of labels are written as they are here.
-
-    Raises UserError for labels (LLM, method, family ...) that are lists or hold control characters.
-    """
-    names: dict[str, str] = {}
-    for head in table.columns:
-        plain = re.sub(r"\W+", "_", head.strip().lower()).strip("_")
-        if plain in (*columns, *_LABELS):
-            if plain in names.values():
-                raise UserError(f"{where}: two columns are called {plain!r}; keep one")
-            names[head] = plain
-    table = table.rename(columns=names)
-    for column in _LABELS:
-        if column not in table or table[column].dtype.kind in "iufb":
-            continue
-        if not table[column].map(pd.api.types.is_scalar).all():
-            raise UserError(f"{where}: column {column!r} holds lists; needed is one value a row")
-        for value in table[column].unique():
-            if isinstance(value, str) and not value.isprintable():
-                raise UserError(f"{where}: {column} {value!a:.60} holds control characters")
-    return table
-
-
-def _read_sizes(values: "pd.Series[Any]", where: str) -> tuple["pd.Series[float]", list[str]]:
-    """Return LLM sizes in billions, and a note where plain numbers counted parameters."""
-    names = values.map(lambda value: isinstance(value, str) and not _NUMBER.fullmatch(value))
-    stated = values[names.astype(bool)].map(parse_size)
-    if stated.isna().any():
-        silent = values[stated.index[stated.isna()][0]]
-        raise UserError(
-            f"{where}: {silent!r:.60} states no LLM size such as 7B, 500M or Qwen1.5-7B; fill the column "
-            "'n_params_b' with billions of parameters"
-        )
-    plain = to_numbers(values.drop(stated.index), where)
-    notes = []
-    if len(plain) and (plain >= _LEAST_PARAMETERS).all():
-        plain = plain / 1e9
-        notes.append("its numbers count parameters, here divided by 10^9")
-    sizes = pd.concat([stated.astype(float), plain]).reindex(values.index)
-    given = sizes[np.isfinite(sizes)]
-    if (given > _MOST_BILLIONS).any():
-        raise UserError(
-            f"{where}: column 'n_params_b' has {given.max():g}; no LLM has so many billions of parameters. "
-            "Give all sizes in billions"
-        )
-    return sizes, notes
 
 
 def _list(columns: Iterable[Any], most: int = 12) -> str:
