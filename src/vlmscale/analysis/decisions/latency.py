@@ -119,7 +119,7 @@ def clean_latencies(
     if "method" in table and table["method"].nunique() > 1 and not methods:
         listed = ", ".join(sorted(table["method"].astype(str).unique()))
         raise UserError(
-            f"{where}: latencies of several methods, {listed}, are those of none; choose by --methods"
+            f"{where}: latencies of several methods, {listed}, are those of none; choose with --methods"
         )
     given = [column for column in _NUMBERS if column in table]
     table = table.assign(**{column: to_numbers(table[column], where) for column in given})
