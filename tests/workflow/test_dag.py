@@ -131,7 +131,11 @@ def test_only_laws_of_several_budgets_have_a_law_of_budgets(config, empty):
 def test_how_a_stage_is_carried_out_reaches_its_jobs_as_resources(empty):
     raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
     raw["stage1"]["execution"] = {"zero": 2, "activation_checkpointing": True}
-    raw["stage2"]["execution"] = {"zero": 3, "micro_batch_size": 8}
+    raw["stage2"]["execution"] = {
+        "zero": 3,
+        "micro_batch_size": 8,
+        "activation_checkpointing": "auto",
+    }
     (empty.path / "study.yaml").write_text(yaml.safe_dump(raw))
     target = "results/smoke/runs/d32__mlp__v36__s0/stage2/run.json"
     more = ("--set-resources", "train_stage2:gpus=2", "train_stage2:micro_batch_size=4")
@@ -139,7 +143,7 @@ def test_how_a_stage_is_carried_out_reaches_its_jobs_as_resources(empty):
     jobs = re.findall(r"^rule train_stage.:\n(?:    .*\n)*    resources: (.*)", done.stdout, re.M)
     first, second = (set(job.split(", ")) for job in jobs)
     assert {"zero=2", "activation_checkpointing=1"} < first
-    assert {"zero=3", "micro_batch_size=4", "gpus=2"} < second
+    assert {"zero=3", "micro_batch_size=4", "gpus=2", "activation_checkpointing=0"} < second
 
 
 def test_trainings_that_no_gpu_can_hold_are_refused_before_anything_starts(empty):

@@ -52,6 +52,7 @@ class Request:
     gpus: int  # in total
     hours: float  # without any margin
     parameters: float
+    checkpointing: bool | None = None  # of activations, where planning decides it
 
     @property
     def nodes(self) -> int:
@@ -76,7 +77,10 @@ class Request:
         Time and memory grow with the attempt, in case a lack of one of them ended the attempt before.
         """
         several = self.nodes > 1
-        return {
+        chosen: dict[str, int | str | None] = {}
+        if self.checkpointing is not None:
+            chosen["activation_checkpointing"] = int(self.checkpointing)
+        return chosen | {
             "gpus": self.gpus,  # for scripts
             "gpu": self.gpus,  # for executors
             "nodes": self.nodes,

@@ -37,7 +37,15 @@ def request_trainings(study: Study, runs: Iterable[Run]) -> dict[Stage, dict[str
             refused.append(str(size))
         else:
             parameters = 1e9 * study.decoders[llms[name]].total_b
-            requests[stage][name] = Request(study.cluster, size.gpus, size.hours, parameters)
+            recipe = study.stage1 if stage == "stage1" else study.stage2
+            chosen = recipe.execution.activation_checkpointing == "auto"
+            requests[stage][name] = Request(
+                study.cluster,
+                size.gpus,
+                size.hours,
+                parameters,
+                size.layout.checkpointing if chosen else None,
+            )
     refused = list(dict.fromkeys(refused))  # seeds are refused alike
     if refused:
         more = [f"and {len(refused) - _SHOWN} more."] if len(refused) > _SHOWN else []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import ceil
 from typing import Any
 
@@ -64,13 +65,16 @@ class _Training:
     def list_sizes(self, **changed: Any) -> Iterator[TrainingSize]:
         """Yield every possible size, the smallest first, with some keys of `execution` changed.
 
-        Each GPU has to hold `micro_batch_size` samples, even where its share of the batch is smaller: a
-        step that is too large is no reason to request hundreds of GPUs.
+        With activation_checkpointing "auto", each number of GPUs comes without it, then with it. Each GPU
+        has to hold `micro_batch_size` samples, even where its share of the batch is smaller: a step that is
+        too large is no reason to request hundreds of GPUs.
         """
         study, run, batch = self.study, self.run, self.recipe.batch_size
         execution = self.recipe.execution.model_copy(update=changed)
         copies = self.variant.method.count_copies(study.tower_shape.grid_side, self.stage)
-        for gpus in self.cluster.possible_gpus(batch):
+        checkpointing = execution.activation_checkpointing
+        choices = [False, True] if checkpointing == "auto" else [checkpointing]
+        for gpus, checkpointing in product(self.cluster.possible_gpus(batch), choices):
             micro_batch = min(execution.micro_batch_size or batch // gpus, batch)
             layout = Layout(
                 gpus=gpus,
@@ -78,7 +82,7 @@ class _Training:
                 sequences=copies * micro_batch,
                 passes=-(-(batch // gpus) // micro_batch),
                 max_length=self.recipe.max_length,
-                checkpointing=execution.activation_checkpointing,
+                checkpointing=checkpointing,
             )
             memory = gpu_memory(
                 study.decoders[run.llm],
@@ -100,7 +104,8 @@ class _Training:
 
     def refuse(self) -> UserError:
         """Return the error that says why no size fits, its time or its memory, and what would fit."""
-        cluster, sizes = self.cluster, list(self.list_sizes())
+        cluster, now = self.cluster, self.recipe.execution.activation_checkpointing
+        sizes = list(self.list_sizes(activation_checkpointing=bool(now)))
         in_time = [size for size in sizes if size.hours <= cluster.hours]
         ways = self.list_executions_that_fit()
         if in_time:

@@ -97,10 +97,13 @@ class JobSpecs:
         return inputs
 
     def execution(self, stage: Stage) -> dict[str, int]:
-        """Return how a stage is carried out where the config says so: resources, which rerun nothing."""
+        """Return how a stage is carried out where the config says so: resources, which rerun nothing.
+
+        What planning chooses for each training ("auto") is part of its request.
+        """
         recipe = self.study.stage1 if stage == "stage1" else self.study.stage2
         chosen = recipe.execution.model_dump(exclude_defaults=True)
-        return {name: int(value) for name, value in chosen.items()}
+        return {name: int(value) for name, value in chosen.items() if value != "auto"}
 
     def checkpoint_folder(self, stage: Stage, name: str) -> str:
         """Return where a training keeps its checkpoints; other code never resumes from them."""

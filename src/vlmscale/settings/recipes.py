@@ -78,13 +78,20 @@ class Execution(Frozen):
         None,
         description="most samples one process handles per pass; by default its share of the batch",
     )
-    activation_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass: less memory, more computing"
+    activation_checkpointing: bool | Literal["auto"] = Field(
+        False,
+        description="recompute activations in the backward pass: less memory, more computing; auto: where "
+        "the memory estimate does not fit the GPUs of `cluster` without it",
     )
     deterministic: bool | None = Field(
         None,
         description="use torch's deterministic algorithms, which repeat a training bit for bit and are "
         "slower on GPUs; by default on CPUs only",
+    )
+    compile: bool = Field(
+        False,
+        description="compile the LLM's layers by torch.compile: faster steps on GPUs, after minutes of "
+        "compiling; it needs a C++ compiler, on GPUs also Triton",
     )
     workers: int = Field(
         0,

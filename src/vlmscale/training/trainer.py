@@ -220,7 +220,8 @@ def training_arguments(
         use_cpu=not torch.cuda.is_available(),
         bf16=bf16,
         deepspeed=deepspeed_config(zero, split, bf16=bf16, width=width) if zero else None,
-        activation_checkpointing=execution.activation_checkpointing,
+        # Planning replaces "auto"; a training that was not planned is taken to fit.
+        activation_checkpointing=execution.activation_checkpointing is True,
         activation_checkpointing_kwargs={"use_reentrant": False},
         # A filler sample replaces a missing image (Collate), so every pass uses all trainable weights.
         ddp_find_unused_parameters=False,

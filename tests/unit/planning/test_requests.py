@@ -24,6 +24,17 @@ def runs_of(study):
     return expand_grid(study)[1].values()
 
 
+def test_what_a_config_chooses_is_in_no_request():
+    """Then the rule has it once, for all trainings of the stage."""
+    study = change_study("paper", stage2={"activation_checkpointing": True})
+    requests = request_trainings(study, runs_of(study))
+    asked = {
+        stage: {"activation_checkpointing" in r.resources(1) for r in requests[stage].values()}
+        for stage in STAGES
+    }
+    assert asked == {"stage1": {True}, "stage2": {False}}
+
+
 @pytest.mark.parametrize("name", ["paper", "table1"])
 def test_jobs_request_their_trainings_size_with_time_to_spare(name):
     study = change_study(name)
@@ -38,6 +49,8 @@ def test_jobs_request_their_trainings_size_with_time_to_spare(name):
             size = sizes[stage, training]
             assert (request.gpus, request.nodes) == (size.gpus, math.ceil(size.gpus / 8))
             assert request.minutes == 30 + math.ceil(2 * 60 * size.hours)
+            chosen = request.resources(attempt=2)["activation_checkpointing"]
+            assert chosen == size.layout.checkpointing
 
 
 def test_a_study_that_does_not_fit_is_refused_with_a_few_names():

@@ -27,7 +27,7 @@ def size(study, stage, run):
     return found
 
 
-def fits(study, stage, run, gpus):
+def fits(study, stage, run, gpus, checkpointing=True):
     """Whether so many GPUs hold the training and end it in time, from the two estimates themselves."""
     recipe, method = study.get_recipe(stage, run.budget), study.find_variant(run.method).method
     execution = recipe.execution
@@ -38,7 +38,7 @@ def fits(study, stage, run, gpus):
         sequences=copies * execution.micro_batch_size,
         passes=math.ceil(recipe.batch_size / gpus / execution.micro_batch_size),
         max_length=recipe.max_length,
-        checkpointing=execution.activation_checkpointing,
+        checkpointing=checkpointing,
     )
     memory = gpu_memory(
         study.decoders[run.llm], study.tower_shape, method.name, run.visual_tokens, stage, layout
@@ -59,6 +59,8 @@ def test_every_training_of_the_papers_studies_gets_the_fewest_gpus_that_do(name)
             found = sizes[stage, training_id(stage, run)]
             possible = study.cluster.possible_gpus(study.get_recipe(stage, run.budget).batch_size)
             assert found.gpus == next(n for n in possible if fits(study, stage, run, n))
+            kept = fits(study, stage, run, found.gpus, checkpointing=False)
+            assert found.layout.checkpointing != kept, "activations are kept where they fit"
             assert found.fits(study.cluster)
             assert found.hours <= study.cluster.hours
 
@@ -83,6 +85,16 @@ def test_every_training_of_the_papers_studies_gets_the_fewest_gpus_that_do(name)
 )
 def test_gpus_of_the_papers_trainings(name, stage, run, gpus):
     assert size(change_study(name), stage, run).gpus == gpus
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_what_a_config_says_of_checkpointing_holds(chosen):
+    """By itself planning keeps the activations of the one, and recomputes those of the other."""
+    study = change_study("paper", stage2={"activation_checkpointing": chosen})
+    planned = change_study("paper")
+    for run, recomputed in (("0.5B__mlp__v576__s0", False), ("1.8B__mlp__v576__s0", True)):
+        assert size(study, "stage2", f"Qwen1.5-{run}").layout.checkpointing == chosen
+        assert size(planned, "stage2", f"Qwen1.5-{run}").layout.checkpointing == recomputed
 
 
 def test_smaller_gpus_and_less_time_take_more_gpus():

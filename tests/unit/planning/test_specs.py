@@ -153,6 +153,7 @@ def test_every_training_has_a_checkpoint_folder_of_its_own(smoke):
 def test_execution_has_what_the_config_chooses(study_of):
     specs = JobSpecs(study_of("table1"), SCRIPTS)
     chosen = specs.study.stage2.execution.model_dump(exclude_defaults=True)
+    assert chosen.pop("activation_checkpointing") == "auto", "a request says what planning chose"
     assert specs.execution("stage2") == {name: int(value) for name, value in chosen.items()}
     assert all(type(value) is int for value in specs.execution("stage2").values())
 
