@@ -1,5 +1,6 @@
 from vlmscale.analysis.laws.power_law import fit_power_law as fit_power_law
 from vlmscale.cli.audit import audit as audit
+from vlmscale.cli.lifetime import compare_lifetimes as compare_lifetimes
 from vlmscale.cli.next_cells import choose_next as choose_next
 from vlmscale.cli.points import read_points as read_points
 from vlmscale.cli.power import compare_designs as compare_designs

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from vlmscale.cli.design_commands import next_command, power_command
+from vlmscale.cli.design_commands import lifetime_command, next_command, power_command
 from vlmscale.cli.law_commands import fit_command, recommend_command
 from vlmscale.cli.study_commands import (
     audit_command,
@@ -40,6 +40,11 @@ for _name, _command, _example in (
     ("cells", cells_command, "cells --config config/paper.yaml --gpu h100"),
     ("power", power_command, "power --sizes 0.5,1.8,4,7 --token-counts 1,16,576 --trainings 36"),
     ("next", next_command, "next --config config/paper.yaml --gpu-hours 300 --narrow alpha/beta"),
+    (
+        "lifetime",
+        lifetime_command,
+        "lifetime results/mini/errors.parquet --family ocr --answers 1e6",
+    ),
     ("methods", methods_command, "methods --json"),
     ("data", data_command, "data llava_pretrain data/llava_pretrain --raw downloads"),
     ("publish", publish_command, "publish results/mini/runs/RUN/stage2 --output upload"),

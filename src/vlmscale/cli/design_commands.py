@@ -1,4 +1,4 @@
-"""Commands about what to train: power and next."""
+"""Commands about what to train: power, next and lifetime."""
 
 from pathlib import Path
 from typing import Annotated
@@ -204,4 +204,68 @@ def next_command(
     )
     if parquet is not None:
         write_report(parquet, report, "cells")
+    emit(report, json, show)
+
+
+@report_errors()
+def lifetime_command(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Scores of several training budgets, as for vlmscale fit, with a column samples (that "
+            "stage 2 trained on) or budget. A study's errors.parquet is one."
+        ),
+    ],
+    error: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Error to reach.",
+            show_default="the best of each LLM but the largest",
+        ),
+    ] = None,
+    answers: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0, help="Number of answers to name the cheapest LLM for; may be repeated."
+        ),
+    ] = None,
+    text_tokens: Annotated[
+        int, typer.Option(min=0, help="Text tokens of an answer, Q and G together.")
+    ] = 50,
+    training_text_tokens: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Text tokens of a training sample.", show_default="the study's, else 64"
+        ),
+    ] = None,
+    budgets: Annotated[
+        str,
+        typer.Option(
+            help="Samples of each budget, such as short=4800,full=14400.",
+            metavar="NAME=SAMPLES,...",
+            show_default="the study's",
+        ),
+    ] = "",
+    family: Annotated[
+        str | None, typer.Option(help="Kind of questions.", show_default="reasoning")
+    ] = None,
+    methods: Methods = "",
+    json: Json = False,
+) -> None:
+    """Choose the LLM that costs least over its life, training and answers together."""
+    from vlmscale.cli.lifetime import compare_lifetimes, parse_budgets, show
+    from vlmscale.cli.output import emit
+
+    report = compare_lifetimes(
+        file,
+        error=error,
+        answers=answers or (),
+        text_tokens=text_tokens,
+        training_text_tokens=training_text_tokens,
+        budgets=parse_budgets(budgets),
+        methods=split_names(methods),
+        family=family,
+    )
     emit(report, json, show)

@@ -17,20 +17,20 @@ _PAPER_TOWER = "CLIP-ViT-L/14-336"
 
 
 def read_points(
-    source: Source, methods: Sequence[str] = (), budget: str = FULL
+    source: Source, methods: Sequence[str] = (), budget: str | None = FULL
 ) -> dict[str, pd.DataFrame]:
     """Return the points that a law can be fitted to, by family ("" without that column).
 
     source: a table, or a CSV, TSV, JSON or Parquet file, with columns n_params_b (or llm, names that state
     a size), visual_tokens and score or error; optional llm, method, seed, family. From a study's
-    errors.parquet: family means at one training budget, without held-out LLMs. methods: those to keep,
-    by default all. The attribute `notes` of each table says what was taken for what. Raises UserError for
-    points that cannot be fitted.
+    errors.parquet: family means at one training budget (None: at all), without held-out LLMs. methods:
+    those to keep, by default all. The attribute `notes` of each table says what was taken for what.
+    Raises UserError for points that cannot be fitted.
     """
     name = name_source(source)
     table, notes = clean_points(read_table(source), name)
     for column, kept in (("benchmark", "mean"), ("role", "fit"), ("budget", budget)):
-        if column in table:
+        if column in table and kept is not None:
             there = sorted(map(str, table[column].unique()))
             table = table[table[column] == kept]
             if table.empty:
