@@ -3,8 +3,8 @@
 `make real-parts` (`python -m tests.support.real`) fetches all of them, 10 MB, to CACHE, where tests find them.
 """
 
+import ast
 import base64
-import json
 import os
 import random
 import re
@@ -77,8 +77,10 @@ def fetch_chat_templates() -> Path:
 
 def read_chat_template(model: str) -> str:
     """The Jinja template of `model`, such as "qwen3:0.6b"."""
-    entry = rf'model: "library/{re.escape(model)}",\s*gguf: ("(?:[^"\\]|\\.)*")'
-    return json.loads(re.search(entry, fetch_chat_templates().read_text())[1])
+    text = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+    entry = rf'model: "library/{re.escape(model)}",\s*gguf: ({text})'
+    # A string of TypeScript whose escapes are Python's, too.
+    return ast.literal_eval(re.search(entry, fetch_chat_templates().read_text())[1])
 
 
 def build_vicuna(folder: Path) -> PreTrainedTokenizerFast:

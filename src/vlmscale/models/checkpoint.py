@@ -34,6 +34,7 @@ from vlmscale.records.signature import RERUN
 from vlmscale.settings import IMAGE_TOKEN, Setting
 from vlmscale.settings.towers import find_tower_family
 
+_LLAMA_PAD = "<|finetune_right_pad_id|>"
 _REMEDY = "Delete the folder and run again to make it anew."
 
 
@@ -204,6 +205,9 @@ def assemble(
     tokenizer = load_tokenizer(llm)
     if IMAGE_TOKEN not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
+    if tokenizer.pad_token is None:  # which Llama 3 does not name; masks hide it wherever it stands
+        known = tokenizer.get_vocab()
+        tokenizer.pad_token = _LLAMA_PAD if _LLAMA_PAD in known else tokenizer.eos_token
     language = _load_weights(AutoModelForCausalLM, llm)
     if len(tokenizer) > language.config.vocab_size:
         with torch.random.fork_rng(devices=[]):

@@ -158,11 +158,12 @@ def _write(turns: Turns, template: str, apart: bool, layout: Layout) -> Iterator
     for turn in turns:
         if turn["from"] == "gpt":
             # As released: where a space leads answers, there is none to learn if the answer is empty.
-            if turn["value"] or not t.answer_lead:
-                yield t.answer_lead + turn["value"] + t.answer_close, True, number
+            answer = turn["value"].strip() if t.trims else turn["value"]
+            if answer or not t.answer_lead:
+                yield t.answer_lead + answer + t.answer_close, True, number
                 yield t.answer_after, False, number
             continue
-        said = turn["value"]
+        said = turn["value"].strip() if t.trims else turn["value"]
         if not (t.keeps_leading_image and said.startswith(IMAGE_TOKEN) and layout == "image_first"):
             said = _place_image(said, layout)
         if apart:

@@ -23,6 +23,8 @@ class Template:
     supervised_marks: tuple[str, ...] = ()
     # Whether a turn that begins with the image stays as it is, without a line of its own for the image.
     keeps_leading_image: bool = False
+    # Whether questions and answers lose the spaces and line ends around them.
+    trims: bool = False
 
     @property
     def strings(self) -> tuple[str, ...]:
@@ -44,6 +46,9 @@ _JINJA = """{{ template.system }}
     {%- set images = parts | selectattr("type", "equalto", "image") | list | length %}
     {%- set images = images + text.count("<image>") %}
     {%- set said = text | replace("<image>", "") %}
+    {%- if template.trims %}
+        {%- set said = said | trim %}
+    {%- endif %}
     {%- if message.role == "user" and images < 2 %}
         {{- template.human_open }}
         {{- ("<image>\n" + said | trim) | trim if images else said }}
@@ -67,6 +72,8 @@ _QWEN = Template(
     answer_after="\n",
 )
 
+_CHATML_SYSTEM = "<|im_start|>system\n{}<|im_end|>\n"
+
 TEMPLATES = {
     # For the tiny LLMs that a study trains: questions of the generated world end with a mark of their
     # own, so only the answer's end is marked. The space keeps question and answer two words.
@@ -85,5 +92,31 @@ TEMPLATES = {
         answer_open=" ASSISTANT:",
         answer_lead=" ",
         answer_close="</s>",
+    ),
+    "qwen2_5": replace(
+        _QWEN,
+        system=_CHATML_SYSTEM.format(
+            "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+        ),
+    ),
+    # Without thinking: every answer, not the last alone, follows the empty thought that ends a prompt.
+    "qwen3": replace(
+        _QWEN, system="", answer_open="<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    ),
+    "smollm2": replace(
+        _QWEN,
+        system=_CHATML_SYSTEM.format(
+            "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        ),
+    ),
+    # Llama 3.1 to 3.3. The date is the one that their template names where none is given.
+    "llama3": Template(
+        system="<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
+        "Today Date: 26 Jul 2024\n\n<|eot_id|>",
+        human_open="<|start_header_id|>user<|end_header_id|>\n\n",
+        human_close="<|eot_id|>",
+        answer_open="<|start_header_id|>assistant<|end_header_id|>\n\n",
+        answer_close="<|eot_id|>",
+        trims=True,
     ),
 }

@@ -38,12 +38,15 @@ class Study(Frozen, ABC):
     data: Data | Datasets
     tower: Tower | ReleasedTower
     llms: dict[Name, Transformer] | dict[Name, Released]
-    template: Literal["qa", "qwen", "qwen_next", "vicuna_v1"] = Field(
+    template: Literal[
+        "qa", "qwen", "qwen_next", "vicuna_v1", "qwen2_5", "qwen3", "smollm2", "llama3"
+    ] = Field(
         "qa",
         description="conversation format of the LLMs and its supervised positions. qa: the end of an "
         "answer; qwen (ChatML): answers and their end; qwen_next (same tokens): also headers of "
         "answers, newlines, <|im_start|> and <|im_end|>, as the LLaVA-NeXT code; vicuna_v1 "
-        "(LLaVA-1.5): answers and </s>",
+        "(LLaVA-1.5): answers and </s>; qwen2_5, qwen3 (without thinking), smollm2, llama3 (3.1 to 3.3): "
+        "answers and their end",
     )
     grid: tuple[Block, ...] = Field(
         min_length=1, description="the cells: union of the products of all blocks"
