@@ -248,8 +248,6 @@ def _check_room(
 
 
 def _check_laws(study: Study) -> None:
-    if len(set(study.laws.text_tokens)) < len(study.laws.text_tokens):
-        raise ValueError("laws.text_tokens: a value stands twice. Remove one.")
     if study.laws.size == "nominal" and study.is_generated:
         raise ValueError(
             "laws.size: nominal is the size in a released LLM's name; LLMs that a study makes have "

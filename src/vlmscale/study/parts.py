@@ -1,6 +1,6 @@
 """The parts of a study's config that no library function takes: data, grid, evaluation and laws."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -21,13 +21,21 @@ def _check_name(name: str) -> str:
         raise ValueError(
             "must not have two underscores in a row, which separate the names in an id"
         )
-    if name.partition(".")[0].lower() in _RESERVED or name.endswith((".", ".json", ".md")):
+    if name.partition(".")[0].lower() in _RESERVED or name.endswith((".", ".json", ".md", ".html")):
         raise ValueError(
             "no file system or another file of the results allows this name; choose another"
         )
     return name
 
 
+def _check_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"{value} stands twice; remove one")
+    return values
+
+
+Distinct = AfterValidator(_check_distinct)
 # Names that become parts of paths.
 Name = Annotated[
     str,
@@ -109,14 +117,16 @@ class Evaluation(Frozen):
 class Laws(Frozen):
     """Which cells are fitted together, and how."""
 
-    series: dict[Name, tuple[str, ...]] = Field(
+    series: dict[Name, Annotated[tuple[str, ...], Distinct]] = Field(
         {},
         description="name of a law -> methods whose cells it is fitted on, once for each budget with "
         "enough cells (as `name_budget`, but `name` at budget full); none in a study that compares "
         "methods on one LLM",
     )
-    holdout: tuple[str, ...] = Field((), description="LLMs that are predicted, never fitted")
-    text_tokens: tuple[Annotated[int, Field(ge=0, le=1_000_000)], ...] = Field(
+    holdout: Annotated[tuple[str, ...], Distinct] = Field(
+        (), description="LLMs that are predicted, never fitted"
+    )
+    text_tokens: Annotated[tuple[Annotated[int, Field(ge=0, le=1_000_000)], ...], Distinct] = Field(
         (0, 50),
         min_length=1,
         max_length=12,

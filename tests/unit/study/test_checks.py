@@ -206,7 +206,12 @@ def test_errors_name_file_key_and_cure(raw, change, words):
             ["feature_layers: a layer stands twice"],
         ),
         (lambda r: r["laws"].update(text_tokens=[]), ["laws.text_tokens", "at least 1"]),
-        (lambda r: r["laws"].update(text_tokens=[5, 5]), ["laws.text_tokens", "stands twice"]),
+        (lambda r: r["laws"].update(text_tokens=[5, 5]), ["laws.text_tokens", "5 stands twice"]),
+        (
+            lambda r: r["laws"]["series"].update(all=["mlp", "mlp"]),
+            ["laws.series.all", "mlp stands twice"],
+        ),
+        (lambda r: r["laws"].update(holdout=["d32", "d32"]), ["laws.holdout", "d32 stands twice"]),
         (lambda r: r.update(cluster={"hours": 1e-320}), ["cluster.hours", "0.000000001"]),
         (lambda r: r.update(study="Published"), ["the paper's released numbers"]),
         (lambda r: r.update(study="downloads"), ["the folder of downloaded files"]),

@@ -25,7 +25,7 @@ NAMES = [
         "a;b",
         "~",
     ),
-    *("con", "NUL", "Aux.1", "com1", "x.", "x.json", "README.md", "a__b"),
+    *("con", "NUL", "Aux.1", "com1", "x.", "x.json", "README.md", "report.html", "a__b"),
 ]
 
 

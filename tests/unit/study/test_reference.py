@@ -26,7 +26,7 @@ def test_every_key_has_a_row_and_every_model_a_title():
 
 def test_rows_give_type_default_and_meaning():
     page = write_config_reference()
-    assert "| `objects` | integer from 1 to 4 | `3` | most objects in a scene |" in page
+    assert "| `objects` | integer from 1 to 7 | `3` | most objects in a scene |" in page
     assert "| `llms` | name -> [Released](#released) | required | name -> a released LLM |" in page
     assert "| `baseline` | string | none |" in page
     assert "&lt;&#124;im_end&#124;>" in page  # neither a tag nor the end of a table cell
