@@ -10,7 +10,7 @@ import pandas as pd
 
 from vlmscale.analysis.laws.forms import compare_forms
 from vlmscale.analysis.laws.grid_search import APPENDIX, RELEASED, GridFit, grid_search
-from vlmscale.analysis.laws.intervals import describe_bounds, summarize_draws
+from vlmscale.analysis.laws.intervals import describe_bounds, describe_outside, summarize_draws
 from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
 from vlmscale.analysis.laws.power_law import PowerLaw, fit_power_law, fit_relative
 from vlmscale.analysis.laws.robust import fit_robust
@@ -121,6 +121,9 @@ def _fit(points: pd.DataFrame, choices: Choices, text_tokens: Sequence[int]) -> 
     ]
     if "hierarchical" in spread:
         notes += describe_bounds(spread["hierarchical"])
+        estimates = {name: law[name] for name in ("alpha", "beta", "ratio", "floor")}
+        if outside := describe_outside(estimates, spread["hierarchical"]):
+            notes.append(f"{outside[0].upper()}{outside[1:]}: trust the interval.")
     report["optimal_tokens"] = [_optimum(law, q, most, spread) for q in text_tokens]
     report["forms"] = None
     if len(points) <= _MOST_OF_FORMS:

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from vlmscale.analysis.laws.intervals import is_inside
 from vlmscale.cli.findings import describe_findings
 from vlmscale.cli.output import Columns, Report, number, print_table
 from vlmscale.errors import UserError
@@ -133,7 +134,10 @@ def _value(row: Mapping[Any, Any], name: str) -> str:
     value, low, high = (number(row[key], 2) for key in (name, f"{name}_low", f"{name}_high"))
     if row[f"{name}_low"] == row[f"{name}_high"]:  # no draw leaves the bound
         return f"{value} [at the bound]"
-    return value if low == "-" else f"{value} [{low}, {high}]"
+    if low == "-":
+        return value
+    inside = is_inside(*(row[key] for key in (name, f"{name}_low", f"{name}_high")))
+    return f"{value}{' outside' * (not inside)} [{low}, {high}]"
 
 
 def _show_verdicts(console: Console, verdicts: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vlmscale.analysis.laws.intervals import is_inside
 from vlmscale.records.files import atomic_path
 from vlmscale.records.texts import write_markdown
 
@@ -29,6 +30,7 @@ def format_interval(value: float, low: float, high: float, *, digits: int) -> st
     """Write `value [low, high]`, the value alone where there is no interval, and nothing for NaN.
 
     An interval without a width is no certainty: all draws lie at a bound. Its infinite ends are unbounded.
+    A value beyond its interval is `outside`.
     """
     write = partial(_write_end, digits=digits)
     if np.isnan(value) or np.isnan(low):
@@ -38,9 +40,10 @@ def format_interval(value: float, low: float, high: float, *, digits: int) -> st
             " [at the bound]" if value == low else f" [at the bound {write(low)}]"
         )
     ends = write(low), write(high)
+    inside = is_inside(value, low, high) or write(value) in ends
     if ends[0] == ends[1]:  # narrower than the digits show
         ends = f"{low:.3g}", f"{high:.3g}"
-    return f"{write(value)} [{ends[0]}, {ends[1]}]"
+    return f"{write(value)}{' outside' * (not inside)} [{ends[0]}, {ends[1]}]"
 
 
 def _write_end(value: float, digits: int) -> str:

@@ -1,9 +1,11 @@
 """vlmscale fit: reference laws, and one clear error for points that cannot be fitted."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from tests.support.cli import REASONING, call, call_json, error_of, write_csv
+from tests.support.laws import plant_law
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,13 @@ def test_four_points_give_a_law_without_intervals(tmp_path, scores):
 def test_a_method_or_floor_that_does_not_fit():
     assert "no points of method 'x'" in error_of("fit", REASONING, "--methods", "x")
     assert "--floor 0.9 is above the smallest error" in error_of("fit", REASONING, "--floor", 0.9)
+
+
+def test_an_estimate_outside_its_interval_is_said(tmp_path):
+    points = plant_law(0.6, 0.08, 0.02, 0.0)
+    rng = np.random.default_rng(13)
+    own = dict(zip(points["n_params_b"].unique(), rng.normal(0, 0.004, 4), strict=True))
+    points["error"] += points["n_params_b"].map(own) + rng.normal(0, 0.004, len(points))
+    text = call("fit", write_csv(tmp_path, points), "--draws", 1000)
+    assert "Least squares lies outside the interval of alpha, beta, floor" in text
+    assert "outside the interval" not in call("fit", REASONING, "--draws", 300)

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
@@ -27,6 +28,19 @@ INF = float("inf")
 )
 def test_an_interval_without_a_width_is_no_certainty(ends, digits, text):
     assert format_interval(*ends, digits=digits) == text
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ((0.3, 0.1, 0.2), "0.300 outside [0.100, 0.200]"),
+        ((0.2, 0.1, 0.2), "0.200 [0.100, 0.200]"),
+        ((0.2003, 0.1, 0.2), "0.200 [0.100, 0.200]"),  # no difference that the digits show
+        ((np.inf, 0.1, 0.2), "unbounded outside [0.100, 0.200]"),
+    ],
+)
+def test_a_value_outside_its_interval_says_so(ends, text):
+    assert format_interval(*ends, digits=3) == text
 
 
 def test_a_ratio_without_an_end():

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from vlmscale.analysis.checks.learning import BLIND
 from vlmscale.analysis.laws.answers import pivot_answers
-from vlmscale.analysis.laws.intervals import summarize_draws
+from vlmscale.analysis.laws.intervals import describe_outside, summarize_draws
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.analysis.laws.power_law import fit_power_law
@@ -221,7 +221,8 @@ def _fit_part(
     mine = mine.assign(error=mine["cell"].map(errors))
     row |= {"mean_error": float(mine["error"].mean()), "points": len(mine)}
     try:
-        return {**row, **_describe(mine, text_tokens, draws=draws, seed=seed), "note": note}
+        law = _describe(mine, text_tokens, draws=draws, seed=seed)
+        return {**row, **law, "note": "; ".join(filter(None, [law["note"], note]))}
     except UserError as error:
         return {**row, "note": "; ".join(filter(None, [str(error), note]))}
 
@@ -241,6 +242,7 @@ def _describe(
     for q in filter(None, text_tokens):
         values[f"tokens_at_{q}"] = optimal_tokens(law.ratio, q, low=1, high=most).item()
     row: dict[str, Any] = {"scheme": scheme, "floor_bound": law.floor_bound, "bounds": law.bounds}
+    row["note"] = describe_outside(values, spread.reset_index())
     for name, value in values.items():
         low, high = spread.loc[name, ["low", "high"]]
         row |= {name: value, f"{name}_low": low, f"{name}_high": high}

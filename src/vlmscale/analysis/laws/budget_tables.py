@@ -8,7 +8,7 @@ import pandas as pd
 
 from vlmscale.analysis.laws.budget_law import SAMPLES, compare_budget_forms, fit_budget_law
 from vlmscale.analysis.laws.budget_posterior import LEAST_POINTS, sample_budget_laws
-from vlmscale.analysis.laws.intervals import summarize_draws
+from vlmscale.analysis.laws.intervals import describe_outside, summarize_draws
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.analysis.laws.power_law import divide_exponents, fit_power_law
 from vlmscale.analysis.laws.schemes import choose_scheme, draw_laws
@@ -117,10 +117,10 @@ def _find_optima(ratio: float, text_tokens: Sequence[int], most: int) -> dict[st
     }
 
 
-def _add_ends(values: Mapping[str, float], spread: pd.DataFrame) -> dict[str, float]:
-    """Return values with the ends of their intervals. spread: of summarize_draws."""
+def _add_ends(values: Mapping[str, float], spread: pd.DataFrame) -> dict[str, Any]:
+    """Return values with the ends of their intervals, and a note. spread: of summarize_draws."""
     ends = spread.set_index("quantity")
-    row = dict(values)
+    row: dict[str, Any] = {**values, "note": describe_outside(values, spread)}
     for end in ("low", "high"):
         row |= {f"{name}_{end}": float(ends[end].loc[name]) for name in values}
     return row

@@ -8,7 +8,7 @@
 Refits of resampled points take the value of a bound where they reach it, so theirs are percentiles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -125,6 +125,27 @@ def describe_bounds(intervals: pd.DataFrame) -> list[str]:
             modes = " It has two modes." if max(least, most) < 1 - _TAIL else ""
             notes.append(f"V*({name.removeprefix('tokens_at_')}): {' and '.join(words)}.{modes}")
     return notes
+
+
+def describe_outside(values: Mapping[str, float], intervals: pd.DataFrame) -> str:
+    """Name the estimates that lie outside their intervals, in a sentence; "" for none.
+
+    values: by quantity. intervals: of summarize_draws. Least squares alone decides an estimate; a posterior
+    weighs it against priors, half of that of D on D = 0, and may have almost nothing there.
+    """
+    ends = intervals.set_index("quantity")
+    outside = [
+        name
+        for name, value in values.items()
+        if not is_inside(value, float(ends["low"].loc[name]), float(ends["high"].loc[name]))
+    ]
+    return f"least squares lies outside the interval of {', '.join(outside)}" if outside else ""
+
+
+def is_inside(value: float, low: float, high: float) -> bool:
+    """Return whether an estimate lies in its interval, but for rounding; also where either is missing."""
+    room = 1e-9 * max(1.0, abs(value)) if np.isfinite(value) else 0.0
+    return bool(np.isnan([value, low, high]).any() or low - room <= value <= high + room)
 
 
 def find_ends(values: ArrayLike) -> Ends:

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from vlmscale.analysis.laws.budget_tables import ALL, ALONE
+from vlmscale.analysis.laws.intervals import is_inside
 from vlmscale.report.figures.panels import colour_llms, entry
 from vlmscale.report.figures.style import DARK, GREY, ROW, Colour, finish, new_figure
 
@@ -47,15 +48,17 @@ def draw(budget_law: pd.DataFrame, lifetime: pd.DataFrame, *, title: str) -> Fig
 
 
 def _draw_exponents(ax: Axes, law: pd.DataFrame) -> None:
-    """Draw the exponents of the product over all budgets, and of each budget alone."""
+    """Draw the exponents over all budgets and of each budget alone; open outside their intervals."""
     kept = (law["form"] == ALONE) | ((law["form"] == "product") & (law["budget"] == ALL))
     names, place = [], 0
     for exponent, symbol in _EXPONENTS.items():
         for row in law[kept].to_dict("records"):
             if np.isnan(row[exponent]):
                 continue
-            ax.hlines(place, row[f"{exponent}_low"], row[f"{exponent}_high"], color=DARK, lw=1.2)
-            ax.plot(row[exponent], place, "o", color=DARK, ms=5)
+            ends = row[f"{exponent}_low"], row[f"{exponent}_high"]
+            ax.hlines(place, *ends, color=DARK, lw=1.2)
+            face = DARK if is_inside(row[exponent], *ends) else "white"
+            ax.plot(row[exponent], place, "o", color=DARK, mfc=face, ms=5)
             names.append(f"{symbol}, {row['budget']}")
             place += 1
     ax.axvline(0, color=GREY, lw=1)

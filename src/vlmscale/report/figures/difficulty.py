@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from vlmscale.analysis.laws.intervals import is_inside
 from vlmscale.report.figures.panels import entry
-from vlmscale.report.figures.style import GREY, ROW, finish, new_figure
+from vlmscale.report.figures.style import GREY, ROW, draw_filled_or_open, finish, new_figure
 
 _EXPONENTS = (("alpha", "α"), ("beta", "β"))
 _MARKERS = ("o", "s")
@@ -65,14 +66,16 @@ def _draw_shares(
 def _draw_exponent(
     ax: Axes, parts: pd.DataFrame, exponent: str, colours: dict[str, tuple[float, float, float]]
 ) -> None:
-    """Draw an exponent of each part with its interval, families beside each other."""
+    """Draw an exponent of each part with its interval, families beside each other; open if outside."""
     names = parts["part"].unique().tolist()
     for number, (family, colour) in enumerate(colours.items()):
         mine = parts[parts["family"] == family].set_index("part").reindex(names)
         place = np.arange(len(names)) + 0.25 * (number - (len(colours) - 1) / 2)
-        ax.hlines(place, mine[f"{exponent}_low"], mine[f"{exponent}_high"], color=colour, lw=1.2)
+        values = mine[[exponent, f"{exponent}_low", f"{exponent}_high"]].to_numpy(float)
+        ax.hlines(place, *values[:, 1:].T, color=colour, lw=1.2)
+        inside = np.array([is_inside(*row) for row in values])
         marker = _MARKERS[number % len(_MARKERS)]
-        ax.plot(mine[exponent], place, marker, color=colour, ms=5)
+        draw_filled_or_open(ax, values[:, 0], place, inside, colour, marker)
     ax.axvline(0, color=GREY, lw=1)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()

@@ -16,7 +16,7 @@ from vlmscale.analysis.laws.power_law import PowerLaw
 from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.report.figures.data import LawData
 from vlmscale.report.figures.style import DARK, MARKERS, Colour, new_figure
-from vlmscale.report.format import format_floor
+from vlmscale.report.format import format_floor, format_interval
 
 ERROR_LABEL = "average downstream error"
 
@@ -137,8 +137,8 @@ def law_lines(data: LawData) -> list[Line2D]:
     """Return the legend of the law: exponents with their intervals, and D."""
     texts = []
     for symbol, name in (("α", "alpha"), ("β", "beta")):
-        low, high = data.interval(name)
-        texts.append(f"{symbol} = {getattr(data.law, name):.4f} [{low:.4f}, {high:.4f}]")
+        value = format_interval(getattr(data.law, name), *data.interval(name), digits=4)
+        texts.append(f"{symbol} = {value}")
     floor = f"D = {format_floor(data.law.floor, data.law.floor_bound)}"
     return [note(text) for text in (*texts, floor, f"95 % intervals: {data.scheme}")]
 

@@ -72,11 +72,16 @@ def finish(
 
 
 def draw_filled_or_open(
-    ax: Axes, x: pd.Series, y: pd.Series, filled: pd.Series, colour: str | Colour
+    ax: Axes,
+    x: pd.Series | np.ndarray,
+    y: pd.Series | np.ndarray,
+    filled: pd.Series | np.ndarray,
+    colour: str | Colour,
+    marker: str = "o",
 ) -> None:
     """Draw points of one colour; those not `filled` are white inside."""
     for which, face in ((filled, colour), (~filled, "white")):
-        ax.plot(x[which], y[which], "o", mfc=face, mec=colour, ms=5)
+        ax.plot(x[which], y[which], marker, mfc=face, mec=colour, ms=5)
 
 
 def save(figure: Figure, pdf: Path, png: Path) -> None:

@@ -4,13 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support.laws import plant_law
+from vlmscale.analysis.laws.hierarchical import sample_laws
 from vlmscale.analysis.laws.intervals import (
     describe_bounds,
+    describe_outside,
     find_intervals,
     find_token_ends,
+    is_inside,
     summarize_draws,
 )
-from vlmscale.analysis.laws.power_law import divide_exponents
+from vlmscale.analysis.laws.power_law import divide_exponents, fit_power_law
 
 DRAWS = 4000
 
@@ -104,3 +108,30 @@ def test_bounds_in_words():
     assert describe_bounds(summarize_draws(clear, [50], 576)) == [
         "D = 0 in 0% of draws; its prior is one half."
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "inside"),
+    [
+        *((0.1, 0.0, 0.2, True), (0.1, 0.1, 0.2, True), (0.1 + 1e-12, 0.0, 0.1, True)),
+        *((0.1, 0.11, 0.2, False), (0.3, 0.0, 0.2, False), (np.inf, 1.0, np.inf, True)),
+        *((np.inf, 1.0, 9.0, False), (0.1, np.nan, np.nan, True), (np.nan, 0.0, 1.0, True)),
+    ],
+)
+def test_estimates_inside_their_intervals(value, low, high, inside):
+    assert is_inside(value, low, high) is inside
+
+
+def test_an_estimate_outside_is_said():
+    """Least squares with a large D, which half of the prior on D = 0 makes unlikely."""
+    points = plant_law(0.6, 0.08, 0.02, 0.0)
+    rng = np.random.default_rng(13)
+    own = dict(zip(points["n_params_b"].unique(), rng.normal(0, 0.004, 4), strict=True))
+    noise = rng.normal(0, 0.004, len(points))
+    points["error"] += points["n_params_b"].map(own) + noise
+    law = fit_power_law(points)
+    found = summarize_draws(sample_laws(points, draws=1000, seed=0), [50], 576)
+    values = {name: getattr(law, name) for name in ("alpha", "beta", "ratio", "floor")}
+    words = describe_outside(values, found)
+    assert words == "least squares lies outside the interval of alpha, beta, floor"
+    assert describe_outside({"ratio": law.ratio}, found) == ""

@@ -32,3 +32,18 @@ def test_bars_are_shares_and_points_exponents():
         assert drawn == pytest.approx(factor * np.array(list(BETAS.values())), nan_ok=True)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["without an image", "V = 1", "V = 9", "not at 9", "ocr"]
+
+
+def test_points_outside_their_intervals_are_open():
+    parts = pd.DataFrame({"part": ["all", "blind"], "series": "ours", "family": "ocr"})
+    parts = parts.assign(alpha=[0.2, 0.2], alpha_low=[0.1, 0.1], alpha_high=[0.3, 0.15])
+    parts = parts.assign(beta=0.2, beta_low=0.1, beta_high=0.3)
+    fewest = pd.DataFrame(
+        {"series": ["ours"], "benchmark": "field", "visual_tokens": 1.0, "share": 1.0}
+    )
+    figure = draw(parts, fewest, title="a study")
+    figure.draw_without_rendering()
+    filled, empty = figure.axes[1].get_lines()[:2]
+    assert (filled.get_ydata().size, empty.get_ydata().size) == (1, 1)
+    assert empty.get_markerfacecolor() == "white"
+    assert figure.axes[2].get_lines()[1].get_ydata().size == 0
