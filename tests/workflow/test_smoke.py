@@ -139,6 +139,8 @@ def test_hard_questions_are_chosen_by_other_cells(out):
     assert (share["blind"] + share["image"]).to_numpy() == pytest.approx(1)
     by_parts = (share["one token"] + share["more tokens"]).to_numpy()
     assert by_parts == pytest.approx(share["image"].to_numpy())
+    by_size = (share["small image"] + share["large image"]).to_numpy()
+    assert by_size == pytest.approx(share["image"].to_numpy())
     assert parts["alpha"].notna().eq(parts["scheme"] != "").all()
     assert counted.groupby(["series", "benchmark"])["share"].sum().to_numpy() == pytest.approx(1)
 

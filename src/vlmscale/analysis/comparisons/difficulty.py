@@ -5,8 +5,13 @@
 | all         | all of them                                                                    |
 | blind       | answered without an image                                                      |
 | image       | not answered without an image                                                  |
-| one token   | of these, answered at one visual token (where there is no blind cell: of all)  |
-| more tokens | of these, not answered at one visual token                                     |
+| small image | of these, answered from a shrunk image (in a study with method downsample)     |
+| large image | of these, not answered from one                                                |
+| one token   | of `image`, answered at one visual token                                       |
+| more tokens | of `image`, not answered at one visual token                                   |
+
+Where there is no cell without an image, parts below it are of all questions. Images are shrunk before the
+vision tower; of cells with such images those of the fewest visual tokens choose, unless a law has them.
 
 Cells that choose answer a question if their mean score on it is at least one half.
 
@@ -42,7 +47,9 @@ from vlmscale.analysis.laws.tables import Key, select_family_means, tabulate_eac
 from vlmscale.errors import UserError
 from vlmscale.study.selection import Series
 
-PARTS = ("all", "blind", "image", "one token", "more tokens")
+BY_SMALL, BY_ONE = ("small image", "large image"), ("one token", "more tokens")
+PARTS = ("all", "blind", "image", *BY_SMALL, *BY_ONE)
+_SMALL = "downsample"  # the method that shrinks images before the tower
 LEAST_QUESTIONS = 20  # of a benchmark in a part; the mean score of fewer says little
 _QUANTITIES = ("alpha", "beta", "ratio", "floor")
 _NO_BLIND = "the study has no cell without an image (method blind)"
@@ -89,17 +96,21 @@ def fit_parts(
     def fit(points: pd.DataFrame, key: Key) -> pd.DataFrame:
         folds, chosen_by = plan_folds(points, cells)
         blind = list_blind_cells(cells, points["budget"].iloc[0])
-        scores = measure_parts(samples[samples["family"] == key[1]], folds, blind)
+        small = list_small_cells(cells, points)
+        scores = measure_parts(samples[samples["family"] == key[1]], folds, blind, small)
         rows = []
         for part in PARTS:
-            by_one = part in PARTS[3:]
-            about = {"part": part, "chosen_by": chosen_by if by_one else ""}
+            by_one, by_small = part in BY_ONE, part in BY_SMALL
+            if by_small and not small:
+                continue
+            whose = "smaller images" if by_small else chosen_by
+            about = {"part": part, "chosen_by": whose if by_one or by_small else ""}
             mine = scores[scores["part"] == part]
             if mine.empty:
                 rows.append({**about, "note": _NO_ONE if by_one else _NO_BLIND})
                 continue
             law = _fit_part(points, mine, text_tokens, draws=draws, seed=seed)
-            if by_one and not blind:
+            if (by_one or by_small) and not blind:
                 law["note"] = "; ".join(filter(None, [law["note"], _NO_BLIND]))
             rows.append({**about, **law})
         return pd.DataFrame(rows)
@@ -151,45 +162,64 @@ def list_blind_cells(cells: pd.DataFrame, budget: str) -> list[str]:
     return (mine if len(mine) else blind)["cell"].tolist()
 
 
+def list_small_cells(cells: pd.DataFrame, points: pd.DataFrame) -> list[str]:
+    """Return the cells of the smallest images that share no training with a law's cells, `points`.
+
+    Those of the law's budget, or of all budgets where that has none.
+    """
+    small = cells[(cells["method"] == _SMALL) & ~cells["run"].isin(points["run"])]
+    mine = small[small["budget"] == points["budget"].iloc[0]]
+    small = mine if len(mine) else small
+    return small.loc[small["visual_tokens"] == small["visual_tokens"].min(), "cell"].tolist()
+
+
 def measure_parts(
-    samples: pd.DataFrame, folds: Sequence[Fold], blind: Sequence[str]
+    samples: pd.DataFrame, folds: Sequence[Fold], blind: Sequence[str], small: Sequence[str] = ()
 ) -> pd.DataFrame:
     """Measure every cell of every fold on every part that can be chosen.
 
-    samples: of one family. blind: cells without an image. Columns cell, fold, benchmark, part, questions,
-    asked (questions of the benchmark), error (NaN without a question).
+    samples: of one family. blind: cells without an image. small: with small images. Columns cell, fold,
+    benchmark, part, questions, asked (questions of the benchmark), error (NaN without a question).
     """
     frames = []
     for benchmark, answers in samples.groupby("benchmark", sort=False):
         for number, fold in enumerate(folds):
-            names = [*blind, *fold.choosers, *fold.measured]
-            right = pivot_answers(answers[answers["cell"].isin(names)], str(benchmark), names)
-            ends = len(blind), len(blind) + len(fold.choosers)
-            by_blind, by_one, measured = np.split(right, ends)
-            for part, chosen in split_questions(by_blind, by_one, right.shape[1]).items():
+            groups = [blind, small, fold.choosers, fold.measured]
+            names = [name for group in groups for name in group]
+            answered = pivot_answers(
+                answers[answers["cell"].isin(names)], str(benchmark), [*dict.fromkeys(names)]
+            )
+            by_name = dict(zip(dict.fromkeys(names), answered, strict=True))
+            by_blind, by_small, by_one, measured = (
+                np.array([by_name[name] for name in group]) for group in groups
+            )
+            parts = split_questions(by_blind, by_small, by_one, answered.shape[1])
+            for part, chosen in parts.items():
                 count = int(chosen.sum())
                 error = 1 - measured[:, chosen].mean(1) if count else np.nan
                 about = {"fold": number, "benchmark": benchmark, "part": part, "questions": count}
-                about["asked"] = right.shape[1]
+                about["asked"] = answered.shape[1]
                 frames.append(pd.DataFrame({"cell": fold.measured, **about, "error": error}))
     return pd.concat(frames, ignore_index=True)
 
 
 def split_questions(
-    by_blind: Floats, by_one: Floats, questions: int
+    by_blind: Floats, by_small: Floats, by_one: Floats, questions: int
 ) -> dict[str, NDArray[np.bool_]]:
     """Return the parts of a benchmark that can be chosen, each a mask of its questions.
 
-    by_blind, by_one: scores (cells, questions) without an image and at one visual token; no cell, no part.
+    by_blind, by_small, by_one: scores (cells, questions) without an image, from small images and at one
+    visual token; no cell, no part.
     """
     parts = {"all": np.ones(questions, bool)}
     image = parts["all"]
     if len(by_blind):
         image = ~is_answered(by_blind)
         parts |= {"blind": ~image, "image": image}
-    if len(by_one):
-        one = is_answered(by_one)
-        parts |= {"one token": image & one, "more tokens": image & ~one}
+    for names, scores in ((BY_SMALL, by_small), (BY_ONE, by_one)):
+        if len(scores):
+            answered = is_answered(scores)
+            parts |= dict(zip(names, (image & answered, image & ~answered), strict=True))
     return parts
 
 

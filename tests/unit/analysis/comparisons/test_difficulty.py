@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vlmscale.analysis.comparisons.difficulty import PARTS, Fold, fit_parts
+from vlmscale.analysis.comparisons.difficulty import BY_SMALL, PARTS, Fold, fit_parts
 from vlmscale.analysis.comparisons.fewest_tokens import NEVER, count_fewest_tokens
 from vlmscale.report.difficulty import format_difficulty, format_fewest_tokens
 from vlmscale.study.selection import Selection
@@ -43,7 +43,8 @@ def answer(cells, chance, *, questions=QUESTIONS, seed=0):
 
 def fit(cells, samples, series=SERIES, draws=200):
     table = fit_parts(cells, samples, series, [0, 10], draws=draws, seed=0)
-    assert table["part"].tolist() == list(PARTS) * len(series)
+    parts = [p for p in PARTS if p not in BY_SMALL or (cells["method"] == "downsample").any()]
+    assert table["part"].tolist() == parts * len(series)
     return table.set_index("part")
 
 
@@ -66,6 +67,51 @@ def test_half_of_the_questions_need_nine_tokens():
     assert text["9"] == "50 (+100)"
     assert text["0"] == "25"
     assert text["not at 16"] == "0"
+
+
+def answer_from_small_images(cell):
+    """The first quarter needs no image, the second any, the third a large one, the last nine tokens of one."""
+    if cell["method"] == "blind":
+        return np.repeat([1.0, 0, 0, 0], QUESTIONS // 4)
+    if cell["method"] == "downsample":
+        return np.repeat([1.0, 1, 0, 0], QUESTIONS // 4)
+    return np.repeat([1.0, 1, 1, cell["visual_tokens"] >= 9], QUESTIONS // 4)
+
+
+def shrink(cells, tokens, run):
+    """Add the cell of a smaller image, of `tokens` visual tokens."""
+    about = {"method": "downsample", "visual_tokens": tokens, "cell": f"d{tokens}", "run": run}
+    return pd.concat([cells, cells.iloc[[0]].assign(**about)], ignore_index=True)
+
+
+def test_small_images_choose_questions():
+    cells, samples = answer(shrink(plan(), 4, "d4"), answer_from_small_images)
+    table = fit(cells, samples)
+    shares = {"blind": 0.25, "image": 0.75, "small image": 0.25, "large image": 0.5}
+    assert table.loc[[*shares], "share"].to_dict() == shares
+    assert (table.loc[[*BY_SMALL], "chosen_by"] == "smaller images").all()
+    assert table.loc["small image", "mean_error"] == 0
+    # Of the large image's questions half need nine of the counts 1, 4, 9 and 16.
+    assert table.loc["large image", "mean_error"] == pytest.approx(0.25)
+    assert table.loc["large image", "beta"] > 0
+
+
+def test_of_small_images_the_smallest_choose():
+    def large_ones_answer(cell):
+        if cell["method"] == "downsample" and cell["visual_tokens"] == 9:
+            return np.ones(QUESTIONS)
+        return answer_from_small_images(cell)
+
+    cells, samples = answer(shrink(shrink(plan(), 9, "d9"), 4, "d4"), large_ones_answer)
+    assert fit(cells, samples).loc["small image", "share"] == 0.25
+
+
+def test_small_images_of_a_law_choose_nothing():
+    """Their answers are those that are measured; likewise another name of a training of the law."""
+    for run, methods in (("d4", ("ours", "downsample")), ("r-c0", ("ours",))):
+        cells, samples = answer(shrink(plan(), 4, run), answer_from_small_images)
+        table = fit_parts(cells, samples, {"ours": Selection(methods)}, [10], draws=50, seed=0)
+        assert not table["part"].isin(BY_SMALL).any()
 
 
 def test_an_estimate_outside_its_interval_is_said():
