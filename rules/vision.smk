@@ -23,6 +23,7 @@ rule encode_images:
         ),
     params:
         **SPECS.tower_settings(),
+        **SPECS.encoding_precision(),
         work=f"{WORK}/vision/{{sample}}",
         code=hash_code(
             "encode_images.py", "vlmscale.training.features", packages=TRAINING_STACK

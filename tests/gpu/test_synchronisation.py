@@ -29,12 +29,12 @@ SITES = {
         {SCALAR},
         "refuses masked supervised positions",
     ),
-    ("models/supervised_forward.py", "of"): ({SCALAR, SHAPE}, "the number of chosen tokens"),
+    ("models/chosen_tokens.py", "of"): ({SCALAR, SHAPE}, "the number of chosen tokens"),
     ("models/supervised_forward.py", "compute_supervised_states"): (
         {SHAPE},
         "rows of supervised tokens among the chosen ones",
     ),
-    ("models/supervised_forward.py", "pick_tokens"): (
+    ("models/chosen_tokens.py", "pick_tokens"): (
         {SHAPE},
         "states of supervised positions, for a method inside the LLM",
     ),
@@ -52,6 +52,10 @@ SITES = {
     ("models/vlm_model.py", "mask_absent_tokens"): (
         {"index_put_"},
         "the mask of tokens that an image lacks",
+    ),
+    ("models/projectors/visionzip.py", "merge_by_keys"): (
+        {SCALAR},
+        "one_hot checks its classes on CPUs",
     ),
     ("transformers: trainer.py", "training_step"): (
         {"masked_scatter_backward"},

@@ -11,6 +11,7 @@ with log_to(snakemake.log[0]):
         tower=files.tower,
         feature_layers=params.feature_layers,
         image_size=params.get("image_size"),
+        precision=params.get("precision", "fp32"),
         output=snakemake.output[0],
     )
     run_module(spec, "vlmscale.training", "encoding images", Path(params.work))

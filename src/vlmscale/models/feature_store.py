@@ -18,6 +18,7 @@ from vlmscale.models.checkpoint import load_tower
 from vlmscale.models.pixels import to_pixels
 from vlmscale.models.tower import compute_tower_features, count_special_positions, find_grid_side
 from vlmscale.records.files import atomic_folder, check_folder_content, read_json, write_json
+from vlmscale.settings import Precision
 
 # i images, s special positions of the tower, p patches, l selected layers, d tower width
 
@@ -59,14 +60,17 @@ def write_store(
     *,
     feature_layers: Sequence[int],
     image_size: int | None = None,
+    precision: Precision = "fp32",
 ) -> None:
     """Run the tower over `images`, pairs of a key and a PIL image, and write their features.
 
-    `total` is the number of images; image_size as of load_tower. Features are float32, so that training
-    from them and from pixels agrees.
+    `total` is the number of images; image_size as of load_tower. The tower computes in `precision`, as in
+    a training from pixels, on a GPU if there is one. Features are stored as float32.
     """
     model, processor = load_tower(tower, image_size)
-    model.eval()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    model.eval().to(device, dtype)
     positions = count_special_positions(model.config) + find_grid_side(model.config) ** 2
     shape = (total, positions, len(feature_layers) * model.config.hidden_size)
     rows: dict[str, int] = {}
@@ -78,8 +82,9 @@ def write_store(
             left = iter(images)
             while batch := list(islice(left, _BATCH)):
                 pixels = to_pixels([image for _, image in batch], processor, "pad")
+                pixels = pixels.to(device, dtype)
                 features = compute_tower_features(model, pixels, list(feature_layers))
-                store[len(rows) : len(rows) + len(batch)] = features.numpy()
+                store[len(rows) : len(rows) + len(batch)] = features.float().cpu().numpy()
                 rows.update({key: len(rows) + i for i, (key, _) in enumerate(batch)})
                 bar.update(len(batch))
         write_json(scratch / "index.json", {"feature_layers": list(feature_layers), "rows": rows})

@@ -4,6 +4,7 @@ Every layer skips what no supervised position attends to: padding, and what foll
 last layer computes supervised positions only, with the others as keys and values.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, rotate_h
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
+from vlmscale.models.chosen_tokens import ChosenTokens, TakeRows, pick_tokens
 from vlmscale.models.conversation import IGNORED
 from vlmscale.models.packed_attention import PackedAttention, Packing, choose_packing
 
@@ -54,8 +56,8 @@ def compute_supervised_states(
         return pick_tokens(outputs.last_hidden_state, supervised)
     if position_ids is None:
         position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand_as(supervised)
-    keys = _Chosen.of(_find_needed(supervised, attention_mask))
-    queries = _Chosen.of(supervised)
+    keys = ChosenTokens.of(_find_needed(supervised, attention_mask))
+    queries = ChosenTokens.of(supervised)
     rows = keys.pick(supervised).nonzero()[:, 0]
     attended = _gather_mask(attention_mask, keys)
     cos, sin = llm.rotary_emb(embeds, keys.pick(position_ids)[None])
@@ -72,85 +74,19 @@ def compute_supervised_states(
         slots = queries.spread(keys.padded[rows] % keys.width)
         last_bias = _make_bias(_select_rows(attended, slots, keys.width), hidden)
         attend_last = _PaddedAttention(queries, keys, last_bias)
+    parts = getattr(llm, "layer_parts", (_project, _finish))
     for layer in layers:
-        hidden = _run_checkpointed(layer, hidden, rotation, attend)
-    hidden = _run_checkpointed(last, hidden, rotation, attend_last, rows)
+        hidden = _run_checkpointed(layer, hidden, rotation, attend, parts)
+    hidden = _run_checkpointed(last, hidden, rotation, attend_last, parts, rows)
     return llm.norm(hidden)
-
-
-def pick_tokens(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the values where `mask` (b, t) is true, sequence by sequence: (b, t, ...) -> (c, ...)."""
-    return _Take.apply(values.flatten(0, 1), mask.flatten().nonzero()[:, 0])
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """Chosen tokens of padded sequences, and their places when only they are padded, on the right."""
-
-    chosen: Tensor  # (c,) of b t
-    padded: Tensor  # (c,) of b w
-    sequences: int  # b
-    length: int  # t
-    width: int  # w, at least one
-
-    @classmethod
-    def of(cls, mask: Tensor) -> "_Chosen":
-        """Choose the tokens where `mask` (b, t) is true."""
-        width = max(1, int(mask.sum(dim=1).max()))
-        rows = torch.arange(len(mask), device=mask.device)[:, None]
-        chosen = mask.flatten().nonzero()[:, 0]
-        padded = (rows * width + mask.cumsum(dim=1) - 1).flatten()[chosen]
-        return cls(chosen, padded, len(mask), mask.shape[1], width)
-
-    def pick(self, values: Tensor) -> Tensor:
-        """Take the chosen tokens out of all: (b, t, ...) -> (c, ...)."""
-        return _Take.apply(values.flatten(0, 1), self.chosen)
-
-    def spread(self, values: Tensor) -> Tensor:
-        """Pad the chosen tokens with zeros: (c, ...) -> (b, w, ...)."""
-        rows = _Put.apply(values, self.padded, self.sequences * self.width)
-        return rows.unflatten(0, (self.sequences, self.width))
-
-    def gather(self, values: Tensor) -> Tensor:
-        """Undo `spread`: (b, w, ...) -> (c, ...)."""
-        return _Take.apply(values.flatten(0, 1), self.padded)
-
-
-class _Take(torch.autograd.Function):
-    """Rows at distinct indices. Torch's own indexing would accumulate their gradients one by one."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.rows = len(values)
-        return values.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        return _Put.apply(gradient, index, ctx.rows), None
-
-
-class _Put(torch.autograd.Function):
-    """`rows` rows of zeros with `values` at these indices. Torch's own would keep `values` for backward."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, index: Tensor, rows: int) -> Tensor:
-        ctx.save_for_backward(index)
-        return values.new_zeros(rows, *values.shape[1:]).index_copy_(0, index, values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (index,) = ctx.saved_tensors
-        return _Take.apply(gradient, index), None, None
 
 
 @dataclass(frozen=True)
 class _PaddedAttention:
     """Attention by torch's dense kernels, for which each sequence is padded."""
 
-    queries: _Chosen
-    keys: _Chosen
+    queries: ChosenTokens
+    keys: ChosenTokens
     bias: Tensor | None  # None: causal
 
     def __call__(
@@ -172,7 +108,7 @@ class _PaddedAttention:
         return self.queries.gather(values.transpose(1, 2))
 
 
-def _pack(keys: _Chosen, attended: Tensor | None) -> PackedAttention:
+def _pack(keys: ChosenTokens, attended: Tensor | None) -> PackedAttention:
     """Return attention among `keys` without padding; attended as of `_gather_mask`."""
     sequence, slot = keys.padded // keys.width, keys.padded % keys.width
     lengths = sequence.new_zeros(keys.sequences)
@@ -211,7 +147,7 @@ def _find_needed(supervised: Tensor, attention_mask: Tensor | None) -> Tensor:
     return before if attention_mask is None else before & attention_mask.bool()
 
 
-def _gather_mask(attention_mask: Tensor | None, keys: _Chosen) -> Tensor | None:
+def _gather_mask(attention_mask: Tensor | None, keys: ChosenTokens) -> Tensor | None:
     """Return which of `keys` each of them attends to, bool (b, w, w); None: all up to itself."""
     if attention_mask is None or attention_mask.ndim == 2:
         return None
@@ -234,6 +170,14 @@ def _make_bias(attended: Tensor, hidden: Tensor) -> Tensor:
     return bias.masked_fill(~attended, float("-inf"))[:, None]
 
 
+def compile_layers(llm: Any) -> None:
+    """Let `compute_supervised_states` run this LLM's layers, except attention, as torch.compile makes them.
+
+    Layers share the compiled code, and one for any number of tokens.
+    """
+    llm.layer_parts = tuple(torch.compile(part, dynamic=True) for part in (_project, _finish))
+
+
 def _run_checkpointed(layer: Any, hidden: Tensor, *rest: Any) -> Tensor:
     """Run a layer, with activation checkpointing where it is switched on."""
     if layer.gradient_checkpointing and layer.training:
@@ -247,28 +191,43 @@ def _run_layer(
     hidden: Tensor,
     rotation: tuple[Tensor, Tensor],
     attend: _PaddedAttention | PackedAttention,
+    parts: tuple[Callable[..., Any], Callable[..., Tensor]],
     rows: Tensor | None = None,
 ) -> Tensor:
-    """Return the layer's output for hidden (c, n), or for these `rows` of it."""
+    """Return the layer's output for hidden (c, n), or for these `rows` of it. parts: _project, _finish."""
+    project, finish = parts
+    # Packed queries have to end with their keys, so rows are taken after attention there.
+    early = rows if isinstance(attend, _PaddedAttention) else None
+    query, key, value = project(layer, hidden, rotation, early)
+    attention = layer.self_attn
+    dropout = attention.attention_dropout if attention.training else 0.0
+    mixed = attend(query, key, value, scale=attention.scaling, dropout=dropout)
+    if rows is not None:
+        hidden = TakeRows.apply(hidden, rows)
+        mixed = TakeRows.apply(mixed, rows) if early is None else mixed
+    return finish(layer, hidden, mixed.flatten(1))
+
+
+def _project(
+    layer: Any, hidden: Tensor, rotation: tuple[Tensor, Tensor], rows: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries of these `rows` of hidden (c, n), all if None, and keys and values of all."""
     attention, normed = layer.self_attn, layer.input_layernorm(hidden)
     key = _split_heads(attention.k_proj(normed), attention)
     if norms := hasattr(attention, "q_norm"):  # Qwen3's
         key = attention.k_norm(key)
     key = _rotate(key, rotation)
     value = _split_heads(attention.v_proj(normed), attention)
-    # Packed queries have to end with their keys, so rows are taken after attention there.
     if rows is not None:
-        hidden = _Take.apply(hidden, rows)
-        if isinstance(attend, _PaddedAttention):
-            normed = _Take.apply(normed, rows)
-            rotation = rotation[0].index_select(0, rows), rotation[1].index_select(0, rows)
+        normed = TakeRows.apply(normed, rows)
+        rotation = rotation[0].index_select(0, rows), rotation[1].index_select(0, rows)
     query = _split_heads(attention.q_proj(normed), attention)
-    query = _rotate(attention.q_norm(query) if norms else query, rotation)
-    dropout = attention.attention_dropout if attention.training else 0.0
-    mixed = attend(query, key, value, scale=attention.scaling, dropout=dropout)
-    if rows is not None and isinstance(attend, PackedAttention):
-        mixed = _Take.apply(mixed, rows)
-    hidden = hidden + attention.o_proj(mixed.flatten(1))
+    return _rotate(attention.q_norm(query) if norms else query, rotation), key, value
+
+
+def _finish(layer: Any, hidden: Tensor, mixed: Tensor) -> Tensor:
+    """Return the layer's output: hidden and mixed heads (c, n) -> (c, n)."""
+    hidden = hidden + layer.self_attn.o_proj(mixed)
     return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
 
 

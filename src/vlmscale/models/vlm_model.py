@@ -9,10 +9,11 @@ from transformers import AutoModel, LlavaModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from vlmscale.errors import UserError
+from vlmscale.models.chosen_tokens import pick_tokens
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.projectors.base import build_projector
-from vlmscale.models.supervised_forward import compute_supervised_states, pick_tokens
+from vlmscale.models.supervised_forward import compute_supervised_states
 from vlmscale.models.tower import (
     compute_block_attention,
     compute_last_attention,

@@ -69,6 +69,11 @@ class JobSpecs:
         chosen = {} if size is None else {"image_size": size}
         return {"feature_layers": list(tower.feature_layers), **chosen}
 
+    def encoding_precision(self) -> Spec:
+        """Return the precision of stored features where it is not fp32: that of both stages."""
+        stages = (self.study.stage1, self.study.stage2)
+        return {"precision": "bf16"} if all(s.precision == "bf16" for s in stages) else {}
+
     def stage_spec(self, stage: Stage, name: str) -> Spec:
         """Return what decides the result of the training `name` of a stage."""
         run = self.trainings[stage][name]

@@ -19,6 +19,7 @@ from vlmscale.settings.base import (
 from vlmscale.settings.recipes import (
     Execution,
     FeatureLayers,
+    Precision,
     Recipe,
     StageRecipe,
     Tower,
@@ -38,6 +39,7 @@ __all__ = [
     "FeatureLayers",
     "Frozen",
     "Number",
+    "Precision",
     "Recipe",
     "Released",
     "ReleasedTower",

@@ -6,6 +6,8 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from vlmscale.settings.base import Aspect, Frozen, Number, Share, Size
 
+Precision = Literal["fp32", "bf16"]
+
 
 class Recipe(Frozen):
     """One optimisation: AdamW, linear warm-up, cosine schedule to zero, gradients clipped at 1."""
@@ -37,7 +39,7 @@ class Recipe(Frozen):
         description="joined: a turn of a conversation sees those before it (LLaVA); apart: it sees "
         "only the image or text and itself, so that many questions share the price of one image",
     )
-    precision: Literal["fp32", "bf16"] = Field(
+    precision: Precision = Field(
         "fp32",
         description="bf16: compute and save in 16 bits; trained weights are 32 bits in training",
     )
@@ -100,6 +102,15 @@ class Execution(Frozen):
         description="processes beside each training process that read, decode and tokenise the next "
         "batches (through /dev/shm); fewer than `cluster.cpus_per_gpu`, and not counted by --cores",
     )
+
+    @model_validator(mode="after")
+    def _compile_whole_weights(self) -> "Execution":
+        if self.compile and self.zero == 3:
+            raise ValueError(
+                "compile: true needs whole weights, but zero: 3 splits them. Choose zero: 2, or do not "
+                "compile"
+            )
+        return self
 
 
 class StageRecipe(Recipe):

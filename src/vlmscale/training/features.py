@@ -16,4 +16,5 @@ def encode_images(spec: FeaturesSpec) -> None:
         spec.output,
         feature_layers=spec.feature_layers,
         image_size=spec.image_size,
+        precision=spec.precision,
     )

@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import Literal
 
-from vlmscale.settings import Execution, Frozen, Recipe, Setting, Stage, Tower, Transformer
+from vlmscale.settings import (
+    Execution,
+    Frozen,
+    Precision,
+    Recipe,
+    Setting,
+    Stage,
+    Tower,
+    Transformer,
+)
 
 
 class Paths(Frozen):
@@ -72,6 +81,7 @@ class FeaturesSpec(Frozen):
     tower: Path
     feature_layers: tuple[int, ...]
     image_size: int | None = None  # as of StageSpec
+    precision: Precision = "fp32"
     output: Path
 
 

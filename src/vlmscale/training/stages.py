@@ -10,6 +10,7 @@ from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import assemble, check_safetensors
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import VlmProcessor
+from vlmscale.models.supervised_forward import compile_layers
 from vlmscale.models.vlm import Vlm
 from vlmscale.records.files import atomic_folder, atomic_path
 from vlmscale.records.signature import UNSIGNED, read_signed, sign
@@ -51,6 +52,8 @@ def train_stage(spec: StageSpec) -> None:
         print(
             f"{spec.run} {spec.kind}: {trained:,} of {total:,} parameters are trainable", flush=True
         )
+    if spec.execution.compile:
+        compile_layers(model.model.language_model)
     dataset = _load_dataset(spec, processor)
     counts = {
         **_count_parameters(model),

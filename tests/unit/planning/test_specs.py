@@ -158,6 +158,14 @@ def test_execution_has_what_the_config_chooses(study_of):
     assert all(type(value) is int for value in specs.execution("stage2").values())
 
 
+def test_stored_features_have_the_precision_of_both_stages(study_of):
+    paper = study_of("paper")
+    assert JobSpecs(paper, SCRIPTS).encoding_precision() == {"precision": "bf16"}
+    first = paper.stage1.model_copy(update={"precision": "fp32"})
+    mixed = paper.model_copy(update={"stage1": first})
+    assert JobSpecs(mixed, SCRIPTS).encoding_precision() == {}
+
+
 def test_what_changes_no_result_is_left_out_of_a_dump(study_of):
     study = study_of("smoke")
     other = study.model_copy(
