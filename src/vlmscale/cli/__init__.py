@@ -30,26 +30,68 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # panels cut long names of options at 80 columns
 )
-for _name, _command, _example in (
-    ("fit", fit_command, "fit scores.csv --text-tokens 0,50,100"),
-    ("recommend", recommend_command, "recommend --gflops 2000 --text-tokens 50"),
-    ("explore", explore_command, "explore --scores scores.csv --open"),
-    ("audit", audit_command, "audit --study results/mini --claim C13"),
-    ("summary", summary_command, "summary results/mini"),
-    ("cells", cells_command, "cells --config config/paper.yaml --gpu h100"),
-    ("power", power_command, "power --sizes 0.5,1.8,4,7 --token-counts 1,16,576 --trainings 36"),
-    ("next", next_command, "next --config config/paper.yaml --gpu-hours 300 --narrow alpha/beta"),
+for _name, _command, _short, _example in (
+    ("fit", fit_command, "Fit the law to scores.", "fit scores.csv --text-tokens 0,50,100"),
+    (
+        "recommend",
+        recommend_command,
+        "Choose LLM and visual tokens for a budget.",
+        "recommend --gflops 2000 --text-tokens 50",
+    ),
+    (
+        "explore",
+        explore_command,
+        "Write a page to play with a law.",
+        "explore --scores scores.csv --open",
+    ),
+    (
+        "audit",
+        audit_command,
+        "Check the paper's claims, one by one.",
+        "audit --study results/mini --claim C13",
+    ),
+    ("summary", summary_command, "Summarise a finished study.", "summary results/mini"),
+    (
+        "cells",
+        cells_command,
+        "List what a study trains, and what it costs.",
+        "cells --config config/paper.yaml --gpu h100",
+    ),
+    (
+        "power",
+        power_command,
+        "Simulate a study before training it.",
+        "power --sizes 0.5,1.8,4,7 --token-counts 1,16,576 --trainings 36",
+    ),
+    (
+        "next",
+        next_command,
+        "Choose the cells to train next.",
+        "next --config config/paper.yaml --gpu-hours 300 --narrow alpha/beta",
+    ),
     (
         "lifetime",
         lifetime_command,
+        "Choose the LLM that costs least over its life.",
         "lifetime results/mini/errors.parquet --family ocr --answers 1e6",
     ),
-    ("methods", methods_command, "methods --json"),
-    ("data", data_command, "data llava_pretrain data/llava_pretrain --raw downloads"),
-    ("publish", publish_command, "publish results/mini/runs/RUN/stage2 --output upload"),
+    ("methods", methods_command, "List the methods.", "methods --json"),
+    (
+        "data",
+        data_command,
+        "Download and convert LLaVA's training data.",
+        "data llava_pretrain data/llava_pretrain --raw downloads",
+    ),
+    (
+        "publish",
+        publish_command,
+        "Lay out a model or a study's tables for the hub.",
+        "publish results/mini/runs/RUN/stage2 --output upload",
+    ),
 ):
-    app.command(_name, epilog=f"Example: vlmscale {_example}")(_command)
+    app.command(_name, short_help=_short, epilog=f"Example: vlmscale {_example}")(_command)
 
 
 def _print_version(value: bool) -> None:

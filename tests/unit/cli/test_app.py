@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import version
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from tests.support.cli import REASONING, call
@@ -27,6 +28,19 @@ def test_help_needs_no_library():
 @pytest.mark.parametrize("command", [command.name for command in app.registered_commands])
 def test_each_command_shows_an_example(command):
     assert f"Example: vlmscale {command}" in call(command, "--help")
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_every_option_is_named_whole_at_any_width(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    commands = typer.main.get_command(app).commands
+    assert set(commands) == {command.name for command in app.registered_commands}
+    for name, command in commands.items():
+        text = CliRunner().invoke(app, [name, "--help"]).output
+        assert "…" not in text
+        assert name in CliRunner().invoke(app, ["--help"]).output
+        for parameter in command.params:
+            assert all(option in text for option in (*parameter.opts, *parameter.secondary_opts))
 
 
 def test_prints_its_version():
