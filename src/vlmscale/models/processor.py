@@ -2,16 +2,22 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 from transformers import BatchFeature, LlavaProcessor, PreTrainedTokenizerBase
 
 from vlmscale.errors import UserError
-from vlmscale.images import decode_image
+from vlmscale.models.arguments import (
+    check_conversation,
+    flatten_images,
+    list_texts,
+    open_image,
+    pair_images,
+)
 from vlmscale.models.conversation import (
     IGNORED,
     Encoded,
@@ -71,7 +77,9 @@ class VlmProcessor(LlavaProcessor):
         there is an image; and question_input_ids, question_attention_mask (i, q) if the method reads the
         question. With pixels=False the caller adds stored features. Raises UserError.
         """
-        images, questions = _pair(images, questions)
+        if layout not in get_args(Layout):
+            raise UserError(f"layout must be one of {', '.join(get_args(Layout))}, not {layout!r}")
+        images, questions = pair_images(images, questions)
         has_image = [image is not None for image in images]
         return self._make_inputs(self.encode_prompts(questions, has_image, layout), images, pixels)
 
@@ -87,7 +95,7 @@ class VlmProcessor(LlavaProcessor):
         images: one for each text with `<image>` in it, or one for each question. Tensors are padded on the
         left, whatever `padding` says. Raises UserError for other options.
         """
-        given, texts = _flatten(images), [text] if isinstance(text, str) else list(text or [])
+        given, texts = flatten_images(images), list_texts([] if text is None else text, "text")
         options = {key for key, value in kwargs.items() if value not in (None, "left")}
         unknown = sorted(options - {"padding", "add_special_tokens"})
         if unknown or return_tensors not in ("pt", None):
@@ -95,6 +103,8 @@ class VlmProcessor(LlavaProcessor):
                 f"processor: {', '.join(unknown) or 'return_tensors'} is not supported. It returns PyTorch "
                 "tensors, padded on the left; leave the option out."
             )
+        if not texts and not given:
+            raise UserError("processor: pass images, text or both")
         if not texts:
             return BatchFeature({"pixel_values": self.to_pixels(given)})
         marks = [each.count(self.image_token) for each in texts]
@@ -113,7 +123,23 @@ class VlmProcessor(LlavaProcessor):
         encoded = encode_written_prompts(
             texts, self.tokenizer, self.template, self.visual_tokens, self.reads_question
         )
-        return self._make_inputs(encoded, [_open(image) for image in paired])
+        return self._make_inputs(encoded, [open_image(image) for image in paired])
+
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Write conversations of texts and images as transformers' own does.
+
+        Raises UserError for what the template would leave out: other parts, tools, other system prompts.
+        """
+        for unread in ("tools", "documents"):
+            if kwargs.get(unread):
+                raise UserError(
+                    f"apply_chat_template: the model has not learned {unread}. Leave them out."
+                )
+        check_conversation(conversation)
+        try:
+            return super().apply_chat_template(conversation, *args, **kwargs)
+        except TemplateError as error:
+            raise UserError(f"apply_chat_template: {error}") from None
 
     def decode_answers(self, inputs: Mapping[str, Tensor], ids: Tensor) -> list[str]:
         """Return the texts that generate() put after the prompts of `inputs`."""
@@ -167,40 +193,6 @@ class VlmProcessor(LlavaProcessor):
         if given and pixels:
             inputs["pixel_values"] = self.to_pixels(given)
         return BatchFeature(inputs)
-
-
-def _pair(images: Any, questions: str | Sequence[str]) -> tuple[list[Any], list[str]]:
-    """Return as many images (or None) as questions, paths opened. Raises UserError."""
-    several = isinstance(images, list | tuple)
-    if isinstance(questions, str):
-        questions = [questions] * (len(images) if several else 1)
-    images = list(images) if several else [images] * len(questions)
-    if len(images) != len(questions) or not questions:
-        raise UserError(
-            f"{len(images)} images and {len(questions)} questions: pass one image, or None, for each."
-        )
-    for number, question in enumerate(questions):
-        if not isinstance(question, str):
-            raise UserError(f"questions[{number}] is a {type(question).__name__}, not a text.")
-    return [_open(image) for image in images], list(questions)
-
-
-def _open(image: Any) -> Any:
-    """Open an image if it is a path."""
-    if not isinstance(image, str | Path):
-        return image
-    if not Path(image).is_file():
-        raise UserError(f"there is no image file {image}. Pass a path or a PIL image.")
-    return decode_image(Path(image).read_bytes(), str(image))
-
-
-def _flatten(images: Any) -> list[Any]:
-    """Return the images of lists within lists, as `apply_chat_template` gives them, in one."""
-    if images is None:
-        return []
-    if not isinstance(images, list | tuple):
-        return [images]
-    return [image for each in images for image in _flatten(each)]
 
 
 def pad_batch(

@@ -137,6 +137,7 @@ class Vlm(LlavaForConditionalGeneration):
         prompt = kwargs.pop("prompt_cache", None)
         if prompt is not None:
             kwargs = prompt.fill_arguments(inputs, kwargs)
+        self._refuse_other_inputs(kwargs)
         # Encode here and not in the prefill: the mask that all steps share may depend on how many
         # visual tokens an image has.
         visual = self.model.encode_given(kwargs) or kwargs.pop("visual", None)
@@ -151,6 +152,24 @@ class Vlm(LlavaForConditionalGeneration):
         if ids is not None:
             kwargs["prompt_length"] = ids.shape[1]
         return super().generate(inputs, generation_config, **kwargs)
+
+    def _refuse_other_inputs(self, kwargs: dict[str, Any]) -> None:
+        """Raise UserError for pixels that are no images of the tower's size, and right padding."""
+        pixels, mask = kwargs.get("pixel_values"), kwargs.get("attention_mask")
+        if pixels is not None:
+            side = self.config.vision_config.image_size
+            if tuple(pixels.shape[1:]) != (3, side, side):
+                raise UserError(
+                    f"generate: pixel_values are of shape {tuple(pixels.shape)}, not (i, 3, {side}, "
+                    f"{side}). Make them with the model's own processor."
+                )
+            if not pixels.isfinite().all():
+                raise UserError("generate: pixel_values hold NaN or infinite values")
+        if mask is not None and mask.ndim == 2 and not mask[:, -1].all():
+            raise UserError(
+                "generate: inputs are padded on the right, so answers would follow the padding. Pad them "
+                "on the left, as the model's own processor does."
+            )
 
     def _refuse_other_modes(
         self, generation_config: GenerationConfig | None, kwargs: dict[str, Any]

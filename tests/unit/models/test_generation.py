@@ -206,3 +206,29 @@ def test_embeddings_with_images_are_refused(make, images):
     with torch.no_grad():
         out = model(inputs_embeds=embeds, attention_mask=inputs["attention_mask"])
     assert torch.isfinite(out.logits).all()
+
+
+INPUTS = {
+    "NaN": (lambda x: {"pixel_values": x["pixel_values"] * float("nan")}, "hold NaN"),
+    "infinity": (lambda x: {"pixel_values": x["pixel_values"] / 0}, "infinite"),
+    "small pixels": (
+        lambda x: {"pixel_values": x["pixel_values"][..., :16, :16]},
+        r"\(3, 3, 16, 16\)",
+    ),
+    "right padding": (
+        lambda x: {
+            "input_ids": torch.nn.functional.pad(x["input_ids"], (0, 2)),
+            "attention_mask": torch.nn.functional.pad(x["attention_mask"], (0, 2)),
+        },
+        "padded on the right",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INPUTS)
+def test_inputs_that_would_give_other_answers_are_refused(make, images, case):
+    model, processor = make("tokenpacker")
+    inputs = processor.ask(images, QUESTIONS)
+    change, words = INPUTS[case]
+    with pytest.raises(UserError, match=words):
+        model.generate(**{**inputs, **change(inputs)}, **STEPS)

@@ -175,6 +175,17 @@ WRONG = {
 }
 
 
+WRONG |= {
+    "no texts": (lambda image: (image, None), "questions is a NoneType, neither a text nor a list"),
+    "bytes for a text": (lambda image: (image, b"any ?"), "questions is a bytes"),
+    "a list of lists": (lambda image: ([image], [["any ?"]]), r"questions\[0\] is a list"),
+    "half a character": (lambda image: (image, "a \ud800 ?"), "half of a surrogate pair"),
+    "a folder": (lambda image: ("/", "any ?"), "no image file /"),
+    "an image as text": (lambda image: ("iVBOR" * 3000, "any ?"), "no image file iVBOR.{60,80}[.]"),
+    "a zero byte": (lambda image: ("a\0b", "any ?"), "no image file"),
+}
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_what_cannot_be_asked_is_named(build, images, case):
     _, processor = build("quecc", 4)
@@ -200,6 +211,13 @@ CALLS = {
         lambda image: {"text": "a ?", "return_tensors": "np"},
         "return_tensors is not supported",
     ),
+    "nothing": (lambda image: {}, "pass images, text or both"),
+    "the arguments swapped": (
+        lambda image: {"images": "a ?", "text": image},
+        "text is a PngImageFile",
+    ),
+    "no text": (lambda image: {"images": image, "text": [None]}, r"text\[0\] is a NoneType"),
+    "a dictionary": (lambda image: {"images": image, "text": {"a": 1}}, "text is a dict"),
     "right padding": (lambda image: {"text": "a ?", "padding_side": "right"}, "padding"),
 }
 
@@ -210,6 +228,53 @@ def test_calls_that_would_mean_something_else_are_refused(build, images, case):
     make, message = CALLS[case]
     with pytest.raises(UserError, match=message):
         processor(**make(images[0]))
+
+
+def test_a_damaged_image_is_named_with_its_path_alone(build, tmp_path):
+    _, processor = build("tokenpacker", 4)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG, no more")
+    with pytest.raises(
+        UserError, match=r"a\.png: the image cannot be used: does not decode.*\)\.$"
+    ):
+        processor.ask(tmp_path / "a.png", "any ?")
+
+
+def test_questions_come_from_any_iterable_and_layouts_from_a_list(build, images):
+    _, processor = build("tokenpacker", 4)
+    expected = processor.ask(images, QUESTIONS)
+    assert_same(processor.ask(images, np.array(QUESTIONS)), expected)
+    assert_same(processor.ask(images, (question for question in QUESTIONS)), expected)
+    with pytest.raises(UserError, match="layout must be one of image_first, text_first"):
+        processor.ask(images, QUESTIONS, layout="last")
+
+
+CHATS = {
+    "no chat": (None, {}, "a list of messages"),
+    "no message": ([], {}, "a list of messages"),
+    "a typing error": (
+        [{"type": "imag"}, {"type": "text", "text": "a ?"}],
+        {},
+        "part of type 'imag'",
+    ),
+    "a video": ([{"type": "video", "video": "a.mp4"}], {}, "part of type 'video'"),
+    "a text elsewhere": ([{"type": "text", "content": "a ?"}], {}, "'text' without a 'text'"),
+    "a bare part": (["a ?"], {}, "part of type 'str'"),
+    "a number": (3, {}, "has no 'content'"),
+    "tools": ("a ?", {"tools": [{"name": "x"}]}, "has not learned tools"),
+    "documents": ("a ?", {"documents": [{"text": "x"}]}, "has not learned documents"),
+}
+
+
+@pytest.mark.parametrize("case", CHATS)
+def test_nothing_of_a_chat_is_left_out_silently(build, case):
+    _, processor = build("tokenpacker", 4)
+    content, options, words = CHATS[case]
+    messages = content if content in (None, []) else [{"role": "user", "content": content}]
+    with pytest.raises(UserError, match=words):
+        processor.apply_chat_template(messages, **options)
+    if messages:
+        with pytest.raises(UserError, match=words):
+            processor.apply_chat_template([messages, messages], **options)
 
 
 def test_a_chat_with_two_images_or_another_system_prompt_is_refused(processor, images):
