@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vlmscale.costs.cluster import constant_resources
 from vlmscale.errors import UserError
-from vlmscale.jobs.environment import check_interpreter, check_profile
+from vlmscale.jobs.environment import check_checkout, check_interpreter, check_profile
 from vlmscale.jobs.run_lock import hold_run
 from vlmscale.planning import requests as needs
 from vlmscale.planning.specs import (
@@ -78,6 +78,7 @@ def find_profiles():
 
 try:
     check_interpreter(sys.executable)
+    check_checkout(CHECKOUT)
     for profile in find_profiles():
         check_profile(profile)
     STUDY = read_study()

@@ -21,6 +21,15 @@ def check_interpreter(interpreter: str) -> None:
         )
 
 
+def check_checkout(folder: Path) -> None:
+    """Raise UserError for a folder of the workflow in which snakemake would look for variables."""
+    if set("{}") & set(str(folder)):
+        raise UserError(
+            f"snakemake reads the braces in the path of the checkout, {str(folder)!r}, as names of "
+            "variables. Move it to a folder without braces."
+        )
+
+
 def check_profile(file: Path) -> None:
     """Raise UserError for a snakemake profile that still has placeholders to be replaced."""
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()

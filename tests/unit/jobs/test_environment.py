@@ -1,12 +1,13 @@
 """What would make every job fail is refused before the first."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.support.paths import ROOT
 from vlmscale.errors import UserError
-from vlmscale.jobs.environment import check_interpreter, check_profile
+from vlmscale.jobs.environment import check_checkout, check_interpreter, check_profile
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,16 @@ def test_a_path_of_letters_is_accepted(path):
 def test_a_path_with_a_character_of_the_shell_is_refused(character):
     with pytest.raises(UserError, match=r"Move the checkout .* and run `make setup` there"):
         check_interpreter(f"/home/me/my{character}work/.venv/bin/python")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "quo'te", "dol$lar", "ä", "new\nline", "-dash", "per%cent", "[b]"]
+)
+def test_a_checkout_may_have_any_name_without_braces(name):
+    check_checkout(Path("/home/me") / name)
+    for brace in ("{a}", "{", "}"):
+        with pytest.raises(UserError, match="to a folder without braces"):
+            check_checkout(Path("/home/me") / (name + brace))
 
 
 def test_placeholders_of_a_profile_are_refused_with_their_lines(tmp_path):
