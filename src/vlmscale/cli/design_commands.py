@@ -184,7 +184,7 @@ def next_command(
     parquet: _Parquet = None,
     json: Json = False,
 ) -> None:
-    """Choose the cells to train next: those that narrow an interval most for each GPU hour."""
+    """Choose the cells to train next: those that narrow an interval most within some GPU hours."""
     from vlmscale.cli.next_cells import choose_next, show
     from vlmscale.cli.output import emit, write_report
 

@@ -41,7 +41,7 @@ def choose_next(
     utilisation: float | None = None,
     results: str | Path = "results",
 ) -> Report:
-    """Choose cells of a study that narrow an interval most for each GPU hour, until `gpu_hours` are spent.
+    """Choose cells of a study that narrow an interval most within `gpu_hours`, the best of an hour first.
 
     narrow: alpha, beta, alpha-beta, alpha/beta, V* (of `text_tokens`) or error (of a training of `llm` at
     `visual_tokens`). prior: scores whose law stands in while the study's own determine none, by default the

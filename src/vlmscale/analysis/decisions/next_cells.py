@@ -1,12 +1,25 @@
-"""Choose the trainings that narrow an interval most for each GPU hour, before their results."""
+"""Choose the trainings that narrow an interval most within some GPU hours, before their results.
 
+The best set is a knapsack whose items tell of each other. Trainings are added one by one, for what they
+tell in each hour and, in another try, for what they tell at all. Of the better set each training is then
+exchanged for others while that narrows the interval. First in order is what tells most in each hour, in
+case the hours end early.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.laws.hierarchical import LEAST_POINTS, draw_measurements, sample_laws
-from vlmscale.analysis.laws.information import Aim, Information, begin_information, center_laws
+from vlmscale.analysis.laws.information import (
+    Aim,
+    Information,
+    Trainings,
+    begin_information,
+    center_laws,
+)
 from vlmscale.analysis.laws.intervals import find_ends, find_intervals, find_token_ends
 from vlmscale.analysis.laws.points import COLUMNS, Floats
 from vlmscale.errors import UserError
@@ -14,6 +27,8 @@ from vlmscale.errors import UserError
 _DRAWS = 2000
 _TINY = 1e-300  # against a division by 0
 _LAWS = 64  # that information is averaged over
+_EXCHANGES = 30  # at most; the released scores take up to eight
+_SETTLED = 1e-4  # of the remaining share: less is no reason for another exchange
 
 
 @dataclass(frozen=True)
@@ -71,38 +86,24 @@ def measure_width(laws: pd.DataFrame, aim: Aim, points: pd.DataFrame) -> float |
 
 
 def choose_cells(start: Start, candidates: pd.DataFrame, aim: Aim, *, hours: float) -> pd.DataFrame:
-    """Choose trainings one by one, each the best for its hours, until no other is within `hours`.
+    """Choose trainings within `hours`, until no other is, the best for its hours first.
 
     candidates: a row a cell, columns run, llm, n_params_b, visual_tokens, seed, hours; cells of a run come
     together, for its hours, which may be 0. Returns rows in order: run, llm, n_params_b, visual_tokens
     (several as "1, 4"), seed, cells, hours, hours_total, remaining (the expected width as a share of that
     at the start) and width, which is NaN until the cells determine a law.
     """
-    information, whole = start.information, start.information.find_reach(aim)
-    left = {str(run): rows for run, rows in candidates.groupby("run", sort=False)}
+    runs = {str(run): rows for run, rows in candidates.groupby("run", sort=False)}
+    search = _Search(start.information, aim, runs)
+    kept = search.exchange(hours)
+    information, spent = start.information, 0.0
     trained = [start.points[list(COLUMNS[:2])]]
-    chosen, spent, remaining = [], 0.0, 1.0
-    while True:
-        best: tuple[float, str, float] | None = None
-        tried: set[tuple[object, ...]] = set()
-        for run, rows in left.items():
-            cost = float(rows["hours"].iloc[0])
-            alike = (cost, *rows["llm"], *rows["visual_tokens"])  # seeds of a cell tell the same
-            if alike in tried or spent + cost > hours + 1e-9:
-                continue
-            tried.add(alike)
-            after = _average(information.find_reach(aim, rows), whole)
-            gain = max(remaining - after, 0.0)
-            rate = gain / cost if cost > 0 else np.inf
-            if best is None or rate > best[0]:
-                best = rate, run, after
-        if best is None:
-            break
-        _, run, remaining = best
-        rows = left.pop(run)
+    chosen = []
+    for run, remaining in search.fill([], hours, among=kept):
+        rows = runs[run]
         information = information.add(rows)
         trained.append(rows[list(COLUMNS[:2])])
-        spent += float(rows["hours"].iloc[0])
+        spent += search.hours[run]
         first = rows.iloc[0]
         width = information.expect_width(aim) if start.width is None else remaining * start.width
         chosen.append(
@@ -113,7 +114,7 @@ def choose_cells(start: Start, candidates: pd.DataFrame, aim: Aim, *, hours: flo
                 "visual_tokens": ", ".join(map(str, rows["visual_tokens"])),
                 "seed": first["seed"],
                 "cells": len(rows),
-                "hours": float(first["hours"]),
+                "hours": search.hours[run],
                 "hours_total": spent,
                 "remaining": remaining,
                 "width": width if determines_law(pd.concat(trained)) else np.nan,
@@ -121,6 +122,100 @@ def choose_cells(start: Start, candidates: pd.DataFrame, aim: Aim, *, hours: flo
         )
     columns = ["run", "llm", "n_params_b", "visual_tokens", "seed", "cells", "hours"]
     return pd.DataFrame(chosen, columns=[*columns, "hours_total", "remaining", "width"])
+
+
+class _Search:
+    """The search for a set of runs. runs: the cells of each, by name."""
+
+    def __init__(self, start: Information, aim: Aim, runs: Mapping[str, pd.DataFrame]) -> None:
+        self._start, self._aim = start, aim
+        self._direction = start.find_direction(aim)
+        self._whole = start.find_reach(aim)
+        self._runs = {run: start.find_trainings(rows) for run, rows in runs.items()}
+        self.hours = {run: float(rows["hours"].iloc[0]) for run, rows in runs.items()}
+        # Seeds of a cell tell the same.
+        self._kinds = {
+            run: (self.hours[run], *rows["llm"], *rows["visual_tokens"])
+            for run, rows in runs.items()
+        }
+
+    def fill(
+        self,
+        kept: Sequence[str],
+        hours: float,
+        *,
+        among: Iterable[str] | None = None,
+        per_hour: bool = True,
+    ) -> list[tuple[str, float]]:
+        """Add runs to those kept until no other is within the hours left.
+
+        among: the runs that may be added, by default all. Returns what is added, in order, with the
+        remaining share of the interval after each. What is added next tells most, in each hour or at all.
+        """
+        information = self._know(kept)
+        left = [run for run in (self._runs if among is None else among) if run not in kept]
+        hours -= sum(self.hours[run] for run in kept)
+        remaining = self._measure(information)
+        added: list[tuple[str, float]] = []
+        while True:
+            best: tuple[float, str, float] | None = None
+            tried = set()
+            for run in left:
+                cost = self.hours[run]
+                if self._kinds[run] in tried or cost > hours + 1e-9:
+                    continue
+                tried.add(self._kinds[run])
+                after = self._measure(information, self._runs[run])
+                gain = max(remaining - after, 0.0)
+                rate = gain if not per_hour else gain / cost if cost > 0 else np.inf
+                if best is None or rate > best[0]:
+                    best = rate, run, after
+            if best is None:
+                return added
+            _, run, remaining = best
+            left.remove(run)
+            information = information.add(self._runs[run])
+            hours -= self.hours[run]
+            added.append((run, remaining))
+
+    def exchange(self, hours: float) -> list[str]:
+        """Return the runs of the best set found."""
+        sets = [self._complete([], hours, per_hour) for per_hour in (True, False)]
+        remaining, kept = min(sets, key=lambda found: found[0])
+        for _ in range(_EXCHANGES):
+            out = {self._kinds[run]: run for run in kept}.values()
+            moves = [
+                self._complete(
+                    [other for other in kept if other != run], hours, per_hour, without=run
+                )
+                for run in out
+                for per_hour in (True, False)
+            ]
+            after, changed = min(moves, key=lambda found: found[0], default=(remaining, kept))
+            if after > remaining * (1 - _SETTLED):
+                break
+            remaining, kept = after, changed
+        return kept
+
+    def _complete(
+        self, kept: list[str], hours: float, per_hour: bool, without: str | None = None
+    ) -> tuple[float, list[str]]:
+        """Return the remaining share of the interval, and kept runs with those that fill the hours."""
+        among = [
+            run for run in self._runs if without is None or self._kinds[run] != self._kinds[without]
+        ]
+        added = self.fill(kept, hours, among=among, per_hour=per_hour)
+        remaining = added[-1][1] if added else self._measure(self._know(kept))
+        return remaining, [*kept, *(run for run, _ in added)]
+
+    def _know(self, runs: Sequence[str]) -> Information:
+        information = self._start
+        for run in runs:
+            information = information.add(self._runs[run])
+        return information
+
+    def _measure(self, information: Information, told: Trainings | None = None) -> float:
+        return _average(information.measure_reach(self._aim, self._direction, told), self._whole)
 
 
 def expect_remaining(start: Start, cells: pd.DataFrame, aim: Aim) -> float:

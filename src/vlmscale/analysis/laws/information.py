@@ -44,6 +44,14 @@ class Aim:
 
 
 @dataclass(frozen=True)
+class Trainings:
+    """Trainings of cells as Information counts them: of find_trainings."""
+
+    rows: Floats  # how their errors change with the state, (b, cells, state)
+    llms: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Information:
     """The covariance of the law and of LLMs, around each of b laws; of begin_information, or add."""
 
@@ -56,27 +64,40 @@ class Information:
     trained: frozenset[str]  # LLMs with a training
     covariance: Floats  # (b, state, state)
 
-    def add(self, cells: pd.DataFrame) -> "Information":
-        """Return what is known after trainings of `cells` (llm, n_params_b, visual_tokens), one a row."""
-        if cells.empty:
+    def find_trainings(self, cells: pd.DataFrame) -> Trainings:
+        """Return trainings of `cells` (llm, n_params_b, visual_tokens), one a row.
+
+        Raises UserError for an LLM that begin_information was not told of, whose offset it lacks.
+        """
+        return Trainings(self._find_rows(cells), frozenset(map(str, cells["llm"])))
+
+    def add(self, cells: pd.DataFrame | Trainings) -> "Information":
+        """Return what is known after trainings of `cells`, as of find_trainings."""
+        told = cells if isinstance(cells, Trainings) else self.find_trainings(cells)
+        if not told.rows.shape[1]:
             return self
-        crossed, shown = self._predict(cells)
+        crossed, shown = self._predict(told)
         less = crossed.transpose(0, 2, 1) @ np.linalg.solve(shown, crossed)
-        changed = {"covariance": self.covariance - less, "trained": self._add_llms(cells)}
+        changed = {"covariance": self.covariance - less, "trained": self.trained | told.llms}
         return Information(**{**vars(self), **changed})
 
-    def find_reach(self, aim: Aim, cells: pd.DataFrame | None = None) -> Floats:
+    def find_reach(self, aim: Aim, cells: pd.DataFrame | Trainings | None = None) -> Floats:
         """Return half the width (b,) of an aim's 95 % interval, after trainings of `cells` if given.
 
         It is in units of find_scale, which no training changes.
         """
-        direction = self._find_direction(aim)
+        if isinstance(cells, pd.DataFrame):
+            cells = self.find_trainings(cells)
+        return self.measure_reach(aim, self.find_direction(aim), cells)
+
+    def measure_reach(self, aim: Aim, direction: Floats, told: Trainings | None = None) -> Floats:
+        """Return find_reach of an aim whose direction is at hand: of find_direction."""
         found = np.einsum("bi,bij,bj->b", direction, self.covariance, direction)
-        if cells is not None:
-            crossed, shown = self._predict(cells)
-            told = np.einsum("bci,bi->bc", crossed, direction)[:, :, None]
-            found = found - (told * np.linalg.solve(shown, told)).sum((1, 2))
-        llms = len(self.trained if cells is None else self._add_llms(cells))
+        if told is not None:
+            crossed, shown = self._predict(told)
+            seen = np.einsum("bci,bi->bc", crossed, direction)[:, :, None]
+            found = found - (seen * np.linalg.solve(shown, seen)).sum((1, 2))
+        llms = len(self.trained if told is None else self.trained | told.llms)
         variance = found + (self.noise**2 if aim.quantity == "error" else 0)
         return np.asarray(np.sqrt(variance) * stdtrit(max(llms, 1), _END))
 
@@ -98,21 +119,14 @@ class Information:
         most = aim.most - 1.0 if aim.quantity == "tokens" else np.inf
         return float(np.median(np.minimum(width, most)))
 
-    def _add_llms(self, cells: pd.DataFrame) -> frozenset[str]:
-        return self.trained | frozenset(map(str, cells["llm"]))
-
-    def _predict(self, cells: pd.DataFrame) -> tuple[Floats, Floats]:
-        """Return covariances of the errors of cells with the state, and with each other."""
-        rows = self._find_rows(cells)
-        crossed = rows @ self.covariance
-        noise = (self.noise**2)[:, None, None] * np.eye(len(cells))
-        return crossed, crossed @ rows.transpose(0, 2, 1) + noise
+    def _predict(self, told: Trainings) -> tuple[Floats, Floats]:
+        """Return covariances of the errors of trainings with the state, and with each other."""
+        crossed = told.rows @ self.covariance
+        noise = (self.noise**2)[:, None, None] * np.eye(told.rows.shape[1])
+        return crossed, crossed @ told.rows.transpose(0, 2, 1) + noise
 
     def _find_rows(self, cells: pd.DataFrame) -> Floats:
-        """Return how the errors of cells change with the state, (b, cells, state).
-
-        Raises UserError for an LLM that begin_information was not told of, whose offset it lacks.
-        """
+        """Return how the errors of cells change with the state, (b, cells, state)."""
         names = cells["llm"].astype(str)
         if not names.isin(self.llms).all():
             unknown = names[~names.isin(self.llms)].iloc[0]
@@ -129,7 +143,7 @@ class Information:
         law = np.stack([np.ones_like(x), -x * n, -x * v, of_bend], -1)
         return np.concatenate([law, own, own * v[:, :, None]], -1)
 
-    def _find_direction(self, aim: Aim) -> Floats:
+    def find_direction(self, aim: Aim) -> Floats:
         """Return how an aim changes with the state, (b, state)."""
         if aim.quantity == "error":
             cell = {
