@@ -306,6 +306,38 @@ rule cost:
         "../workflow/scripts/cost.py"
 
 
+# Methods with few visual tokens by what they cost, each way to answer; needs cells of at most FEW_TOKENS.
+ONE_TOKEN = (
+    ["one_token"]
+    if any(cell.visual_tokens <= FEW_TOKENS for cell in CELLS.values())
+    else []
+)
+
+
+rule one_token:
+    input:
+        errors=f"{OUT}/errors.parquet",
+    output:
+        parquet=f"{OUT}/one_token.parquet",
+        md=f"{OUT}/tables/one_token.md",
+        tex=f"{OUT}/tables/one_token.tex",
+    log:
+        f"{OUT}/logs/one_token.log",
+    benchmark:
+        f"{OUT}/benchmarks/one_token.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        decoders={name: asdict(shape) for name, shape in STUDY.decoders.items()},
+        tower=asdict(STUDY.tower_shape),
+        methods=SPECS.method_settings(),
+        text_tokens=max(STUDY.laws.text_tokens),
+        code=hash_code("one_token.py"),
+    script:
+        "../workflow/scripts/one_token.py"
+
+
 # A study in kilobytes: src/vlmscale/resources/reference/ keeps those of the default one.
 REFERENCE = ["scores", "laws", "intervals", "verdicts", "cost"]
 

@@ -23,6 +23,7 @@ from vlmscale.report.figures import INPUTS as FIGURE_TABLES, LAW_FIGURES
 from vlmscale.resources import find_resource, read_benchmark_rows, read_rows
 from vlmscale.study.load import load_study, validate
 from vlmscale.study.selection import (
+    FEW_TOKENS,
     FULL,
     RELEASED_PROTOCOL,
     SUITES,

@@ -59,6 +59,17 @@ FIGURE_JOBS = {
         budget=min((cell.budget for cell in CELLS.values()), key=lambda b: b != FULL),
         text_tokens=max(STUDY.laws.text_tokens),
     ),
+    "one_token_figure": study_figure("one_token"),
+    "published_one_token_figure": FigureJob(
+        PUBLISHED,
+        "one_token",
+        ("one_token",),
+        {
+            "title": "published scores",
+            "benchmarks": ["GQA", "VQAv2", "MMB", "TextVQA", "reasoning mean"],
+        },
+        {"family": "all"},
+    ),
     "figures": FigureJob(
         OUT,
         "{series}_{family}",
@@ -125,6 +136,7 @@ FIGURES = expand(
         "paired",
         "cost",
         *(["difficulty"] if LAWS else []),
+        *ONE_TOKEN,
         *(["budget_law"] if BUDGETS else []),
         *SIDE_BY_SIDE,
         *LEARNING,

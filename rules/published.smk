@@ -8,10 +8,12 @@ READINGS = {
 
 rule published:
     input:
-        expand(f"{PUBLISHED}/{{name}}.parquet", name=[*LAW_TABLES, "table1"]),
+        expand(
+            f"{PUBLISHED}/{{name}}.parquet", name=[*LAW_TABLES, "table1", "one_token"]
+        ),
         expand(
             f"{PUBLISHED}/tables/{{name}}.{{suffix}}",
-            name=[*TABLES, "table1"],
+            name=[*TABLES, "table1", "one_token"],
             suffix=["md", "tex"],
         ),
         expand(
@@ -20,7 +22,11 @@ rule published:
             name=LAW_FIGURES,
             suffix=["pdf", "png"],
         ),
-        expand(f"{PUBLISHED}/figures/fig4.{{suffix}}", suffix=["pdf", "png"]),
+        expand(
+            f"{PUBLISHED}/figures/{{name}}.{{suffix}}",
+            name=["fig4", "one_token"],
+            suffix=["pdf", "png"],
+        ),
         f"{PUBLISHED}/audit.parquet",
         f"{PUBLISHED}/audit.md",
         f"{PUBLISHED}/explorer.html",
@@ -52,6 +58,7 @@ localrules:
     published_fit,
     published_tables,
     published_audit,
+    published_one_token,
 
 
 use rule fit as published_fit with:
@@ -102,6 +109,23 @@ rule published_table1:
         code=hash_code("published_table1.py"),
     script:
         "../workflow/scripts/published_table1.py"
+
+
+use rule one_token as published_one_token with:
+    input:
+        scores=table("published/one_token.csv"),
+        architectures=table("backbones"),
+    output:
+        parquet=f"{PUBLISHED}/one_token.parquet",
+        md=f"{PUBLISHED}/tables/one_token.md",
+        tex=f"{PUBLISHED}/tables/one_token.tex",
+    log:
+        f"{PUBLISHED}/logs/one_token.log",
+    benchmark:
+        f"{PUBLISHED}/benchmarks/one_token.tsv"
+    params:
+        text_tokens=50,
+        code=hash_code("one_token.py"),
 
 
 use rule audit as published_audit with:

@@ -5,8 +5,11 @@ from vlmscale.costs.shapes import load_shapes
 report: "../workflow/report/workflow.rst"
 
 
-STUDY_PAGES = [*STUDY_TABLES, *DIFFICULTY, *BUDGETS, *VERDICTS, "audit"]
-PUBLISHED_PAGES = [*TABLES, "table1", "audit"]
+STUDY_PAGES = [
+    *(*STUDY_TABLES, *DIFFICULTY, *BUDGETS, *ONE_TOKEN, *VERDICTS),
+    "audit",
+]
+PUBLISHED_PAGES = [*TABLES, "table1", "one_token", "audit"]
 
 
 # Pages to look at; without a law there is none to explore.

@@ -36,6 +36,8 @@ REPORT = {
         "tables/methods": "Scores",
         "tables/paired": "Differences from the baseline",
         "paired": "Differences from the baseline, drawn",
+        "tables/one_token": "Where one token stands",
+        "one_token": "Where one token stands, drawn",
     },
     "5. Claims and verdicts": {
         "tables/audit": "Audit of the paper's claims",

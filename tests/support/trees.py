@@ -25,6 +25,8 @@ JOINT = {
     "gallery",
     "latency_figure",
     "model_cards",
+    "one_token",
+    "one_token_figure",
     "paired_figure",
     "report_pages",
     "side_by_side_figure",

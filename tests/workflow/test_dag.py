@@ -20,7 +20,7 @@ CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob(
 ONCE = dict.fromkeys(
     (
         *("all", "audit", "collect", "compare", "cost", "cost_figure", "fetch_benchmarks"),
-        *("gallery", "model_cards"),
+        *("gallery", "model_cards", "one_token", "one_token_figure"),
         *("paired_figure", "report_pages", "tables", "verdicts", "write_cells"),
     ),
     1,

@@ -189,7 +189,7 @@ def answer_memory_lines(
     """
     h, f = decoder.hidden_size, decoder.intermediate_size
     weights = HALF * (1e9 * decoder.total_b + compressor)
-    cache = 2 * HALF * decoder.layers * decoder.key_value_width
+    cache = decoder.key_value_bytes
     # Of one block at a time: the stream and its copy, queries to output, gate and up with their product.
     activations = [(float(FULL * decoder.vocabulary), HALF * (6 * h + 3 * f))]
     if tower is not None:

@@ -57,6 +57,11 @@ class Decoder:
         return self.key_value_heads * self._head_width
 
     @property
+    def key_value_bytes(self) -> int:
+        """Bytes of a position's keys and values in all layers, in 16 bits."""
+        return 2 * 2 * self.layers * self.key_value_width
+
+    @property
     def download_gb(self) -> float:
         """Gigabytes of the released weight files."""
         return 2 * self.total_b if self.released_gb is None else self.released_gb

@@ -6,12 +6,14 @@ is shared counts in equal parts: k answers about an image pay 1 / k of it each, 
 image was encoded before its questions came.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlmscale.costs.flops import Text, answer_gflops
+from vlmscale.costs.flops import DEFAULTS, Text, answer_gflops
 from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower
 from vlmscale.methods import find_method
@@ -60,6 +62,33 @@ class Reuse:
         )
 
 
+# The ways to answer that tables of costs compare.
+MODES: Mapping[str, Reuse] = MappingProxyType(
+    {
+        "neither cached": Reuse(),
+        "text cached": Reuse(cached_text=True),
+        "image cached": Reuse(cached_image=True),
+        "both cached": Reuse(cached_text=True, cached_image=True),
+        "10 questions": Reuse(questions_per_image=10),
+        "100 questions": Reuse(questions_per_image=100),
+    }
+)
+
+
+def count_kept_bytes(
+    decoder: Decoder, method: str, visual_tokens: ArrayLike, *, patches: int
+) -> NDArray[np.float64]:
+    """Return the bytes of keys and values, in 16 bits, that an image takes while questions about it come.
+
+    A method that prunes inside the LLM keeps all patches in all layers, because each question chooses anew.
+    """
+    prunes = "llm_attention" in find_method(method).needs
+    positions = np.asarray(visual_tokens, float)
+    if prunes:
+        positions = np.full_like(positions, patches)
+    return positions * decoder.key_value_bytes
+
+
 def nominal_answer_gflops(
     n_params_b: ArrayLike,
     visual_tokens: ArrayLike,
@@ -90,16 +119,24 @@ def exact_answer_gflops(
     method: str,
     reuse: Reuse,
     with_tower: bool,
+    options: Mapping[str, str] = DEFAULTS,
 ) -> float:
     """Return GFLOPs of an answer, every matrix product counted.
 
-    with_tower: count the tower and the projector; without, features are stored. Raises UserError for a
-    count the method cannot give.
+    with_tower: count the tower and the projector; without, features are stored. options: those of the
+    method that are not default. Raises UserError for a count the method cannot give.
     """
     text: Text = "cached" if reuse.cached_text else "new"
     if with_tower:
         whole = answer_gflops(
-            decoder, tower, method, visual_tokens, text_tokens, generated_tokens, text=text
+            decoder,
+            tower,
+            method,
+            visual_tokens,
+            text_tokens,
+            generated_tokens,
+            text=text,
+            options=options,
         )
         prefill, share = whole.prefill.total, reuse.image_share
         encoder = share * whole.tower + whole.text_pass

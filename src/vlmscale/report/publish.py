@@ -35,6 +35,7 @@ _TABLES = (
         "corrected",
         "difficulty",
         "fewest_tokens",
+        "one_token",
         "budget_law",
         "lifetime",
         "verdicts",

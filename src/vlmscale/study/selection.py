@@ -8,6 +8,8 @@ from typing import Literal
 FULL = "full"
 # The families of benchmarks whose mean error has a law. VizWiz and VQAv2 belong to no suite.
 SUITES = ("reasoning", "ocr")
+# The most visual tokens of the table that says where one token stands.
+FEW_TOKENS = 4
 # How questions of the released scores were put; inferred, not stated (docs/benchmarks.md).
 RELEASED_PROTOCOL = "lmms"
 # What N counts: the size in the LLM's name, all parameters, or those without embeddings and head.

@@ -11,6 +11,7 @@ INPUTS = {
     "difficulty": ("difficulty", "fewest_tokens"),
     "budget_law": ("budget_law", "lifetime"),
     "cost": ("cost",),
+    "one_token": ("one_token",),
     "learning": ("errors", "chance", "trainings"),
     "side_by_side": ("laws", "intervals", "released_laws", "released_intervals"),
     "latency": ("errors", "latency"),

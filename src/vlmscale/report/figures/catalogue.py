@@ -18,6 +18,7 @@ from vlmscale.report.figures import (
     fig4,
     latency,
     learning,
+    one_token,
     optimum,
     paired,
     profile,
@@ -32,6 +33,7 @@ DRAW: dict[str, Callable[..., Figure]] = {
     for module in (
         *_OF_LAWS,
         *(fig4, paired, difficulty, budget_law, cost, side_by_side, latency, learning),
+        one_token,
     )
 }
 
