@@ -75,7 +75,7 @@ for _name, _command, _short, _example in (
         "lifetime",
         lifetime_command,
         "Choose the LLM that costs least over its life.",
-        "lifetime results/mini/errors.parquet --family ocr --answers 1e6",
+        "lifetime scores.csv --budgets short=4800,full=14400 --answers 1e6",
     ),
     ("methods", methods_command, "List the methods.", "methods --json"),
     (

@@ -45,6 +45,12 @@ def compare_lifetimes(
     table = _add_samples(read_table(scores), known, scores)
     families = read_points(table, methods, None)
     points = _choose_family(families, family, name_source(scores))
+    found = sorted(map(str, points["method"].unique())) if "method" in points else []
+    if len(found) > 1 and not methods:
+        raise UserError(
+            f"{name_source(scores)} has scores of several methods, which have different laws: "
+            f"{', '.join(found)}. Choose with --methods."
+        )
     text = training_text_tokens
     if text is None:
         text = recorded.text_tokens if recorded else _ASSUMED

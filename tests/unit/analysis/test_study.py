@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from tests.support.laws import plant_budget_law
+from tests.support.paths import RESOURCES
+from vlmscale.analysis.collect import CELL_COLUMNS
 from vlmscale.analysis.decisions.lifetime import Sampled
 from vlmscale.analysis.study import fit_budgets
 from vlmscale.errors import UserError
@@ -52,3 +54,28 @@ def test_a_law_that_points_do_not_determine_is_named():
     errors = make_errors()
     with pytest.raises(UserError, match=r"law of budgets ours, ocr: .*same visual_tokens"):
         fit(errors[errors["visual_tokens"] == 1])
+
+
+def test_the_page_of_the_default_study_has_its_numbers():
+    """From the scores kept of it: exponents in docs/mini-study.md, and whose training is cheapest."""
+    scores = pd.read_csv(RESOURCES / "reference/mini/scores.csv")
+    cells = [*CELL_COLUMNS, "family", "parameters"]
+    means = scores.groupby(cells, sort=False)["score"].mean().reset_index()
+    errors = means.assign(
+        benchmark="mean", error=1 - means["score"], n_params_b=means["parameters"] / 1e9
+    )
+    methods = ("tokenpacker", "mlp")
+    series = {"t": Selection(methods), "t_short": Selection(methods, "short")}
+    sampled = Sampled({"full": 14_400, "short": 4_800}, 64)
+    tables = fit_budgets(errors, series, sampled, [50], draws=2000, seed=0)
+    forms = tables["budget_law"].query("budget == 'all'").set_index(["family", "form"])
+    product = forms.xs("product", level="form")
+    ends = product[["gamma", "gamma_low", "gamma_high"]].round(2).to_numpy().tolist()
+    assert dict(zip(product.index, ends, strict=True)) == {
+        "reasoning": [0.17, 0.14, 0.76],
+        "ocr": [0.17, 0.09, 0.31],
+    }
+    assert (product[["alpha_low", "beta_low"]] == 0).all(axis=None)
+    assert (product["aicc"] - forms["aicc"].groupby("family").min() > 7).all()
+    longer = tables["lifetime"].query("beyond == 10")
+    assert set(longer["llm"]) == {"d20"}

@@ -78,6 +78,7 @@ def test_without_text_there_is_no_best_v(tmp_path):
         ({"samples": 5e3, "seed": range(len(POINTS))}, (), "one training budget"),
         ({"samples": "many"}, (), "must hold numbers"),
         ({}, ("--family", "ocr"), "no points of family 'ocr'"),
+        ({"method": ["a", "b"] * (len(POINTS) // 2)}, (), "several methods"),
     ],
 )
 def test_refusals(tmp_path, change, options, words):
