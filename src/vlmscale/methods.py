@@ -256,9 +256,11 @@ def _projector_class(stem: str) -> ast.ClassDef:
     try:
         tree = ast.parse(_file(stem).read_bytes())
     except (SyntaxError, ValueError) as error:
-        where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        where, reason = "", str(error)
+        if isinstance(error, SyntaxError):
+            where, reason = f", line {error.lineno}", error.msg
         raise UserError(
-            f"{_file(stem)}{where}: it is no Python: {error}. Correct the file."
+            f"{_file(stem)}{where}: it is no Python: {reason}. Correct the file."
         ) from None
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     found = [node for node in classes if wanted in map(ast.unparse, node.bases)]
