@@ -41,6 +41,8 @@ def evaluate(spec: EvaluationSpec) -> None:
     ]
     samples, scores = zip(*results, strict=True)
     provenance = {"cell": spec.cell, "fingerprint": spec.fingerprint, "protocol": spec.protocol}
+    if spec.prompt_layout != "image_first":
+        provenance["prompt_layout"] = spec.prompt_layout
     write_parquet(spec.samples, pd.concat(samples, ignore_index=True), provenance)
     write_parquet(spec.scores, pd.DataFrame(scores), provenance)
 
@@ -82,6 +84,11 @@ def _load(spec: EvaluationSpec) -> VlmScale:
     if setting != spec.trained:
         raise UserError(
             f"{spec.model} was trained with {setting}, not with {spec.trained}. Train it again."
+        )
+    if (layout := model.processor.prompt_layout) != spec.prompt_layout:
+        raise UserError(
+            f"{spec.model} was trained with prompt_layout {layout}, not {spec.prompt_layout}. "
+            "Train it again."
         )
     if spec.evaluated != spec.trained:
         use_setting(model.model, model.processor, spec.evaluated)

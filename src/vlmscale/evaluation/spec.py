@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from vlmscale.errors import UserError
 from vlmscale.resources import read_benchmark_rows
-from vlmscale.settings import Frozen, Setting
+from vlmscale.settings import Frozen, PromptLayout, Setting
 
 # How questions are put to a model: lmms-eval's way, or LLaVA-1.5's (docs/benchmarks.md).
 Protocol = Literal["lmms", "llava15"]
@@ -55,6 +55,7 @@ class EvaluationSpec(Frozen):
     benchmarks: tuple[Benchmark, ...]
     protocol: Protocol
     batch_size: int
+    prompt_layout: PromptLayout = "image_first"
     cell: dict[str, Any]
     trained: Setting
     evaluated: Setting

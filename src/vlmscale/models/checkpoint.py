@@ -31,7 +31,7 @@ from vlmscale.models.tower import find_image_side, resize_tower
 from vlmscale.models.vlm import Vlm
 from vlmscale.records.files import check_folder_content, read_json
 from vlmscale.records.signature import RERUN
-from vlmscale.settings import IMAGE_TOKEN, Setting
+from vlmscale.settings import IMAGE_TOKEN, PromptLayout, Setting
 from vlmscale.settings.towers import find_tower_family
 
 _LLAMA_PAD = "<|finetune_right_pad_id|>"
@@ -194,11 +194,12 @@ def assemble(
     template: str,
     seed: int,
     image_size: int | None = None,
+    prompt_layout: PromptLayout = "image_first",
 ) -> tuple[Vlm, VlmProcessor]:
     """Assemble a VLM from an LLM folder and a tower folder.
 
     `seed` decides the projector's weights, and the embedding of `<image>` if the LLM has none. image_size:
-    see load_tower.
+    see load_tower. prompt_layout: what the processor puts first in a prompt.
     """
     check_folder(llm, "tokenizer.json")
     vision, image_processor = load_tower(tower, image_size)
@@ -231,7 +232,9 @@ def assemble(
         do_sample=False,
     )
     model.initialise_projector(seed)
-    processor = VlmProcessor(image_processor, tokenizer, template=template)
+    processor = VlmProcessor(
+        image_processor, tokenizer, template=template, prompt_layout=prompt_layout
+    )
     _fit_processor(processor, model)
     return model, processor
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import Literal
 
 import numpy as np
 from tokenizers.pre_tokenizers import Metaspace
@@ -16,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from vlmscale.errors import UserError
 from vlmscale.models.templates import TEMPLATES
-from vlmscale.settings import IMAGE_TOKEN
+from vlmscale.settings import IMAGE_TOKEN, PromptLayout
 
 IGNORED = -100  # label of tokens without a loss
 # The question of a conversation without one, as in the released QueCC code.
@@ -24,9 +23,6 @@ _NO_QUESTION = "image"
 
 _Part = tuple[str, bool, int]  # of a conversation's text; is it supervised; its turn
 Turns = Sequence[Mapping[str, str]]  # {"from": "human" | "gpt", "value": text}
-# What comes first in the turn with the image: the image, as in LLaVA, or the text, which can then be
-# computed before there is an image (prompt_cache.py).
-Layout = Literal["image_first", "text_first"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def encode_all(
     query_turn: str | None = "first",
     apart: bool = False,
     rngs: Iterable[np.random.Generator | None] = repeat(None),
-    layout: Layout = "image_first",
+    layout: PromptLayout = "image_first",
 ) -> list[Encoded]:
     """Tokenise conversations, in one call of the tokenizer, which is faster.
 
@@ -145,7 +141,7 @@ def truncate_visual_tokens(encoded: Encoded, image_id: int, visual_tokens: int) 
     return encoded.select(kept)
 
 
-def _write(turns: Turns, template: str, apart: bool, layout: Layout) -> Iterator[_Part]:
+def _write(turns: Turns, template: str, apart: bool, layout: PromptLayout) -> Iterator[_Part]:
     if template == "plain":
         for turn in turns:
             if turn["from"] == "gpt":
@@ -188,7 +184,7 @@ def _pick_question(turns: Turns, query_turn: str, rng: np.random.Generator | Non
     return questions[position].replace(IMAGE_TOKEN, "").strip() or _NO_QUESTION
 
 
-def _place_image(said: str, layout: Layout) -> str:
+def _place_image(said: str, layout: PromptLayout) -> str:
     """Put the image of a human turn on a line of its own: the first, as LLaVA-1.5 does, or the last."""
     if IMAGE_TOKEN not in said:
         return said

@@ -21,14 +21,13 @@ from vlmscale.models.arguments import (
 from vlmscale.models.conversation import (
     IGNORED,
     Encoded,
-    Layout,
     encode_all,
     encode_written_prompts,
     is_written_prompt,
 )
 from vlmscale.models.pixels import to_pixels
 from vlmscale.models.templates import TEMPLATES
-from vlmscale.settings import Aspect
+from vlmscale.settings import Aspect, PromptLayout
 
 # b sequences, i images in the batch (i <= b: a sequence may have none), t tokens, q question tokens
 
@@ -44,15 +43,24 @@ class VlmProcessor(LlavaProcessor):
         template: str = "qa",
         reads_question: bool = False,
         aspect: Aspect = "pad",
+        prompt_layout: PromptLayout = "image_first",
         **kwargs: Any,
     ) -> None:
         if kwargs.get("chat_template") is None and template in TEMPLATES:
-            kwargs["chat_template"] = TEMPLATES[template].write_jinja()
+            kwargs["chat_template"] = TEMPLATES[template].write_jinja(prompt_layout)
         super().__init__(image_processor, tokenizer, **kwargs)
         self.visual_tokens = visual_tokens
         self.template = template
         self.reads_question = reads_question
         self.aspect: Aspect = aspect
+        self.prompt_layout: PromptLayout = prompt_layout
+
+    def to_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return what is saved; of the layout only one that is not the default."""
+        values = super().to_dict(*args, **kwargs)
+        if self.prompt_layout == "image_first":
+            values.pop("prompt_layout", None)
+        return values
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         return str(self.image_token) * self.visual_tokens
@@ -67,21 +75,23 @@ class VlmProcessor(LlavaProcessor):
         questions: str | Sequence[str],
         *,
         pixels: bool = True,
-        layout: Layout = "image_first",
+        layout: PromptLayout | None = None,
     ) -> BatchFeature:
         """Make the inputs of generate() for questions with one image each, or None.
 
         images: PIL images or paths, one for each question; a single one serves all questions, a single
-        question all images. layout: whether the image or the text comes first; in training the image
-        does. Returns input_ids, attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) if
+        question all images. layout: whether the image or the text comes first, by default as in
+        training. Returns input_ids, attention_mask (b, t), padded on the left; pixel_values (i, 3, h, w) if
         there is an image; and question_input_ids, question_attention_mask (i, q) if the method reads the
         question. With pixels=False the caller adds stored features. Raises UserError.
         """
-        if layout not in get_args(Layout):
-            raise UserError(f"layout must be one of {', '.join(get_args(Layout))}, not {layout!r}")
+        layout = layout or self.prompt_layout
+        if layout not in (known := get_args(PromptLayout)):
+            raise UserError(f"layout must be one of {', '.join(known)}, not {layout!r}")
         images, questions = pair_images(images, questions)
         has_image = [image is not None for image in images]
-        return self._make_inputs(self.encode_prompts(questions, has_image, layout), images, pixels)
+        encoded = self.encode_prompts(questions, has_image, layout)
+        return self._make_inputs(encoded, images, pixels)
 
     def __call__(
         self,
@@ -148,7 +158,7 @@ class VlmProcessor(LlavaProcessor):
         )
 
     def encode_prompts(
-        self, questions: Sequence[str], has_image: Sequence[bool], layout: Layout
+        self, questions: Sequence[str], has_image: Sequence[bool], layout: PromptLayout
     ) -> list[Encoded]:
         """Tokenise questions up to their answers, with placeholders where there is an image.
 

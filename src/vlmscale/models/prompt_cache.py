@@ -4,8 +4,9 @@
     ids = model.generate(pixel_values=processor.to_pixels(images), prompt_cache=prompt, max_new_tokens=8)
     answers = processor.tokenizer.batch_decode(ids[:, prompt.length :], skip_special_tokens=True)
 
-The text comes before the image (`layout="text_first"` of the processor), so its keys and values do not
-depend on the image; nor does what a projector reads of the question. The paper calls it "text cached",
+The text comes before the image (`prompt_layout: text_first` of a study, `layout="text_first"` of the
+processor), so its keys and values do not depend on the image; nor does what a projector reads of the
+question. The paper calls it "text cached",
 Q = 0. It is not part of vlm.py, so that a change here leaves trainings up to date.
 """
 

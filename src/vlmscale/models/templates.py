@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict, dataclass, replace
 
+from vlmscale.settings import PromptLayout
+
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
@@ -31,9 +33,10 @@ class Template:
         """Return all text that the template adds, in its order."""
         return tuple(text for text in asdict(self).values() if isinstance(text, str))
 
-    def write_jinja(self) -> str:
+    def write_jinja(self, layout: PromptLayout = "image_first") -> str:
         """Write the template for transformers' `apply_chat_template`: the same prompts as `encode_all`."""
-        return "{% set template = " + json.dumps(asdict(self)) + " %}" + _JINJA
+        jinja = _JINJA if layout == "image_first" else _JINJA.replace(_IMAGE_FIRST, _TEXT_FIRST)
+        return "{% set template = " + json.dumps(asdict(self)) + " %}" + jinja
 
 
 _JINJA = """{{ template.system }}
@@ -62,6 +65,9 @@ _JINJA = """{{ template.system }}
         {{- raise_exception("Leave out the system prompt, which is the training's, and other images.") }}
     {%- endif %}
 {%- endfor %}"""
+
+# In the template above.
+_IMAGE_FIRST, _TEXT_FIRST = '("<image>\n" + said | trim)', '(said | trim + "\n<image>")'
 
 _QWEN = Template(
     system="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n",

@@ -74,6 +74,11 @@ class JobSpecs:
         stages = (self.study.stage1, self.study.stage2)
         return {"precision": "bf16"} if all(s.precision == "bf16" for s in stages) else {}
 
+    def prompt_settings(self) -> Spec:
+        """Return the layout of prompts, if it is not the default: present studies stay up to date."""
+        layout = self.study.prompt_layout
+        return {} if layout == "image_first" else {"prompt_layout": layout}
+
     def stage_spec(self, stage: Stage, name: str) -> Spec:
         """Return what decides the result of the training `name` of a stage."""
         run = self.trainings[stage][name]
@@ -84,6 +89,7 @@ class JobSpecs:
             "seed": run.seed,
             "template": self.study.template,
             **self.tower_settings(),
+            **self.prompt_settings(),
             "recipe": _dump_recipe(self.study.get_recipe(stage, run.budget)),
             "fingerprint": self.training_fingerprint(run.method),
         }
@@ -137,6 +143,7 @@ class JobSpecs:
             "evaluated": self.setting(cell),
             "protocol": self.study.evaluation.protocol,
             "batch_size": self.study.evaluation.batch_size,
+            **self.prompt_settings(),
             "fingerprint": self.evaluation_fingerprint(name),
         }
 

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 IMAGE_TOKEN = "<image>"
 # How models/pixels.py makes an image square.
 Aspect = Literal["pad", "crop"]
+# What comes first in the turn with the image: the image, as in LLaVA, or the text, which can then be
+# computed before there is an image (models/prompt_cache.py).
+PromptLayout = Literal["image_first", "text_first"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Bounds keep out what no step can take: NumPy's seeds have 32 bits.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

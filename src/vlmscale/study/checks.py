@@ -268,6 +268,11 @@ def _check_trainings(study: Study) -> None:
         raise ValueError(
             "vision_cache: must be false for aspect: crop, since it keeps features of padded images"
         )
+    if study.prompt_layout == "text_first" and "apart" in {recipe.turns for recipe in recipes}:
+        raise ValueError(
+            "prompt_layout: text_first puts a question before the image, which questions that stand "
+            "apart cannot then share. Take turns: joined in stage1, stage2 and budgets."
+        )
     cores = study.cluster.cpus_per_gpu
     for key, recipe in (("stage1", study.stage1), ("stage2", study.stage2)):
         if recipe.execution.workers >= cores:

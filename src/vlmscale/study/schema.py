@@ -19,6 +19,7 @@ from vlmscale.settings import (
     STAGES,
     Counts,
     Frozen,
+    PromptLayout,
     Recipe,
     Released,
     ReleasedTower,
@@ -47,6 +48,12 @@ class Study(Frozen, ABC):
         "answers, newlines, <|im_start|> and <|im_end|>, as the LLaVA-NeXT code; vicuna_v1 "
         "(LLaVA-1.5): answers and </s>; qwen2_5, qwen3 (without thinking), smollm2, llama3 (3.1 to 3.3): "
         "answers and their end",
+    )
+    prompt_layout: PromptLayout = Field(
+        "image_first",
+        description="what comes first in the turn with the image, in training and evaluation. "
+        "image_first: as LLaVA; text_first: the question, whose pass through the LLM can be shared by "
+        "images; of a conversation, the first question alone",
     )
     grid: tuple[Block, ...] = Field(
         min_length=1, description="the cells: union of the products of all blocks"

@@ -24,7 +24,7 @@ from vlmscale.models.conversation import IGNORED, Encoded, encode_all, truncate_
 from vlmscale.models.feature_store import FeatureStore
 from vlmscale.models.processor import pad_batch
 from vlmscale.models.templates import TEMPLATES
-from vlmscale.settings import IMAGE_TOKEN
+from vlmscale.settings import IMAGE_TOKEN, PromptLayout
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Conversations(Dataset[Sample]):
     seed: int
     features: FeatureStore | None = None
     pixels: Callable[[list[Any]], Tensor] | None = None
+    layout: PromptLayout = "image_first"
 
     def __post_init__(self) -> None:
         self.texts = read_columns(self.split, ["id", "image_key", "conversations"])
@@ -125,6 +126,7 @@ class Conversations(Dataset[Sample]):
             visual_tokens=self.visual_tokens,
             query_turn=self.query_turn,
             apart=self.apart,
+            layout=self.layout,
             rngs=(np.random.default_rng([self.seed, index]) for index in missing),
         )
         new = {

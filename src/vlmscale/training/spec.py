@@ -7,6 +7,7 @@ from vlmscale.settings import (
     Execution,
     Frozen,
     Precision,
+    PromptLayout,
     Recipe,
     Setting,
     Stage,
@@ -38,6 +39,7 @@ class StageSpec(Setting, _Training):
     template: str
     feature_layers: tuple[int, ...]
     image_size: int | None = None  # of the tower, by default its own
+    prompt_layout: PromptLayout = "image_first"
     recipe: Recipe
     fingerprint: str
     llm: Path

@@ -34,6 +34,7 @@ def train_stage(spec: StageSpec) -> None:
         template=spec.template,
         seed=spec.seed,
         image_size=spec.image_size,
+        prompt_layout=spec.prompt_layout,
     )
     processor.aspect = spec.recipe.aspect
     projector = model.model.multi_modal_projector
@@ -145,4 +146,5 @@ def _load_dataset(spec: StageSpec, processor: VlmProcessor) -> Conversations:
         seed=spec.seed,
         features=FeatureStore(spec.features) if spec.features is not None else None,
         pixels=processor.to_pixels,
+        layout=spec.prompt_layout,
     )

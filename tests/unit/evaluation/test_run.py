@@ -11,6 +11,8 @@ from vlmscale.errors import UserError
 from vlmscale.evaluation.lmms_tasks import find_question_files
 from vlmscale.evaluation.run import evaluate, score_benchmark
 from vlmscale.evaluation.spec import EvaluationSpec, read_benchmarks
+from vlmscale.methods import find_method
+from vlmscale.training.stages import train_stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("offline")]
 
@@ -111,3 +113,28 @@ def test_names_missing_files_metrics_ids_and_tasks(tmp_path):
         score_benchmark(
             Scripted([]), benchmark.model_copy(update={"task": "chartqb"}), files, "lmms", 4
         )
+
+
+def test_an_evaluation_refuses_a_model_of_another_layout(spec, splits, tmp_path):
+    recipe = {"steps": 1, "batch_size": 4, "learning_rate": 1e-2}
+    run = spec("text_first", method="quecc", recipe=recipe)
+    train_stage(run.model_copy(update={"prompt_layout": "text_first"}))
+    setting = find_method("quecc").make_setting(4)
+    values = {
+        "model": run.output,
+        "data": splits["test"],
+        "features": None,
+        "benchmarks": read_benchmarks(["exist"]),
+        "protocol": "lmms",
+        "batch_size": 8,
+        "cell": {"cell": "tiny"},
+        "trained": setting,
+        "evaluated": setting,
+        "fingerprint": "f",
+        "samples": tmp_path / "samples.parquet",
+        "scores": tmp_path / "scores.parquet",
+    }
+    with pytest.raises(UserError, match="trained with prompt_layout text_first, not image_first"):
+        evaluate(EvaluationSpec(**values))
+    evaluate(EvaluationSpec(**values, prompt_layout="text_first"))
+    assert (tmp_path / "scores.parquet").exists()

@@ -191,3 +191,11 @@ def test_jobs_are_told_the_size_of_a_towers_images_only_where_one_is_chosen(pape
         told = (specs.tower_settings(), specs.stage_spec("stage2", run), specs.latency_spec(llm))
         assert [spec.get("image_size") for spec in told] == [chosen] * 3
         assert ("image_size" in told[1]) == (chosen is not None)
+
+
+def test_jobs_are_told_the_layout_of_prompts_only_where_it_is_not_the_default(paper, study_of):
+    run, cell = next(iter(paper.runs)), next(iter(paper.cells))
+    text_first = JobSpecs(study_of("paper", prompt_layout="text_first"), SCRIPTS)
+    for specs, chosen in ((paper, None), (text_first, "text_first")):
+        told = (specs.stage_spec("stage1", run), specs.evaluation_spec(cell))
+        assert [spec.get("prompt_layout") for spec in told] == [chosen] * 2

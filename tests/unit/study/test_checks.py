@@ -245,3 +245,13 @@ def test_what_would_fail_later_is_refused_now(raw, change, words):
         validate(raw, "config/x.yaml")
     for word in ["config/x.yaml", *words]:
         assert word in str(caught.value)
+
+
+def test_questions_before_the_image_cannot_stand_apart(raw):
+    raw["prompt_layout"] = "text_first"
+    with pytest.raises(
+        UserError, match=r"prompt_layout: text_first .* Take turns: joined in stage1"
+    ):
+        validate(raw, "config/x.yaml")
+    raw["stage2"]["turns"] = "joined"
+    assert validate(raw, "x").prompt_layout == "text_first"
