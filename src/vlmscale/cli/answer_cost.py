@@ -14,7 +14,6 @@ from vlmscale.analysis.decisions.recommend import FAR, Cost, interpolate_cost
 from vlmscale.analysis.laws.columns import parse_size
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.cli.points import find_tower
-from vlmscale.costs.serving import list_memory_lines
 from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
 from vlmscale.costs.sharing import Reuse, exact_answer_gflops, nominal_answer_gflops
 from vlmscale.errors import UsageError, UserError
@@ -26,7 +25,7 @@ _PAPER_LLMS = "Qwen1.5-0.5B,Qwen1.5-1.8B,Qwen1.5-4B,Qwen1.5-7B,Qwen1.5-14B"
 PAPER_METHOD = "tokenpacker"
 _MOST_TOKENS = 100_000
 
-_shapes = cache(load_shapes)
+find_shapes = cache(load_shapes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +39,7 @@ class Question:
     latency_ms: float | None
     latencies: Source | None
     memory_gb: float | None
+    kv_mb: float | None
     text_tokens: int
     generated_tokens: int
     cached_text: bool
@@ -204,24 +204,6 @@ def list_token_counts(question: Question, points: pd.DataFrame) -> tuple[list[in
     )
 
 
-def find_memory(question: Question, sizes: Mapping[str, float]) -> Cost:
-    """Return the GB that an answer takes with each LLM and token count."""
-    text = question.text_tokens + question.generated_tokens
-
-    def memory(llm: str, visual_tokens: Floats) -> Floats:
-        lines = list_memory_lines(
-            llm,
-            sizes[llm],
-            _shapes(),
-            question.tower,
-            question.projector,
-            with_tower=question.with_tower,
-        )
-        return np.max([fixed + each * (text + visual_tokens) for fixed, each in lines], axis=0)
-
-    return memory
-
-
 def _split(values: str | Sequence[str | float]) -> list[str]:
     return [str(v).strip() for v in (values.split(",") if isinstance(values, str) else values)]
 
@@ -258,13 +240,13 @@ def _find_sizes(
     """LLM -> N in billions: as the law's table says, by its shape, or as the name states; 7 is 7B."""
     sizes = {}
     for name in names:
-        shape = _shapes().get(name)
+        shape = find_shapes().get(name)
         if name in known:
             sizes[name] = float(known[name])
         elif isinstance(shape, Decoder):
             sizes[name] = float(getattr(shape, f"{axis}_b"))
         elif (n := parse_size(name)) is None:
-            listed = [llm for llm, found in _shapes().items() if isinstance(found, Decoder)]
+            listed = [llm for llm, found in find_shapes().items() if isinstance(found, Decoder)]
             raise UserError(
                 f"no decoder is called {name!a:.60}, and the name states no size such as 7B or 500M. Known "
                 f"are {', '.join(dict.fromkeys([*known, *listed]))}; else give billions of parameters"
@@ -278,7 +260,7 @@ def _find_sizes(
 
 def _exact_cost(question: Question) -> Cost:
     def cost(llm: str, visual_tokens: Floats) -> Floats:
-        decoder = find_shape(_shapes(), llm, Decoder)
+        decoder = find_shape(find_shapes(), llm, Decoder)
         return np.array(
             [
                 exact_answer_gflops(

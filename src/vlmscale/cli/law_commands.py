@@ -102,6 +102,10 @@ def recommend_command(
             min=0, help="GPU memory for weights (16 bits), keys and values, and activations."
         ),
     ] = None,
+    kv_mb: Annotated[
+        float | None,
+        typer.Option(min=0, help="Megabytes of keys and values (16 bits) that an image may keep."),
+    ] = None,
     text_tokens: Annotated[int, typer.Option(min=0, help="Text tokens Q of a question.")] = 50,
     generated_tokens: Annotated[
         int, typer.Option(min=0, help="Generated tokens G of an answer.")

@@ -18,8 +18,9 @@ from vlmscale.analysis.decisions.recommend import (
 from vlmscale.analysis.laws.intervals import find_ends, find_intervals, find_token_ends
 from vlmscale.analysis.laws.optimum import flat_range, optimal_tokens
 from vlmscale.analysis.laws.power_law import PowerLaw
-from vlmscale.cli.answer_cost import Question, find_memory, list_token_counts, price_answers
+from vlmscale.cli.answer_cost import Question, list_token_counts, price_answers
 from vlmscale.cli.fit import FLAT
+from vlmscale.cli.limits import apply_limits, find_limits
 from vlmscale.cli.output import Report, render, status
 from vlmscale.cli.points import name_sizes, read_points, size_axis
 from vlmscale.cli.recommend_output import name_choice, show
@@ -57,6 +58,7 @@ def recommend(
     latency_ms: float | None = None,
     latencies: Source | None = None,
     memory_gb: float | None = None,
+    kv_mb: float | None = None,
     text_tokens: int = 50,
     generated_tokens: int = 0,
     cached_text: bool = False,
@@ -77,7 +79,8 @@ def recommend(
 
     gflops: what an answer may cost, vision tower included unless with_tower is false (stored features); or
     latency_ms (milliseconds) with `latencies`, a table or file with columns llm, visual_tokens, latency_ms.
-    memory_gb: GPU memory. text_tokens: Q; generated_tokens: G. cached_text, cached_image,
+    memory_gb: GPU memory. kv_mb: megabytes of keys and values an image may keep.
+    text_tokens: Q; generated_tokens: G. cached_text, cached_image,
     questions_per_image, prompt_cache: what answers share (vlmscale.costs.sharing.Reuse). training_budget:
     one of `scores`. family: "reasoning" (the default) or "ocr", or one of `scores`. sizes: LLMs to choose
     from, billions of parameters or names; by default those of `scores`. token_counts: V to choose from;
@@ -95,12 +98,10 @@ def recommend(
     sizes_b, price, cost_note = price_answers(question, axis, known)
     counts, count_note = list_token_counts(question, points)
     refuse_far_extrapolation(points, sizes_b, counts)
-    memory = find_memory(question, sizes_b)
+    limits = find_limits(question, sizes_b)
 
     def limit(price: Cost) -> Cost:
-        if memory_gb is None:
-            return price
-        return _limit_memory(price, memory, memory_gb, sizes_b, counts)
+        return apply_limits(price, limits, sizes_b, counts)
 
     price = limit(price)
     with status("drawing laws"):
@@ -121,9 +122,9 @@ def recommend(
 
     ranked = rank(price)
     ranked["margin"] = ranked["error"] - ranked["error"].iloc[0]
-    if memory_gb is not None:
-        ranked["memory_gb"] = [
-            float(memory(llm, np.array([v]))[0])
+    for each in limits:
+        ranked[each.column] = [
+            float(each.need(llm, np.array([v]))[0])
             for llm, v in ranked[["llm", "visual_tokens"]].itertuples(index=False)
         ]
     best, *others = ranked.to_dict("records")
@@ -199,23 +200,6 @@ def _explain_sharing(
         f"{question.reuse.explain(question.projector)} With one question about each image "
         f"{otherwise}."
     )
-
-
-def _limit_memory(
-    price: Cost, memory: Cost, limit: float, sizes_b: Mapping[str, float], counts: Sequence[int]
-) -> Cost:
-    """Return a cost that is infinite where an answer takes more than `limit` GB.
-
-    Raises UserError where none takes less.
-    """
-    v = np.array(counts)
-    least, llm = min((float(memory(name, v).min()), name) for name in sizes_b)
-    if least > limit:
-        raise UserError(
-            f"no LLM fits into {limit:g} GB. The smallest need is {least:.3g} GB, of {llm}; give more with "
-            "--memory-gb or smaller LLMs with --sizes"
-        )
-    return lambda name, v: np.where(memory(name, v) <= limit, price(name, v), np.inf)
 
 
 def _read_points(question: Question) -> tuple[pd.DataFrame, str]:

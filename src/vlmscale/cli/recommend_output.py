@@ -47,6 +47,8 @@ def show(console: Console, report: Report) -> None:
     }
     if "memory_gb" in report["choices"]:
         columns["GB"] = lambda row: number(row["memory_gb"], 3)
+    if "kv_mb" in report["choices"]:
+        columns["MB kept"] = lambda row: number(row["kv_mb"], 3)
     print_table(console, f"Within {budget}", report["choices"], columns, words=["LLM"])
     if (best := report["continuous"]) is not None:
         console.print(

@@ -9,6 +9,17 @@ from vlmscale.costs.shapes import Decoder, Tower
 from vlmscale.methods import find_method
 
 
+def find_nearest_decoder(
+    llm: str, n_params_b: float, shapes: Mapping[str, Decoder | Tower]
+) -> Decoder:
+    """Return the shape of `llm`; of one without a shape, that of the known LLM nearest in size."""
+    shape = shapes.get(llm)
+    if isinstance(shape, Decoder):
+        return shape
+    decoders = [shape for shape in shapes.values() if isinstance(shape, Decoder)]
+    return min(decoders, key=lambda decoder: abs(log(decoder.total_b / n_params_b)))
+
+
 def list_memory_lines(
     llm: str,
     n_params_b: float,
@@ -23,11 +34,8 @@ def list_memory_lines(
     An LLM without a shape takes 2 bytes for each of its parameters, and keys, values and activations as the
     known LLM that is nearest in size.
     """
-    decoders = [shape for shape in shapes.values() if isinstance(shape, Decoder)]
-    nearest = min(decoders, key=lambda decoder: abs(log(decoder.total_b / n_params_b)))
-    shape = shapes.get(llm)
-    decoder = shape if isinstance(shape, Decoder) else nearest
-    other = 0.0 if decoder is shape else HALF * (n_params_b - decoder.total_b)
+    decoder = find_nearest_decoder(llm, n_params_b, shapes)
+    other = 0.0 if decoder is shapes.get(llm) else HALF * (n_params_b - decoder.total_b)
     possible = find_method(method).list_counts(tower.grid_side)
     compressor = compressor_parameters(
         method, possible[0], tower=tower, llm_width=decoder.hidden_size

@@ -242,6 +242,30 @@ def test_active_bounds_stand_beside_the_law():
     assert "+ 0 (D at its lower bound, 0), alpha / beta" in call("recommend", "--gflops", 2000)
 
 
+def test_bytes_that_an_image_may_keep_bound_the_tokens():
+    """A hundred questions want every token; twenty megabytes hold few; one question wants fewer."""
+    free = recommend("--gflops", 2000, "--questions-per-image", 100)
+    bound = recommend("--gflops", 2000, "--questions-per-image", 100, "--kv-mb", 20)
+    one = recommend("--gflops", 2000, "--kv-mb", 20)
+    chosen = [
+        (report["choice"]["llm"], report["choice"]["visual_tokens"])
+        for report in (free, bound, one)
+    ]
+    assert chosen == [("Qwen1.5-14B", 576), ("Qwen1.5-14B", 16), ("Qwen1.5-14B", 4)]
+    assert bound["choice"]["kv_mb"] == pytest.approx(16 * 0.8192)
+    assert bound["sharing"].endswith("the choice would be Qwen1.5-14B with 4 visual tokens.")
+    assert all(row["kv_mb"] <= 20 for row in bound["choices"])
+    # What prunes by the question keeps all patches.
+    pruning = ("--gflops", 2000, "--method", "fastv", "--sizes", "Qwen1.5-0.5B")
+    kept = recommend(*pruning, "--kv-mb", 60)["choice"]["kv_mb"]
+    assert kept == pytest.approx(576 * 0.098304)
+    assert (
+        "no LLM fits into 50 MB of keys and values an image keeps. The smallest need is"
+        in error_of("recommend", *pruning, "--kv-mb", 50)
+    )
+    assert "MB kept" in call("recommend", "--gflops", 2000, "--kv-mb", 20)
+
+
 def test_a_hundred_questions_an_image_want_more_tokens_and_it_says_why():
     one = recommend("--gflops", 2000)
     assert one["sharing"] == ""
