@@ -168,8 +168,11 @@ rule difficulty:
         "../workflow/scripts/difficulty.py"
 
 
-# One law of N, V and training budget, where a law has several budgets.
-BUDGETS = ["budget_law", "lifetime"] if group_budgets(LAWS) else []
+# One law of N, V and training budget, where a law has budgets of different lengths.
+SAMPLED = describe_samples(STUDY, sorted({law.budget for law in LAWS.values()}))
+BUDGETS = (
+    ["budget_law", "lifetime"] if group_budgets(LAWS, SAMPLED["by_budget"]) else []
+)
 
 
 rule budget_law:
@@ -191,9 +194,7 @@ rule budget_law:
         "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
-        sampled=describe_samples(
-            STUDY, sorted({selection.budget for selection in LAWS.values()})
-        ),
+        sampled=SAMPLED,
         text_tokens=list(STUDY.laws.text_tokens),
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,

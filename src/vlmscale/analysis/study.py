@@ -82,7 +82,7 @@ def fit_budgets(
     """
     means = laws.select_family_means(errors)
     tables: dict[str, list[pd.DataFrame]] = {"budget_law": [], "lifetime": []}
-    for name, selections in group_budgets(series).items():
+    for name, selections in group_budgets(series, sampled.by_budget).items():
         for family in laws.list_suites(errors):
             points = pd.concat([laws.select_fitted(means, one, family) for one in selections])
             if points.empty:

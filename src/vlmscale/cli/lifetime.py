@@ -9,6 +9,7 @@ from rich.console import Console
 
 from vlmscale.analysis.decisions.lifetime import Sampled, tabulate_lifetimes
 from vlmscale.analysis.laws.budget_law import SAMPLES
+from vlmscale.analysis.laws.budget_posterior import explain_no_draws
 from vlmscale.analysis.laws.budget_tables import ALL, describe_budgets
 from vlmscale.analysis.laws.points import to_numbers
 from vlmscale.cli.output import Columns, Report, interval, number, print_table, status
@@ -130,10 +131,10 @@ def _choose_family(
 
 
 def _explain_empty(error: float | None, points: pd.DataFrame) -> str:
-    if error is None:
-        return f"{len(points)} points are too few for lifetime costs with intervals; it takes 8"
+    if why := explain_no_draws(points):
+        return why
     return (
-        f"by this law no LLM of the table reaches an error of {error:g}, at its token counts and up to ten "
+        f"by this law no LLM of the table reaches an error of {error}, at its token counts and up to ten "
         f"times its largest budget. The smallest error measured is {points['error'].min():.3g}."
     )
 
@@ -162,7 +163,10 @@ def show(console: Console, report: Report) -> None:
     console.print("95 %: " + ", ".join(f"{_NAMED[name]} {text}" for name, text in ends.items()))
     if law["bounds"]:
         console.print(f"At a bound: {law['bounds']}.")
-    forms = laws[laws["budget"] == ALL].assign(behind=lambda t: t["aicc"] - t["aicc"].min())
+    forms = laws[laws["budget"] == ALL]
+    least = forms["aicc"].min()
+    behind = [0.0 if aicc == least else aicc - least for aicc in forms["aicc"]]
+    forms = forms.assign(behind=behind)
     columns: Columns = {"form": "form", "AICc above the best": "behind", "fitted": "fitted"}
     print_table(console, "Forms", forms, columns, words=["form", "fitted"])
     alone = laws[laws["budget"] != ALL]

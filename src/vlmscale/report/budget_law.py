@@ -28,7 +28,8 @@ def format_budget_law(table: pd.DataFrame) -> pd.DataFrame:
             ends = (law[f"{name}{end}"] for end in ("", "_low", "_high"))
             row[symbol] = format_interval(*ends, digits=digits)
         row["D"] = format_floor(law["floor"], law["floor_bound"])
-        behind = law["aicc"] - best[law["series"], law["family"]]
+        least = best[law["series"], law["family"]]
+        behind = 0.0 if law["aicc"] == least else law["aicc"] - least  # also of infinite ones
         rows.append(
             {**row, "ΔAICc": fixed(1)(behind), "fitted": law["fitted"], "note": law["note"]}
         )

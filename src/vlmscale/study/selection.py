@@ -32,13 +32,18 @@ def append_budget(name: str, budget: str, separator: str) -> str:
     return name if budget == FULL else f"{name}{separator}{budget}"
 
 
-def group_budgets(series: Series) -> dict[str, tuple[Selection, ...]]:
-    """Return series -> its laws' cells at each training budget, of those with several budgets.
+def group_budgets(series: Series, samples: Mapping[str, float]) -> dict[str, tuple[Selection, ...]]:
+    """Return series -> its laws' cells at each training budget, of those whose budgets differ in samples.
 
-    series: by the names of laws, which end in the budget unless that is full.
+    series: by the names of laws, which end in the budget unless that is full. samples: of each budget,
+    which may also differ in something else, such as the learning rate.
     """
     groups: dict[str, list[Selection]] = {}
     for name, selection in series.items():
         whole = name if selection.budget == FULL else name.removesuffix(f"_{selection.budget}")
         groups.setdefault(whole, []).append(selection)
-    return {name: tuple(laws) for name, laws in groups.items() if len(laws) > 1}
+    return {
+        name: tuple(laws)
+        for name, laws in groups.items()
+        if len({samples[law.budget] for law in laws}) > 1
+    }

@@ -17,7 +17,7 @@ import pandas as pd
 
 from vlmscale.analysis.decisions.recommend import FAR
 from vlmscale.analysis.laws.budget_law import SAMPLES, BudgetLaw, fit_budget_law
-from vlmscale.analysis.laws.budget_posterior import LEAST_POINTS, sample_budget_laws
+from vlmscale.analysis.laws.budget_posterior import explain_no_draws, sample_budget_laws
 from vlmscale.analysis.laws.points import Floats
 
 _ROUNDING = 1e-9  # a target that an LLM reaches with the largest budget takes no more than that
@@ -171,10 +171,10 @@ def tabulate_lifetimes(
     largest, the law's error of its largest budget at the most visual tokens: what it can do at best as it
     was trained, and a larger one with less. Columns target (its name), target_error, text_tokens, beyond
     (1: no more training than in the largest budget; 10: up to ten times as much), and those of
-    rank_lifetimes. No row for points too few for intervals.
+    rank_lifetimes. No row where no laws can be drawn (explain_no_draws).
     """
     columns = ["target", "target_error", "text_tokens", "beyond", *_COLUMNS]
-    if len(points) < LEAST_POINTS:
+    if explain_no_draws(points):
         return pd.DataFrame(columns=columns)
     law = fit_budget_law(points)
     drawn = sample_budget_laws(points, draws=draws, seed=seed)

@@ -116,7 +116,7 @@ def take_budget_logs(points: pd.DataFrame) -> tuple[Floats, Floats]:
     if len(np.unique(samples)) < 2:
         raise UserError("all points have one training budget; a law of it needs at least two")
     # Points of two budgets are no repeats.
-    check_points(points.assign(budget=samples))
+    check_points(points if "budget" in points else points.assign(budget=samples))
     sizes = np.stack([points[name].to_numpy(float) for name in (*COLUMNS[:2], SAMPLES)])
     return np.log(sizes), points["error"].to_numpy(float)
 

@@ -51,11 +51,11 @@ def sample_budget_laws(
 
     LLMs are told apart by column llm, else by size. floor: a fixed D; by default D has its prior. Columns
     amplitude, alpha, beta, gamma, floor, ratio; noise, offset and slope as of sample_laws; center_b, center
-    and center_s: N in billions, V and S at n = v = s = 0. Raises UserError for fewer than 8 points.
+    and center_s: N in billions, V and S at n = v = s = 0. Raises UserError where explain_no_draws says why.
     """
     logs, y = take_budget_logs(points)
-    if len(y) < LEAST_POINTS:
-        raise UserError(f"{len(y)} points are too few for a law of three exponents; it takes 8")
+    if why := explain_no_draws(points):
+        raise UserError(why)
     means = logs.mean(1)
     z = logs - means[:, None]
     ratios, ratio_prior = list_ratios(own_slopes=True)
@@ -66,11 +66,12 @@ def sample_budget_laws(
 
     rng = np.random.default_rng(seed)
     where, theta = _propose(modes, _PROPOSED * draws, rng)
+    allowed = (theta[:, 0] > 0) & (theta[:, 1:] <= EXPONENTS[1]).all(1)
+    where, theta = where[allowed], theta[allowed]
     k, g = np.divmod(where, len(ratios))
     squares = _sum_squares(model, z, y - floors[k, None], theta, g)
     log_p = modes.log_prior[where] - 0.5 * model.log_det[g] - 0.5 * len(y) * np.log(squares)
-    allowed = (theta[:, 0] > 0) & (theta[:, 1:] <= EXPONENTS[1]).all(1)
-    log_p = np.where(allowed, log_p - _log_density(modes, where, theta), -np.inf)
+    log_p -= _log_density(modes, where, theta)
     chosen = rng.permutation(_resample(log_p, draws, rng))
 
     k, g, theta = k[chosen], g[chosen], theta[chosen]
@@ -86,6 +87,16 @@ def sample_budget_laws(
     table.insert(5, "ratio", divide_exponents(table["alpha"], table["beta"]))
     centers = zip(("center_b", "center", "center_s"), np.exp(means), strict=True)
     return table.assign(**{name: float(value) for name, value in centers})
+
+
+def explain_no_draws(points: pd.DataFrame) -> str:
+    """Say why no laws can be drawn given `points`; "" where they can."""
+    error = points["error"]
+    if len(points) < LEAST_POINTS:
+        return f"{len(points)} points are too few for a law of three exponents; it takes {LEAST_POINTS}"
+    if np.ptp(error) == 0:
+        return f"every point has the error {error.iloc[0]:g}: it depends on nothing"
+    return ""
 
 
 def _find_modes(

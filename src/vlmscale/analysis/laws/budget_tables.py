@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vlmscale.analysis.laws.budget_law import SAMPLES, compare_budget_forms, fit_budget_law
-from vlmscale.analysis.laws.budget_posterior import LEAST_POINTS, sample_budget_laws
+from vlmscale.analysis.laws.budget_posterior import explain_no_draws, sample_budget_laws
 from vlmscale.analysis.laws.intervals import describe_outside, summarize_draws
 from vlmscale.analysis.laws.optimum import optimal_tokens
 from vlmscale.analysis.laws.power_law import divide_exponents, fit_power_law
@@ -68,8 +68,8 @@ def _describe_product(
     values = {name: getattr(law, name) for name in ("gamma", *_QUANTITIES)}
     row = {"floor_bound": law.floor_bound, "bounds": law.bounds}
     values |= _find_optima(law.ratio, text_tokens, most)
-    if len(points) < LEAST_POINTS:
-        return row | values | {"note": f"fewer than {LEAST_POINTS} points give no intervals"}
+    if why := explain_no_draws(points):
+        return row | values | {"note": why}
     drawn = sample_budget_laws(points, draws=draws, seed=seed)
     spread = summarize_draws(drawn, text_tokens, most)
     return row | {"scheme": "hierarchical"} | _add_ends(values, spread)

@@ -143,8 +143,8 @@ def describe_outside(values: Mapping[str, float], intervals: pd.DataFrame) -> st
 
 
 def is_inside(value: float, low: float, high: float) -> bool:
-    """Return whether an estimate lies in its interval, but for rounding; also where either is missing."""
-    room = 1e-9 * max(1.0, abs(value)) if np.isfinite(value) else 0.0
+    """Return whether an estimate lies in its interval, but for a thousandth of it, or either is missing."""
+    room = max(1e-9, 1e-3 * abs(value)) if np.isfinite(value) else 0.0
     return bool(np.isnan([value, low, high]).any() or low - room <= value <= high + room)
 
 

@@ -1,6 +1,7 @@
 """The table of laws with a training budget: its rows, and V* where the budget moves it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.support.laws import plant_budget_law
@@ -70,3 +71,29 @@ def test_few_points_of_a_budget_have_a_note():
     rows = describe_budgets(few, [50], draws=50, seed=0)
     (note,) = rows.loc[(rows["form"] == ALONE) & (rows["budget"] == "short"), "note"]
     assert "same visual_tokens" in note
+
+
+def test_errors_that_depend_on_nothing_have_a_note():
+    for level in (0.0, 0.5, 1.0):
+        rows = describe_budgets(POINTS.assign(error=level), [50], draws=50, seed=0)
+        product = rows[rows["form"] == "product"].iloc[0]
+        assert product["note"] == f"every point has the error {level:g}: it depends on nothing"
+        assert np.isnan(product["gamma_low"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_strange_errors_have_a_law():
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(0, 1, len(POINTS))
+    step = np.where(POINTS["visual_tokens"] >= 16, 0.1, 1.0)
+    for error in (noise, step, 1 - POINTS["error"], POINTS["error"].where(POINTS.index > 0, 0.0)):
+        row = describe_budgets(POINTS.assign(error=error), [50], draws=50, seed=0)
+        product = row[row["form"] == "product"].iloc[0]
+        assert 0 <= product["gamma_low"] <= product["gamma_high"] <= 1
+
+
+def test_budgets_of_one_length_are_one_budget_of_the_law():
+    """They differ in something else, and their points are no repeats."""
+    both = [NOISY, NOISY[NOISY["budget"] == "full"].assign(budget="hot")]
+    rows = describe_budgets(pd.concat(both, ignore_index=True), [50], draws=50, seed=0)
+    assert rows.loc[rows["form"] == ALONE, "budget"].tolist() == ["short", "full", "hot"]
