@@ -9,8 +9,8 @@ import yaml
 
 from tests.support.paths import ROOT
 from tests.support.trees import Tree
-from vlmscale.records.texts import read_markdown
 from vlmscale.planning.trainings import describe_samples
+from vlmscale.records.texts import read_markdown
 from vlmscale.report.figures import LAW_FIGURES
 from vlmscale.study.grid import expand_grid, list_laws
 from vlmscale.study.load import load_study
