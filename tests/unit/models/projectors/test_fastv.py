@@ -33,10 +33,10 @@ def make_llm(kind="qwen2", layers=4, attention="eager"):
     return llm
 
 
-def make(tokens, side=SIDE, tower=8, llm=WIDTH, name="fastv"):
+def make(tokens, side=SIDE, tower=8, llm=WIDTH, name="fastv", **options):
     torch.manual_seed(0)
     widths = Widths(tower=tower, layers=1, llm=llm, grid_side=side)
-    return build_projector(widths, find_method(name).make_setting(tokens))
+    return build_projector(widths, find_method(name).make_setting(tokens, **options))
 
 
 def prompt(seed, before, after, image=True):
@@ -138,7 +138,8 @@ def test_all_patches_is_the_plain_model_to_the_bit():
 def test_hidden_tokens_get_no_attention_and_first_layers_are_untouched(kind):
     llm, tokens = make_llm(kind), 4
     embeds, mask, places = batch(PROMPTS)
-    pruned = run(make(tokens), llm, embeds, mask, places, output_attentions=True).attentions
+    hiding = make(tokens, pruning="hide")
+    pruned = run(hiding, llm, embeds, mask, places, output_attentions=True).attentions
     plain = llm(inputs_embeds=embeds, attention_mask=mask, output_attentions=True).attentions
     for before, after in zip(plain[:2], pruned[:2], strict=True):
         assert torch.equal(before, after)
@@ -192,6 +193,55 @@ def test_generation_with_and_without_cache_agree(kind, layers):
         close(cached[i, -1], slow(llm, rows, visual, tokens, fed[i])[-1])
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("tokens", [1, 4, 8])
+@pytest.mark.parametrize(("kind", "layers"), [("qwen2", 2), ("qwen2", 4), ("llama", 3)])
+def test_removing_gives_what_hiding_gives(kind, layers, tokens, side):
+    """Every text position of a batch, and every step of its answers, with a cache and without."""
+    llm = make_llm(kind, layers)
+    embeds, mask, places = batch(PROMPTS, side)
+    removed, hidden = (make(tokens, pruning=how) for how in ("remove", "hide"))
+    states = [run(p, llm, embeds, mask, places).last_hidden_state for p in (removed, hidden)]
+    text = (mask == 1) & ~places
+    close(states[0][text], states[1][text])
+    if side == "left":
+        for cache in (True, False):
+            answers = [decode(p, llm, PROMPTS, 6, cache) for p in (removed, hidden)]
+            assert torch.equal(answers[0][0], answers[1][0])
+            close(answers[0][1], answers[1][1])
+
+
+def test_later_layers_keep_and_compute_only_what_is_left():
+    """Keys and values of what was removed are absent, and its FLOPs with them."""
+    llm, prompts = make_llm(layers=4), PROMPTS[:2]
+    embeds, mask, places = batch(prompts)
+    lengths, flops = {}, {}
+    for how in ("remove", "hide"):
+        with FlopCounterMode(display=False) as counter:
+            out = run(make(3, pruning=how), llm, embeds, mask, places, use_cache=True)
+        cache = out.past_key_values
+        lengths[how] = [layer.keys.shape[2] for layer in cache.layers]
+        flops[how] = counter.get_total_flops()
+    s = embeds.shape[1]
+    assert lengths == {"remove": [s, s, s - 6, s - 6], "hide": [s] * 4}
+    per_token = 2 * (2 * WIDTH * (WIDTH + WIDTH // 2) + 3 * WIDTH * 48)
+    products = 4 * WIDTH * (s**2 - (s - 6) ** 2)
+    assert flops["hide"] - flops["remove"] == 2 * 2 * (6 * per_token + products)
+
+
+def test_a_cache_of_fixed_length_hides():
+    from transformers import StaticCache
+
+    llm, (one, _) = make_llm(), PROMPTS[:2]
+    embeds, mask, places = batch([one])
+    projector = make(3)
+    cache = StaticCache(config=llm.config, max_cache_len=20)
+    static = run(projector, llm, embeds, mask, places, past_key_values=cache)
+    close(static.last_hidden_state[0, -1], run(projector, llm, embeds, mask, places)[0][0, -1])
+    assert list(projector.hidden_positions) == [cache]
+    assert not projector.kept_tokens
+
+
 def test_generations_do_not_reach_into_each_other():
     llm, projector = make_llm(), make(3)
     images, texts = PROMPTS[:2], [prompt(8, 20, 9, image=False), prompt(9, 25, 7, image=False)]
@@ -211,7 +261,7 @@ def test_generations_do_not_reach_into_each_other():
         late, run(fresh, llm, step, mask, None, past_key_values=cache).last_hidden_state
     )
     del first, cache, between
-    assert not projector.hidden_positions  # nothing outlives its generation
+    assert not projector.kept_tokens  # nothing outlives its generation
 
 
 def test_gradients_reach_the_image_and_the_hooks_are_gone():
@@ -227,13 +277,15 @@ def test_gradients_reach_the_image_and_the_hooks_are_gone():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in llm.modules())
 
 
-def test_bfloat16():
-    llm, projector = make_llm().bfloat16(), make(4).bfloat16()
+@pytest.mark.parametrize("pruning", ["hide", "remove"])
+def test_bfloat16(pruning):
+    llm, projector = make_llm().bfloat16(), make(4, pruning=pruning).bfloat16()
     embeds, mask, places = batch(PROMPTS)
     out = run(projector, llm, embeds.bfloat16(), mask, places, output_attentions=True)
     assert torch.isfinite(out.last_hidden_state).all()
-    reached = out.attentions[-1][:, :, -1].sum(1) > 0
-    assert (reached & places).sum(1).max() <= 4
+    if pruning == "hide":
+        reached = out.attentions[-1][:, :, -1].sum(1) > 0
+        assert (reached & places).sum(1).max() <= 4
 
 
 def test_equal_attention_goes_to_the_earlier_patch():
