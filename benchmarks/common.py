@@ -154,19 +154,21 @@ def build_with_random_weights(config: VlmConfig, device: torch.device, dtype: to
         return Vlm._from_config(config, dtype=dtype)
 
 
+def plain_llava_config(config: VlmConfig) -> LlavaConfig:
+    """Return the config of transformers' own LLaVA with the same backbones."""
+    return LlavaConfig(
+        vision_config=config.vision_config,
+        text_config=config.text_config,
+        image_token_index=config.image_token_index,
+        vision_feature_layer=config.layers[-1],
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=config.tie_word_embeddings,
+    )
+
+
 def build_plain_llava(mlp: Vlm) -> LlavaForConditionalGeneration:
     """Build transformers' own LLaVA with the weights of ours with the method `mlp`."""
-    config = mlp.config
-    plain = LlavaForConditionalGeneration(
-        LlavaConfig(
-            vision_config=config.vision_config,
-            text_config=config.text_config,
-            image_token_index=config.image_token_index,
-            vision_feature_layer=config.layers[-1],
-            vision_feature_select_strategy="default",
-            tie_word_embeddings=config.tie_word_embeddings,
-        )
-    ).to(DEVICE)
+    plain = LlavaForConditionalGeneration(plain_llava_config(mlp.config)).to(DEVICE)
     parts: list[tuple[nn.Module, nn.Module]] = [
         (plain.model.vision_tower, mlp.model.vision_tower),
         (plain.model.language_model, mlp.model.language_model),

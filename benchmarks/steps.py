@@ -1,6 +1,6 @@
 """Time training steps with random weights and text of one length."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,27 +108,38 @@ def _reason_to_skip(
 def _time_steps(
     model: Vlm, setting: NamedSetting, stage: Stage, batch: int, dtype: torch.dtype
 ) -> list[float]:
-    """Return milliseconds of steps: forward, backward, AdamW. Trainable weights have 32 bits."""
-    device = model.device
+    install(model, setting)
+    return time_steps(model, stage, make_batch(model, batch), dtype, _REPETITIONS)
+
+
+def install(model: Vlm, setting: NamedSetting) -> None:
+    """Give the model a new projector of this setting."""
     model.config.setting = setting
     model.initialise_projector(0)
-    model.model.multi_modal_projector.to(device)
+    model.model.multi_modal_projector.to(model.device)
+
+
+def time_steps(
+    model: Any, stage: Stage, inputs: Mapping[str, Tensor], dtype: torch.dtype, repetitions: int
+) -> list[float]:
+    """Return milliseconds of steps: forward, backward, clipping, AdamW. Trainable weights have 32 bits."""
+    device = model.device
     trained = _unfreeze(model, stage)
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
-    inputs = _make_batch(model, batch)
     times, read_clock = [], choose_clock(device)
-    for _ in range(_WARM_UP + _REPETITIONS):
+    for _ in range(_WARM_UP + repetitions):
         started = read_clock()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             loss = model(**inputs).loss
         loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         times.append(1e3 * (read_clock() - started))
     return times[_WARM_UP:]
 
 
-def _unfreeze(model: Vlm, stage: Stage) -> list[nn.Parameter]:
+def _unfreeze(model: Any, stage: Stage) -> list[nn.Parameter]:
     """Freeze all weights but those that `stage` trains; return these, in 32 bits."""
     inner = model.model
     modules: list[nn.Module] = [inner.multi_modal_projector]
@@ -142,7 +153,7 @@ def _unfreeze(model: Vlm, stage: Stage) -> list[nn.Parameter]:
     return trained
 
 
-def _make_batch(model: Vlm, batch: int) -> dict[str, Tensor]:
+def make_batch(model: Vlm, batch: int) -> dict[str, Tensor]:
     """Return images with text whose second half is supervised; all of it is the question."""
     config, projector = model.config, model.model.multi_modal_projector
     vision = config.vision_config

@@ -1,6 +1,7 @@
 """`vlmscale cells`: what a study will train, about what that costs, and what of it is done."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from vlmscale.cli.output import Columns, Report, number, print_table
 from vlmscale.costs.cluster import Cluster, Request
 from vlmscale.costs.gpus import Gpu, load_gpus
 from vlmscale.errors import UserError
+from vlmscale.planning.measured import find_measured_utilisation
 from vlmscale.planning.sizing import TrainingSize, size_trainings
 from vlmscale.planning.trainings import Assumptions, RunCost, estimate_features_gb, estimate_runs
 from vlmscale.study.load import load_study
@@ -17,6 +19,7 @@ from vlmscale.study.schema import Study
 
 _UNITS = (("B", 1e9), ("M", 1e6), ("K", 1e3), ("", 1))
 _SHOWN = 3  # of what does not fit
+_MEASURED = "utilisation: measured by benchmarks/gpu.py"
 
 
 def plan(
@@ -26,8 +29,8 @@ def plan(
 
     A stage 1 that runs share is counted with the first of them. results: folder of all studies' results.
     gpu: row of resources/gpus.csv instead of the GPUs of the study's `cluster`; utilisation: share of the
-    peak that a training reaches, by default the row's, else the cluster's. Raises UserError for an unknown
-    GPU or a wrong config.
+    peak that a training reaches, by default the measured one, else the row's, else the cluster's. Raises
+    UserError for an unknown GPU or a wrong config.
     """
     study, chosen = choose_gpu(load_study(config), gpu, utilisation)
     cluster = study.cluster
@@ -129,7 +132,9 @@ def show(console: Console, report: Report) -> None:
             f"{', '.join(report['without_law'])}."
         )
     show_refused(console, report["too_large"], gpu["name"])
-    known = "known" if assumed["utilisation"] == gpu["utilisation"] else "assumed"
+    known = "assumed"
+    if assumed["utilisation"] == gpu["utilisation"]:
+        known = "measured" if gpu["source"].endswith(_MEASURED) else "known"
     console.print(
         f"Estimates for {gpu['name']} at {assumed['utilisation']:.0%} ({known}) of its "
         f"{gpu['bf16_tflops']:g} TFLOP/s; {assumed['text_tokens']} text tokens a training sample where its "
@@ -173,7 +178,11 @@ def _find_gpu(name: str | None, cluster: Cluster) -> Gpu:
             f"no GPU {name!r} in resources/gpus.csv. There are: {', '.join(gpus)}. Add a row for yours, or "
             "leave out --gpu and describe it in the study's `cluster`."
         )
-    return gpus[name]
+    measured = find_measured_utilisation(name)
+    if measured is None:
+        return gpus[name]
+    source = f"{gpus[name].source}; {_MEASURED}"
+    return replace(gpus[name], utilisation=measured, source=source)
 
 
 def _size(parameters: int) -> str:

@@ -175,7 +175,7 @@ def next_command(
             min=0.001,
             max=1,
             help="Share of the GPU's peak FLOP/s that training reaches.",
-            show_default="the GPU table's, else the cluster's",
+            show_default="measured on that GPU, else the GPU table's, else the cluster's",
         ),
     ] = None,
     results: Annotated[

@@ -94,7 +94,7 @@ def cells_command(
             min=0.001,
             max=1,
             help="Share of the GPU's peak FLOP/s that training reaches.",
-            show_default="the GPU table's, else the cluster's",
+            show_default="measured on that GPU, else the GPU table's, else the cluster's",
         ),
     ] = None,
     text_tokens: Annotated[
