@@ -12,6 +12,7 @@ from vlmscale.errors import UserError
 from vlmscale.planning.sizing import size_trainings
 from vlmscale.planning.trainings import estimate_training, training_id
 from vlmscale.records.parquet import read_parquet
+from vlmscale.records.tables import read_table
 from vlmscale.settings import STAGES
 from vlmscale.study.grid import Run, expand_grid, list_laws
 from vlmscale.study.load import load_study
@@ -122,7 +123,7 @@ def _read_scores(
     errors: dict[str, float] = {}
     sizes: dict[str, float] = {}
     if (folder / "errors.parquet").is_file():
-        table = read_parquet(folder / "errors.parquet")
+        table = read_table(folder / "errors.parquet")
         mine = table[(table["family"] == family) & (table["benchmark"] == "mean")]
         errors = dict(zip(mine["cell"], mine["error"], strict=True))
         sizes = dict(zip(table["llm"], table["n_params_b"], strict=True))
