@@ -85,9 +85,14 @@ def _copy_model(stage2: Path, scratch: Path) -> None:
     licence = choose_licence(_read_backbones(results, model), data)
     if not licence.known:
         raise UserError(f"{model}: {licence.text}")
-    for file in sorted(model.iterdir()):
-        if not file.name.startswith(".") and file.name != "checksums.json":  # of other files
-            shutil.copyfile(file, scratch / file.name)
+    written = read_json(model / "checksums.json")["files"]
+    there = {file.name for file in model.iterdir() if not file.name.startswith(".")}
+    if added := there - {"checksums.json", *written}:
+        raise UserError(
+            f"{model} holds {', '.join(sorted(added))}, which the study has not written. Move it away."
+        )
+    for name in written:
+        shutil.copyfile(model / name, scratch / name)
     (scratch / "README.md").write_text(read_markdown(card), encoding="utf-8")
     read_json(stage2 / "run.json")  # refuses a damaged one
     shutil.copyfile(stage2 / "run.json", scratch / "run.json")

@@ -128,9 +128,23 @@ def damage_record(stage2):
     (stage2 / "run.json").write_text(text.replace('"steps": 10', '"steps": 90'))
 
 
+def add_code(stage2):
+    (stage2 / "model/modeling.py").write_text("import os")
+
+
+def add_folder(stage2):
+    (stage2 / "model/notes").mkdir()
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
+        (add_code, "holds modeling.py, which the study has not written"),
+        (add_folder, "holds notes, which the study has not written"),
+        (
+            lambda stage2: (stage2 / "model/checksums.json").unlink(),
+            "checksums.json cannot be read",
+        ),
         (damage, "model.safetensors is damaged"),
         (remove_card, "README.md is missing"),
         (damage_card, "README.md is damaged"),
