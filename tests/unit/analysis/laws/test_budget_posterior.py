@@ -30,7 +30,7 @@ def draw(points, **options):
 
 @pytest.mark.parametrize(("floor", "offset"), [(0.0, 0.0), (0.2, 0.0), (0.2, 0.008)])
 def test_intervals_hold_the_truth(floor, offset):
-    """In 80 data sets of each world 94 to 100 % did; of the 12 here at most 3 may fail."""
+    """In benchmarks/budget_intervals.py 92 to 100 % do; of the 12 data sets here at most 3 may fail."""
     truth = {**TRUTH, "floor": floor}
     expected = {name: truth[name] for name in NAMES} | {"ratio": 4.0, "floor": floor}
     held = dict.fromkeys(expected, 0)
