@@ -48,6 +48,17 @@ COUNTS = {
         "evaluate_cell": 3 * (5 * (3 * 6 + 1) + 2 * 2 + 1 + 4 * 3),
         "figures": 3 * 2,
     },
+    # The paper's three methods and all patches, on five other LLMs and another tower.
+    "config/modern.yaml": {
+        **ONCE,
+        **LAWS_ONCE,
+        "fetch_backbone": 5 + 1,
+        "prepare_dataset": 2,
+        "train_stage1": 3 * 5 * (3 * 6 + 1),
+        "train_stage2": 3 * 5 * (3 * 6 + 1),
+        "evaluate_cell": 3 * 5 * (3 * 6 + 1),
+        "figures": 3 * 2,
+    },
     # Three seeds. Trainings of mlp, prumerge_trained, three methods at four counts, m3, mqt (whose second
     # budget shares stage 1), quecc_last, blind; cells of three more that run on mlp's, of m3 at two counts and
     # of mqt at four, twice.

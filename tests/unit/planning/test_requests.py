@@ -35,7 +35,7 @@ def test_what_a_config_chooses_is_in_no_request():
     assert asked == {"stage1": {True}, "stage2": {False}}
 
 
-@pytest.mark.parametrize("name", ["paper", "table1"])
+@pytest.mark.parametrize("name", ["paper", "table1", "modern"])
 def test_jobs_request_their_trainings_size_with_time_to_spare(name):
     study = change_study(name)
     sizes, requests = (

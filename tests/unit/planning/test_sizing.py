@@ -49,7 +49,7 @@ def fits(study, stage, run, gpus, checkpointing=True):
     )
 
 
-@pytest.mark.parametrize("name", ["paper", "table1"])
+@pytest.mark.parametrize("name", ["paper", "table1", "modern"])
 def test_every_training_of_the_papers_studies_gets_the_fewest_gpus_that_do(name):
     study = change_study(name)
     sizes = size_trainings(study, runs_of(study).values())

@@ -92,6 +92,27 @@ def test_the_papers_runs_cost_about_what_parameters_and_tokens_say(run, hours):
     assert costs("paper")[run].training_flops / 1.424e18 == pytest.approx(hours, rel=0.12)
 
 
+@pytest.mark.parametrize(
+    ("run", "parameters", "tower", "visual_tokens"),
+    [
+        ("Qwen3-0.6B__tokenpacker__v1__s0", 440_467_456, 515.6, 1),
+        ("Qwen3-14B__mlp__v576__s2", 13_212_482_560, 515.6, 576),
+    ],
+)
+def test_runs_of_current_models_cost_their_llm_and_their_tower(
+    run, parameters, tower, visual_tokens
+):
+    """Of stage 2 by hand: 6 N a position of the LLM, its head and attention aside, and the tower's forward pass."""
+    found = costs("modern")[run]
+    assert found.parameters == parameters
+    _, second = found.trainings
+    samples, images = 665_298, 665_298 - 40_688
+    positions = samples * 300 + images * visual_tokens
+    assert study("modern").tower_shape.gflops() == pytest.approx(tower, rel=0.001)
+    least = 6 * parameters * positions + images * tower * 1e9
+    assert least * 0.98 < second.flops < 1.6 * least
+
+
 def test_trainings_of_a_study_with_a_world():
     chosen = study("smoke")
     found = costs("smoke")["d32__quecc__v4__s0"]
