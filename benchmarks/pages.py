@@ -147,6 +147,15 @@ COLUMNS: dict[str, dict[str, Callable[[Any], Any]]] = {
         "window or tokens": lambda row: row.setting,
         "times released": format_ratio,
     },
+    "speed_pruning": {
+        "phase": lambda row: row.phase,
+        "patches": lambda row: row.patches,
+        "removed": lambda row: row.removed,
+        "removing, ms": lambda row: f"{row.remove_ms:.1f}",
+        "hiding, ms": lambda row: f"{row.hide_ms:.1f}",
+        "times hiding": format_ratio,
+        "keys and values left": lambda row: f"{row.bytes_share:.0%}",
+    },
     "planning": {
         "study": lambda row: row.study,
         "cells": lambda row: f"{row.cells:,}",

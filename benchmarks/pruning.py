@@ -30,10 +30,7 @@ class Case:
     def __init__(self, model: Vlm, pruning: str, tokens: int, batch: int, steps: int) -> None:
         self.model, self.steps = model, steps
         setting = model.config.setting.model_copy(
-            update={
-                "visual_tokens": tokens,
-                "options": {"training": "free", "pruning": pruning},
-            }
+            update={"visual_tokens": tokens, "options": {"training": "free", "pruning": pruning}}
         )
         model.use_setting(setting)
         self.projector = model.model.multi_modal_projector
@@ -77,8 +74,8 @@ class Case:
 def main(
     patches_side: Annotated[int, typer.Option(help="side of the grid of patches")] = 16,
     width: Annotated[int, typer.Option(help="of the LLM")] = 128,
-    layers: Annotated[int, typer.Option(help="of the LLM")] = 8,
-    batch: Annotated[int, typer.Option(help="prompts at once")] = 16,
+    layers: Annotated[int, typer.Option(help="of the LLM")] = 4,
+    batch: Annotated[int, typer.Option(help="prompts at once")] = 8,
     steps: Annotated[int, typer.Option(help="tokens decoded in a round")] = 8,
     repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 9,
     parquet: Annotated[Path | None, typer.Option(help="write the table here")] = None,

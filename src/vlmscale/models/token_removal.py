@@ -71,13 +71,15 @@ def remove_tokens(layers: Sequence[nn.Module], kept: KeptTokens) -> list[Removab
 
     The pass's output has all positions, zeros where they were removed. Positions keep their rotation.
     """
+    shortened: dict[str, Any] = {}  # the same for all layers of the pass
 
     def shorten(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
         if module is layers[0]:
             args = (kept.select(args[0]), *args[1:])
-        rotation = tuple(kept.select(each) for each in kwargs["position_embeddings"])
-        mask = kept.select_columns(kept.select_rows(kwargs["attention_mask"]))
-        return args, {**kwargs, "position_embeddings": rotation, "attention_mask": mask}
+            mask = kept.select_columns(kept.select_rows(kwargs["attention_mask"]))
+            rotation = tuple(kept.select(each) for each in kwargs["position_embeddings"])
+            shortened.update(attention_mask=mask, position_embeddings=rotation)
+        return args, {**kwargs, **shortened}
 
     def lengthen(module: nn.Module, args: Any, output: Tensor) -> Tensor:
         return kept.restore(output)
@@ -88,9 +90,11 @@ def remove_tokens(layers: Sequence[nn.Module], kept: KeptTokens) -> list[Removab
 
 def continue_without(layers: Sequence[nn.Module], kept: KeptTokens) -> list[RemovableHandle]:
     """Let `layers` continue a cache that holds only what was `kept`; return the hooks."""
+    narrowed: dict[str, Any] = {}  # the same for all layers of the pass
 
     def narrow(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        mask = kept.select_columns(kwargs["attention_mask"])
-        return args, {**kwargs, "attention_mask": mask}
+        if module is layers[0]:
+            narrowed["attention_mask"] = kept.select_columns(kwargs["attention_mask"])
+        return args, {**kwargs, **narrowed}
 
     return [layer.register_forward_pre_hook(narrow, with_kwargs=True) for layer in layers]

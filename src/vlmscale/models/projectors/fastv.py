@@ -131,11 +131,14 @@ class FastV(Projector):
 
 def _hide(layers: Sequence[nn.Module], hidden: Tensor) -> list[RemovableHandle]:
     """Mask the `hidden` positions (b, s) from the attention of `layers`; return the hooks."""
+    masked: dict[str, Any] = {}  # the same for all layers of the pass
 
     def mask_hidden(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        mask = kwargs["attention_mask"]
-        columns = functional.pad(hidden, (0, mask.shape[-1] - hidden.shape[1]))
-        mask = mask.masked_fill(rearrange(columns, "b k -> b 1 1 k"), torch.finfo(mask.dtype).min)
-        return args, {**kwargs, "attention_mask": mask}
+        if module is layers[0]:
+            mask = kwargs["attention_mask"]
+            columns = functional.pad(hidden, (0, mask.shape[-1] - hidden.shape[1]))
+            columns = rearrange(columns, "b k -> b 1 1 k")
+            masked["attention_mask"] = mask.masked_fill(columns, torch.finfo(mask.dtype).min)
+        return args, {**kwargs, **masked}
 
     return [layer.register_forward_pre_hook(mask_hidden, with_kwargs=True) for layer in layers]
