@@ -53,7 +53,10 @@ def fit_command(
         ),
     ] = 1.0,
     draws: Annotated[
-        int, typer.Option(min=0, help=f"Laws behind each interval; 0 for none. {_COVERAGE}")
+        int,
+        typer.Option(
+            min=0, max=100_000, help=f"Laws behind each interval; 0 for none. {_COVERAGE}"
+        ),
     ] = 2000,
     seed: Annotated[
         int, typer.Option(min=0, help="Random seed of the resampling and of --share.")

@@ -47,12 +47,21 @@ def list_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path for a file or folder; move it to `path` if the block ends without an exception.
 
-    What moves is on disk by then. Removes what killed writers of `path` have left.
+    What moves is on disk by then. Removes what killed writers of `path` have left. Raises UserError where
+    `path` cannot be written, and for a file in place of a folder, which stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{escape(path.name)}.*"):
-        remove_abandoned(leftover)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".{escape(path.name)}.*"):
+            remove_abandoned(leftover)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}. Make {path.parent} a folder that you can write "
+            "to, or name another place."
+        ) from None
     try:
         with acquire_lock(scratch / ".lock", f"another process writes {path}"):
             written = scratch / path.name
@@ -62,6 +71,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
                     file.chmod(file.stat().st_mode | (scratch / ".lock").stat().st_mode)
                 flush_to_disk(file)
             if path.is_dir():
+                if written.is_file():
+                    raise UserError(f"{path} is a folder. Name a file, or move the folder away.")
                 shutil.rmtree(path)
             os.replace(written, path)
             flush_to_disk(path.parent)

@@ -72,7 +72,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
             f"{path} is not text in UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8."
         ) from None
     except FileNotFoundError:
-        raise UserError(f"{path} cannot be read: there is no such file in {Path.cwd()}") from None
+        raise UserError(f"{path} cannot be read: there is no such file") from None
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         problem = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise UserError(f"{path} cannot be read as YAML: {problem}") from None

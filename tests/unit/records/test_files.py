@@ -33,6 +33,24 @@ def test_a_failure_leaves_no_file_and_keeps_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_file_never_replaces_a_folder(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years")
+    with pytest.raises(UserError, match=r"mine is a folder\. Name a file"):
+        write_json(tmp_path / "mine", {"a": 1})
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years"
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+
+
+@pytest.mark.parametrize(
+    "place", ["file/x.json", "file/below/x.json", "/proc/x.json", "/dev/null/x.json"]
+)
+def test_a_place_that_cannot_be_written_is_named(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"x\.json cannot be written: .* or name another place"):
+        write_json(tmp_path / place, {"a": 1})
+
+
 def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path):
     for name in ("old", "new"):
         with atomic_path(tmp_path / "folder") as scratch:

@@ -57,6 +57,14 @@ def prepare_dataset(
     samples are lost; finished work is kept for the next run.
     """
     sources = read_sources(table or find_resource("datasets.csv"), dataset)
+    if output.is_file() or (output.is_dir() and _holds_other_files(output)):
+        raise UserError(
+            f"{output} exists, holds other files and would be replaced. Name a folder that does not exist."
+        )
+    if raw.resolve().is_relative_to(output.resolve()):
+        raise UserError(
+            f"the downloads in {raw} would go when {output} is written; name another folder"
+        )
     estimate = estimate_dataset(sources, raw, output, workers, limit)
     print(estimate.text, file=sys.stderr, flush=True)
     check_disk_space(estimate.disk)
@@ -185,3 +193,8 @@ def _format_failures(failed: Mapping[Source, str], raw: Path) -> str:
         f"These files cannot be downloaded:\n{''.join(lines)}"
         f"Put them into {raw} under these names, or name mirrors, and run again."
     )
+
+
+def _holds_other_files(folder: Path) -> bool:
+    """Tell whether a folder holds anything without being a split that was prepared before."""
+    return not (folder / "manifest.json").is_file() and any(folder.iterdir())

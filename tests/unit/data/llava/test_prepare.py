@@ -239,3 +239,15 @@ def test_another_number_of_records_is_refused(server, run):
     file.write_text(json.dumps(json.loads(file.read_text())[:-1]))
     with pytest.raises(UserError, match="9 records, 10 were expected"):
         run("llava_pretrain", table)
+
+
+def test_a_folder_with_other_files_is_never_replaced(run, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years")
+    for output in (mine, mine / "thesis.txt"):
+        with pytest.raises(UserError, match=r"exists, holds other files and would be replaced"):
+            run("llava_pretrain", None, output=output)
+    with pytest.raises(UserError, match="would go when"):
+        run("llava_pretrain", None, output=tmp_path / "out", raw=tmp_path / "out/downloads")
+    assert (mine / "thesis.txt").read_text() == "years"
