@@ -74,10 +74,10 @@ class Case:
 def main(
     patches_side: Annotated[int, typer.Option(help="side of the grid of patches")] = 16,
     width: Annotated[int, typer.Option(help="of the LLM")] = 128,
-    layers: Annotated[int, typer.Option(help="of the LLM")] = 4,
+    layers: Annotated[int, typer.Option(help="of the LLM")] = 8,
     batch: Annotated[int, typer.Option(help="prompts at once")] = 8,
-    steps: Annotated[int, typer.Option(help="tokens decoded in a round")] = 8,
-    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 9,
+    steps: Annotated[int, typer.Option(help="tokens decoded in a round")] = 16,
+    repetitions: Annotated[int, typer.Option(min=2, help="rounds, after a warm-up")] = 15,
     parquet: Annotated[Path | None, typer.Option(help="write the table here")] = None,
 ) -> None:
     torch.set_num_threads(1)

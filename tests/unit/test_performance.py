@@ -55,6 +55,15 @@ def test_projectors_are_within_one_percent_of_the_released_code():
     assert (read_measured("speed_compressors")["ratio"] > 0.985).all()
 
 
+def test_removing_tokens_is_faster_than_hiding_them_and_answers_alike():
+    table = read_measured("speed_pruning")
+    assert table["removed"].min() == 64
+    assert (table["ratio"] > 1).all()
+    assert (table.loc[table["removed"] >= 128, "ratio_low"] > 1).all()
+    assert (table["same_answers"] == 1).all()
+    assert table["bytes_share"].max() < 0.9
+
+
 def test_measurements_say_on_what_they_were_made():
     for file in sorted((ROOT / "src/vlmscale/resources/measured").glob("*.parquet")):
         about = read_provenance(file, required=False)
