@@ -52,11 +52,12 @@ def backbones(study, folder):
 
 
 def _tower(folder):
-    shape = {"hidden_size": 16, "intermediate_size": 32, "image_size": 56}  # 4 x 4 patches
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
+    shape |= {"image_size": 56}  # 4 x 4 patches
     text = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
     text |= {"num_hidden_layers": 1, "vocab_size": 64, "projection_dim": 8}
     vision = _published("clip-vit-large-patch14-336") | shape
-    vision |= {"num_attention_heads": 2, "projection_dim": 8}
+    vision |= {"projection_dim": 8}
     torch.manual_seed(0)
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
     model.config.save_pretrained(folder)

@@ -198,14 +198,14 @@ def test_published_numbers(empty):
         contents.append({file: file.read_bytes() for file in results})
     assert contents[0] == contents[1]
     made = Counter(file.suffix for file in contents[0])
-    laws_figures = 2 * len(LAW_FIGURES) + 1
+    figures = 2 * len(LAW_FIGURES) + 2
     assert made == {
-        ".parquet": 11,
-        ".md": 5,
-        ".tex": 4,
-        ".html": 6,
-        ".pdf": laws_figures,
-        ".png": laws_figures,
+        ".parquet": 12,
+        ".md": 6,
+        ".tex": 5,
+        ".html": 7,
+        ".pdf": figures,
+        ".png": figures,
     }
     assert read_markdown(out / "audit.md") == (ROOT / "docs/audit.md").read_text()
     audit = pd.read_parquet(out / "audit.parquet")
