@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vlmscale.report.figures.panels import ERROR_LABEL, entry
+from vlmscale.report.figures.panels import entry
 from vlmscale.report.figures.style import DARK, GREY, MARKERS, Colour, finish, new_figure
 
 
@@ -35,7 +35,7 @@ def draw(
         for ax, mode in zip(row, modes, strict=True):
             mine = table[(table["benchmark"] == name) & (table["mode"] == mode)]
             _draw_panel(ax, mine, colours, markers)
-        row[0].set_ylabel(f"{name}\n{ERROR_LABEL}")
+        row[0].set_ylabel(f"{name}\nerror")
     for ax, mode in zip(axes[0], modes, strict=True):
         ax.set_title(mode, loc="left")
     for ax, mode in zip(axes[-1], modes, strict=True):
