@@ -57,8 +57,10 @@ check: setup ## formatting, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, all tests, the smoke study, the documentation site
+test: check ## check, all tests, the smoke study, the documentation site, the pages in a browser
 	$(BIN)/pytest --numprocesses $(CORES) -m "slow or not slow"
+	@# Alone, for they measure how quick the pages are; skipped without a browser.
+	$(BIN)/pytest --numprocesses 0 -m "slow or not slow" tests/browser
 
 test-gpu: setup ## check training and answers on a GPU; VLMSCALE_DEVICE=cpu rehearses on the CPU
 	$(BIN)/pytest -m gpu tests/gpu
