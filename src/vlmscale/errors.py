@@ -1,5 +1,7 @@
 """Exceptions whose message tells the user what is wrong, where, and what to do."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -31,6 +33,17 @@ class Stopped(UserError):
 def printable(text: str) -> str:
     """Return `text` with what a terminal would act upon, not show, written as escapes; lines stay lines."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def refuse_infinite(arguments: Mapping[str, object]) -> None:
+    """Raise UsageError where an argument, or one within a list or mapping, is infinite or not a number."""
+    for name, value in arguments.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{name} {value}: give a finite number")
+        if isinstance(value, list | tuple):
+            refuse_infinite({f"{name}[{i}]": part for i, part in enumerate(value)})
+        elif isinstance(value, dict):
+            refuse_infinite({f"{name}[{key}]": part for key, part in value.items()})
 
 
 def require_extra(error: ModuleNotFoundError, subject: str) -> UserError:

@@ -81,10 +81,11 @@ def _scale_16_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if values.min() < 0 or values.max() >= 2**16:
         raise UnreadableImage("its pixels have over 16 bits; store it with 8 or 16 bits")
-    if 0 < values.max() < 2**8:  # 16 bits, all but black, or more likely 8 in a wider type
+    if 0 < values.max() < 2**12:  # 16 bits, all but black, or more likely 8 to 12 in a wider type
         bits = 32 if image.mode == "I" else 16
+        used = max(8, int(values.max()).bit_length())
         raise UnreadableImage(
-            f"its {bits}-bit pixels may be of 8 or of 16 bits; store it with as many"
+            f"its {bits}-bit pixels may be of {used} or of 16 bits; scale them to 8 or 16"
         )
     return Image.fromarray((values // 256).astype(np.uint8))
 

@@ -228,12 +228,17 @@ def test_32_bits_of_unknown_range_are_refused(values, reason):
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-@pytest.mark.parametrize(("most", "is_read"), [(0, True), (1, False), (255, False), (256, True)])
-def test_eight_bits_in_a_type_of_sixteen_are_refused_and_black_is_black(form, most, is_read):
+@pytest.mark.parametrize(
+    ("most", "is_read"),
+    [(0, True), (1, False), (255, False), (1023, False), (4095, False), (4096, True)],
+)
+def test_up_to_twelve_bits_in_a_type_of_sixteen_are_refused_and_black_is_black(form, most, is_read):
     values = np.full((4, 6), most, dtype=np.uint16)
     image = read_image(save(Image.fromarray(values), form))
     if is_read:
         assert np.asarray(convert_to_rgb(image)).max() == most // 256
         return
-    with pytest.raises(UnreadableImage, match="its 16-bit pixels may be of 8 or of 16 bits"):
+    with pytest.raises(
+        UnreadableImage, match=r"its 16-bit pixels may be of (8|10|12) or of 16 bits"
+    ):
         convert_to_rgb(image)

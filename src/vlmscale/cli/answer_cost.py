@@ -16,7 +16,7 @@ from vlmscale.analysis.laws.points import Floats
 from vlmscale.cli.points import find_tower
 from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
 from vlmscale.costs.sharing import Reuse, exact_answer_gflops, nominal_answer_gflops
-from vlmscale.errors import UsageError, UserError
+from vlmscale.errors import UsageError, UserError, refuse_infinite
 from vlmscale.methods import find_method, list_method_names
 from vlmscale.records.tables import Source, name_source, read_table
 from vlmscale.study.selection import FULL, SUITES, SizeAxis
@@ -57,6 +57,7 @@ class Question:
     methods: Sequence[str]
 
     def __post_init__(self) -> None:
+        refuse_infinite(vars(self))
         if (self.gflops is None) == (self.latency_ms is None):
             raise UsageError("give one of gflops and latency_ms")
         if (self.latency_ms is None) != (self.latencies is None):

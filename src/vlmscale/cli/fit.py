@@ -19,7 +19,7 @@ from vlmscale.analysis.laws.standard_errors import count_determined, delta_metho
 from vlmscale.analysis.laws.tables import describe_fit
 from vlmscale.cli.output import Report, status
 from vlmscale.cli.points import read_points, size_axis
-from vlmscale.errors import UsageError, UserError
+from vlmscale.errors import UsageError, UserError, refuse_infinite
 
 FLAT = 0.01  # of the error: what counts as about as good as the best token count
 SYMBOLS = {"amplitude": "A", "floor": "D", "ratio": "alpha / beta"}
@@ -43,6 +43,7 @@ class Choices:
     draws: int
 
     def __post_init__(self) -> None:
+        refuse_infinite(vars(self))
         if self.delta != 1e-3 and self.loss != "huber":
             raise UsageError("--delta is for --loss huber")
         if self.share != 1 and self.search == "least-squares":

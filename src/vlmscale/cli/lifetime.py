@@ -14,7 +14,7 @@ from vlmscale.analysis.laws.budget_tables import ALL, describe_budgets
 from vlmscale.analysis.laws.points import to_numbers
 from vlmscale.cli.output import Columns, Report, interval, number, print_table, status
 from vlmscale.cli.points import read_points
-from vlmscale.errors import UsageError, UserError
+from vlmscale.errors import UsageError, UserError, refuse_infinite
 from vlmscale.records.parquet import read_provenance
 from vlmscale.records.tables import Source, name_source, read_table
 
@@ -41,6 +41,8 @@ def compare_lifetimes(
     answers to name the cheapest LLM for. training_text_tokens: of a sample, by default as recorded, else
     64. Returns the report that `vlmscale lifetime` prints. Raises UserError for scores of one budget.
     """
+    given = {"error": error, "answers": answers, "training_text_tokens": training_text_tokens}
+    refuse_infinite({**given, "budgets": budgets})
     recorded = _read_recorded(scores)
     known = budgets or (recorded.by_budget if recorded else {})
     table = _add_samples(read_table(scores), known, scores)

@@ -12,7 +12,7 @@ from vlmscale.cli.cells import show_refused
 from vlmscale.cli.output import Columns, Report, number, print_table, status
 from vlmscale.cli.points import read_points
 from vlmscale.cli.study_grid import StudyGrid, read_grid
-from vlmscale.errors import UsageError, UserError
+from vlmscale.errors import UsageError, UserError, refuse_infinite
 from vlmscale.resources import find_resource
 
 # How options name quantities.
@@ -48,6 +48,7 @@ def choose_next(
     released ones. The other arguments are the options of `vlmscale next`. Returns the table `cells` in
     order with the expected width after each, and what it was made from.
     """
+    refuse_infinite({"gpu_hours": gpu_hours, "utilisation": utilisation})
     if narrow not in QUANTITIES:
         raise UsageError(f"--narrow {narrow}: choose from {', '.join(QUANTITIES)}")
     if (narrow == "error") != (llm is not None) or (narrow == "error") != (

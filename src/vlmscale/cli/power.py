@@ -24,7 +24,7 @@ from vlmscale.cli.next_cells import QUANTITIES
 from vlmscale.cli.output import Columns, Report, number, print_table, progress
 from vlmscale.cli.points import read_points
 from vlmscale.cli.study_grid import read_grid
-from vlmscale.errors import UsageError, UserError
+from vlmscale.errors import UsageError, UserError, refuse_infinite
 from vlmscale.records.tables import Source, name_source
 from vlmscale.resources import find_resource
 
@@ -61,6 +61,7 @@ def compare_designs(
     it gives (amplitude, alpha, beta, floor, noise, offset, slope). The other arguments are the options of
     `vlmscale power`. Returns tables `designs`, `widths` and `decisions` and what they are of.
     """
+    refuse_infinite({"gpu_hours": gpu_hours, "new_llm": new_llm, "world": world})
     if narrow not in QUANTITIES:
         raise UsageError(f"--narrow {narrow}: choose from {', '.join(QUANTITIES)}")
     if trainings is not None and gpu_hours is not None:

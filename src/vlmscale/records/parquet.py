@@ -14,7 +14,7 @@ from vlmscale.errors import Damaged
 from vlmscale.records.files import atomic_path, list_versions
 from vlmscale.records.signature import RERUN, UNSIGNED, read_signed, sign
 
-_KEY = b"vlmscale"
+PROVENANCE = b"vlmscale"  # key of the metadata
 
 
 def write_parquet(path: Path, frame: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
@@ -24,7 +24,7 @@ def write_parquet(path: Path, frame: pd.DataFrame, provenance: Mapping[str, Any]
     """
     table = pa.Table.from_pandas(frame, preserve_index=False)
     record = {"versions": list_versions(), **provenance, **UNSIGNED}
-    metadata = {_KEY: json.dumps(record, sort_keys=True).encode()}
+    metadata = {PROVENANCE: json.dumps(record, sort_keys=True).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
     with atomic_path(path) as scratch:
         pq.write_table(table, scratch)
@@ -49,5 +49,5 @@ def read_provenance(path: Path, *, required: bool = True) -> dict[str, Any]:
         metadata = pq.read_metadata(BytesIO(content)).metadata or {}
     except (pa.ArrowException, OSError) as error:
         raise Damaged(f"{path} is damaged: no Parquet file ({error}).", RERUN, path) from None
-    record = json.loads(metadata.get(_KEY, b"{}"))
+    record = json.loads(metadata.get(PROVENANCE, b"{}"))
     return {"sha256" if key in UNSIGNED else key: value for key, value in record.items()}

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlmscale.errors import UsageError, UserError, printable
+from vlmscale.records.parquet import PROVENANCE
 from vlmscale.records.signature import read_signed
 
 Source = pd.DataFrame | str | Path  # a table, or the file that holds it
@@ -110,7 +111,10 @@ def _read_file(path: Path, name: str) -> pd.DataFrame:
         raise UserError(f"{name} is empty; make it again")
     if kind == ".parquet":
         content = io.BytesIO(read_signed(path))
-        _check_heads(pq.read_schema(content).names, name)
+        schema = pq.read_schema(content)
+        if PROVENANCE in (schema.metadata or {}):
+            read_signed(path, required=True)
+        _check_heads(schema.names, name)
         return pd.read_parquet(content)
     text = _decode(path.read_bytes(), name)
     return _parse_json(text, name) if kind == ".json" else _parse_csv(text, name)

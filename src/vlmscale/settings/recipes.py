@@ -13,7 +13,10 @@ class Recipe(Frozen):
     """One optimisation: AdamW, linear warm-up, cosine schedule to zero, gradients clipped at 1."""
 
     epochs: float | None = Field(
-        None, gt=0, le=100_000, description="passes over the data; give either `epochs` or `steps`"
+        None,
+        ge=1e-6,
+        le=100_000,
+        description="passes over the data; give either `epochs` or `steps`",
     )
     steps: Number | None = Field(
         None, description="optimiser steps; give either `epochs` or `steps`"
@@ -21,10 +24,10 @@ class Recipe(Frozen):
     batch_size: Size = Field(
         description="samples per optimiser step, whatever the number of processes that share it"
     )
-    learning_rate: float = Field(gt=0, le=1, description="peak learning rate")
+    learning_rate: float = Field(ge=1e-10, le=1, description="peak learning rate")
     projector_learning_rate: float | None = Field(
         None,
-        gt=0,
+        ge=1e-10,
         le=1,
         description="peak learning rate of the projector; by default `learning_rate`",
     )

@@ -41,7 +41,7 @@ class Dataset(Frozen):
     samples: Number = Field(description="number of samples")
     text_only: NonNegativeInt = Field(0, description="number of samples without an image")
     text_tokens: float = Field(
-        gt=0, le=1_000_000, description="mean text tokens of a sample; used by estimates only"
+        ge=1, le=1_000_000, description="mean text tokens of a sample; used by estimates only"
     )
 
     @property

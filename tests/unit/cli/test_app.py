@@ -8,7 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tests.support.cli import REASONING, call
+from tests.support.cli import REASONING, call, usage_error_of
+from tests.support.paths import ROOT
 from vlmscale.cli import app
 
 
@@ -78,3 +79,25 @@ def test_options_that_exclude_each_other(arguments):
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == 2
     assert "Invalid value" in result.output
+
+
+@pytest.mark.parametrize("number", ["inf", "nan"])
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["recommend", "--gflops"], "gflops"),
+        (["recommend", "--gflops", 2000, "--memory-gb"], "memory_gb"),
+        (["recommend", "--gflops", 2000, "--kv-mb"], "kv_mb"),
+        (["fit", REASONING, "--floor"], "floor"),
+        (["fit", REASONING, "--loss", "huber", "--delta"], "delta"),
+        (["next", "--config", ROOT / "config/smoke.yaml", "--gpu-hours"], "gpu_hours"),
+        (["power", "--config", ROOT / "config/smoke.yaml", "--gpu-hours"], "gpu_hours"),
+        (["power", "--alpha"], "alpha"),
+        (["power", "--new-llm"], "new_llm"),
+        (["lifetime", REASONING, "--budgets", "full=1", "--answers"], "answers"),
+        (["lifetime", REASONING, "--budgets", "full=1", "--error"], "error"),
+        (["cells", "--config", ROOT / "config/smoke.yaml", "--utilisation"], "utilisation"),
+    ],
+)
+def test_a_number_is_finite(arguments, name, number):
+    assert name in usage_error_of(*arguments, number).replace("-", "_")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.support.drills import SAME
-from vlmscale.errors import UserError
+from vlmscale.errors import Damaged, UserError
 from vlmscale.records.files import (
     atomic_folder,
     atomic_path,
@@ -21,6 +21,7 @@ from vlmscale.records.files import (
     write_json,
 )
 from vlmscale.records.parquet import read_parquet, read_provenance, write_parquet
+from vlmscale.records.tables import read_table
 
 
 def test_a_failure_leaves_no_file_and_keeps_the_old_one(tmp_path):
@@ -122,6 +123,18 @@ def test_a_damaged_record_is_refused_or_read_as_it_was(tmp_path, kind, damage):
     }
     assert said <= ours
     assert said
+
+
+@pytest.mark.parametrize("cut", [b'own_sha256": "', b"own_sha256", b"sha256"])
+def test_a_table_whose_signature_is_damaged_is_no_foreign_table(tmp_path, cut):
+    file = tmp_path / "made.parquet"
+    write_parquet(file, FRAME, {"seed": 3})
+    pd.testing.assert_frame_equal(read_table(file), FRAME)
+    file.write_bytes(file.read_bytes().replace(cut, b"x" * len(cut)))
+    with pytest.raises(Damaged, match=r"made\.parquet is damaged"):
+        read_table(file)
+    FRAME.to_parquet(file)
+    pd.testing.assert_frame_equal(read_table(file), FRAME)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,9 @@ def test_a_count_is_a_whole_number_and_nothing_that_becomes_one(raw, key, value)
         validate(raw, "x")
 
 
-@pytest.mark.parametrize("value", [True, "0.1", float("inf"), float("nan"), -1, 0, 1e300, 10**400])
+@pytest.mark.parametrize(
+    "value", [True, "0.1", float("inf"), float("nan"), -1, 0, 1e-320, 1e300, 10**400]
+)
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_a_rate_is_a_finite_number(raw, stage, value):
     raw[stage]["learning_rate"] = value
