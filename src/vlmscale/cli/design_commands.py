@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from vlmscale.cli.options import Json, Methods, report_errors, split_counts, split_names
+from vlmscale.cli.options import (
+    GpuName,
+    Json,
+    Methods,
+    Utilisation,
+    report_errors,
+    split_counts,
+    split_names,
+)
 
 # As in cli/next_cells.py, which help should not have to import.
 _NARROW = "alpha, beta, alpha-beta, alpha/beta, V* or error"
@@ -165,19 +173,8 @@ def next_command(
             show_default="released scores",
         ),
     ] = None,
-    gpu: Annotated[
-        str | None,
-        typer.Option(help="Row of resources/gpus.csv.", show_default="the study's `cluster`"),
-    ] = None,
-    utilisation: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001,
-            max=1,
-            help="Share of the GPU's peak FLOP/s that training reaches.",
-            show_default="measured on that GPU, else the GPU table's, else the cluster's",
-        ),
-    ] = None,
+    gpu: GpuName = None,
+    utilisation: Utilisation = None,
     results: Annotated[
         Path, typer.Option(help="Folder of all studies; scores found there count.")
     ] = Path("results"),

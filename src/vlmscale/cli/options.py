@@ -19,6 +19,19 @@ Json = Annotated[
 Methods = Annotated[
     str, typer.Option(help="Methods to use, separated by commas. Default: all.", metavar="A,B")
 ]
+GpuName = Annotated[
+    str | None,
+    typer.Option(help="Row of resources/gpus.csv.", show_default="the study's `cluster`"),
+]
+Utilisation = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        max=1,
+        help="Share of the GPU's peak FLOP/s that training reaches.",
+        show_default="measured on that GPU, else the GPU table's, else the cluster's",
+    ),
+]
 
 
 @contextmanager

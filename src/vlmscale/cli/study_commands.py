@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vlmscale.cli.options import Json, Methods, report_errors, split_names
+from vlmscale.cli.options import GpuName, Json, Methods, Utilisation, report_errors, split_names
 from vlmscale.errors import UsageError, UserError
 
 
@@ -84,19 +84,8 @@ def summary_command(
 @report_errors()
 def cells_command(
     config: Annotated[Path, typer.Option(help="Config of the study.")] = Path("config/mini.yaml"),
-    gpu: Annotated[
-        str | None,
-        typer.Option(help="Row of resources/gpus.csv.", show_default="the study's `cluster`"),
-    ] = None,
-    utilisation: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001,
-            max=1,
-            help="Share of the GPU's peak FLOP/s that training reaches.",
-            show_default="measured on that GPU, else the GPU table's, else the cluster's",
-        ),
-    ] = None,
+    gpu: GpuName = None,
+    utilisation: Utilisation = None,
     text_tokens: Annotated[
         int, typer.Option(min=1, help="Text tokens per training sample, if its dataset gives none.")
     ] = 64,
