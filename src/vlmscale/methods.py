@@ -229,11 +229,16 @@ def evaluate_formula(formula: str, names: Mapping[str, float | str]) -> float:
         )
 
     try:
-        return value(ast.parse(formula.strip(), mode="eval").body)
+        return value(_parse(formula.strip()))
     except UserError:
         raise
     except (SyntaxError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"formula {formula!r} cannot be computed: {error}") from None
+
+
+@cache  # plans compute the same few formulas for thousands of cells
+def _parse(formula: str) -> ast.expr:
+    return ast.parse(formula, mode="eval").body
 
 
 def _count_prime_factors(number: int) -> int:

@@ -81,12 +81,12 @@ def find_silent_changes(content: bytes, file: Path) -> list[str]:
     """
     text = content.decode("utf-8-sig")
     found = [
-        f"twice: {key}" for key in _find_repeated_keys(yaml.compose(text, yaml.BaseLoader), set())
+        f"twice: {key}" for key in _find_repeated_keys(yaml.compose(text, yaml.CBaseLoader), set())
     ]
     study = load_study(file).model_dump(mode="json")
     if validate(study, "again").model_dump(mode="json") != study:
         found.append("not the same when read again")
-    return found + list(_compare(yaml.load(text, yaml.BaseLoader), study, "study"))
+    return found + list(_compare(yaml.load(text, yaml.CBaseLoader), study, "study"))
 
 
 def _find_repeated_keys(node, seen):
