@@ -43,7 +43,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Lifetime:
-    """What is asked: the LLM of the least lifetime cost at an error."""
+    """The error to reach, the text of an answer and the budgets of a law: for which LLM is life cheapest?"""
 
     target: float  # the error to reach
     text_tokens: float  # of an answer: Q + G

@@ -214,8 +214,10 @@ class _Search:
             information = information.add(self._runs[run])
         return information
 
-    def _measure(self, information: Information, told: Trainings | None = None) -> float:
-        return _average(information.measure_reach(self._aim, self._direction, told), self._whole)
+    def _measure(self, information: Information, trainings: Trainings | None = None) -> float:
+        return _average(
+            information.measure_reach(self._aim, self._direction, trainings), self._whole
+        )
 
 
 def expect_remaining(start: Start, cells: pd.DataFrame, aim: Aim) -> float:

@@ -67,18 +67,18 @@ class Information:
     def find_trainings(self, cells: pd.DataFrame) -> Trainings:
         """Return trainings of `cells` (llm, n_params_b, visual_tokens), one a row.
 
-        Raises UserError for an LLM that begin_information was not told of, whose offset it lacks.
+        Raises UserError for an LLM that begin_information did not get, whose offset it lacks.
         """
         return Trainings(self._find_rows(cells), frozenset(map(str, cells["llm"])))
 
     def add(self, cells: pd.DataFrame | Trainings) -> "Information":
         """Return what is known after trainings of `cells`, as of find_trainings."""
-        told = cells if isinstance(cells, Trainings) else self.find_trainings(cells)
-        if not told.rows.shape[1]:
+        trainings = cells if isinstance(cells, Trainings) else self.find_trainings(cells)
+        if not trainings.rows.shape[1]:
             return self
-        crossed, shown = self._predict(told)
+        crossed, shown = self._predict(trainings)
         less = crossed.transpose(0, 2, 1) @ np.linalg.solve(shown, crossed)
-        changed = {"covariance": self.covariance - less, "trained": self.trained | told.llms}
+        changed = {"covariance": self.covariance - less, "trained": self.trained | trainings.llms}
         return Information(**{**vars(self), **changed})
 
     def find_reach(self, aim: Aim, cells: pd.DataFrame | Trainings | None = None) -> Floats:
@@ -90,14 +90,16 @@ class Information:
             cells = self.find_trainings(cells)
         return self.measure_reach(aim, self.find_direction(aim), cells)
 
-    def measure_reach(self, aim: Aim, direction: Floats, told: Trainings | None = None) -> Floats:
+    def measure_reach(
+        self, aim: Aim, direction: Floats, trainings: Trainings | None = None
+    ) -> Floats:
         """Return find_reach of an aim whose direction is at hand: of find_direction."""
         found = np.einsum("bi,bij,bj->b", direction, self.covariance, direction)
-        if told is not None:
-            crossed, shown = self._predict(told)
+        if trainings is not None:
+            crossed, shown = self._predict(trainings)
             seen = np.einsum("bci,bi->bc", crossed, direction)[:, :, None]
             found = found - (seen * np.linalg.solve(shown, seen)).sum((1, 2))
-        llms = len(self.trained if told is None else self.trained | told.llms)
+        llms = len(self.trained if trainings is None else self.trained | trainings.llms)
         variance = found + (self.noise**2 if aim.quantity == "error" else 0)
         return np.asarray(np.sqrt(variance) * stdtrit(max(llms, 1), _END))
 
@@ -119,18 +121,18 @@ class Information:
         most = aim.most - 1.0 if aim.quantity == "tokens" else np.inf
         return float(np.median(np.minimum(width, most)))
 
-    def _predict(self, told: Trainings) -> tuple[Floats, Floats]:
+    def _predict(self, trainings: Trainings) -> tuple[Floats, Floats]:
         """Return covariances of the errors of trainings with the state, and with each other."""
-        crossed = told.rows @ self.covariance
-        noise = (self.noise**2)[:, None, None] * np.eye(told.rows.shape[1])
-        return crossed, crossed @ told.rows.transpose(0, 2, 1) + noise
+        crossed = trainings.rows @ self.covariance
+        noise = (self.noise**2)[:, None, None] * np.eye(trainings.rows.shape[1])
+        return crossed, crossed @ trainings.rows.transpose(0, 2, 1) + noise
 
     def _find_rows(self, cells: pd.DataFrame) -> Floats:
         """Return how the errors of cells change with the state, (b, cells, state)."""
         names = cells["llm"].astype(str)
         if not names.isin(self.llms).all():
             unknown = names[~names.isin(self.llms)].iloc[0]
-            raise UserError(f"LLM {unknown} is not among those told of: {', '.join(self.llms)}")
+            raise UserError(f"LLM {unknown} is not among the known ones: {', '.join(self.llms)}")
         n, v = (
             np.log(cells[name].to_numpy(float)) - center[:, None]
             for name, center in zip(COLUMNS[:2], self.center, strict=True)

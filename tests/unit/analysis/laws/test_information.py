@@ -105,7 +105,7 @@ def test_order_does_not_matter_and_trying_is_adding(aim):
 
 
 def test_an_llm_without_a_state_is_refused():
-    with pytest.raises(UserError, match=r"LLM 3.0 is not among those told of: 0.5, 1.8"):
+    with pytest.raises(UserError, match=r"LLM 3.0 is not among the known ones: 0.5, 1.8"):
         begin().add(make_cells(3).assign(llm="3.0"))
 
 
