@@ -43,7 +43,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Lifetime:
-    """The error to reach, the text of an answer and the budgets of a law: for which LLM is life cheapest?"""
+    """A question: which LLM reaches an error at the least cost of its training and answers?"""
 
     target: float  # the error to reach
     text_tokens: float  # of an answer: Q + G
