@@ -24,8 +24,8 @@ PROJECTORS = Path(__file__).parent / "models" / "projectors"
 _BASE = "base"
 # What a projector may read beside the patches, and the variables of its formulas: see Projector.
 NEEDS = (
-    *("multilayer", "question", "question_tokens", "tower_attention", "block_attention", "cls"),
-    *("pixels", "llm_attention"),
+    *("multilayer", "question", "question_tokens", "question_embeddings", "tower_attention"),
+    *("block_attention", "cls", "pixels", "llm_attention"),
 )
 VARIABLES = ("w", "p", "v", "d", "h", "l", "n", "m")
 
@@ -99,6 +99,11 @@ class Method:
     def reads_question(self) -> bool:
         """Whether the projector uses the question."""
         return any(need.startswith("question") for need in self.needs)
+
+    @property
+    def reads_question_states(self) -> bool:
+        """Whether the LLM passes over the question for the projector, not only its embedding."""
+        return bool({"question", "question_tokens"}.intersection(self.needs))
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def make_features(widths=SMALL, b=2, seed=1, dtype=torch.float32, question=QUEST
         block_attention=(3 * randn(b, HEADS, side * side + 1).float()).softmax(-1)[..., 1:],
         block_keys=randn(b, side * side, d),
         cls=randn(b, d),
+        question_embeddings=randn(b, question, widths.llm),
         patches_at=shrunk.__getitem__,
     )
 
@@ -86,7 +87,7 @@ def keep_declared(features, name):
     names = {"patches", "grid_side"}
     for need in find_method(name).needs:
         names |= FIELDS.get(need, {need})
-        names |= {"question_mask"} if need == "question_tokens" else set()
+        names |= {"question_mask"} if need in ("question_tokens", "question_embeddings") else set()
     known = {field.name for field in fields(features)}
     return VisionFeatures(**{each: getattr(features, each) for each in names & known})
 

@@ -184,6 +184,6 @@ def _tower_gflops(
 
 
 def _text_pass_gflops(method: str, decoder: Decoder, text_tokens: float) -> float:
-    if not find_method(method).reads_question:
+    if not find_method(method).reads_question_states:
         return 0.0
     return decoder.forward(text_tokens, cached=0, scored=0).total  # its hidden state is read

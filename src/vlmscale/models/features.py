@@ -33,7 +33,8 @@ class VisionFeatures:
     multilayer: Tensor = _NOT_COMPUTED  # (b, p, l d), all selected layers, joined on channels
     question: Tensor = _NOT_COMPUTED  # (b, n), the LLM's last hidden state on the question
     question_tokens: Tensor = _NOT_COMPUTED  # (b, q, n), that state on each token of the question
-    question_mask: Tensor = _NOT_COMPUTED  # (b, q), 0 where question_tokens is padding
+    question_embeddings: Tensor = _NOT_COMPUTED  # (b, q, n), the LLM's embedding of each such token
+    question_mask: Tensor = _NOT_COMPUTED  # (b, q), 0 where a token of the question is padding
     # From the tower's last block: how much the CLS position attends to each patch, as one head of full
     # width, and the patches' keys.
     cls_attention: Tensor = _NOT_COMPUTED  # (b, p)

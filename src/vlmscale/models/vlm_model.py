@@ -141,8 +141,8 @@ class VlmModel(LlavaModel):
                 given["question"] = states[
                     torch.arange(len(states), device=states.device), mask.sum(dim=1) - 1
                 ]
-            if "question_tokens" in needs:
-                given["question_tokens"], given["question_mask"] = states, mask
+            for need in {"question_tokens", "question_embeddings"}.intersection(needs):
+                given[need], given["question_mask"] = states, mask
         return VisionFeatures(
             patches=multilayer[..., -width:], grid_side=self.config.grid_side, **given
         )
@@ -153,7 +153,7 @@ class VlmModel(LlavaModel):
         question_attention_mask: Tensor | None = None,
         question_states: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the LLM's states on each question (i, q, n), and which of them are no padding (i, q)."""
+        """Return what `encode_questions` gives (i, q, n), and which tokens are no padding (i, q)."""
         states, mask = question_states, question_attention_mask
         if states is None and question_input_ids is not None and mask is not None:
             states = self.encode_questions(question_input_ids, mask)
@@ -167,9 +167,12 @@ class VlmModel(LlavaModel):
     def encode_questions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the LLM's last hidden state on each question token, (i, q, n), without gradient.
 
+        For a method that needs "question_embeddings": the embedding of each token, without a pass.
         input_ids, attention_mask (i, q), padded on the right.
         """
         with torch.no_grad():
+            if "question_embeddings" in self.multi_modal_projector.needs:
+                return self.get_input_embeddings()(input_ids)
             return self.language_model(
                 input_ids=input_ids, attention_mask=attention_mask, use_cache=False
             ).last_hidden_state

@@ -55,7 +55,9 @@ def test_drops_the_oldest_images_beyond_the_limit():
     assert get("a", cache)[1] == ["a"]
 
 
-@pytest.mark.parametrize("method", ["tokenpacker", "quecc", "prumerge", "random", "fastv"])
+@pytest.mark.parametrize(
+    "method", ["tokenpacker", "quecc", "prumerge", "random", "fastv", "cdpruner"]
+)
 def test_answers_equal_those_without_a_cache(build, splits, tmp_path, monkeypatch, method):
     rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()
     images = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows[:2]]

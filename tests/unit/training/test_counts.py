@@ -125,7 +125,9 @@ def test_an_elastic_checkpoint_at_another_count(build, images, name, trained, ev
     assert torch.isfinite(model(**inputs).logits).all()
 
 
-@pytest.mark.parametrize("name", ["prumerge", "prumerge_plus", "random", "avgpool", "fastv"])
+@pytest.mark.parametrize(
+    "name", ["prumerge", "prumerge_plus", "random", "avgpool", "fastv", "cdpruner"]
+)
 def test_a_training_free_method_answers_with_the_weights_of_mlp(build, images, name):
     model, processor = build("mlp", 36)
     expected = {k: v.clone() for k, v in model.model.multi_modal_projector.state_dict().items()}

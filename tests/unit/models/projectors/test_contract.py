@@ -93,6 +93,7 @@ def test_reading_what_is_not_declared_names_the_declaration():
     features = keep_declared(make_features(), "mlp")
     for field, need in (
         ("question", "question"),
+        ("question_embeddings", "question_embeddings"),
         ("multilayer", "multilayer"),
         ("question_mask", "question_tokens"),
         ("cls_attention", "tower_attention"),
