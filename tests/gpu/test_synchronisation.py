@@ -53,7 +53,7 @@ SITES = {
         {"index_put_"},
         "the mask of tokens that an image lacks",
     ),
-    ("models/projectors/fastv.py", "choose"): ({SCALAR}, "whether a token is removed at all"),
+    ("models/layer_pruning.py", "cut"): ({SCALAR}, "whether a token is removed at all"),
     ("models/token_removal.py", "of"): ({SCALAR}, "the most tokens that a sequence keeps"),
     ("models/projectors/visionzip.py", "merge_by_keys"): (
         {SCALAR},

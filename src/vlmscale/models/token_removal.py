@@ -1,12 +1,13 @@
-"""Removing tokens between two layers of an LLM, so that the later layers and their cache are shorter."""
+"""Removing tokens between layers of an LLM, so that the later layers and their cache are shorter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
@@ -34,6 +35,10 @@ class KeptTokens:
         """Take what is kept: (b or 1, s, n) -> (b, k, n)."""
         values = values.expand(len(self.index), -1, -1)
         return values.take_along_dim(rearrange(self.index, "b k -> b k 1"), dim=1)
+
+    def select_flags(self, flags: Tensor) -> Tensor:
+        """Take the flags (b, s) of what is kept, False where a row is padded: (b, k)."""
+        return flags.gather(1, self.index) & self.real
 
     def restore(self, values: Tensor) -> Tensor:
         """Put what was kept at its place, zeros elsewhere: (b, k, n) -> (b, s, n)."""
@@ -66,35 +71,84 @@ def can_remove(cache: Cache | None, layer: int) -> bool:
     return grows and cache.get_seq_length(layer) == 0
 
 
-def remove_tokens(layers: Sequence[nn.Module], kept: KeptTokens) -> list[RemovableHandle]:
+@dataclass(frozen=True)
+class Renumbering:
+    """Position ids that close the gaps of tokens which a layer no longer reads."""
+
+    rotary: nn.Module  # of the LLM: gives cosines and sines of position ids
+    fall: Tensor  # (b, s), by how much each id falls; (b, 1) for positions after the prompt
+
+    def rotate(self, hidden: Tensor, position_ids: Tensor) -> dict[str, Any]:
+        """Return the arguments of a layer that hold position ids (b, s), and what follows from them."""
+        position_ids = position_ids - self.fall
+        return {
+            "position_ids": position_ids,
+            "position_embeddings": self.rotary(hidden, position_ids),
+        }
+
+
+def remove_tokens(
+    layers: Sequence[nn.Module], kept: KeptTokens, renumbering: Renumbering | None = None
+) -> list[RemovableHandle]:
     """Let `layers`, the last ones of an LLM, compute only what is `kept` of its pass; return the hooks.
 
-    The pass's output has all positions, zeros where they were removed. Positions keep their rotation.
+    The pass's output has all positions, zeros where they were removed. Positions keep their rotation
+    unless they are renumbered. A later call may remove more of the same pass, from a later layer on.
     """
-    shortened: dict[str, Any] = {}  # the same for all layers of the pass
 
-    def shorten(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        if module is layers[0]:
-            args = (kept.select(args[0]), *args[1:])
-            mask = kept.select_columns(kept.select_rows(kwargs["attention_mask"]))
-            rotation = tuple(kept.select(each) for each in kwargs["position_embeddings"])
-            shortened.update(attention_mask=mask, position_embeddings=rotation)
-        return args, {**kwargs, **shortened}
+    def shorten(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = kept.select_columns(kept.select_rows(kwargs["attention_mask"]))
+        rotation = tuple(kept.select(each) for each in kwargs["position_embeddings"])
+        position_ids = kept.select(rearrange(kwargs["position_ids"], "b s -> b s 1"))
+        changed = {"attention_mask": mask, "position_embeddings": rotation}
+        return (kept.select(args[0]), *args[1:]), changed | {"position_ids": position_ids[..., 0]}
 
     def lengthen(module: nn.Module, args: Any, output: Tensor) -> Tensor:
         return kept.restore(output)
 
-    hooks = [layer.register_forward_pre_hook(shorten, with_kwargs=True) for layer in layers]
-    return [*hooks, layers[-1].register_forward_hook(lengthen)]
+    hooks = _change_arguments(layers, shorten, renumbering)
+    # What was removed last is put back first.
+    return [*hooks, layers[-1].register_forward_hook(lengthen, prepend=True)]
 
 
-def continue_without(layers: Sequence[nn.Module], kept: KeptTokens) -> list[RemovableHandle]:
+def continue_without(
+    layers: Sequence[nn.Module], kept: KeptTokens, renumbering: Renumbering | None = None
+) -> list[RemovableHandle]:
     """Let `layers` continue a cache that holds only what was `kept`; return the hooks."""
-    narrowed: dict[str, Any] = {}  # the same for all layers of the pass
 
-    def narrow(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def narrow(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {"attention_mask": kept.select_columns(kwargs["attention_mask"])}
+
+    return _change_arguments(layers, narrow, renumbering)
+
+
+def hide_tokens(
+    layers: Sequence[nn.Module], hidden: Tensor, renumbering: Renumbering | None = None
+) -> list[RemovableHandle]:
+    """Mask the `hidden` positions (b, s) from the attention of `layers`; return the hooks."""
+
+    def mask_hidden(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = kwargs["attention_mask"]
+        columns = functional.pad(hidden, (0, mask.shape[-1] - hidden.shape[1]))
+        columns = rearrange(columns, "b k -> b 1 1 k")
+        return args, {"attention_mask": mask.masked_fill(columns, torch.finfo(mask.dtype).min)}
+
+    return _change_arguments(layers, mask_hidden, renumbering)
+
+
+def _change_arguments(
+    layers: Sequence[nn.Module],
+    change: Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]],
+    renumbering: Renumbering | None,
+) -> list[RemovableHandle]:
+    """Let `change` give `layers` other arguments, once a pass, by those of the first; return the hooks."""
+    changed: dict[str, Any] = {}
+
+    def give(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
         if module is layers[0]:
-            narrowed["attention_mask"] = kept.select_columns(kwargs["attention_mask"])
-        return args, {**kwargs, **narrowed}
+            numbered = renumbering.rotate(args[0], kwargs["position_ids"]) if renumbering else {}
+            args, others = change(args, kwargs | numbered)
+            changed.update(numbered | others)
+        return args, kwargs | changed
 
-    return [layer.register_forward_pre_hook(narrow, with_kwargs=True) for layer in layers]
+    return [layer.register_forward_pre_hook(give, with_kwargs=True) for layer in layers]

@@ -12,6 +12,8 @@ METHODS = {
     "tokenpacker": (4, {}),
     "quecc": (4, {}),
     "fastv": (9, {}),
+    "dart": (9, {}),
+    "pyramiddrop": (9, {}),
     "downsample": (4, {}),
     "prumerge": (20, {"count": "adaptive"}),
 }

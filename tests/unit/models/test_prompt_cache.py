@@ -14,11 +14,11 @@ from vlmscale.training.stages import save_checkpoint
 pytestmark = pytest.mark.slow
 
 TEXT = "any red circle ?"
-# Every method but the one that acts inside the LLM, at one token and at more where it can.
+# Every method but those that act inside the LLM, at one token and at more where it can.
 CASES = [
     (name, tokens)
     for name in list_method_names()
-    if name != "fastv"
+    if "llm_attention" not in find_method(name).needs
     for tokens in sorted({1, 4, 5, 36} & {*find_method(name).list_counts(6)})[:2]
 ]
 GREEDY = {

@@ -126,7 +126,8 @@ def test_an_elastic_checkpoint_at_another_count(build, images, name, trained, ev
 
 
 @pytest.mark.parametrize(
-    "name", ["prumerge", "prumerge_plus", "random", "avgpool", "fastv", "cdpruner"]
+    "name",
+    ["prumerge", "prumerge_plus", "random", "avgpool", "fastv", "cdpruner", "dart", "pyramiddrop"],
 )
 def test_a_training_free_method_answers_with_the_weights_of_mlp(build, images, name):
     model, processor = build("mlp", 36)

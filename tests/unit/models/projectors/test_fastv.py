@@ -9,6 +9,7 @@ from tests.support.projectors import name_variables
 from vlmscale.errors import UserError
 from vlmscale.methods import evaluate_formula, find_method
 from vlmscale.models.features import VisionFeatures
+from vlmscale.models.layer_pruning import keep_highest
 from vlmscale.models.projectors.base import Widths, build_projector
 
 SIDE, PATCHES, WIDTH, VOCABULARY = 3, 9, 32, 50
@@ -238,8 +239,8 @@ def test_a_cache_of_fixed_length_hides():
     cache = StaticCache(config=llm.config, max_cache_len=20)
     static = run(projector, llm, embeds, mask, places, past_key_values=cache)
     close(static.last_hidden_state[0, -1], run(projector, llm, embeds, mask, places)[0][0, -1])
-    assert list(projector.hidden_positions) == [cache]
-    assert not projector.kept_tokens
+    assert list(projector.pruning.cuts) == [cache]
+    assert projector.pruning.cuts[cache][0].kept is None
 
 
 def test_generations_do_not_reach_into_each_other():
@@ -261,7 +262,7 @@ def test_generations_do_not_reach_into_each_other():
         late, run(fresh, llm, step, mask, None, past_key_values=cache).last_hidden_state
     )
     del first, cache, between
-    assert not projector.kept_tokens  # nothing outlives its generation
+    assert not projector.pruning.cuts  # nothing outlives its generation
 
 
 def test_gradients_reach_the_image_and_the_hooks_are_gone():
@@ -288,12 +289,11 @@ def test_bfloat16(pruning):
         assert (reached & places).sum(1).max() <= 4
 
 
-def test_equal_attention_goes_to_the_earlier_patch():
-    attention, mask = torch.full((1, 2, 12, 12), 1 / 12), torch.zeros(1, 1, 12, 12)
+def test_equal_scores_go_to_the_earlier_patch():
     places = torch.zeros(1, 12, dtype=torch.bool)
     places[0, 2:11] = True
-    hidden = make(3).find_overlooked(attention, mask, places)
-    assert hidden[0].nonzero().flatten().tolist() == [5, 6, 7, 8, 9, 10]
+    kept = keep_highest(torch.full((1, 12), 1 / 12), places, 3)
+    assert kept[0].nonzero().flatten().tolist() == [2, 3, 4]
 
 
 def test_an_unfit_llm_is_refused():
