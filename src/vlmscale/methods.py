@@ -44,6 +44,7 @@ class Method:
     weights: str
     multiply_adds: str
     positions: str
+    kept: str
     stage2_copies: str
 
     def list_counts(self, side: int) -> list[int]:
@@ -191,7 +192,7 @@ def _check_declarations(method: Method) -> None:
     except (UserError, AttributeError) as error:
         refuse("counts", str(error))
     sizes = dict.fromkeys(VARIABLES, 12.0) | method.complete_options({})
-    formulas = dict.fromkeys(("weights", "multiply_adds", "positions"), sizes)
+    formulas = dict.fromkeys(("weights", "multiply_adds", "positions", "kept"), sizes)
     for attribute, names in (formulas | {"stage2_copies": {"w": 12.0, "f": 3.0}}).items():
         try:
             value = evaluate_formula(getattr(method, attribute), names)

@@ -30,7 +30,7 @@ def test_declaration_equals_class(name):
     assert (declared.served_by, declared.options) == (cls.served_by, cls.options)
     assert (declared.weights, declared.multiply_adds) == (cls.weights, cls.multiply_adds)
     assert (declared.source, declared.positions) == (cls.source, cls.positions)
-    assert declared.stage2_copies == cls.stage2_copies
+    assert (declared.kept, declared.stage2_copies) == (cls.kept, cls.stage2_copies)
     assert declared.summary
     assert declared.source
     assert declared.weights
@@ -77,6 +77,7 @@ def declare(counts="square", served_by=None, options=None):
         weights="0",
         multiply_adds="0",
         positions="v",
+        kept="v",
         stage2_copies="1",
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from vlmscale.analysis.decisions.recommend import Cost
 from vlmscale.analysis.laws.points import Floats
 from vlmscale.cli.answer_cost import Question, find_shapes
+from vlmscale.costs.flops import count_positions
 from vlmscale.costs.serving import find_nearest_decoder, list_memory_lines
 from vlmscale.costs.sharing import count_kept_bytes
 from vlmscale.errors import UserError
@@ -37,7 +38,10 @@ def find_limits(question: Question, sizes: Mapping[str, float]) -> list[Limit]:
         lines = list_memory_lines(
             llm, sizes[llm], shapes, question.tower, method, with_tower=question.with_tower
         )
-        return np.max([fixed + each * (text + visual_tokens) for fixed, each in lines], axis=0)
+        decoder = find_nearest_decoder(llm, sizes[llm], shapes)
+        counts = [count_positions(decoder, method, v, patches=patches) for v in visual_tokens]
+        passed = np.array([each.passed for each in counts])
+        return np.max([fixed + each * (text + passed) for fixed, each in lines], axis=0)
 
     def kept(llm: str, visual_tokens: Floats) -> Floats:
         decoder = find_nearest_decoder(llm, sizes[llm], shapes)

@@ -74,6 +74,54 @@ def make_variables(
 
 
 @dataclass(frozen=True)
+class ImagePositions:
+    """Positions of an image in the LLM, averaged over its layers: usually its visual tokens."""
+
+    passed: float  # that the LLM computes
+    kept: float  # whose keys and values serve further questions about the image
+
+    @property
+    def read(self) -> float:
+        """Those that text after the image attends to: of what is there, what would also be kept."""
+        return min(self.passed, self.kept)
+
+
+def count_positions(
+    decoder: Decoder, method: str, visual_tokens: float, *, patches: int
+) -> ImagePositions:
+    """Return the positions of an image, whatever counts the method can give."""
+    declared = find_method(method)
+    names = {"p": patches, "v": visual_tokens, "m": decoder.layers}
+    passed, kept = (evaluate_formula(each, names) for each in (declared.positions, declared.kept))
+    return ImagePositions(passed, kept)
+
+
+@dataclass(frozen=True)
+class LlmCost:
+    """GFLOPs of an answer's passes through the LLM."""
+
+    prefill: DecoderCost
+    decode: DecoderCost
+
+
+def llm_gflops(
+    decoder: Decoder,
+    image: ImagePositions,
+    text_tokens: float,
+    generated_tokens: float,
+    *,
+    text_cached: bool,
+) -> LlmCost:
+    """Return the cost of an answer in the LLM; arguments as of answer_gflops."""
+    if image.read == image.passed or text_cached:
+        prefill = decoder.prefill(image.passed, text_tokens, text_cached=text_cached)
+    else:
+        prefill = decoder.forward(image.passed, cached=0, scored=0)
+        prefill += decoder.forward(text_tokens, cached=image.read, scored=1)
+    return LlmCost(prefill, decoder.decode(image.read + text_tokens, generated_tokens))
+
+
+@dataclass(frozen=True)
 class AnswerCost:
     """GFLOPs of one answer about one image."""
 
@@ -110,18 +158,22 @@ def answer_gflops(
     text: what is known before the image comes (see Text). tower_layers as in Tower.gflops. A
     compressor that reads the question reads all of the text.
     """
-    width, declared = decoder.hidden_size, find_method(method)
-    names = make_variables(method, visual_tokens, tower, width, options)
-    # Positions of the image in the LLM, averaged over its layers: usually visual_tokens.
-    positions = evaluate_formula(declared.positions, names | {"m": decoder.layers})
+    width = decoder.hidden_size
+    llm = llm_gflops(
+        decoder,
+        count_positions(decoder, method, visual_tokens, patches=tower.patches),
+        text_tokens,
+        generated_tokens,
+        text_cached=text == "cached",
+    )
     return AnswerCost(
         tower=_tower_gflops(method, visual_tokens, tower, tower_layers),
         compressor=compressor_gflops(
             method, visual_tokens, tower=tower, llm_width=width, options=options
         ),
         text_pass=_text_pass_gflops(method, decoder, text_tokens) if text == "new" else 0.0,
-        prefill=decoder.prefill(positions, text_tokens, text_cached=text == "cached"),
-        decode=decoder.decode(positions + text_tokens, generated_tokens),
+        prefill=llm.prefill,
+        decode=llm.decode,
     )
 
 
@@ -157,7 +209,9 @@ def training_gflops(
     its cost on the way back. All positions count, as if all were scored. What checkpointing of
     activations computes anew is not counted. stored_features: the tower does not run.
     """
-    tokens = visual_tokens + text_tokens
+    tokens = text_tokens
+    if visual_tokens:
+        tokens += count_positions(decoder, method, visual_tokens, patches=tower.patches).passed
     forward = decoder.forward(tokens, cached=0, scored=tokens)
     passes = 3 if llm_trained else 2
     llm = passes * (forward.projections + forward.head) + 3 * forward.attention

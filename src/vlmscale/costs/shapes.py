@@ -27,6 +27,13 @@ class DecoderCost:
     def total(self) -> float:
         return self.projections + self.attention + self.head
 
+    def __add__(self, other: "DecoderCost") -> "DecoderCost":
+        return DecoderCost(
+            self.projections + other.projections,
+            self.attention + other.attention,
+            self.head + other.head,
+        )
+
 
 @dataclass(frozen=True)
 class Decoder:

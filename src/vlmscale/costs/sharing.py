@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlmscale.costs.flops import DEFAULTS, Text, answer_gflops
+from vlmscale.costs.flops import DEFAULTS, answer_gflops, count_positions, llm_gflops
 from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.costs.shapes import Decoder, Tower
 from vlmscale.methods import find_method
@@ -80,13 +80,12 @@ def count_kept_bytes(
 ) -> NDArray[np.float64]:
     """Return the bytes of keys and values, in 16 bits, that an image takes while questions about it come.
 
-    A method that prunes inside the LLM keeps all patches in all layers, because each question chooses anew.
+    Of most methods these are the visual tokens'. A method that prunes inside the LLM keeps all patches in
+    all layers, because each question chooses anew.
     """
-    prunes = "llm_attention" in find_method(method).needs
-    positions = np.asarray(visual_tokens, float)
-    if prunes:
-        positions = np.full_like(positions, patches)
-    return positions * decoder.key_value_bytes
+    counts = np.asarray(visual_tokens, float)
+    kept = [count_positions(decoder, method, v, patches=patches).kept for v in counts.flat]
+    return np.reshape(kept, counts.shape) * decoder.key_value_bytes
 
 
 def nominal_answer_gflops(
@@ -126,7 +125,8 @@ def exact_answer_gflops(
     with_tower: count the tower and the projector; without, features are stored. options: those of the
     method that are not default. Raises UserError for a count the method cannot give.
     """
-    text: Text = "cached" if reuse.cached_text else "new"
+    positions = count_positions(decoder, method, visual_tokens, patches=tower.patches)
+    encoder = 0.0
     if with_tower:
         whole = answer_gflops(
             decoder,
@@ -134,21 +134,19 @@ def exact_answer_gflops(
             method,
             visual_tokens,
             text_tokens,
-            generated_tokens,
-            text=text,
+            text="cached" if reuse.cached_text else "new",
             options=options,
         )
-        prefill, share = whole.prefill.total, reuse.image_share
+        share = reuse.image_share
         encoder = share * whole.tower + whole.text_pass
         encoder += whole.compressor * (1.0 if _reads(method) else share)
-        decode = whole.decode.total
-    else:
-        prefill = decoder.prefill(visual_tokens, text_tokens, text_cached=reuse.cached_text).total
-        encoder = 0.0
-        decode = decoder.decode(visual_tokens + text_tokens, generated_tokens).total
+    llm = llm_gflops(
+        decoder, positions, text_tokens, generated_tokens, text_cached=reuse.cached_text
+    )
     # The pass over the image scores no position; the pass over the text scores its last one.
-    image = decoder.forward(visual_tokens, cached=0, scored=0).total
-    return encoder + prefill - (1 - reuse.prefix_share(method)) * image + decode
+    image = decoder.forward(positions.passed, cached=0, scored=0).total
+    saved = (1 - reuse.prefix_share(method)) * image
+    return encoder + llm.prefill.total - saved + llm.decode.total
 
 
 def _reads(method: str) -> bool:

@@ -42,9 +42,8 @@ def compute_supervised_states(
 
     States and gradients equal those of transformers' own pass over embeds (b, t, n) up to rounding. That
     pass is used for decoders other than Llama's, Qwen2's and Qwen3's, and where a masked position is
-    supervised. attention_mask: (b, t), or bool (b, 1, t, t) as `pad_batch` makes it, in which what a
-    position attends to attends to nothing beyond that. packing: of attention, by default what
-    `choose_packing` says.
+    supervised. attention_mask: (b, t), or bool (b, 1, t, t), in which each position attends to itself and
+    to none after it. packing: of attention, by default what `choose_packing` says.
     """
     if not (all(map(_is_known, llm.layers)) and _attends_to_itself(supervised, attention_mask)):
         outputs = llm(
@@ -140,9 +139,12 @@ def _attends_to_itself(supervised: Tensor, attention_mask: Tensor | None) -> boo
 
 
 def _find_needed(supervised: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Return which positions the supervised ones attend to, (b, t) bool."""
+    """Return which positions the supervised ones attend to, through layers on any path, (b, t) bool."""
     if attention_mask is not None and attention_mask.ndim == 4:
-        return (attention_mask[:, 0] & supervised[:, :, None]).any(dim=1)
+        needed, found = supervised, None
+        while found is None or not torch.equal(needed, found):
+            needed, found = (attention_mask[:, 0] & needed[:, :, None]).any(dim=1), needed
+        return needed
     before = supervised.flip(1).cummax(dim=1).values.flip(1)
     return before if attention_mask is None else before & attention_mask.bool()
 

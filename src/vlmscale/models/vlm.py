@@ -195,7 +195,8 @@ class Vlm(LlavaForConditionalGeneration):
     ) -> tuple[Tensor, dict[str, Any]]:
         """Repeat each sequence `expand_size` times, with the visual tokens of its own image."""
         mask, cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
-        if mask is not None and (mask.cummax(dim=1).values != mask).any():
+        positions = kwargs.get("position_ids")
+        if positions is None and mask is not None and (mask.cummax(dim=1).values != mask).any():
             # Absent visual tokens take no position, as in training.
             kwargs["position_ids"] = (mask.cumsum(dim=-1) - 1).clamp(min=0)
         visual = kwargs.pop("visual_embeds", None)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from vlmscale.errors import UserError
 from vlmscale.models.chosen_tokens import pick_tokens
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.features import VisionFeatures
+from vlmscale.models.llm_input import LlmInput, hide_keys, to_scores
 from vlmscale.models.projectors.base import build_projector
 from vlmscale.models.supervised_forward import compute_supervised_states
 from vlmscale.models.tower import (
@@ -56,6 +58,8 @@ class VlmModel(LlavaModel):
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.multi_modal_projector = build_projector(config.widths, config.setting)
         self.language_model = AutoModel.from_config(config.text_config)
+        # By the cache of their generation: the keys that generated text does not attend to, (b, k) bool.
+        self.hidden_keys: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
         self.post_init()
 
     def encode_given(self, arguments: dict[str, Any]) -> VisualTokens | None:
@@ -232,27 +236,61 @@ class VlmModel(LlavaModel):
             if visual.present is not None:
                 attention_mask = self.mask_absent_tokens(input_ids, attention_mask, visual.present)
                 kwargs["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-        places, cache = None, kwargs.get("past_key_values")
+        cache, positions = kwargs.get("past_key_values"), kwargs.pop("position_ids", None)
+        cached = 0 if cache is None else cache.get_seq_length()
+        places: Tensor | None = None
+        hidden: Tensor | None = None
         if visual_embeds is None:
-            if input_ids is not None and (cache is None or not cache.get_seq_length()):
+            if input_ids is not None and not cached:
                 self.find_places(input_ids, None, prompt_length)
+            if cache is not None and cache in self.hidden_keys:
+                keys = cached + inputs_embeds.shape[1]
+                attention_mask = hide_keys(attention_mask, self.hidden_keys[cache], keys)
         else:
             places = self.find_places(input_ids, visual_embeds, prompt_length)
             inputs_embeds = inputs_embeds.masked_scatter(
                 places.unsqueeze(-1), visual_embeds.to(inputs_embeds.dtype)
             )
+            given = LlmInput(inputs_embeds, places, attention_mask, positions, cached)
+            given = self.multi_modal_projector.prepare_llm_input(given)
+            inputs_embeds, positions, hidden = given.embeds, given.position_ids, given.hidden
+            attention_mask = given.build_mask()
         # A method that acts inside the LLM must do so in training, too: it needs the full pass.
         if supervised is not None and "llm_attention" not in self.multi_modal_projector.needs:
-            positions = kwargs.get("position_ids")
             states = compute_supervised_states(
                 self.language_model, inputs_embeds, supervised, attention_mask, positions
             )
             return BaseModelOutputWithPast(last_hidden_state=states)
+        if hidden is not None:
+            attention_mask = self._adapt_mask(attention_mask)
         prompt = places if places is None else places[:, :prompt_length]
         with self.multi_modal_projector.hook_llm(self.language_model, prompt):
             outputs = self.language_model(
-                attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
+                attention_mask=attention_mask,
+                inputs_embeds=inputs_embeds,
+                position_ids=positions,
+                **kwargs,
             )
+        if hidden is not None and outputs.past_key_values is not None:
+            self.hidden_keys[outputs.past_key_values] = hidden
         if supervised is not None:
             outputs.last_hidden_state = pick_tokens(outputs.last_hidden_state, supervised)
         return outputs
+
+    def _adapt_mask(self, mask: Tensor | None) -> Tensor | None:
+        """Return a mask of queries and keys as the LLM's attention reads it.
+
+        Raises UserError for attention that would ignore it.
+        """
+        config = self.language_model.config
+        kind = config._attn_implementation
+        windows = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        if kind not in ("sdpa", "eager") or windows:
+            raise UserError(
+                f"{self.config.method} hides parts of the prompt, which an LLM with "
+                f"{'sliding windows' if windows else f'{kind} attention'} does not take. Use one without "
+                'windows, with attn_implementation="sdpa".'
+            )
+        if mask is not None and mask.dtype == torch.bool and kind == "eager":
+            return to_scores(mask, self.dtype)
+        return mask

@@ -4,7 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vlmscale.costs.flops import answer_gflops, compressor_parameters, training_gflops
+from vlmscale.costs.flops import (
+    answer_gflops,
+    compressor_parameters,
+    count_positions,
+    training_gflops,
+)
 from vlmscale.settings import STAGES, Recipe, Stage
 from vlmscale.study.grid import Cell, Run, expand_grid, list_stage1_trainings
 from vlmscale.study.schema import Study
@@ -122,11 +127,13 @@ def estimate_training(
     text = data.text_tokens or assumed.text_tokens
     text_only = (data.samples - data.images) / data.samples
 
-    variant = study.find_variant(run.method)
+    variant, decoder = study.find_variant(run.method), study.decoders[run.llm]
+    patches = study.tower_shape.patches
+    image = count_positions(decoder, variant.method.name, run.visual_tokens, patches=patches)
 
     def gflops(visual_tokens: int) -> float:
         return training_gflops(
-            study.decoders[run.llm],
+            decoder,
             study.tower_shape,
             variant.method.name,
             visual_tokens,
@@ -140,7 +147,7 @@ def estimate_training(
         run=training_id(stage, run),
         stage=stage,
         samples=samples,
-        tokens=samples * (text + (1 - text_only) * run.visual_tokens),
+        tokens=samples * (text + (1 - text_only) * image.passed),
         flops=1e9 * samples * ((1 - text_only) * gflops(run.visual_tokens) + text_only * gflops(0)),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BeforeValidator, ValidationError
 
+from vlmscale.methods import evaluate_formula
 from vlmscale.settings import STAGES
 from vlmscale.settings.towers import CLS_NEEDS, explain_missing_cls
 from vlmscale.study.complaints import list_complaints
@@ -234,10 +235,12 @@ def _check_room(
     study: Study, key: str, name: str, visual_tokens: int, budgets: Sequence[str]
 ) -> None:
     """Raise ValueError where the visual tokens alone fill the sequences of a training."""
-    variant, side = study.find_variant(name), study.tower_shape.grid_side
-    _, tokens = variant.find_training(visual_tokens, side)
-    if "llm_attention" in variant.method.needs:  # which prunes them inside the LLM
-        tokens = side * side
+    side = study.tower_shape.grid_side
+    server, tokens = study.find_variant(name).find_training(visual_tokens, side)
+    formula = study.find_variant(
+        server
+    ).method.positions  # of what is trained: the same in all layers
+    tokens = int(evaluate_formula(formula, {"p": side * side, "v": tokens, "m": 1}))
     for stage in STAGES:
         for budget in budgets:
             if (longest := study.get_recipe(stage, budget).max_length) <= tokens:

@@ -15,6 +15,7 @@ METHODS = {
     "dart": (9, {}),
     "pyramiddrop": (9, {}),
     "downsample": (4, {}),
+    "voco": (2, {}),
     "prumerge": (20, {"count": "adaptive"}),
 }
 STEPS = {"max_new_tokens": 4, "eos_token_id": None}
@@ -116,7 +117,7 @@ def test_sampled_answers_are_of_their_own_image(make, images, name):
     )
 
 
-@pytest.mark.parametrize("name", ["tokenpacker", "quecc"])
+@pytest.mark.parametrize("name", ["tokenpacker", "quecc", "voco"])
 def test_beams_continue_a_cached_prompt(make, images, name):
     model, processor = make(name)
     prompt = cache_prompt(model, processor, QUESTIONS[0])

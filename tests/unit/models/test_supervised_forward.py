@@ -72,6 +72,11 @@ def padded(mask):
         seen = before & ((own == own[:, None]) | (own == 0))
         places = torch.arange(max(LENGTHS)) - 3 * (own - 1).clamp(min=0)
         return embeds, which, seen.expand(len(LENGTHS), 1, -1, -1), places.expand_as(which)
+    if mask == "through":  # what is supervised sees the first tokens only through the third
+        places = torch.arange(max(LENGTHS))
+        seen = torch.ones(max(LENGTHS), max(LENGTHS), dtype=torch.bool).tril()
+        seen &= (places >= 2) | (places[:, None] < 3)
+        return embeds, which, seen.expand(len(LENGTHS), 1, -1, -1), places.expand_as(which)
     return embeds, which, real.long(), None
 
 
@@ -84,7 +89,7 @@ def gradients(llm, embeds, states):
     return [embeds.grad, *(p.grad for p in llm.parameters() if p.grad is not None)]
 
 
-@pytest.mark.parametrize("mask", ["padded", "gaps", "hidden", "apart"])
+@pytest.mark.parametrize("mask", ["padded", "gaps", "hidden", "apart", "through"])
 @pytest.mark.parametrize("kind", LLMS)
 def test_states_and_gradients_are_those_of_the_whole_pass(kind, mask):
     llm = llm_of(kind)
@@ -156,7 +161,8 @@ def test_activations_computed_again_change_nothing():
 # Up to the last supervised position of each sequence; of those, without what nobody may see; and of turns apart,
 # of three tokens each, the first one and the supervised one's own.
 @pytest.mark.parametrize(
-    ("mask", "needed"), [("padded", 9 + 2 + 6), ("gaps", 7 + 2 + 5), ("apart", 6 + 2 + 6)]
+    ("mask", "needed"),
+    [("padded", 9 + 2 + 6), ("gaps", 7 + 2 + 5), ("apart", 6 + 2 + 6), ("through", 9 + 2 + 6)],
 )
 @pytest.mark.parametrize("kind", ["qwen2", "llama"])
 def test_no_layer_computes_what_is_not_needed(kind, mask, needed):
@@ -184,6 +190,8 @@ def inputs_of(data, processor):
         ("quecc", {}, True),
         ("blind", {}, False),
         ("prumerge", {"count": "adaptive"}, False),
+        ("voco", {}, False),
+        ("voco", {"hide": "before"}, True),
     ],
 )
 def test_a_model_learns_as_if_all_were_scored(build, splits, name, options, apart):

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
+from vlmscale.models.llm_input import LlmInput
 from vlmscale.settings import Setting
 from vlmscale.settings.towers import CLS_NEEDS, explain_missing_cls
 
@@ -62,6 +63,9 @@ class Projector(nn.Module, ABC):
     multiply_adds: ClassVar[str] = ""
     # Formula: LLM positions that an image takes, averaged over the LLM's layers.
     positions: ClassVar[str] = "v"
+    # Formula: LLM positions, so averaged, whose keys and values serve further questions about an image.
+    # Questions attend to these alone, once an image has passed through the LLM.
+    kept: ClassVar[str] = "v"
     # Formula in w and f, the number of prime factors of w: how often a sample stands in a stage-2 batch,
     # once for each of its `draw_training_counts`.
     stage2_copies: ClassVar[str] = "1"
@@ -96,6 +100,15 @@ class Projector(nn.Module, ABC):
     def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
         """Draw the numbers of visual tokens that one batch of stage `kind` is trained at."""
         return [self.visual_tokens]
+
+    def prepare_llm_input(self, given: LlmInput) -> LlmInput:
+        """Rewrite what the LLM is given, for methods that act on visual tokens and text together.
+
+        It runs once for a prompt, before the LLM, and again in each pass that computes the prompt anew, not
+        in passes that continue a cache of it. Gradients go through it. Sequences without an image have to
+        stay as they are.
+        """
+        return given
 
     def hook_llm(self, llm: nn.Module, places: Tensor | None) -> AbstractContextManager[None]:
         """Return a context for one pass of the LLM, for methods that act inside it.

@@ -40,6 +40,7 @@ class DART(Projector):
     weights = "d*n + n + n*n + n"
     multiply_adds = "p*(d*n + n*n)"
     positions = "((2 - 2//m)*p + (m - 2 + 2//m)*v)/m"
+    kept = "p"  # each question chooses anew
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)

@@ -40,6 +40,7 @@ class PyramidDrop(Projector):
         "((m//4 + 3//m)*p + (m//2 - m//4 - 3//m)*((p*(v/p)**(1/3) + 0.5)//1)"
         " + (3*m//4 - m//2)*((p*(v/p)**(2/3) + 0.5)//1) + (m - 3*m//4)*v)/m"
     )
+    kept = "p"  # each question chooses anew
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)
