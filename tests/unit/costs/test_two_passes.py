@@ -76,3 +76,19 @@ def test_questions_share_the_first_pass_and_cached_text_saves_nothing():
     )
     assert price(VICUNA, CLIP, 2, 50, MODES["text cached"]) == alone
     assert price(VICUNA, CLIP, 2, 50, MODES["both cached"]) == later
+
+
+@pytest.mark.parametrize(
+    "mode", ["neither cached", "image cached", "10 questions", "100 questions"]
+)
+def test_the_method_is_priced_by_both_passes(mode):
+    """Whatever is shared; text before the image, which the release has not, may be cached."""
+    shared = {"method": "voco", "with_tower": True}
+    for q, g in ((50, 0), (20, 7)):
+        found = exact_answer_gflops(VICUNA, CLIP, 2, q, g, reuse=MODES[mode], **shared)
+        expected = two_pass_answer_gflops(VICUNA, CLIP, 2, q, g, reuse=MODES[mode])
+        assert found == pytest.approx(expected, rel=1e-12)
+    cached = exact_answer_gflops(VICUNA, CLIP, 2, 50, 0, reuse=MODES["text cached"], **shared)
+    image = VICUNA.forward(578, cached=50, scored=1).total
+    mlp = compressor_gflops("mlp", 576, tower=CLIP, llm_width=4096)
+    assert cached == pytest.approx(CLIP.gflops() + mlp + image, rel=1e-12)
