@@ -84,7 +84,7 @@ def test_every_method_is_evaluated_and_trained_no_more_than_needed(out):
     cells = pd.read_csv(out / "cells.csv")
     assert {folder.name for folder in (out / "runs").iterdir()} == set(cells["run"])
     assert cells["run"].nunique() == 24
-    assert len(cells) == 38
+    assert len(cells) == 39
     study = load_study(ROOT / "config/smoke.yaml")
     used = {study.find_variant(name).method.name for name in cells["method"]}
     assert used == set(list_method_names())
@@ -201,7 +201,7 @@ def test_every_cell_has_its_latency(out):
     assert sorted(set(zip(latency["text_tokens"], latency["cached_text"], strict=True))) == asked
     timed = latency[latency["skipped"] == ""]
     assert set(latency["method"]) - set(timed[timed["text_tokens"] > 0]["method"]) == set()
-    inside_the_llm = {"fastv", "dart", "pyramiddrop"}
+    inside_the_llm = {"fastv", "dart", "pyramiddrop", "sparsevlm"}
     assert set(latency.loc[latency["skipped"] != "", "method"]) == inside_the_llm
     assert (timed[["latency_ms", "prefill_ms", "decode_ms", "latency_gflops"]] > 0).all(axis=None)
     assert (out / "figures/latency.pdf").stat().st_size > 5_000

@@ -27,7 +27,7 @@ from vlmscale.models.token_removal import (
 )
 
 # b sequences, t positions that are left of a pass, k keys (with what is cached), s positions of the prompt,
-# h heads, e their width, n LLM width
+# h heads, e their width, n LLM width, a all positions of a pass
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class LayerState:
     before: nn.Module
     after: nn.Module
     llm: nn.Module  # with the parts `norm` and `rotary_emb`
+    embeddings: Tensor  # (b, a, n), what the LLM's first layer has read
+    image: Tensor  # (b, a) bool, all visual tokens
+    index: Tensor  # (b, t), which of all positions are left
 
     @property
     def last(self) -> Tensor:
@@ -116,8 +119,17 @@ class LayerPruning:
         if places is None:
             hooks.append(layers[0].register_forward_pre_hook(resume, with_kwargs=True))
         else:
-            # Of all that is left of the pass: the visual tokens, and the prompt.
+            # The whole pass, and of all that is left of it the visual tokens, the prompt, and the places.
             left = {"visual": places, "prompt": torch.ones_like(places)}
+
+            def begin(module: nn.Module, args: Any) -> None:
+                rows, length = args[0].shape[:2]
+                grown = length - places.shape[1]  # what has been generated
+                left.update({name: functional.pad(each, (0, grown)) for name, each in left.items()})
+                index = torch.arange(length, device=places.device).expand(rows, -1)
+                left.update(embeddings=args[0].detach(), image=left["visual"], index=index)
+
+            hooks.append(layers[0].register_forward_pre_hook(begin))
             for start, count in dict(find_stages(len(layers))).items():
                 hooks += self._watch(llm, layers, start, count, left, choose, rotary, hooks)
         try:
@@ -150,8 +162,7 @@ class LayerPruning:
                     f'{self.method} reads the LLM\'s attention: set its implementation to "eager"'
                 )
             mask, cache = read["attention_mask"], read["past_key_values"]
-            grown = output.shape[1] - left["visual"].shape[1]  # what has been generated
-            visual, prompt = (functional.pad(each, (0, grown)) for each in left.values())
+            visual, prompt = left["visual"], left["prompt"]
             # A position attends to itself unless it is padding, on whichever side.
             real = torch.diagonal(mask[:, 0], dim1=1, dim2=2) == 0
             state = LayerState(
@@ -165,6 +176,9 @@ class LayerPruning:
                 before,
                 after,
                 llm,
+                left["embeddings"],
+                left["image"],
+                left["index"],
             )
             read.clear()
             with torch.no_grad():
@@ -178,6 +192,7 @@ class LayerPruning:
                 kept = KeptTokens.of(~removed)
                 hooks.extend(remove_tokens(layers[start:], kept, numbers))
                 left.update(visual=kept.select_flags(stay), prompt=kept.select_flags(prompt))
+                left["index"] = left["index"].gather(1, kept.index)
             else:
                 hooks.extend(hide_tokens(layers[start:], removed, numbers))
                 left.update(visual=stay, prompt=prompt & ~removed)
@@ -190,6 +205,13 @@ class LayerPruning:
             attention.register_forward_hook(note, with_kwargs=True),
             before.register_forward_hook(cut),
         ]
+
+
+def share_equally(patches: int, visual_tokens: int) -> tuple[int, int, int]:
+    """Return how many patches each of three stages leaves, by equal shares, until `visual_tokens` stay."""
+    share = visual_tokens / patches
+    first, second = (int(patches * share ** (power / 3) + 0.5) for power in (1, 2))
+    return first, second, visual_tokens
 
 
 def keep_highest(score: Tensor, visual: Tensor, count: int) -> Tensor:

@@ -118,7 +118,15 @@ def test_where_every_question_pays_for_the_tokens_in_the_llm(method, options, re
 def test_every_method_says_what_its_questions_share():
     kept = [name for name in list_method_names() if not Reuse().explain_full_prefix(name)]
     assert {"tokenpacker", "mlp", "mqt"} <= set(kept)
-    assert not {"quecc", "fastv", "dart", "pyramiddrop", "llama_vid", "cdpruner"} & set(kept)
+    assert not {
+        "quecc",
+        "fastv",
+        "dart",
+        "pyramiddrop",
+        "sparsevlm",
+        "llama_vid",
+        "cdpruner",
+    } & set(kept)
     for name in list_method_names():
         assert ("and the projector" in Reuse().explain(name)) == (
             name not in ("quecc", "llama_vid", "cdpruner")

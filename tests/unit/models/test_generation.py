@@ -14,6 +14,7 @@ METHODS = {
     "fastv": (9, {}),
     "dart": (9, {}),
     "pyramiddrop": (9, {}),
+    "sparsevlm": (9, {}),
     "downsample": (4, {}),
     "voco": (2, {}),
     "prumerge": (20, {"count": "adaptive"}),

@@ -127,7 +127,17 @@ def test_an_elastic_checkpoint_at_another_count(build, images, name, trained, ev
 
 @pytest.mark.parametrize(
     "name",
-    ["prumerge", "prumerge_plus", "random", "avgpool", "fastv", "cdpruner", "dart", "pyramiddrop"],
+    [
+        "prumerge",
+        "prumerge_plus",
+        "random",
+        "avgpool",
+        "fastv",
+        "cdpruner",
+        "dart",
+        "pyramiddrop",
+        "sparsevlm",
+    ],
 )
 def test_a_training_free_method_answers_with_the_weights_of_mlp(build, images, name):
     model, processor = build("mlp", 36)

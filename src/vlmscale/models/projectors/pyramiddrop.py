@@ -8,7 +8,13 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.layer_pruning import LayerPruning, LayerState, keep_highest, project_heads
+from vlmscale.models.layer_pruning import (
+    LayerPruning,
+    LayerState,
+    keep_highest,
+    project_heads,
+    share_equally,
+)
 from vlmscale.models.projectors.base import Projector, Widths, build_mlp
 from vlmscale.settings import Setting
 
@@ -71,12 +77,8 @@ class PyramidDrop(Projector):
 
 def find_stages(patches: int, visual_tokens: int, layers: int) -> list[tuple[int, int]]:
     """Return (layer, visual tokens from there on) of the three stages in an LLM of two layers or more."""
-    share = visual_tokens / patches
-    return [
-        (layers // 4 + 3 // layers, int(patches * share ** (1 / 3) + 0.5)),
-        (layers // 2, int(patches * share ** (2 / 3) + 0.5)),
-        (3 * layers // 4, visual_tokens),
-    ]
+    starts = layers // 4 + 3 // layers, layers // 2, 3 * layers // 4
+    return list(zip(starts, share_equally(patches, visual_tokens), strict=True))
 
 
 def keep_next_attended(state: LayerState, count: int) -> Tensor:

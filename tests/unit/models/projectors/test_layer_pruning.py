@@ -20,14 +20,15 @@ from tests.unit.models.projectors.test_fastv import (
 from vlmscale.costs.flops import answer_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
 from vlmscale.methods import evaluate_formula, find_method, list_method_names
+from vlmscale.models.projectors import pyramiddrop, sparsevlm
 from vlmscale.models.projectors.base import Widths
-from vlmscale.models.projectors.pyramiddrop import find_stages
 
 # Of Vicuna-7B: by V, from which layer on how many visual tokens are left.
 STAGES = {
     "fastv": lambda v: [(2, v)],
     "dart": lambda v: [(2, v)],
-    "pyramiddrop": lambda v: find_stages(576, v, 32),
+    "pyramiddrop": lambda v: pyramiddrop.find_stages(576, v, 32),
+    "sparsevlm": lambda v: sparsevlm.find_stages(576, v, 32),
 }
 NAMES = [name for name in list_method_names() if "pruning" in find_method(name).options]
 LLMS = [("qwen2", 2), ("qwen2", 5), ("llama", 4), ("llama", 8)]
