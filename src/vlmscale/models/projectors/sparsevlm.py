@@ -42,6 +42,7 @@ class SparseVLM(Projector):
         "((3*m + 31)//32*p + ((7*m + 31)//32 - (3*m + 31)//32)*((p*(v/p)**(1/3) + 0.5)//1)"
         " + ((m + 1)//2 - (7*m + 31)//32)*((p*(v/p)**(2/3) + 0.5)//1) + (m - (m + 1)//2)*v)/m"
     )
+    kept = "p"  # each question chooses anew
 
     def __init__(self, widths: Widths, setting: Setting) -> None:
         super().__init__(widths, setting)

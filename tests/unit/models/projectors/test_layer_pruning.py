@@ -36,6 +36,7 @@ LLMS = [("qwen2", 2), ("qwen2", 5), ("llama", 4), ("llama", 8)]
 
 def test_every_method_inside_the_llm_is_here():
     assert set(STAGES) == set(NAMES)
+    assert {find_method(name).kept for name in NAMES} == {"p"}  # a next question chooses anew
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
