@@ -25,7 +25,7 @@ _BASE = "base"
 # What a projector may read beside the patches, and the variables of its formulas: see Projector.
 NEEDS = (
     *("multilayer", "question", "question_tokens", "question_embeddings", "tower_attention"),
-    *("block_attention", "cls", "pixels", "llm_attention"),
+    *("block_attention", "cls", "pixels", "merged_patches", "llm_attention"),
 )
 VARIABLES = ("w", "p", "v", "d", "h", "l", "n", "m")
 

@@ -56,7 +56,7 @@ def test_losses_are_those_of_the_cpu(device, parts, cpu_losses, tmp_path, method
     assert torch.device(record["device"]).type == device.type
     assert record["deterministic"] == (device.type == "cpu")
     assert len(losses) == len(expected) == STEPS
-    chooses = method in ("random", "divprune", "cdpruner")
+    chooses = method in ("random", "divprune", "cdpruner", "tome")
     chooses |= bool({"tower_attention", "block_attention"} & set(find_method(method).needs))
     tolerance = {"fp32": FP32, "bf16": BF16_OF_CHOICES if chooses else BF16}[precision]
     assert losses == pytest.approx(expected, abs=tolerance)

@@ -47,6 +47,7 @@ def make_features(widths=SMALL, b=2, seed=1, dtype=torch.float32, question=QUEST
         cls=randn(b, d),
         question_embeddings=randn(b, question, widths.llm),
         patches_at=shrunk.__getitem__,
+        merged_patches=lambda v: patches[:, :v],
     )
 
 
@@ -57,7 +58,11 @@ def select_images(features, rows):
         for field in fields(features)
         if isinstance(getattr(features, field.name), torch.Tensor)
     }
-    return replace(features, **tensors, patches_at=lambda g: features.patches_at(g)[rows])
+    calls = {
+        "patches_at": lambda g: features.patches_at(g)[rows],
+        "merged_patches": lambda v: features.merged_patches(v)[rows],
+    }
+    return replace(features, **tensors, **calls)
 
 
 def tokens_of(output):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from vlmscale.costs.merging import merging_tower_gflops
 from vlmscale.costs.shapes import Decoder, DecoderCost, Tower
 from vlmscale.errors import UserError
 from vlmscale.methods import evaluate_formula, find_method
@@ -232,6 +233,8 @@ def training_gflops(
 def _tower_gflops(
     method: str, visual_tokens: int, tower: Tower, layers: int | None = None
 ) -> float:
+    if "merged_patches" in find_method(method).needs:
+        return merging_tower_gflops(tower, visual_tokens, layers)
     # A method that sees the image itself shrinks it to as many patches as it gives visual tokens.
     shrunk = visual_tokens if "pixels" in find_method(method).needs else None
     return tower.gflops(layers, shrunk)

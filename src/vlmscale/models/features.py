@@ -46,6 +46,8 @@ class VisionFeatures:
     cls: Tensor = _NOT_COMPUTED  # (b, d), the CLS position of the layer that `patches` are of
     # Gives the patches of the same images shrunk to a grid of side g: g -> (b, g g, d).
     patches_at: Callable[[int], Tensor] = _NOT_COMPUTED
+    # Gives v patches that the tower has merged in its blocks: v -> (b, v, d).
+    merged_patches: Callable[[int], Tensor] = _NOT_COMPUTED
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)

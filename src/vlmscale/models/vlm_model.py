@@ -16,10 +16,10 @@ from vlmscale.models.features import VisionFeatures
 from vlmscale.models.llm_input import LlmInput, hide_keys, to_scores
 from vlmscale.models.projectors.base import build_projector
 from vlmscale.models.supervised_forward import compute_supervised_states
+from vlmscale.models.token_merging import make_patch_readers
 from vlmscale.models.tower import (
     compute_block_attention,
     compute_last_attention,
-    compute_shrunk_patches,
     compute_tower_features,
 )
 
@@ -112,9 +112,9 @@ class VlmModel(LlavaModel):
                 )
             empty = (len(pixel_values), special, width * len(self.config.layers))
             vision_features = weight.new_zeros(empty)
-            given["patches_at"] = lambda side: compute_shrunk_patches(
-                self.vision_tower, pixel_values, side, layer=self.config.layers[-1]
-            ).to(weight.dtype)
+            given |= make_patch_readers(
+                self.vision_tower, pixel_values, self.config.layers[-1], weight.dtype
+            )
         elif vision_features is None:
             assert pixel_values is not None
             vision_features = compute_tower_features(

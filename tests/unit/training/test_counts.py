@@ -137,6 +137,7 @@ def test_an_elastic_checkpoint_at_another_count(build, images, name, trained, ev
         "dart",
         "pyramiddrop",
         "sparsevlm",
+        "tome",
     ],
 )
 def test_a_training_free_method_answers_with_the_weights_of_mlp(build, images, name):

@@ -44,9 +44,9 @@ class Projector(nn.Module, ABC):
     # Where the method comes from, in a few words.
     source: ClassVar[str] = ""
     # What forward() reads beside the patches: "multilayer", "question", "question_tokens",
-    # "question_embeddings", "pixels" (patches_at), "llm_attention" (see `hook_llm`); of a tower with a
-    # CLS position also "tower_attention" (cls_attention and keys), "block_attention" (and block_keys),
-    # "cls".
+    # "question_embeddings", "pixels" (patches_at; with "merged_patches" that, too), "llm_attention" (see
+    # `hook_llm`); of a tower with a CLS position also "tower_attention" (cls_attention and keys),
+    # "block_attention" (and block_keys), "cls".
     needs: ClassVar[tuple[str, ...]] = ()
     # The possible numbers of visual tokens: "full", all patches; "square", one for each of g x g equal
     # regions; "square + 1"; "any", up to all patches; "any to <formula>"; "multiples of <number>".

@@ -102,6 +102,7 @@ def test_reading_what_is_not_declared_names_the_declaration():
         ("block_keys", "block_attention"),
         ("cls", "cls"),
         ("patches_at", "pixels"),
+        ("merged_patches", "merged_patches"),
     ):
         with pytest.raises(
             AttributeError, match=f'features.{field}, but its `needs` lack "{need}"'
