@@ -23,6 +23,7 @@ WORLDS = {
     "hard": World(seed=3, **FULL, difficulty=1),
     "graded": World(
         **{"seed": 5, "amounts": "log_uniform", "objects": 7, "lines": 6, "columns": 6},
+        fact_answers="shape_and_value",
         families=("exist", "attr", "count", "fact", "calc", "choice", "char", "row", "field"),
     ),
 }

@@ -28,7 +28,7 @@ class World(Frozen):
         "by_difficulty",
         description="how many objects, lines and letters of a line an image has: `by_difficulty` from the "
         "fewest to the most; `log_uniform` n with probability in proportion to 1/n, so that each doubling "
-        "of what an image holds is about as frequent",
+        "of what an image holds is about as frequent, and spread over the whole of a page",
     )
     image_size: int = Field(48, ge=16, le=2048, description="side of the square images, pixels")
     colours: int = Field(8, ge=2, le=8, description="number of colours")
@@ -38,6 +38,11 @@ class World(Frozen):
         8, ge=1, le=1000, description="relations in which a (colour, shape) has facts"
     )
     values: int = Field(16, ge=2, le=64, description="possible values of a fact: 0 to values - 1")
+    fact_answers: Literal["value", "shape_and_value"] = Field(
+        "value",
+        description="answer to a question for a fact: its value, or the object's shape before it, so that "
+        "seeing and recalling are two steps of the answer",
+    )
     held_out_facts: Share = Field(
         0.2, description="share of the corpus's facts that stage 2 never asks for"
     )

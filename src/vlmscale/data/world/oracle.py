@@ -4,7 +4,7 @@ The oracle reads the words of a question and does not know how it was drawn: it 
 its score is that of a perfect model.
 """
 
-from vlmscale.data.world.scenes import Facts, Object, Page, Subject
+from vlmscale.data.world.scenes import Facts, Page, Subject
 
 
 def answer_question(question: str, subject: Subject, facts: Facts) -> str:
@@ -26,9 +26,10 @@ def answer_question(question: str, subject: Subject, facts: Facts) -> str:
             holds = first.column < second.column if relation == "left" else first.row < second.row
             return "yes" if holds else "no"
         case [relation, "of", colour, "plus", number]:
-            return str(_look_up(facts, objects[colour], relation) + int(number))
+            item = objects[colour]
+            return str(facts.values[item.colour, item.shape, relation] + int(number))
         case [relation, "of", colour]:
-            return str(_look_up(facts, objects[colour], relation))
+            return facts.tell(colour, objects[colour].shape, relation)
         case [colour, ":", *options]:
             return options[options.index(objects[colour].shape) - 1]
     raise ValueError(f"no such question about a scene: {question}")
@@ -44,7 +45,3 @@ def _answer_about_page(words: list[str], page: Page) -> str:
             (line,) = (line for line in page.lines if line[0] == first)
             return " ".join(line[1:])
     raise ValueError(f"no such question about a page: {' '.join(words)} ?")
-
-
-def _look_up(facts: Facts, item: Object, relation: str) -> int:
-    return facts.values[item.colour, item.shape, relation]

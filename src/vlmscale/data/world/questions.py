@@ -95,8 +95,8 @@ class Asker:
         relation = self._draw_relation(item.colour, item.shape)
         if relation is None:
             return None
-        value = self.facts.values[item.colour, item.shape, relation]
-        return f"{relation} of {item.colour} ?", str(value)
+        answer = self.facts.tell(item.colour, item.shape, relation)
+        return f"{relation} of {item.colour} ?", answer
 
     def ask_calc(self, scene: Scene) -> Turn:
         item = self._pick(scene.objects)
@@ -142,8 +142,8 @@ class Asker:
             colour, shape = self._pick(self.colours), self._pick(self.shapes)
             relation = self._draw_relation(colour, shape)
             if relation is not None:
-                value = self.facts.values[colour, shape, relation]
-                return f"{relation} of {colour} {shape} ?", str(value)
+                answer = self.facts.tell(colour, shape, relation)
+                return f"{relation} of {colour} {shape} ?", answer
 
     def _draw_relation(self, colour: str, shape: str) -> str | None:
         """Draw by frequency among the relations that this stage may ask for; None if there is none."""

@@ -107,6 +107,7 @@ class Facts:
     values: dict[tuple[str, str, str], int]
     frequency: dict[str, float]  # relation -> share of questions; sums to 1
     held_out_share: float
+    with_shape: bool = False
 
     @classmethod
     def draw(cls, world: World) -> "Facts":
@@ -124,7 +125,13 @@ class Facts:
             {key: int(value) for key, value in zip(keys, values, strict=True)},
             dict(zip(relations, (weights / weights.sum()).tolist(), strict=True)),
             world.held_out_facts,
+            world.fact_answers == "shape_and_value",
         )
+
+    def tell(self, colour: str, shape: str, relation: str) -> str:
+        """Return the answer to a question for this fact."""
+        value = self.values[colour, shape, relation]
+        return f"{shape} {value}" if self.with_shape else str(value)
 
     def is_held_out(self, colour: str, shape: str, relation: str) -> bool:
         """Return whether stage 2 never asks for this fact; those of r0 it does, since sums use them."""
