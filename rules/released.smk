@@ -32,6 +32,7 @@ def files_of(name):
     return {column: BENCHMARKS[name][column] for column in columns}
 
 
+# `raw` is where the archive of photographs is. As a param of other studies it would fetch their benchmarks anew.
 rule fetch_benchmarks:
     input:
         table=ancient(table("benchmarks.csv")),
@@ -45,6 +46,11 @@ rule fetch_benchmarks:
     conda:
         "../envs/vlmscale.yaml"
     params:
+        **(
+            {"raw": RAW}
+            if any(name.startswith("photo_") for name in STUDY.evaluation.benchmarks)
+            else {}
+        ),
         benchmarks={name: files_of(name) for name in STUDY.evaluation.benchmarks},
         work=f"{WORK}/benchmarks",
     script:

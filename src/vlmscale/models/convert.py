@@ -1,4 +1,5 @@
-"""Convert a released backbone: pickled weights to safetensors, a sentencepiece model to tokenizer.json.
+"""Convert a released backbone: pickled weights to safetensors, a sentencepiece model to tokenizer.json; a
+GGUF or ONNX file to a whole folder (convert_packed.py).
 
 Only this module opens pickles, by torch's reader for tensors, in a process of its own:
 `python -m vlmscale.models.convert FETCHED MADE weights tokenizer` (or one of the two).
@@ -8,6 +9,7 @@ import json
 import pickle
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from vlmscale.errors import UserError
 from vlmscale.jobs.entry import exit_with_message
+from vlmscale.models.convert_packed import convert_gguf, convert_onnx
 from vlmscale.records.files import read_json
 from vlmscale.records.signature import compute_sha256
 
@@ -26,15 +29,21 @@ _SHARD = "2GB"  # largest safetensors file, and the memory that is needed
 
 
 def convert(fetched: Path, made: Path, *kinds: str) -> dict[str, dict[str, str]]:
-    """Convert `kinds` ("weights", "tokenizer") of the folder `fetched` into the folder `made`.
+    """Convert `kinds` ("weights", "tokenizer"; "gguf"; "onnx") of the folder `fetched` into `made`.
 
     Returns the SHA-256 of the files "read" and "written", by name. Raises UserError for a file that is
     missing, damaged or holds anything but tensors, and for a tokenizer that is not Llama's.
     """
     made.mkdir(exist_ok=True)
     read: list[Path] = []
+    converters = {
+        "weights": _convert_weights,
+        "tokenizer": _convert_tokenizer,
+        "gguf": convert_gguf,
+        "onnx": convert_onnx,
+    }
     for kind in kinds:
-        read += {"weights": _convert_weights, "tokenizer": _convert_tokenizer}[kind](fetched, made)
+        read += converters[kind](fetched, made)
     return {"read": _hash_files(read), "written": _hash_files(sorted(made.iterdir()))}
 
 
@@ -142,4 +151,6 @@ def _hash_files(files: list[Path]) -> dict[str, str]:
 
 if __name__ == "__main__":
     with exit_with_message():
-        sys.stdout.write(json.dumps(convert(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])))
+        with redirect_stdout(sys.stderr):  # where transformers prints
+            report = convert(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
+        sys.stdout.write(json.dumps(report))

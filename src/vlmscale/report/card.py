@@ -55,7 +55,8 @@ def write_card(facts: ModelFacts) -> str:
         "tags": ["vlmscale", facts.method, f"visual-tokens-{facts.visual_tokens}"],
         **licence.front_matter,
     }
-    if released := _list_released(facts.backbones):
+    # Packages of PyPI are no models of the hub.
+    if released := [name for name in _list_released(facts.backbones) if "/" in name]:
         head["base_model"] = released
     head["model-index"] = [{"name": facts.name, "results": _list_results(facts)}]
     lines = [
@@ -157,8 +158,8 @@ def choose_licence(
     ]
     if not generated:
         text = (
-            "For research only, as the terms of the training data and the answers of OpenAI's models in "
-            f"it ask. {'. '.join(terms)}."
+            "For research only, as the terms of the training data ask: "
+            f"{'; '.join(_list_licences(data))}. {'. '.join(terms)}."
         )
         return Licence({"license": "other", "license_name": "research-only"}, text, known=True)
     llm = table.get(str(backbones["llm"].get("repository")), {})

