@@ -56,7 +56,7 @@ def test_drops_the_oldest_images_beyond_the_limit():
 
 
 @pytest.mark.parametrize(
-    "method", ["tokenpacker", "quecc", "prumerge", "random", "fastv", "cdpruner"]
+    "method", ["tokenpacker", "quecc", "prumerge", "random", "fastv", "cdpruner", "tome", "dart"]
 )
 def test_answers_equal_those_without_a_cache(build, splits, tmp_path, monkeypatch, method):
     rows = pq.read_table(splits["test"] / "exist.parquet").to_pylist()
