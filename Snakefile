@@ -13,10 +13,6 @@ for name in STUDY.rule_files:
     include: f"rules/{name}.smk"
 
 
-include: "rules/vision.smk"
-include: "rules/train.smk"
-include: "rules/evaluate.smk"
-include: "rules/latency.smk"
 include: "rules/collect.smk"
 include: "rules/published.smk"
 include: "rules/report_contents.smk"
@@ -27,7 +23,7 @@ include: "rules/hooks.smk"
 
 wildcard_constraints:
     sample=one_of(SAMPLES),
-    llm=one_of(STUDY.llms),
+    llm=one_of(STUDY.decoders),
     # No list of all ids: snakemake parses a constraint again for every file of every job.
     run="[^/]+",
     cell="[^/]+",
@@ -46,7 +42,7 @@ rule data:
 rule backbones:
     input:
         f"{OUT}/backbones/tower",
-        expand(f"{OUT}/backbones/{{llm}}", llm=STUDY.llms),
+        expand(f"{OUT}/backbones/{{llm}}", llm=STUDY.decoders),
 
 
 rule stage1:
@@ -73,20 +69,25 @@ rule all:
             f"{OUT}/{{name}}.parquet",
             name=[
                 *(LAW_TABLES if LAWS else []),
-                *COMPARISONS,
+                *OF_TRAININGS,
                 *DIFFICULTY,
                 *BUDGETS,
-                *VERDICTS,
-                "cost",
                 *(["latency"] if STUDY.latency else []),
             ],
         ),
         expand(
             f"{OUT}/tables/{{name}}.{{suffix}}",
-            name=[*STUDY_TABLES, *VERDICTS, *DIFFICULTY, *BUDGETS],
+            name=[
+                *STUDY_TABLES,
+                *(name for name in CHECKED if name != "audit"),
+                *DIFFICULTY,
+                *BUDGETS,
+            ],
             suffix=["md", "tex"],
         ),
-        expand(f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"]),
+        expand(
+            f"{OUT}/audit.{{suffix}}", suffix=["md", "parquet"] if IS_TRAINED else []
+        ),
         expand(f"{OUT}/report/{{name}}.html", name=STUDY_PAGES),
         FIGURES,
         PAGES,

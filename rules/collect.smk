@@ -1,4 +1,4 @@
-# One tidy table of all cells, the laws fitted to it, and what they say about the paper's claims.
+# The laws fitted to the table of all cells, and what they say about the paper's claims.
 
 
 rule write_cells:
@@ -17,39 +17,6 @@ rule write_cells:
         code=hash_code("write_cells.py"),
     script:
         "../workflow/scripts/write_cells.py"
-
-
-rule collect:
-    input:
-        scores=lambda w: expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
-        samples=lambda w: expand(f"{OUT}/cells/{{cell}}/samples.parquet", cell=CELLS),
-        stage1=lambda w: expand(
-            f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]
-        ),
-        stage2=lambda w: expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
-    output:
-        errors=f"{OUT}/errors.parquet",
-        samples=f"{OUT}/samples.parquet",
-        chance=f"{OUT}/chance.parquet",
-        trainings=f"{OUT}/trainings.parquet",
-    log:
-        f"{OUT}/logs/collect.log",
-    benchmark:
-        f"{OUT}/benchmarks/collect.tsv"
-    localrule: True
-    conda:
-        "../envs/vlmscale.yaml"
-    params:
-        study=STUDY.study,
-        cells=[asdict(cell) for cell in CELLS.values()],
-        fingerprints=SPECS.result_fingerprints(),
-        nominal=STUDY.nominal_sizes,
-        size_axis=STUDY.size_axis,
-        methods=SPECS.method_settings(),
-        tower={"name": STUDY.tower_name, "shape": asdict(STUDY.tower_shape)},
-        code=hash_code("collect.py"),
-    script:
-        "../workflow/scripts/collect.py"
 
 
 # The released numbers that claims are checked against.
@@ -73,7 +40,10 @@ RELEASED = [
 ]
 TABLES = ["laws", "forms", "variants"]  # of laws, also as Markdown and LaTeX
 # A study of one LLM has no law.
-STUDY_TABLES = ["methods", "paired", *([*TABLES, "suites"] if LAWS else [])]
+# Released VLMs have no common baseline, and are no evidence on the paper's claims.
+PAIRED = ["paired"] if IS_TRAINED else []
+SUITES_TABLE = ["suites"] if LAWS and IS_TRAINED else []
+STUDY_TABLES = ["methods", *PAIRED, *(TABLES if LAWS else []), *SUITES_TABLE]
 LAW_TABLES = [
     "laws",
     "draws",
@@ -110,6 +80,7 @@ rule fit:
 
 
 COMPARISONS = ["paired", "suites", "corrected"]
+BASELINE = STUDY.baseline if IS_TRAINED else None
 
 
 rule compare:
@@ -128,7 +99,7 @@ rule compare:
         "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
-        baseline=STUDY.baseline,
+        baseline=BASELINE,
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,
         code=hash_code("compare.py"),
@@ -137,7 +108,7 @@ rule compare:
 
 
 # Which questions need visual tokens; tables of laws, so none for a study of one LLM.
-DIFFICULTY = ["difficulty", "fewest_tokens"] if LAWS else []
+DIFFICULTY = ["difficulty", "fewest_tokens"] if LAWS and IS_TRAINED else []
 
 
 rule difficulty:
@@ -169,9 +140,15 @@ rule difficulty:
 
 
 # One law of N, V and training budget, where a law has budgets of different lengths.
-SAMPLED = describe_samples(STUDY, sorted({law.budget for law in LAWS.values()}))
+SAMPLED = (
+    describe_samples(STUDY, sorted({law.budget for law in LAWS.values()}))
+    if IS_TRAINED
+    else {}
+)
 BUDGETS = (
-    ["budget_law", "lifetime"] if group_budgets(LAWS, SAMPLED["by_budget"]) else []
+    ["budget_law", "lifetime"]
+    if SAMPLED and group_budgets(LAWS, SAMPLED["by_budget"])
+    else []
 )
 
 
@@ -210,8 +187,9 @@ rule tables:
             for name in (
                 "errors",
                 "chance",
-                "paired",
-                *(["intervals", "suites", *TABLES] if LAWS else []),
+                *PAIRED,
+                *(["intervals", *TABLES] if LAWS else []),
+                *SUITES_TABLE,
             )
         },
     output:
@@ -252,6 +230,9 @@ rule audit:
 
 
 VERDICTS = ["verdicts", "sanity"]
+# What is made of trainings, or of comparisons with a baseline, and checks of the paper's claims.
+OF_TRAININGS = [*COMPARISONS, *VERDICTS, "cost"] if IS_TRAINED else []
+CHECKED = [*VERDICTS, "audit"] if IS_TRAINED else ["visual_tokens"]
 
 
 rule verdicts:
@@ -280,7 +261,7 @@ rule verdicts:
         "../envs/vlmscale.yaml"
     params:
         series=selections(LAWS),
-        baseline=STUDY.baseline,
+        baseline=BASELINE,
         draws=STUDY.laws.bootstrap_draws,
         seed=STUDY.laws.seed,
         code=hash_code("verdicts.py"),
@@ -310,7 +291,7 @@ rule cost:
 # Methods with few visual tokens by what they cost, each way to answer; needs cells of at most FEW_TOKENS.
 ONE_TOKEN = (
     ["one_token"]
-    if any(cell.visual_tokens <= FEW_TOKENS for cell in CELLS.values())
+    if IS_TRAINED and any(cell.visual_tokens <= FEW_TOKENS for cell in CELLS.values())
     else []
 )
 
@@ -331,8 +312,8 @@ rule one_token:
         "../envs/vlmscale.yaml"
     params:
         decoders={name: asdict(shape) for name, shape in STUDY.decoders.items()},
-        tower=asdict(STUDY.tower_shape),
-        methods=SPECS.method_settings(),
+        tower=TOWER,
+        methods=SPECS.method_settings() if IS_TRAINED else {},
         text_tokens=max(STUDY.laws.text_tokens),
         code=hash_code("one_token.py"),
     script:

@@ -12,6 +12,7 @@ from vlmscale.errors import UserError
 from vlmscale.jobs.environment import check_checkout, check_interpreter, check_profile
 from vlmscale.jobs.run_lock import hold_run
 from vlmscale.planning import requests as needs
+from vlmscale.planning.evaluations import ModelSpecs, request_model_evaluation
 from vlmscale.planning.specs import (
     FIGURE_STACK,
     TRAINING_STACK,
@@ -21,7 +22,8 @@ from vlmscale.planning.specs import (
 from vlmscale.planning.trainings import describe_samples
 from vlmscale.report.figures import INPUTS as FIGURE_TABLES, LAW_FIGURES
 from vlmscale.resources import find_resource, read_benchmark_rows, read_rows
-from vlmscale.study.load import load_study, validate
+from vlmscale.study.evaluated import EvaluatedStudy
+from vlmscale.study.load import load_any_study, validate
 from vlmscale.study.selection import (
     FEW_TOKENS,
     FULL,
@@ -56,7 +58,7 @@ def read_study():
         return (
             validate(config, "`config` of the module")
             if config
-            else load_study(default)
+            else load_any_study(default)
         )
     changes = dict(workflow.config_settings.config)
     files = list(workflow.configfiles)
@@ -66,7 +68,7 @@ def read_study():
         ".json",
     ):
         files = [changes.pop("study")]
-    return load_study(*(files or [default]), changes=changes)
+    return load_any_study(*(files or [default]), changes=changes)
 
 
 def find_profiles():
@@ -83,7 +85,10 @@ try:
     for profile in find_profiles():
         check_profile(profile)
     STUDY = read_study()
-    SPECS = JobSpecs(STUDY, scripts=CHECKOUT / "workflow/scripts")
+    IS_TRAINED = not isinstance(STUDY, EvaluatedStudy)
+    SPECS = (JobSpecs if IS_TRAINED else ModelSpecs)(
+        STUDY, scripts=CHECKOUT / "workflow/scripts"
+    )
     BENCHMARKS = read_benchmark_rows()
     QUESTIONS = sum(STUDY.count_questions().values())  # of a cell
     REQUESTS = needs.request_trainings(STUDY, SPECS.runs.values())
@@ -99,9 +104,13 @@ if workflow.is_main_process and hold_run(Path(".snakemake")):
 OUT, WORK = SPECS.out, SPECS.work
 PUBLISHED = "results/published"  # from the paper's released scores
 CELLS, RUNS, LAWS, TRAININGS = SPECS.cells, SPECS.runs, SPECS.laws, SPECS.trainings
-SAMPLES = STUDY.list_samples(
-    {run.seed for run in RUNS.values()}
-)  # folder -> (split, seed)
+# folder -> (split, seed)
+SAMPLES = (
+    STUDY.list_samples({run.seed for run in RUNS.values()})
+    if IS_TRAINED
+    else {"test": ("test", 0)}
+)
+TOWER = asdict(STUDY.tower_shape) if IS_TRAINED else None
 hash_code = SPECS.hash_code
 
 

@@ -1,4 +1,4 @@
-# Evaluation by lmms-eval: one job per cell, with all benchmarks in one process.
+# Evaluation by lmms-eval: one job per cell, with all benchmarks in one process. One tidy table of all cells.
 
 
 rule evaluate_cell:
@@ -28,3 +28,36 @@ rule evaluate_cell:
         work=f"{WORK}/{{cell}}/evaluate",
     script:
         "../workflow/scripts/evaluate_cell.py"
+
+
+rule collect:
+    input:
+        scores=lambda w: expand(f"{OUT}/cells/{{cell}}/scores.parquet", cell=CELLS),
+        samples=lambda w: expand(f"{OUT}/cells/{{cell}}/samples.parquet", cell=CELLS),
+        stage1=lambda w: expand(
+            f"{OUT}/runs/{{run}}/stage1/run.json", run=TRAININGS["stage1"]
+        ),
+        stage2=lambda w: expand(f"{OUT}/runs/{{run}}/stage2/run.json", run=RUNS),
+    output:
+        errors=f"{OUT}/errors.parquet",
+        samples=f"{OUT}/samples.parquet",
+        chance=f"{OUT}/chance.parquet",
+        trainings=f"{OUT}/trainings.parquet",
+    log:
+        f"{OUT}/logs/collect.log",
+    benchmark:
+        f"{OUT}/benchmarks/collect.tsv"
+    localrule: True
+    conda:
+        "../envs/vlmscale.yaml"
+    params:
+        study=STUDY.study,
+        cells=[asdict(cell) for cell in CELLS.values()],
+        fingerprints=SPECS.result_fingerprints(),
+        nominal=STUDY.nominal_sizes,
+        size_axis=STUDY.size_axis,
+        methods=SPECS.method_settings(),
+        tower={"name": STUDY.tower_name, "shape": TOWER},
+        code=hash_code("collect.py"),
+    script:
+        "../workflow/scripts/collect.py"

@@ -122,7 +122,9 @@ FIGURE_JOBS = {
 LEARNING = ["learning"] if len({cell.budget for cell in CELLS.values()}) > 1 else []
 # A study of one LLM has no law, and scores of different protocols cannot be compared.
 SIDE_BY_SIDE = (
-    ["side_by_side"] if LAWS and STUDY.evaluation.protocol == RELEASED_PROTOCOL else []
+    ["side_by_side"]
+    if LAWS and IS_TRAINED and STUDY.evaluation.protocol == RELEASED_PROTOCOL
+    else []
 )
 FIGURES = expand(
     f"{OUT}/figures/{{series}}_{{family}}/{{name}}.{{suffix}}",
@@ -133,9 +135,8 @@ FIGURES = expand(
 ) + expand(
     f"{OUT}/figures/{{name}}.{{suffix}}",
     name=[
-        "paired",
-        "cost",
-        *(["difficulty"] if LAWS else []),
+        *(["paired", "cost"] if IS_TRAINED else []),
+        *(["difficulty"] if DIFFICULTY else []),
         *ONE_TOKEN,
         *(["budget_law"] if BUDGETS else []),
         *SIDE_BY_SIDE,

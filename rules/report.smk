@@ -5,10 +5,7 @@ from vlmscale.costs.shapes import load_shapes
 report: "../workflow/report/workflow.rst"
 
 
-STUDY_PAGES = [
-    *(*STUDY_TABLES, *DIFFICULTY, *BUDGETS, *ONE_TOKEN, *VERDICTS),
-    "audit",
-]
+STUDY_PAGES = [*STUDY_TABLES, *DIFFICULTY, *BUDGETS, *ONE_TOKEN, *CHECKED]
 PUBLISHED_PAGES = [*TABLES, "table1", "one_token", "audit"]
 
 
@@ -89,7 +86,9 @@ rule model_cards:
             f"{OUT}/data/{{sample}}",
             sample=[name for name in SAMPLES if name.startswith("stage")],
         ),
-        backbones=expand(f"{OUT}/backbones/{{name}}.json", name=[*STUDY.llms, "tower"]),
+        backbones=expand(
+            f"{OUT}/backbones/{{name}}.json", name=[*STUDY.decoders, "tower"]
+        ),
     output:
         expand(f"{OUT}/runs/{{run}}/stage2/README.md", run=RUNS),
     log:
@@ -103,7 +102,7 @@ rule model_cards:
         study=STUDY.study,
         results=lambda w: OUT,
         shapes=KNOWN_SHAPES,
-        tower=asdict(STUDY.tower_shape),
+        tower=TOWER,
         code=hash_code("model_cards.py"),
     script:
         "../workflow/scripts/model_cards.py"
@@ -161,7 +160,7 @@ rule explorer:
         study=STUDY.study,
         series=selections(LAWS),
         shapes=KNOWN_SHAPES,
-        tower=asdict(STUDY.tower_shape),
+        tower=TOWER,
         predicted={},
         code=hash_code("explorer.py"),
     script:

@@ -43,6 +43,7 @@ REPORT = {
         "tables/audit": "Audit of the paper's claims",
         "tables/verdicts": "Hypotheses written down before",
         "tables/sanity": "Did the models learn?",
+        "tables/visual_tokens": "Visual tokens: asked and counted",
         "learning": "Scores by training budget",
     },
     "6. What the study cost": {

@@ -2,6 +2,12 @@
 
 from tests.support.paths import ROOT
 from vlmscale.study.load import load_study
+from vlmscale.study.reader import read_config
+
+# The configs of studies that train.
+TRAINED = [
+    path for path in sorted((ROOT / "config").glob("*.yaml")) if "models" not in read_config(path)
+]
 
 
 def change_study(name, *, cluster=(), **execution):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.support import studies
 from tests.support.paths import ROOT
 from tests.support.trees import Tree
 from vlmscale.planning.trainings import describe_samples
@@ -15,7 +16,7 @@ from vlmscale.report.figures import LAW_FIGURES
 from vlmscale.study.grid import expand_grid, list_laws
 from vlmscale.study.load import load_study
 
-CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "config").glob("*.yaml"))
+TRAINED = [str(path.relative_to(ROOT)) for path in studies.TRAINED]
 
 # Jobs of the paper's studies, counted by hand from their grids.
 ONCE = dict.fromkeys(
@@ -94,7 +95,19 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+def test_dry_run_of_released_vlms(empty):
+    """17 models: six at five budgets, eleven at four; five laws of two families of benchmarks; no training."""
+    jobs = empty.planned(config="config/released-vlms.yaml")
+    once = ("all", "collect_vlms", "explorer", "fetch_benchmarks", "fit", "gallery")
+    assert {rule: len(planned) for rule, planned in jobs.items()} == {
+        **dict.fromkeys((*once, "report_pages", "tables", "write_cells"), 1),
+        "fetch_vlm": 17,
+        "evaluate_vlm": 6 * 5 + 11 * 4,
+        "figures": 5 * 2,
+    }
+
+
+@pytest.mark.parametrize("config", TRAINED)
 def test_dry_run(config, empty):
     """In a checkout without results every cell of every config is planned."""
     jobs = empty.planned(config=config)
@@ -146,7 +159,7 @@ def test_dry_run_with_budgets(empty):
         assert jobs[rule] == [""]
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", TRAINED)
 def test_only_laws_of_several_budgets_have_a_law_of_budgets(config, empty):
     """One law of N, V and budget, and its figure, add no training and no evaluation; other studies have none."""
     study = load_study(ROOT / config)

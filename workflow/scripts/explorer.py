@@ -14,7 +14,7 @@ with log_to(snakemake.log[0]):
         read_parquet(snakemake.input.errors),
         {name: Selection(**cells) for name, cells in params.series.items()},
         shapes={name: Decoder(**shape) for name, shape in params.shapes.items()},
-        tower=Tower(**params.tower),
+        tower=Tower(**params.tower) if params.tower else None,
         predicted=params.predicted,
         latencies=read_parquet(latency) if latency else None,
     )

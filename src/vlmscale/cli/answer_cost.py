@@ -119,7 +119,7 @@ class Question:
     @cached_property
     def named_tower(self) -> tuple[str, Tower]:
         """Name and shape of the vision tower."""
-        return find_tower(self.scores)
+        return find_tower(self.scores, counted=self.with_tower and self.latencies is None)
 
     @property
     def tower(self) -> Tower:

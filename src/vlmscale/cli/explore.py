@@ -30,7 +30,7 @@ def write_explorer_of_scores(
         name,
         _released_laws(name) if scores is None else _laws_of_scores(scores, methods, name),
         shapes={llm: shape for llm, shape in shapes.items() if isinstance(shape, Decoder)},
-        tower=find_tower(scores)[1],
+        tower=find_tower(scores, counted=True)[1],
         method=PAPER_METHOD,
     )
 

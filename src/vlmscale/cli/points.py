@@ -47,6 +47,11 @@ def read_points(
             )
     if methods:
         table = table[table["method"].isin(methods)]
+    elif "asked_tokens" in table and len(known) > 1:  # of released VLMs, by family
+        raise UserError(
+            f"{name}: has models of {', '.join(known)}, which differ in more than size, so no law holds "
+            "them all. Choose one with --methods."
+        )
     families = {"": table}
     if "family" in table:
         families = {
@@ -59,10 +64,20 @@ def read_points(
     return families
 
 
-def find_tower(scores: Source | None) -> tuple[str, Tower]:
-    """Return name and shape of the vision tower of the study that made `scores`, else the paper's."""
+def find_tower(scores: Source | None, *, counted: bool) -> tuple[str, Tower]:
+    """Return name and shape of the vision tower of the study that made `scores`, else the paper's.
+
+    counted: in the cost of an answer. Raises UserError if it is, but each model has a tower of its own.
+    """
     if isinstance(scores, str | Path) and Path(scores).suffix.lower() == ".parquet":
-        recorded = read_provenance(Path(scores), required=False).get("tower")
+        provenance = read_provenance(Path(scores), required=False)
+        if "models" in provenance and counted:
+            raise UserError(
+                f"{scores}: released models have towers of their own, whose cost grows with V, so none can "
+                "be counted in advance. Leave it out: recommend has --without-tower, and the study's own "
+                "explorer.html counts the LLM alone."
+            )
+        recorded = provenance.get("tower")
         if recorded is not None:
             return recorded["name"], Tower(**recorded["shape"])
     return _PAPER_TOWER, find_shape(load_shapes(), _PAPER_TOWER, Tower)

@@ -98,12 +98,23 @@ def cells_command(
     ] = Path("results"),
     json: Json = False,
 ) -> None:
-    """List a study's training runs: parameters, FLOPs, GPU hours, disk space and progress."""
+    """List a study's training runs, or its cells: parameters, FLOPs, GPU hours, disk space, progress."""
     from vlmscale.cli.cells import plan, show
+    from vlmscale.cli.model_cells import plan_models, show_models
     from vlmscale.cli.output import emit
     from vlmscale.planning.trainings import Assumptions
+    from vlmscale.study.evaluated import EvaluatedStudy
+    from vlmscale.study.load import load_any_study
 
     assumed = Assumptions(text_tokens, question_tokens, answer_tokens)
+    study = load_any_study(config)
+    if isinstance(study, EvaluatedStudy):
+        if gpu is not None or utilisation is not None:
+            raise UserError(
+                "--gpu and --utilisation are of trainings; describe the GPU in the study's `cluster`"
+            )
+        emit(plan_models(study, results, assumed), json, show_models)
+        return
     emit(plan(config, results, assumed, gpu=gpu, utilisation=utilisation), json, show)
 
 

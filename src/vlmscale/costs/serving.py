@@ -24,7 +24,7 @@ def list_memory_lines(
     llm: str,
     n_params_b: float,
     shapes: Mapping[str, Decoder | Tower],
-    tower: Tower,
+    tower: Tower | None,
     method: str,
     *,
     with_tower: bool,
@@ -32,13 +32,15 @@ def list_memory_lines(
     """Return the memory of an answer as lines (GB, GB a position); it takes the largest of them.
 
     An LLM without a shape takes 2 bytes for each of its parameters, and keys, values and activations as the
-    known LLM that is nearest in size.
+    known LLM that is nearest in size. Without a tower, there is no projector either.
     """
     decoder = find_nearest_decoder(llm, n_params_b, shapes)
     other = 0.0 if decoder is shapes.get(llm) else HALF * (n_params_b - decoder.total_b)
-    possible = find_method(method).list_counts(tower.grid_side)
-    compressor = compressor_parameters(
-        method, possible[0], tower=tower, llm_width=decoder.hidden_size
-    )
+    compressor = 0.0
+    if tower is not None:
+        possible = find_method(method).list_counts(tower.grid_side)
+        compressor = compressor_parameters(
+            method, possible[0], tower=tower, llm_width=decoder.hidden_size
+        )
     lines = answer_memory_lines(decoder, tower=tower if with_tower else None, compressor=compressor)
     return [(fixed / 1e9 + other, each / 1e9) for fixed, each in lines]

@@ -185,7 +185,7 @@ class JobSpecs:
         self, script: str, *modules: str, packages: tuple[str, ...] = ANALYSIS_STACK
     ) -> str:
         """Return the fingerprint of a script, of `modules` that it starts by name, and of `packages`."""
-        return _hash_code(self.scripts / script, modules, packages)
+        return hash_script(self.scripts / script, modules, packages)
 
     def training_fingerprint(self, method: str) -> str:
         """Return the fingerprint of the code that trains a run with `method`."""
@@ -201,7 +201,7 @@ class JobSpecs:
         """Return the fingerprint of the code that answers a cell's questions."""
         methods = {self.cells[name].method, self.runs[self.cells[name].run].method}
         modules = frozenset(map(self.projector_module, methods))
-        return _hash_evaluation(self.scripts / "evaluate_cell.py", modules)
+        return hash_evaluation(self.scripts / "evaluate_cell.py", modules)
 
     def result_fingerprints(self) -> dict[str, dict[str, str]]:
         """Return {rule: {cell or training: fingerprint}} of everything that results are collected from."""
@@ -224,16 +224,20 @@ def _dump_recipe(recipe: StageRecipe) -> Spec:
 
 
 @cache
-def _hash_code(script: Path, modules: tuple[str, ...], packages: tuple[str, ...]) -> str:
+def hash_script(script: Path, modules: tuple[str, ...], packages: tuple[str, ...]) -> str:
+    """Return the fingerprint of a script, of `modules` that it starts by name, and of `packages`."""
     return fingerprint(modules, scripts=[script], packages=packages)
 
 
 @cache
-def _hash_evaluation(script: Path, projectors: frozenset[str]) -> str:
+def hash_evaluation(
+    script: Path, modules: frozenset[str], packages: tuple[str, ...] = EVALUATION_STACK
+) -> str:
+    """Return the fingerprint of an evaluation: its script, `modules`, tasks and `packages`."""
     tasks = PACKAGE / "evaluation" / "tasks"
     return fingerprint(
-        ["vlmscale.evaluation.run", *projectors],
+        ["vlmscale.evaluation.run", *modules],
         scripts=[script, *tasks.glob("*.py")],
         files=tasks.rglob("*.yaml"),
-        packages=EVALUATION_STACK,
+        packages=packages,
     )

@@ -60,18 +60,20 @@ def write_explorer(
     series: Series,
     *,
     shapes: Mapping[str, Decoder],
-    tower: Tower,
+    tower: Tower | None,
     predicted: Mapping[str, float],
     latencies: pd.DataFrame | None = None,
 ) -> None:
     """Write the page of a study's laws.
 
     errors: the study's table. shapes, tower: what the exact costs count; LLMs without a shape have the
-    nominal cost alone. predicted: LLMs to choose from beside the measured ones, N in billions by name.
-    latencies: the study's table of measured latencies.
+    nominal cost alone, and so have all where models have towers of their own (None). predicted: LLMs to
+    choose from beside the measured ones, N in billions by name. latencies: the study's table of measured
+    latencies.
     """
     laws = list_laws(errors, series, predicted=predicted, source=study)
-    method = next(iter(series.values())).methods[0]
+    # Released VLMs have no method of ours; an MLP gives the LLM all tokens and does nothing in it.
+    method = "mlp" if tower is None else next(iter(series.values())).methods[0]
     explore_laws(page, study, laws, shapes=shapes, tower=tower, method=method, latencies=latencies)
 
 
@@ -81,7 +83,7 @@ def explore_laws(
     laws: Sequence[ExplorerLaw],
     *,
     shapes: Mapping[str, Decoder],
-    tower: Tower,
+    tower: Tower | None,
     method: str,
     latencies: pd.DataFrame | None = None,
 ) -> None:
@@ -119,6 +121,8 @@ def list_laws(
         for family in (suite for suite in SUITES if suite in set(cells["family"])):
             mine = cells[cells["family"] == family]
             points = mine[mine["benchmark"] == "mean"]
+            single = mine[mine["benchmark"] != "mean"]
+            counts = points.set_index("cell")["visual_tokens"]
             sizes = points.drop_duplicates("llm").set_index("llm")["n_params_b"]
             axis = str(points["size_axis"].iloc[0]).replace("_", "-")
             laws.append(
@@ -128,7 +132,8 @@ def list_laws(
                     budget=selection.budget,
                     llms={**sizes, **predicted},
                     source=f"{source}. N is the {axis} size in billions",
-                    benchmarks=mine[mine["benchmark"] != "mean"],
+                    # V is that of the mean, also where each benchmark has one of its own.
+                    benchmarks=single.assign(visual_tokens=single["cell"].map(counts)),
                 )
             )
     return laws

@@ -33,15 +33,15 @@ class ExplorerCost:
 
 
 def list_costs(
-    llms: Mapping[str, float], shapes: Mapping[str, Decoder], tower: Tower, method: str
+    llms: Mapping[str, float], shapes: Mapping[str, Decoder], tower: Tower | None, method: str
 ) -> dict[str, ExplorerCost]:
     """Return the ways to count an answer's cost, each with and without the vision tower.
 
     By N alone, and by every layer where shapes are known. llms: N in billions by name. method: whose
     projector the exact cost counts. The way shown first counts the tower, except where no shape is known:
-    the tower of a study that makes its own dwarfs the LLMs.
+    the tower of a study that makes its own dwarfs the LLMs. Without a tower, only the LLM's count by N.
     """
-    whole = tower.gflops()
+    whole = 0.0 if tower is None else tower.gflops()
 
     def nominal(n: float, with_tower: bool) -> AnswerCost:
         price = partial(
@@ -50,10 +50,11 @@ def list_costs(
         return lambda v, q, g, reuse: float(price(n, v, q, g, reuse=reuse))
 
     def exact(decoder: Decoder, with_tower: bool) -> AnswerCost:
+        assert tower is not None
         price = partial(exact_answer_gflops, decoder, tower, method=method, with_tower=with_tower)
         return lambda v, q, g, reuse: price(v, q, g, reuse=reuse)
 
-    known = {llm: shapes[llm] for llm in llms if llm in shapes}
+    known = {llm: shapes[llm] for llm in llms if llm in shapes and tower is not None}
     left_out = "Vision tower and projector are left out, as where features are stored."
     ways = {
         "nominal": ExplorerCost(
@@ -81,13 +82,15 @@ def list_costs(
             with_tower=True,
         ),
     }
+    if tower is None:
+        return {"nominal": ways["nominal"]}
     if not known:
         return {name: ways[name] for name in ("nominal", "nominal_tower")}
     return {name: ways[name] for name in ("nominal_tower", "nominal", "exact_tower", "exact")}
 
 
 def list_memories(
-    llms: Mapping[str, float], shapes: Mapping[str, Decoder], tower: Tower, method: str
+    llms: Mapping[str, float], shapes: Mapping[str, Decoder], tower: Tower | None, method: str
 ) -> dict[str, MemoryLines]:
     """Return what an answer takes of a GPU by LLM, as lines (GB, GB a position), with and without tower.
 
@@ -100,6 +103,7 @@ def list_memories(
             for llm, n in llms.items()
         }
         for name, with_tower in (("tower", True), ("stored", False))
+        if tower is not None or not with_tower
     }
 
 

@@ -133,6 +133,8 @@ def format_methods(errors: pd.DataFrame, chance: pd.DataFrame) -> pd.DataFrame:
     it say little about LLM and tokens. A share of unreadable answers (counted as wrong) follows its score.
     """
     means = errors["benchmark"] == "mean"
+    if "asked_tokens" in errors:  # of released VLMs, whose V differs between benchmarks
+        errors = errors.assign(visual_tokens=errors["asked_tokens"])
     named = errors.assign(column=errors["benchmark"].where(~means, errors["family"] + ", mean"))
     order = [
         *dict.fromkeys(named.loc[~means, "column"]),

@@ -15,6 +15,7 @@ from vlmscale.study.checks import MADE, RELEASED, check_consistent
 from vlmscale.study.parts import Data, Datasets, Name
 from vlmscale.study.schema import Study
 
+TRAINING_RULES = ("vision", "train", "evaluate", "latency")
 _FEWEST = 5  # expected questions of a benchmark; of fewer there may by chance be none
 
 
@@ -29,7 +30,7 @@ class GeneratedStudy(Study):
     )
 
     _parts_agree = model_validator(mode="after")(check_consistent)
-    rule_files: ClassVar[tuple[str, ...]] = ("data", "backbones")
+    rule_files: ClassVar[tuple[str, ...]] = ("data", "backbones", *TRAINING_RULES)
     is_generated: ClassVar[bool] = True
     shared_splits: ClassVar[tuple[str, ...]] = ("corpus", "tower", "test")
 
@@ -120,7 +121,7 @@ class ReleasedStudy(Study):
     )
 
     _parts_agree = model_validator(mode="after")(check_consistent)
-    rule_files: ClassVar[tuple[str, ...]] = ("released",)
+    rule_files: ClassVar[tuple[str, ...]] = ("benchmarks", "released", *TRAINING_RULES)
     is_generated: ClassVar[bool] = False
     shared_splits: ClassVar[tuple[str, ...]] = ("test",)
 

@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from vlmscale.errors import UserError
 from vlmscale.study.complaints import list_complaints
+from vlmscale.study.evaluated import EvaluatedStudy
 from vlmscale.study.kinds import GeneratedStudy, ReleasedStudy
 from vlmscale.study.reader import read_config, resolve_words
 from vlmscale.study.schema import Study
@@ -23,12 +24,17 @@ from vlmscale.study.schema import Study
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-def validate(raw: Mapping[str, Any], source: str) -> Study:
+AnyStudy = Study | EvaluatedStudy
+
+
+def validate(raw: Mapping[str, Any], source: str) -> AnyStudy:
     """Return the study described by `raw`: no value is converted, but integers count as numbers.
 
     Raises UserError that names the file `source` and the key.
     """
-    kind = ReleasedStudy if raw.get("world") is None else GeneratedStudy
+    kind: type[AnyStudy] = ReleasedStudy if raw.get("world") is None else GeneratedStudy
+    if "models" in raw:
+        kind = EvaluatedStudy
     try:
         return kind.model_validate(_freeze(raw), strict=True)
     except ValidationError as error:
@@ -37,6 +43,21 @@ def validate(raw: Mapping[str, Any], source: str) -> Study:
 
 
 def load_study(path: str | Path, *others: str | Path, changes: Mapping[str, Any] = _NONE) -> Study:
+    """Read and validate the YAML file of a study that trains. Raises UserError when it is not one.
+
+    Arguments as of load_any_study.
+    """
+    study = load_any_study(path, *others, changes=changes)
+    if isinstance(study, EvaluatedStudy):
+        raise UserError(
+            f"{path} evaluates released models and trains none, which this needs. Name a study that does."
+        )
+    return study
+
+
+def load_any_study(
+    path: str | Path, *others: str | Path, changes: Mapping[str, Any] = _NONE
+) -> AnyStudy:
     """Read and validate a study's YAML file. Raises UserError when it is not one.
 
     others: files whose keys replace earlier ones, level by level. changes: keys that replace them all.
@@ -64,17 +85,18 @@ def _freeze(value: Any) -> Any:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of a study: `world` tells which of the two kinds it is."""
-    kinds = (GeneratedStudy, ReleasedStudy)
+    """Return the JSON schema of a study: `models` or `world` tells which of the three kinds it is."""
+    kinds = (EvaluatedStudy, GeneratedStudy, ReleasedStudy)
     refs, schema = models_json_schema([(kind, "validation") for kind in kinds])
-    generated, released = (refs[kind, "validation"] for kind in kinds)
-    return {**schema, "if": {"required": ["world"]}, "then": generated, "else": released}
+    evaluated, generated, released = (refs[kind, "validation"] for kind in kinds)
+    trained = {"if": {"required": ["world"]}, "then": generated, "else": released}
+    return {**schema, "if": {"required": ["models"]}, "then": evaluated, "else": trained}
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
         try:
-            print(load_study(sys.argv[1]).study)
+            print(load_any_study(sys.argv[1]).study)
         except UserError as error:
             sys.exit(f"error: {error}")
     else:

@@ -13,7 +13,8 @@ _INTRO = """\
 # Config keys
 
 One YAML file in `config/` is one study. Unknown keys are refused. A study with `world` generates its data
-and trains its backbones from nothing; one without takes released data and backbones.
+and trains its backbones from nothing; one without takes released data and backbones. A study with `models`
+trains nothing: it evaluates released VLMs as they are.
 
 """
 _BOUNDS = {
@@ -28,18 +29,19 @@ def write_config_reference() -> str:
     """Return a Markdown page: one section per model, one row per key with type, default and meaning."""
     models = json_schema()["$defs"]
     generated, released = models.pop("GeneratedStudy"), models.pop("ReleasedStudy")
+    evaluated = models.pop("EvaluatedStudy")
     both = [
         key
         for key in generated["properties"]
         if released["properties"].get(key) == generated["properties"][key]
     ]
     every = {
-        "description": "Everything that decides the results of a study, and how it is run.",
+        "description": "Everything that decides the results of a study that trains, and how it is run.",
         "properties": {key: generated["properties"][key] for key in both},
         "required": generated["required"],
     }
     studies = {"Every study": every, "Generated studies": generated, "Released studies": released}
-    models = {**studies, **models}
+    models = {**studies, "Studies of released VLMs": evaluated, **models}
     return _INTRO + "\n\n".join(_section(title, models) for title in models) + "\n"
 
 

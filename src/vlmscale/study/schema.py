@@ -12,9 +12,7 @@ from pydantic import Field
 from vlmscale.costs import shapes
 from vlmscale.costs.cluster import Cluster
 from vlmscale.costs.shapes import Decoder
-from vlmscale.errors import UserError
 from vlmscale.methods import Variant, find_variant
-from vlmscale.resources import read_benchmark_rows
 from vlmscale.settings import (
     STAGES,
     Counts,
@@ -29,6 +27,7 @@ from vlmscale.settings import (
     Transformer,
 )
 from vlmscale.study.parts import Block, Data, Datasets, Evaluation, Exclude, Laws, Name
+from vlmscale.study.questions import choose_benchmarks
 from vlmscale.study.selection import FULL, SizeAxis
 
 
@@ -88,7 +87,7 @@ class Study(Frozen, ABC):
     )
 
     # What each kind declares.
-    rule_files: ClassVar[tuple[str, ...]]  # of rules/: they make or fetch data and backbones
+    rule_files: ClassVar[tuple[str, ...]]  # of rules/: those that not all kinds have
     is_generated: ClassVar[bool]  # so each training seed has its own sample of the world
     shared_splits: ClassVar[tuple[str, ...]]  # the same for all seeds
 
@@ -189,18 +188,5 @@ class Study(Frozen, ABC):
 
         Raises UserError for a benchmark that is unknown, repeated or of another kind of study.
         """
-        names, rows = self.evaluation.benchmarks, read_benchmark_rows()
-        mine = [b for b, row in rows.items() if (row["task"] == "world") == self.is_generated]
-        for name in names:
-            if names.count(name) > 1:
-                what = "is listed twice"
-            elif name not in rows:
-                what = "is not in resources/benchmarks.csv"
-            elif name not in mine:
-                what = f"is of a study that {'has no' if self.is_generated else 'needs a'} world"
-            else:
-                continue
-            raise UserError(
-                f"evaluation.benchmarks: {name!r} {what}. Choose from: {', '.join(mine)}."
-            )
-        return {name: self._count_questions_of(rows[name]) for name in names}
+        rows = choose_benchmarks(self.evaluation.benchmarks, generated=self.is_generated)
+        return {name: self._count_questions_of(row) for name, row in rows.items()}

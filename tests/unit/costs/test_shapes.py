@@ -19,7 +19,7 @@ def test_llms_come_by_family_and_size_and_towers_last():
     shapes = load_shapes()
     qwen = [f"Qwen1.5-{size}B" for size in ("0.5", "1.8", "4", "7", "14")]
     llama = ["Llama-3.2-1B", "Llama-3.2-3B"]
-    two_and_a_half = [f"Qwen2.5-{size}B" for size in ("0.5", "1.5", "3", "7", "14")]
+    two_and_a_half = [f"Qwen2.5-{size}B" for size in ("0.5", "1.5", "3", "7", "14", "32")]
     three = [f"Qwen3-{size}B" for size in ("0.6", "1.7", "4", "8", "14")]
     small = [f"SmolLM2-{size}" for size in ("135M", "360M", "1.7B")]
     vicuna = ["Vicuna-7B", "Vicuna-13B"]

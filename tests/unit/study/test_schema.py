@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.studies import TRAINED
 from vlmscale.errors import UserError
 from vlmscale.resources import read_benchmark_rows
 from vlmscale.study.load import load_study, validate
@@ -63,7 +64,7 @@ def test_methods_that_are_in_no_series_are_known(raw):
     assert validate(raw, "x").methods_without_law == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", TRAINED, ids=lambda p: p.stem)
 def test_a_method_on_top_of_a_shipped_study_changes_no_baseline(path):
     raw = read_config(path)
     before = validate(raw, "x").baseline
