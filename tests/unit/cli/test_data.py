@@ -31,3 +31,9 @@ def test_the_command_prepares_a_dataset_once(table, tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "out")
     report = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert report["rows"] == 11
+
+
+def test_data_of_photographs_are_left_to_their_study(tmp_path):
+    done = CliRunner().invoke(app, ["data", "photo_captions", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "snakemake data --configfile config/real.yaml" in str(done.exception)

@@ -11,10 +11,13 @@ from transformers import AutoModelForCausalLM, Dinov2Model
 
 from tests.support import real
 from tests.support.trainings import stage_spec
-from vlmscale.data.photographs.prepare import CAPTIONS, prepare_photographs
+from vlmscale.data.photographs.prepare import CAPTIONS, prepare_photo_benchmark, prepare_photographs
+from vlmscale.data.photographs.questions import BENCHMARKS, is_held_out
+from vlmscale.evaluation.spec import read_benchmarks
 from vlmscale.methods import find_method
 from vlmscale.models.checkpoint import assemble
 from vlmscale.models.supervised_forward import compute_supervised_states
+from vlmscale.records.files import read_json
 from vlmscale.training.stages import train_stage
 
 pytestmark = pytest.mark.slow
@@ -166,3 +169,13 @@ def test_the_loss_falls_on_captions_of_photographs(folders, tmp_path):
     train_stage(spec.model_copy(update={"output": tmp_path / "projector.safetensors"}))
     losses = [loss for _, loss in json.loads(spec.record.read_text())["losses"]]
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])  # 5.4 after 6.6
+
+
+def test_splits_and_benchmarks_have_the_sizes_that_are_planned_with(tmp_path):
+    shown = real.find_photographs()
+    held_out = sum(map(is_held_out, shown))
+    stages = real.STUDY.data.stage1.samples, real.STUDY.data.stage2.samples
+    assert stages == (len(shown) - held_out, 4 * (len(shown) - held_out))
+    for benchmark in read_benchmarks(BENCHMARKS):
+        prepare_photo_benchmark(benchmark.benchmark, raw=real.CACHE, folder=tmp_path / "x")
+        assert read_json(tmp_path / "x/manifest.json")["rows"] == benchmark.questions
