@@ -25,9 +25,9 @@ _BASE = "base"
 # What a projector may read beside the patches, and the variables of its formulas: see Projector.
 NEEDS = (
     *("multilayer", "question", "question_tokens", "question_embeddings", "tower_attention"),
-    *("block_attention", "cls", "pixels", "merged_patches", "llm_attention"),
+    *("block_attention", "cls", "pixels", "merged_patches", "llm_attention", "text_embeddings"),
 )
-VARIABLES = ("w", "p", "v", "d", "h", "l", "n", "m")
+VARIABLES = ("w", "p", "v", "d", "h", "l", "n", "m", "b")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Method:
     multiply_adds: str
     positions: str
     kept: str
+    fusion_layers: str
     stage2_copies: str
 
     def list_counts(self, side: int) -> list[int]:
@@ -192,7 +193,9 @@ def _check_declarations(method: Method) -> None:
     except (UserError, AttributeError) as error:
         refuse("counts", str(error))
     sizes = dict.fromkeys(VARIABLES, 12.0) | method.complete_options({})
-    formulas = dict.fromkeys(("weights", "multiply_adds", "positions", "kept"), sizes)
+    formulas = dict.fromkeys(
+        ("weights", "multiply_adds", "positions", "kept", "fusion_layers"), sizes
+    )
     for attribute, names in (formulas | {"stage2_copies": {"w": 12.0, "f": 3.0}}).items():
         try:
             value = evaluate_formula(getattr(method, attribute), names)

@@ -3,11 +3,13 @@
 from dataclasses import fields, replace
 
 import torch
+from transformers import Qwen2Config
 
 from vlmscale.costs.flops import make_variables
-from vlmscale.costs.shapes import Tower
+from vlmscale.costs.shapes import Tower, read_decoder
 from vlmscale.methods import find_method
 from vlmscale.models.features import VisionFeatures
+from vlmscale.models.llm_input import LlmInput
 from vlmscale.models.projectors.base import Widths, build_projector
 
 NARROW = Widths(tower=16, layers=3, llm=24, grid_side=24)
@@ -20,7 +22,20 @@ QUESTION = 32  # tokens, for which llama_vid declares its cost
 def make_projector(name, tokens, widths=SMALL, **options):
     """A projector, with the same weights at every call."""
     torch.manual_seed(0)
+    widths = replace(widths, llm_config=make_llm_config(widths.llm))
     return build_projector(widths, find_method(name).make_setting(tokens, **options)).eval()
+
+
+def make_llm_config(width):
+    """An LLM of this width; two layers."""
+    return Qwen2Config(
+        vocab_size=10,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
 
 
 def make_features(widths=SMALL, b=2, seed=1, dtype=torch.float32, question=QUESTION):
@@ -49,6 +64,15 @@ def make_features(widths=SMALL, b=2, seed=1, dtype=torch.float32, question=QUEST
         patches_at=shrunk.__getitem__,
         merged_patches=lambda v: patches[:, :v],
     )
+
+
+def make_llm_input(tokens, context=None, text=5, seed=2):
+    """Visual tokens (b, v, n) with `text` embeddings of an instruction after them."""
+    b, v, n = tokens.shape
+    generator = torch.Generator().manual_seed(seed)
+    words = torch.randn(b, text, n, generator=generator)
+    places = (torch.arange(v + text) < v).expand(b, -1)
+    return LlmInput(torch.cat([tokens, words], dim=1), places, None, None, 0, ~places, context)
 
 
 def select_images(features, rows):
@@ -101,4 +125,5 @@ def name_variables(name, tokens, widths, **options):
     """The variables of a method's formulas with their values, in an LLM of two layers."""
     tower = Tower(1, widths.tower, 1, widths.grid_side, patch_size=1, feature_layers=widths.layers)
     tower = replace(tower, heads=HEADS)
-    return make_variables(name, tokens, tower, widths.llm, options) | {"m": 2}
+    layer = read_decoder(make_llm_config(widths.llm).to_dict()).layer_parameters
+    return make_variables(name, tokens, tower, widths.llm, options) | {"m": 2, "b": layer}

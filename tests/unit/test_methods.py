@@ -31,6 +31,7 @@ def test_declaration_equals_class(name):
     assert (declared.weights, declared.multiply_adds) == (cls.weights, cls.multiply_adds)
     assert (declared.source, declared.positions) == (cls.source, cls.positions)
     assert (declared.kept, declared.stage2_copies) == (cls.kept, cls.stage2_copies)
+    assert declared.fusion_layers == cls.fusion_layers
     assert declared.summary
     assert declared.source
     assert declared.weights
@@ -43,12 +44,14 @@ def test_declared_copies_are_the_counts_that_a_batch_is_trained_at(name, side):
     import numpy as np
     import torch
 
+    from tests.support.projectors import make_llm_config
     from vlmscale.models.projectors.base import Widths, build_projector
 
     declared = find_method(name)
     most = declared.list_counts(side)[-1]
     with torch.device("meta"):
-        projector = build_projector(Widths(16, 4, 24, side), declared.make_setting(most))
+        widths = Widths(16, 4, 24, side, llm_config=make_llm_config(24))
+        projector = build_projector(widths, declared.make_setting(most))
     for stage in ("stage1", "stage2"):
         counts = projector.draw_training_counts(stage, np.random.default_rng(0))
         assert declared.count_copies(side, stage) == len(counts)
@@ -78,6 +81,7 @@ def declare(counts="square", served_by=None, options=None):
         multiply_adds="0",
         positions="v",
         kept="v",
+        fusion_layers="0",
         stage2_copies="1",
     )
 

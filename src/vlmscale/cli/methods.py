@@ -41,7 +41,13 @@ def list_methods() -> Report:
                 "needs": list(declared.needs),
                 "options": {key: list(values) for key, values in declared.options.items()},
                 "at_visual_tokens": typical,
-                "parameters": compressor_parameters(name, typical, tower=tower, llm_width=n),
+                "parameters": compressor_parameters(
+                    name,
+                    typical,
+                    tower=tower,
+                    llm_width=n,
+                    layer_parameters=decoder.layer_parameters,
+                ),
                 "gflops": compressor_gflops(name, typical, tower=tower, llm_width=n),
             }
         )

@@ -5,7 +5,7 @@ the look-up of embeddings are left out. nominal.py has the paper's count.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -45,10 +45,16 @@ def compressor_parameters(
     *,
     tower: Tower,
     llm_width: int,
+    layer_parameters: int | None = None,
     options: Mapping[str, str] = DEFAULTS,
 ) -> float:
-    """Return the parameters of the projector; arguments and errors as of compressor_gflops."""
+    """Return the parameters of the projector; arguments and errors as of compressor_gflops.
+
+    layer_parameters: of an LLM layer, for a method that has some of its own (else an error).
+    """
     names = make_variables(method, visual_tokens, tower, llm_width, options)
+    if layer_parameters is not None:
+        names["b"] = layer_parameters
     return evaluate_formula(find_method(method).weights, names)
 
 
@@ -80,6 +86,8 @@ class ImagePositions:
 
     passed: float  # that the LLM computes
     kept: float  # whose keys and values serve further questions about the image
+    patches: int
+    fusion_layers: int  # that run over patches, `passed` and text before the LLM
 
     @property
     def read(self) -> float:
@@ -93,8 +101,17 @@ def count_positions(
     """Return the positions of an image, whatever counts the method can give."""
     declared = find_method(method)
     names = {"p": patches, "v": visual_tokens, "m": decoder.layers}
-    passed, kept = (evaluate_formula(each, names) for each in (declared.positions, declared.kept))
-    return ImagePositions(passed, kept)
+    passed, kept, fusion = (
+        evaluate_formula(each, names)
+        for each in (declared.positions, declared.kept, declared.fusion_layers)
+    )
+    return ImagePositions(passed, kept, patches, int(fusion))
+
+
+def fusion_gflops(decoder: Decoder, image: ImagePositions, text_tokens: float) -> DecoderCost:
+    """Return the cost of the layers that a method runs over image and text before the LLM."""
+    layers = replace(decoder, layers=image.fusion_layers)
+    return layers.forward(image.patches + image.passed + text_tokens, cached=0, scored=0)
 
 
 @dataclass(frozen=True)
@@ -113,12 +130,18 @@ def llm_gflops(
     *,
     text_cached: bool,
 ) -> LlmCost:
-    """Return the cost of an answer in the LLM; arguments as of answer_gflops."""
+    """Return the cost of an answer in the LLM, with layers before it; arguments as of answer_gflops.
+
+    Where such layers mix the image into the text, nothing of the text is cached.
+    """
+    text_cached = text_cached and not image.fusion_layers
     if image.read == image.passed or text_cached:
         prefill = decoder.prefill(image.passed, text_tokens, text_cached=text_cached)
     else:
         prefill = decoder.forward(image.passed, cached=0, scored=0)
         prefill += decoder.forward(text_tokens, cached=image.read, scored=1)
+    if image.fusion_layers:
+        prefill += fusion_gflops(decoder, image, text_tokens)
     return LlmCost(prefill, decoder.decode(image.read + text_tokens, generated_tokens))
 
 
@@ -210,9 +233,8 @@ def training_gflops(
     its cost on the way back. All positions count, as if all were scored. What checkpointing of
     activations computes anew is not counted. stored_features: the tower does not run.
     """
-    tokens = text_tokens
-    if visual_tokens:
-        tokens += count_positions(decoder, method, visual_tokens, patches=tower.patches).passed
+    image = count_positions(decoder, method, visual_tokens, patches=tower.patches)
+    tokens = text_tokens + (image.passed if visual_tokens else 0)
     forward = decoder.forward(tokens, cached=0, scored=tokens)
     passes = 3 if llm_trained else 2
     llm = passes * (forward.projections + forward.head) + 3 * forward.attention
@@ -224,7 +246,7 @@ def training_gflops(
     )
     return TrainingCost(
         tower=0.0 if stored_features else _tower_gflops(method, visual_tokens, tower),
-        compressor=3 * compressor,
+        compressor=3 * (compressor + fusion_gflops(decoder, image, text_tokens).total),
         text_pass=_text_pass_gflops(method, decoder, text_tokens),
         llm=llm,
     )

@@ -83,7 +83,12 @@ def gpu_memory(
     """
     width = decoder.hidden_size
     compressor = compressor_parameters(
-        method, visual_tokens, tower=tower, llm_width=width, options=options
+        method,
+        visual_tokens,
+        tower=tower,
+        llm_width=width,
+        layer_parameters=decoder.layer_parameters,
+        options=options,
     )
     llm = decoder.total_b * 1e9
     everything = compressor + llm + round(tower.total_b * 1e9)

@@ -40,7 +40,11 @@ def list_memory_lines(
     if tower is not None:
         possible = find_method(method).list_counts(tower.grid_side)
         compressor = compressor_parameters(
-            method, possible[0], tower=tower, llm_width=decoder.hidden_size
+            method,
+            possible[0],
+            tower=tower,
+            llm_width=decoder.hidden_size,
+            layer_parameters=decoder.layer_parameters,
         )
     lines = answer_memory_lines(decoder, tower=tower if with_tower else None, compressor=compressor)
     return [(fixed / 1e9 + other, each / 1e9) for fixed, each in lines]

@@ -76,10 +76,14 @@ class Decoder:
     @property
     def non_embedding_b(self) -> float:
         """Billions of parameters with biases and norms, without embedding and head."""
-        h = self.hidden_size
+        return (self.layers * self.layer_parameters + self.hidden_size) / 1e9
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of a layer, with biases and norms."""
         biases = self.attention_width + 2 * self.key_value_width if self.qkv_bias else 0
-        norms = 2 * h + (2 * self._head_width if self.head_norms else 0)
-        return (self.layers * (self._block_weights + biases + norms) + h) / 1e9
+        norms = 2 * self.hidden_size + (2 * self._head_width if self.head_norms else 0)
+        return self._block_weights + biases + norms
 
     @property
     def total_b(self) -> float:

@@ -46,6 +46,8 @@ class Reuse:
             return f"{method} reads the question, so its tokens differ from question to question"
         if "llm_attention" in declared.needs:
             return f"{method} prunes inside the LLM, by the question"
+        if "text_embeddings" in declared.needs:
+            return f"{method} mixes image and question before the LLM"
         return "" if self.prompt_cache else "the LLM has no prompt cache"
 
     def explain(self, method: str) -> str:

@@ -15,6 +15,7 @@ class VisualTokenCache:
         self.limit = limit
         self._tokens: dict[str, Tensor] = {}
         self._present: dict[str, Tensor] = {}
+        self._context: dict[str, Tensor] = {}
 
     def get_or_encode(
         self, keys: Sequence[str], encode: Callable[[list[int]], VisualTokens]
@@ -29,15 +30,21 @@ class VisualTokenCache:
             self._tokens |= zip(new, visual.tokens.chunk(len(new)), strict=True)
             if visual.present is not None:
                 self._present |= zip(new, visual.present.chunk(len(new)), strict=True)
+            if visual.context is not None:
+                self._context |= zip(new, visual.context.split(1), strict=True)
         tokens = torch.cat([self._tokens[key] for key in keys])
         present = torch.cat([self._present[key] for key in keys]) if self._present else None
+        context = torch.cat([self._context[key] for key in keys]) if self._context else None
         self._drop_oldest()
-        return VisualTokens(tokens, present)
+        return VisualTokens(tokens, present, context)
 
     def _drop_oldest(self) -> None:
-        excess = sum(tokens.nbytes for tokens in self._tokens.values()) - self.limit
+        kept = [*self._tokens.values(), *self._context.values()]
+        excess = sum(each.nbytes for each in kept) - self.limit
         for key in list(self._tokens):
             if excess <= 0:
                 return
             excess -= self._tokens.pop(key).nbytes
+            if key in self._context:
+                excess -= self._context.pop(key).nbytes
             self._present.pop(key, None)

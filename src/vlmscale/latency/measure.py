@@ -28,6 +28,7 @@ from vlmscale.models.projectors.base import Projector, build_projector
 from vlmscale.models.prompt_cache import PromptCache, cache_tokens
 from vlmscale.models.tower import compute_tower_features, find_image_side
 from vlmscale.models.vlm import Vlm
+from vlmscale.models.vlm_model import VisualTokens
 from vlmscale.records.parquet import write_parquet
 
 REPETITIONS = 5  # of a study's measurements, after a warm-up
@@ -154,6 +155,8 @@ class _Bench:
         """Return why a case is not timed; empty if it is."""
         if prompt.cached_text and prompt.text_tokens and "llm_attention" in self.projector.needs:
             return "prunes inside the LLM, by a pass over the whole prompt"
+        if prompt.cached_text and "text_embeddings" in self.projector.needs:
+            return "mixes the image into the text before the LLM"
         if prompt.batch * (self.projector.placeholders + prompt.new_tokens) > positions:
             return f"more than {positions:g} positions in a pass"
         return ""
@@ -189,7 +192,7 @@ class _Bench:
         question = self._question_inputs(prompt, cache)
         times = {}
         times["latency"], _ = self._time(
-            lambda: self._prefill(ids, inner.encode_images(pixels, **question).tokens, cache)
+            lambda: self._prefill(ids, inner.encode_images(pixels, **question), cache)
         )
         if (unread := question.pop("question_input_ids", None)) is not None:
             times["text"], question["question_states"] = self._time(
@@ -204,14 +207,15 @@ class _Bench:
             times["compressor"], visual = self._time(
                 lambda: inner.encode_images(vision_features=features, **question)
             )
-        times["prefill"], out = self._time(lambda: self._prefill(ids, visual.tokens, cache))
+        times["prefill"], out = self._time(lambda: self._prefill(ids, visual, cache))
         steps, _ = self._time(lambda: self._decode(ids[:, -1:], out.past_key_values))
         return {**times, "decode": steps / _STEPS}
 
-    def _prefill(self, ids: Tensor, visual: Tensor, cache: PromptCache | None) -> Any:
+    def _prefill(self, ids: Tensor, visual: VisualTokens, cache: PromptCache | None) -> Any:
         return self.model(
             input_ids=ids,
-            visual_embeds=visual,
+            visual_embeds=visual.tokens,
+            visual_context=visual.context,
             past_key_values=None if cache is None else cache.build_cache(len(ids)),
             use_cache=True,
             logits_to_keep=1,

@@ -53,4 +53,5 @@ class VlmConfig(LlavaConfig):
             llm=self.text_config.hidden_size,
             grid_side=self.grid_side,
             has_cls=find_tower_family(self.vision_config.model_type).has_cls,
+            llm_config=self.text_config,
         )

@@ -84,9 +84,9 @@ def cache_images(model: Vlm, processor: VlmProcessor, images: Sequence[Any]) -> 
     """
     inner, method = model.model, model.config.method
     projector = inner.multi_modal_projector
-    if projector.reads_question or "llm_attention" in projector.needs:
+    if projector.reads_question or {"llm_attention", "text_embeddings"} & set(projector.needs):
         raise UserError(
-            f"{method} chooses or makes visual tokens by the question: no image can be computed before it. "
+            f"{method} reads image and question together: no image can be computed before its questions. "
             "Use `processor.ask`."
         )
     inputs = processor.ask(images, "")

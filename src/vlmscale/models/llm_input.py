@@ -8,7 +8,10 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-# b sequences, t positions of a pass, k keys: the cached ones and these t; n LLM width
+from vlmscale.errors import UserError
+
+# b sequences, i of them with an image of p patches, t positions of a pass, k keys: the cached ones and
+# these t; n LLM width
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class LlmInput:
     attention_mask: Tensor | None
     position_ids: Tensor | None  # (b, t); None: keys are counted
     cached: int  # k - t
+    instructions: (
+        Tensor  # (b, t) bool, text that is no padding, no answer to learn and not generated
+    )
+    context: Tensor | None  # (i, p, n) of i images, what the projector's make_context returned
     # Keys that no text after the image attends to, (b, k) bool. They are not kept with the image.
     hidden: Tensor | None = None
 
@@ -62,9 +69,41 @@ def unwrap(mask: Any) -> Tensor | None:
     return mask["full_attention"] if isinstance(mask, dict) else mask
 
 
-def to_scores(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what eager attention adds to its scores for a bool mask."""
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+def as_pairs(mask: Tensor, t: int) -> Tensor:
+    """Return which of the first t keys each position attends to: (b, 1, t, k) -> (b, t, t) bool."""
+    pairs = mask[:, 0, :, :t]
+    return pairs == 0 if pairs.is_floating_point() else pairs
+
+
+def select_instructions(text: Tensor, attention_mask: Any, prompt_length: int | None) -> Tensor:
+    """Return which positions of `text` (b, t) bool are of the prompt, and no padding."""
+    t, mask = text.shape[1], unwrap(attention_mask)
+    if mask is not None and mask.ndim == 2:
+        text = text & mask[:, -t:].bool()
+    elif mask is not None and prompt_length is not None:  # padding is on the left, and seen by none
+        text = text & as_pairs(mask, t)[:, -1]
+    if prompt_length is not None:
+        text = text & (torch.arange(t, device=text.device) < prompt_length)
+    return text
+
+
+def adapt_mask(mask: Tensor | None, llm: Any, method: str) -> Tensor | None:
+    """Return a mask of queries and keys as the LLM's attention reads it.
+
+    Raises UserError for attention that would ignore it.
+    """
+    kind = llm.config._attn_implementation
+    windows = "sliding_attention" in (getattr(llm.config, "layer_types", None) or ())
+    if kind not in ("sdpa", "eager") or windows:
+        raise UserError(
+            f"{method} hides parts of the prompt, which an LLM with "
+            f"{'sliding windows' if windows else f'{kind} attention'} does not take. Use one without "
+            'windows, with attn_implementation="sdpa".'
+        )
+    if mask is None or mask.dtype != torch.bool or kind == "sdpa":
+        return mask
+    scores = torch.zeros_like(mask, dtype=llm.dtype)
+    return scores.masked_fill(~mask, torch.finfo(llm.dtype).min)
 
 
 def _clear(mask: Tensor, hidden: Tensor) -> Tensor:

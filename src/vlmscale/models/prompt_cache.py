@@ -111,6 +111,11 @@ def cache_tokens(model: Vlm, before: Tensor, rest: Tensor, question: Tensor | No
             f"{model.config.method} prunes inside the LLM, by a pass over the whole prompt: it cannot "
             "continue from a cached text. Use `processor.ask`."
         )
+    if "text_embeddings" in model.model.multi_modal_projector.needs:
+        raise UserError(
+            f"{model.config.method} mixes the image into the text before the LLM, so no text can be "
+            "computed before its image. Use `processor.ask`."
+        )
     inner = model.model
     keys_values: tuple[tuple[Tensor, Tensor], ...] = ()
     if before.shape[1]:

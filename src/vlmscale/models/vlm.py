@@ -68,6 +68,7 @@ class Vlm(LlavaForConditionalGeneration):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         visual_embeds: Tensor | None = None,
+        visual_context: Tensor | None = None,
         prompt_length: int | None = None,
         past_key_values: Cache | None = None,
         labels: Tensor | None = None,
@@ -78,9 +79,10 @@ class Vlm(LlavaForConditionalGeneration):
         """Return logits, and the loss where there are labels.
 
         input_ids, attention_mask, labels (b, t). Images come as visual_embeds (all visual tokens, n), in
-        the order of the sequences that have one, or as the arguments of `VlmModel.encode_images`. With k
-        visual_token_counts every sequence stands k times, once per count. prompt_length: where
-        generated text begins, if the sequences hold some.
+        the order of the sequences that have one, with the visual_context (images, p, n) of a method that
+        makes it, or as the arguments of `VlmModel.encode_images`. With k visual_token_counts every sequence
+        stands k times, once per count. prompt_length: where generated text begins, if the sequences hold
+        some.
 
         In training with labels, logits are those of the supervised positions, (s, vocabulary).
         Raises ValueError when the numbers of placeholders and visual tokens differ.
@@ -94,9 +96,11 @@ class Vlm(LlavaForConditionalGeneration):
             input_ids=input_ids,
             attention_mask=attention_mask,
             visual_embeds=visual_embeds,
+            visual_context=visual_context,
             prompt_length=prompt_length,
             past_key_values=past_key_values,
             supervised=supervised,
+            answers=None if labels is None else labels != IGNORED,
             **kwargs,
         )
         logits = self.lm_head(outputs.last_hidden_state[..., -logits_to_keep:, :])
@@ -146,6 +150,8 @@ class Vlm(LlavaForConditionalGeneration):
         if visual is not None:
             self.model.find_places(ids, visual.tokens, None)
             kwargs["visual_embeds"] = visual.tokens
+            if visual.context is not None:
+                kwargs["visual_context"] = visual.context
             if visual.present is not None:
                 mask = kwargs.get("attention_mask")
                 kwargs["attention_mask"] = self.model.mask_absent_tokens(ids, mask, visual.present)
@@ -204,6 +210,8 @@ class Vlm(LlavaForConditionalGeneration):
             counts = (input_ids == self.config.image_token_index).sum(dim=1).tolist()
             repeated = [own for own in visual.split(counts) for _ in range(expand_size)]
             visual = {"visual_embeds": torch.cat(repeated)}
+            if (context := kwargs.pop("visual_context", None)) is not None:
+                visual["visual_context"] = context.repeat_interleave(expand_size, dim=0)
         if expand_size > 1 and cache is not None:
             cache.batch_repeat_interleave(expand_size)
         input_ids, kwargs = super()._expand_inputs_for_generation(
@@ -219,6 +227,7 @@ class Vlm(LlavaForConditionalGeneration):
     ) -> dict[str, Any]:
         if not is_first_iteration and kwargs.get("use_cache", True):
             kwargs.pop("visual_embeds", None)
+            kwargs.pop("visual_context", None)
             kwargs.pop("prompt_length", None)
         return super().prepare_inputs_for_generation(
             *args, is_first_iteration=is_first_iteration, **kwargs

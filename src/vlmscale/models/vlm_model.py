@@ -13,7 +13,7 @@ from vlmscale.errors import UserError
 from vlmscale.models.chosen_tokens import pick_tokens
 from vlmscale.models.config import VlmConfig
 from vlmscale.models.features import VisionFeatures
-from vlmscale.models.llm_input import LlmInput, hide_keys, to_scores
+from vlmscale.models.llm_input import LlmInput, adapt_mask, hide_keys, select_instructions
 from vlmscale.models.projectors.base import build_projector
 from vlmscale.models.supervised_forward import compute_supervised_states
 from vlmscale.models.token_merging import make_patch_readers
@@ -44,6 +44,9 @@ class VisualTokens:
 
     tokens: Tensor  # (sum of counts times i, n)
     present: Tensor | None = None  # as many bools; False: an absent token, masked from the LLM
+    context: Tensor | None = (
+        None  # (i, p, n), of a method that makes it: see Projector.make_context
+    )
 
 
 class VlmModel(LlavaModel):
@@ -95,7 +98,11 @@ class VlmModel(LlavaModel):
                 output, mask = output
                 present.append(mask.flatten())
             tokens.append(output.flatten(0, 1))
-        return VisualTokens(torch.cat(tokens), torch.cat(present) if present else None)
+        return VisualTokens(
+            torch.cat(tokens),
+            torch.cat(present) if present else None,
+            projector.make_context(features),
+        )
 
     def _gather_features(
         self, pixel_values: Tensor | None, vision_features: Tensor | None, **question: Tensor | None
@@ -223,16 +230,21 @@ class VlmModel(LlavaModel):
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         visual_embeds: Tensor | None = None,
+        visual_context: Tensor | None = None,
         prompt_length: int | None = None,
         supervised: Tensor | None = None,
+        answers: Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """See Vlm.forward. `supervised` (b, t) bool: return the hidden states of these positions only."""
+        """See Vlm.forward. `supervised` (b, t) bool: return the hidden states of these positions only.
+
+        answers (b, t) bool: what no method may rewrite, beside what stands from prompt_length on.
+        """
         visual = self.encode_given(kwargs)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if visual is not None:
-            visual_embeds = visual.tokens
+            visual_embeds, visual_context = visual.tokens, visual.context
             if visual.present is not None:
                 attention_mask = self.mask_absent_tokens(input_ids, attention_mask, visual.present)
                 kwargs["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
@@ -251,7 +263,16 @@ class VlmModel(LlavaModel):
             inputs_embeds = inputs_embeds.masked_scatter(
                 places.unsqueeze(-1), visual_embeds.to(inputs_embeds.dtype)
             )
-            given = LlmInput(inputs_embeds, places, attention_mask, positions, cached)
+            written = ~places if answers is None else ~places & ~answers
+            given = LlmInput(
+                inputs_embeds,
+                places,
+                attention_mask,
+                positions,
+                cached,
+                select_instructions(written, attention_mask, prompt_length),
+                visual_context,
+            )
             given = self.multi_modal_projector.prepare_llm_input(given)
             inputs_embeds, positions, hidden = given.embeds, given.position_ids, given.hidden
             attention_mask = given.build_mask()
@@ -262,7 +283,7 @@ class VlmModel(LlavaModel):
             )
             return BaseModelOutputWithPast(last_hidden_state=states)
         if hidden is not None:
-            attention_mask = self._adapt_mask(attention_mask)
+            attention_mask = adapt_mask(attention_mask, self.language_model, self.config.method)
         prompt = places if places is None else places[:, :prompt_length]
         with self.multi_modal_projector.hook_llm(self.language_model, prompt):
             outputs = self.language_model(
@@ -276,21 +297,3 @@ class VlmModel(LlavaModel):
         if supervised is not None:
             outputs.last_hidden_state = pick_tokens(outputs.last_hidden_state, supervised)
         return outputs
-
-    def _adapt_mask(self, mask: Tensor | None) -> Tensor | None:
-        """Return a mask of queries and keys as the LLM's attention reads it.
-
-        Raises UserError for attention that would ignore it.
-        """
-        config = self.language_model.config
-        kind = config._attn_implementation
-        windows = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        if kind not in ("sdpa", "eager") or windows:
-            raise UserError(
-                f"{self.config.method} hides parts of the prompt, which an LLM with "
-                f"{'sliding windows' if windows else f'{kind} attention'} does not take. Use one without "
-                'windows, with attn_implementation="sdpa".'
-            )
-        if mask is not None and mask.dtype == torch.bool and kind == "eager":
-            return to_scores(mask, self.dtype)
-        return mask

@@ -85,6 +85,7 @@ def estimate_runs(
                 run.visual_tokens,
                 tower=study.tower_shape,
                 llm_width=decoder.hidden_size,
+                layer_parameters=decoder.layer_parameters,
                 options=variant.options,
             )
         )

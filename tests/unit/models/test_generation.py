@@ -17,6 +17,7 @@ METHODS = {
     "sparsevlm": (9, {}),
     "downsample": (4, {}),
     "voco": (2, {}),
+    "llava_mini": (4, {}),
     "prumerge": (20, {"count": "adaptive"}),
 }
 STEPS = {"max_new_tokens": 4, "eos_token_id": None}

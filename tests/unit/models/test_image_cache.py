@@ -104,9 +104,9 @@ def test_beams_continue_a_cached_image(make, images):
 
 
 def test_wrong_use_says_what_to_do(build, images):
-    for name in ("quecc", "fastv"):
+    for name in ("quecc", "fastv", "llava_mini"):
         model, processor = build(name, 4)
-        with pytest.raises(UserError, match=f"{name} chooses or makes visual tokens by the quest"):
+        with pytest.raises(UserError, match=f"{name} reads image and question together"):
             cache_images(model, processor, images)
     model, processor = build("prumerge", 9, count="adaptive")
     with pytest.raises(UserError, match="different numbers of tokens"):

@@ -14,11 +14,11 @@ from vlmscale.training.stages import save_checkpoint
 pytestmark = pytest.mark.slow
 
 TEXT = "any red circle ?"
-# Every method but those that act inside the LLM, at one token and at more where it can.
+# Every method but those that act inside the LLM or on its text, at one token and at more where it can.
 CASES = [
     (name, tokens)
     for name in list_method_names()
-    if "llm_attention" not in find_method(name).needs
+    if not {"llm_attention", "text_embeddings"} & set(find_method(name).needs)
     for tokens in sorted({1, 4, 5, 36} & {*find_method(name).list_counts(6)})[:2]
 ]
 GREEDY = {
@@ -172,6 +172,9 @@ def test_wrong_use_says_what_to_do(build, images):
         cache_prompt(model, processor, TEXT)
     model, processor = build("fastv", 4)
     with pytest.raises(UserError, match="fastv prunes inside the LLM"):
+        cache_prompt(model, processor, TEXT)
+    model, processor = build("llava_mini", 4)
+    with pytest.raises(UserError, match="llava_mini mixes the image into the text"):
         cache_prompt(model, processor, TEXT)
 
 

@@ -191,6 +191,8 @@ def inputs_of(data, processor):
         ("blind", {}, False),
         ("prumerge", {"count": "adaptive"}, False),
         ("voco", {}, False),
+        ("llava_mini", {}, False),
+        ("llava_mini", {}, True),
         ("voco", {"hide": "before"}, True),
     ],
 )

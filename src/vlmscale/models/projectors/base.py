@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ import numpy as np
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedConfig
 
 from vlmscale.errors import UserError
 from vlmscale.models.features import VisionFeatures
@@ -30,6 +31,8 @@ class Widths:
     llm: int  # n
     grid_side: int  # sqrt(p)
     has_cls: bool = True  # whether the tower has a CLS position
+    # The LLM's config, for a method that builds layers of its shape.
+    llm_config: PreTrainedConfig | None = field(default=None, compare=False)
 
 
 class Projector(nn.Module, ABC):
@@ -37,7 +40,8 @@ class Projector(nn.Module, ABC):
 
     The class attributes are literals: the workflow reads them from the source (vlmscale.methods).
     Formulas are arithmetic in w, side of the grid of patches; p, patches; v, visual tokens; d, tower
-    width; h, tower heads; l, tower layers; n, LLM width; m, LLM layers; and in options: `rounds` is the
+    width; h, tower heads; l, tower layers; n, LLM width; m, LLM layers; b (in `weights`), parameters of one
+    LLM layer; and in options: `rounds` is the
     number that the option holds, `(order == "block")` is 1 or 0.
     """
 
@@ -46,7 +50,8 @@ class Projector(nn.Module, ABC):
     # What forward() reads beside the patches: "multilayer", "question", "question_tokens",
     # "question_embeddings", "pixels" (patches_at; with "merged_patches" that, too), "llm_attention" (see
     # `hook_llm`); of a tower with a CLS position also "tower_attention" (cls_attention and keys),
-    # "block_attention" (and block_keys), "cls".
+    # "block_attention" (and block_keys), "cls". What prepare_llm_input() reads beside visual tokens:
+    # "text_embeddings".
     needs: ClassVar[tuple[str, ...]] = ()
     # The possible numbers of visual tokens: "full", all patches; "square", one for each of g x g equal
     # regions; "square + 1"; "any", up to all patches; "any to <formula>"; "multiples of <number>".
@@ -66,6 +71,9 @@ class Projector(nn.Module, ABC):
     # Formula: LLM positions, so averaged, whose keys and values serve further questions about an image.
     # Questions attend to these alone, once an image has passed through the LLM.
     kept: ClassVar[str] = "v"
+    # Formula: layers of the LLM's shape that run over patches, visual tokens and text of each prompt,
+    # before the LLM (`prepare_llm_input`). Their parameters stand in `weights`.
+    fusion_layers: ClassVar[str] = "0"
     # Formula in w and f, the number of prime factors of w: how often a sample stands in a stage-2 batch,
     # once for each of its `draw_training_counts`.
     stage2_copies: ClassVar[str] = "1"
@@ -100,6 +108,10 @@ class Projector(nn.Module, ABC):
     def draw_training_counts(self, kind: str, rng: np.random.Generator) -> list[int]:
         """Draw the numbers of visual tokens that one batch of stage `kind` is trained at."""
         return [self.visual_tokens]
+
+    def make_context(self, features: VisionFeatures) -> Tensor | None:
+        """Return what `prepare_llm_input` reads of b images beside their visual tokens, (b, p, n)."""
+        return None
 
     def prepare_llm_input(self, given: LlmInput) -> LlmInput:
         """Rewrite what the LLM is given, for methods that act on visual tokens and text together.

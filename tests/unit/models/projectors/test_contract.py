@@ -13,6 +13,7 @@ from tests.support.projectors import (
     SMALL,
     keep_declared,
     make_features,
+    make_llm_input,
     make_projector,
     name_variables,
     select_images,
@@ -72,7 +73,9 @@ def test_declared_costs_are_what_torch_counts(name, widths, tokens, options):
     # Not under no_grad, where the counter cannot follow a view of a parameter. It counts no products of
     # the CPU's fused attention.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        out = tokens_of(projector(make_features(widths, b=1)))
+        features = make_features(widths, b=1)
+        out = tokens_of(projector(features))
+        projector.make_context(features)
     assert out.shape == (1, projector.placeholders, widths.llm)
     names = name_variables(name, tokens, widths, **options)
     parameters = sum(p.numel() for p in projector.parameters())
@@ -146,7 +149,11 @@ def test_narrow_and_odd_widths(name, widths):
 @pytest.mark.parametrize(("name", "tokens", "options"), SETTINGS)
 def test_gradient_reaches_every_parameter_and_no_feature(name, tokens, options, widths):
     projector = make_projector(name, tokens, widths, **options)
-    tokens_of(projector(make_features(widths))).square().sum().backward()
+    features = make_features(widths)
+    tokens = tokens_of(projector(features))
+    if (context := projector.make_context(features)) is not None:
+        tokens = projector.prepare_llm_input(make_llm_input(tokens, context)).embeds
+    tokens.square().sum().backward()
     for key, parameter in projector.named_parameters():
         assert parameter.grad is not None, key
         # A key's bias adds the same to all scores of a query: softmax takes it out again.
