@@ -72,15 +72,15 @@ COUNTS = {
         "train_stage2": 3 * (1 + 1 + 3 * 4 + 1 + 2 + 1 + 1),
         "evaluate_cell": 3 * (1 + 1 + 3 * 4 + 3 + 2 + 2 * 4 + 1 + 1),
     },
-    # Three seeds. Trainings of mlp, three methods at two counts, perceiver at three, blind, m3, mqt; cells of
-    # m3 and mqt at two counts, and of five methods at three that run on mlp's.
+    # Three seeds. Trainings of mlp, five methods at two counts, perceiver at three, blind, m3, mqt; cells of
+    # m3 and mqt at two counts, and of ten methods at three that run on mlp's.
     "config/one-token.yaml": {
         **ONCE,
         "fetch_backbone": 1 + 1,
         "prepare_dataset": 2,
-        "train_stage1": 3 * (1 + 3 * 2 + 3 + 1 + 1 + 1),
-        "train_stage2": 3 * (1 + 3 * 2 + 3 + 1 + 1 + 1),
-        "evaluate_cell": 3 * (1 + 3 * 2 + 3 + 1 + 2 + 2 + 5 * 3),
+        "train_stage1": 3 * (1 + 5 * 2 + 3 + 1 + 1 + 1),
+        "train_stage2": 3 * (1 + 5 * 2 + 3 + 1 + 1 + 1),
+        "evaluate_cell": 3 * (1 + 5 * 2 + 3 + 1 + 2 + 2 + 10 * 3),
     },
     # Four methods at one count each; features are stored. Nothing of it is fetched to plan it.
     "config/real.yaml": {
