@@ -28,7 +28,7 @@ class World(Frozen):
         "by_difficulty",
         description="how many objects, lines and letters of a line an image has: `by_difficulty` from the "
         "fewest to the most; `log_uniform` n with probability in proportion to 1/n, so that each doubling "
-        "of what an image holds is about as frequent, and spread over the whole of a page",
+        "of what an image holds is about as frequent",
     )
     image_size: int = Field(48, ge=16, le=2048, description="side of the square images, pixels")
     colours: int = Field(8, ge=2, le=8, description="number of colours")

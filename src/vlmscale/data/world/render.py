@@ -55,19 +55,14 @@ def render_scene(world: World, scene: Scene, rng: np.random.Generator) -> Pictur
 def render_page(world: World, page: Page, rng: np.random.Generator) -> Picture:
     """Draw letters on a grid of cells, from the top left, each with a small jitter.
 
-    By difficulty, cells have the size of those of the fullest page, so a page with few letters is partly
-    empty. Log-uniform amounts fill the page, so that n letters need about n visual tokens.
+    Cells have the size of those of the fullest page, so a page with few letters is partly empty.
     """
     side = world.image_size
     dark, light = rng.integers(0, 70, size=3), rng.integers(170, 256, size=3)
     ink, paper = (dark, light) if rng.random() < 0.5 else (light, dark)
     image = Image.new("RGB", (side, side), tuple(map(int, paper)))
-    fills = world.amounts == "log_uniform"
-    columns, lines = (
-        (len(page.lines[0]), len(page.lines)) if fills else (world.columns, world.lines)
-    )
-    width, height = side / columns, side / lines
-    font = ImageFont.load_default(size=min(width * 0.95, height * 0.75, side / 4))
+    width, height = side / world.columns, side / world.lines
+    font = ImageFont.load_default(size=min(width * 0.95, height * 0.75))
     draw = ImageDraw.Draw(image)
     letter = np.zeros((side, side), dtype=np.int8)
     for row, line in enumerate(page.lines):

@@ -32,15 +32,3 @@ def test_patch_tags_lie_where_the_object_is(rng):
     letters = np.array(picture.tag_patches(8)["letter"]).reshape(6, 6)
     assert set(letters[:3, :3].ravel()) == {1}  # A
     assert set(letters[3:, 3:].ravel()) == {4}  # D
-
-
-def test_letters_of_log_uniform_pages_spread_over_the_whole_page(rng):
-    world = World(**FULL, amounts="log_uniform")
-    for lines, tags in (
-        (("AB",), [[1, 1, 2, 2]] * 4),
-        (("A", "B"), [[1] * 4] * 2 + [[2] * 4] * 2),
-        (("ABCD", "DCBA"), [[1, 2, 3, 4]] * 2 + [[4, 3, 2, 1]] * 2),
-    ):
-        picture = render_page(world, Page(lines), rng)
-        found = np.array(picture.tag_patches(12)["letter"]).reshape(4, 4)
-        assert found.tolist() == tags
