@@ -9,8 +9,7 @@ method is also a variant with default options.
 
 import ast
 import math
-import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 
 from vlmscale.errors import UserError
 from vlmscale.settings import Setting, Stage
+from vlmscale.settings.formulas import evaluate_formula
 
 PROJECTORS = Path(__file__).parent / "models" / "projectors"
 _BASE = "base"
@@ -203,51 +203,6 @@ def _check_declarations(method: Method) -> None:
             refuse(attribute, str(error))
         if not 0 <= value < math.inf:
             refuse(attribute, f"its value is {value}.")
-
-
-_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Pow: operator.pow,
-}
-
-
-def evaluate_formula(formula: str, names: Mapping[str, float | str]) -> float:
-    """Return the value of a formula of numbers, `names`, + - * / // ** and brackets; refuse all else.
-
-    A name with a text is an option: `option == "value"` is 1 or 0, and a numeric text is its number.
-    """
-
-    def value(node: ast.expr) -> float:
-        match node:
-            case ast.Constant(value=int() | float() as number):
-                return number
-            case ast.Name(id=name) if name in names:
-                return float(names[name])
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-                return float(_OPERATORS[type(op)](value(left), value(right)))
-            case ast.Compare(left=ast.Name(id=name), ops=[ast.Eq()], comparators=[other]):
-                if isinstance(names.get(name), str) and isinstance(other, ast.Constant):
-                    return float(names[name] == other.value)
-        raise UserError(
-            f"formula {formula!r}: {ast.unparse(node)!r} is not allowed; it may use numbers and "
-            f"{', '.join(names)}"
-        )
-
-    try:
-        return value(_parse(formula.strip()))
-    except UserError:
-        raise
-    except (SyntaxError, ArithmeticError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"formula {formula!r} cannot be computed: {error}") from None
-
-
-@cache  # plans compute the same few formulas for thousands of cells
-def _parse(formula: str) -> ast.expr:
-    return ast.parse(formula, mode="eval").body
 
 
 def _count_prime_factors(number: int) -> int:

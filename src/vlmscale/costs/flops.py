@@ -12,7 +12,8 @@ from typing import Literal
 from vlmscale.costs.merging import merging_tower_gflops
 from vlmscale.costs.shapes import Decoder, DecoderCost, Tower
 from vlmscale.errors import UserError
-from vlmscale.methods import evaluate_formula, find_method
+from vlmscale.methods import find_method
+from vlmscale.settings.formulas import evaluate_formula
 
 # What is known of the text before the image comes.
 #   new     nothing

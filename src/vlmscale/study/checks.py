@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BeforeValidator, ValidationError
 
-from vlmscale.methods import evaluate_formula
 from vlmscale.settings import STAGES
+from vlmscale.settings.formulas import evaluate_formula
 from vlmscale.settings.towers import CLS_NEEDS, explain_missing_cls
 from vlmscale.study.complaints import list_complaints
 from vlmscale.study.schema import Study

@@ -19,8 +19,9 @@ from tests.support.projectors import (
     select_images,
     tokens_of,
 )
-from vlmscale.methods import evaluate_formula, find_method, find_variant, list_method_names
+from vlmscale.methods import find_method, find_variant, list_method_names
 from vlmscale.models.projectors.base import Widths, find_region_side
+from vlmscale.settings.formulas import evaluate_formula
 
 NAMES = list_method_names()
 # Their formulas leave out no product of matrices.

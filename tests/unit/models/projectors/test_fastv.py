@@ -7,10 +7,11 @@ from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from tests.support.projectors import name_variables
 from vlmscale.errors import UserError
-from vlmscale.methods import evaluate_formula, find_method
+from vlmscale.methods import find_method
 from vlmscale.models.features import VisionFeatures
 from vlmscale.models.layer_pruning import keep_highest
 from vlmscale.models.projectors.base import Widths, build_projector
+from vlmscale.settings.formulas import evaluate_formula
 
 SIDE, PATCHES, WIDTH, VOCABULARY = 3, 9, 32, 50
 LLMS = {"qwen2": (Qwen2Config, Qwen2Model), "llama": (LlamaConfig, LlamaModel)}

@@ -19,9 +19,10 @@ from tests.unit.models.projectors.test_fastv import (
 )
 from vlmscale.costs.flops import answer_gflops
 from vlmscale.costs.shapes import Decoder, Tower, find_shape, load_shapes
-from vlmscale.methods import evaluate_formula, find_method, list_method_names
+from vlmscale.methods import find_method, list_method_names
 from vlmscale.models.projectors import pyramiddrop, sparsevlm
 from vlmscale.models.projectors.base import Widths
+from vlmscale.settings.formulas import evaluate_formula
 
 # Of Vicuna-7B: by V, from which layer on how many visual tokens are left.
 STAGES = {

@@ -14,8 +14,9 @@ from tests.unit.models.projectors.test_fastv import (
     make_llm,
     run,
 )
-from vlmscale.methods import evaluate_formula, find_method
+from vlmscale.methods import find_method
 from vlmscale.models.projectors.pyramiddrop import find_stages
+from vlmscale.settings.formulas import evaluate_formula
 
 
 def slow(llm, rows, places, tokens, generated=None):

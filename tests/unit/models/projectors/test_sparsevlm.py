@@ -13,8 +13,9 @@ from tests.unit.models.projectors.test_fastv import (
     make_llm,
     run,
 )
-from vlmscale.methods import evaluate_formula, find_method
+from vlmscale.methods import find_method
 from vlmscale.models.projectors.sparsevlm import find_stages
+from vlmscale.settings.formulas import evaluate_formula
 
 
 def find_raters(rows, places):
