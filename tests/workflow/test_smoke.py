@@ -83,8 +83,8 @@ def test_laws_figures_and_provenance(out):
 def test_every_method_is_evaluated_and_trained_no_more_than_needed(out):
     cells = pd.read_csv(out / "cells.csv")
     assert {folder.name for folder in (out / "runs").iterdir()} == set(cells["run"])
-    assert cells["run"].nunique() == 24
-    assert len(cells) == 40
+    assert cells["run"].nunique() == 26
+    assert len(cells) == 42
     study = load_study(ROOT / "config/smoke.yaml")
     used = {study.find_variant(name).method.name for name in cells["method"]}
     assert used == set(list_method_names())

@@ -236,11 +236,10 @@ def read_tower(config: Mapping[str, Any], feature_layers: int = 4) -> Tower:
     """Return the shape of a vision tower from the vision part of its config.json. Raises UserError."""
     if config.get("use_swiglu_ffn"):
         raise UserError("use_swiglu_ffn is true: the shapes of gated MLPs in towers are not known")
-    values = dict(config)
-    if "mlp_ratio" in config:  # DINOv2's
-        values["intermediate_size"] = int(config["hidden_size"] * config["mlp_ratio"])
+    if ratio := config.get("mlp_ratio"):  # DINOv2's
+        config = {**config, "intermediate_size": int(config["hidden_size"] * ratio)}
     return Tower(
-        **_pick(values, TOWER_KEYS),
+        **_pick(config, TOWER_KEYS),
         feature_layers=feature_layers,
         kind=config["model_type"],
         registers=config.get("num_register_tokens", 0),
@@ -296,7 +295,6 @@ def find_shape(shapes: Mapping[str, Decoder | Tower], name: str, kind: type[Shap
     if not isinstance(found, kind):
         known = ", ".join(key for key, shape in shapes.items() if isinstance(shape, kind))
         raise UserError(
-            f"no {kind.__name__.lower()} is called {name!r}; known are {known}. "
-            "Add others as files of resources/backbones"
+            f"no {kind.__name__.lower()} is called {name!r}; known are {known}. Add files to resources/backbones"
         )
     return found
