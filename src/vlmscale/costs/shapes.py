@@ -295,6 +295,6 @@ def find_shape(shapes: Mapping[str, Decoder | Tower], name: str, kind: type[Shap
     if not isinstance(found, kind):
         known = ", ".join(key for key, shape in shapes.items() if isinstance(shape, kind))
         raise UserError(
-            f"no {kind.__name__.lower()} is called {name!r}; known are {known}. Add files to resources/backbones"
+            f"no {kind.__name__.lower()} is called {name!r}; known are {known}; add to resources/backbones"
         )
     return found
