@@ -10,6 +10,7 @@ import yaml
 
 from tests.support.benchmark_cases import CASES
 from tests.support.benchmark_files import write
+from tests.support.cli import call, call_json
 from tests.support.paths import ROOT
 from vlmscale.evaluation.spec import read_benchmarks
 from vlmscale.planning.evaluations import ModelSpecs
@@ -105,3 +106,8 @@ def test_laws_figures_and_pages_are_made_of_the_counted_tokens(empty):
     for page in ("explorer.html", "gallery.html", "report/visual_tokens.html", "report/laws.html"):
         assert os.path.getsize(out / page) > 1000
     assert not (out / "verdicts.parquet").exists()
+    summary = call("summary", out)
+    assert "error = A N^-alpha V^-beta + D" in summary
+    assert "Qwen3-VL-2B at a budget of 64 ignores it" in " ".join(summary.split())
+    assert "Hypotheses" not in summary
+    assert "audit" not in call_json("summary", out)["where"]

@@ -17,14 +17,14 @@ def describe_findings(
     """Return up to three sentences: one for each family of the first series, and one about the hypotheses.
 
     The first series is taken at its full training budget. laws: rows of laws.parquet with intervals of the
-    ratio. verdicts, sanity: the study's tables.
+    ratio. verdicts, sanity: the study's tables, empty where no hypotheses were written for it.
     """
     # A law of a shorter training budget is called as that of the full one, and its budget.
     names = [str(law["series"]) for law in laws]
     full = (name for name in names if not any(name.startswith(f"{other}_") for other in names))
     first = next(full, None)
     found = [_describe_law(law) for law in laws if law["series"] == first]
-    return [*found[: _MOST - 1], _describe_verdicts(verdicts, sanity)]
+    return found[: _MOST - 1] + ([] if verdicts.empty else [_describe_verdicts(verdicts, sanity)])
 
 
 def _describe_law(law: Mapping[Any, Any]) -> str:

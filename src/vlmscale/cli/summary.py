@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from vlmscale.analysis.collect_vlms import describe_departures
 from vlmscale.analysis.laws.intervals import is_inside
 from vlmscale.cli.findings import describe_findings
 from vlmscale.cli.output import Columns, Report, number, print_table
@@ -59,7 +60,12 @@ def summarise(folder: Path) -> Report:
 
     Raises UserError when it is not the folder of a finished study.
     """
-    verdicts, sanity = _read(folder, "verdicts"), _read(folder, "sanity")
+    departures: list[str] = []
+    if (counted := folder / "visual_tokens.parquet").is_file():  # of released VLMs
+        verdicts, sanity = (pd.DataFrame(columns=_COLUMNS[name]) for name in ("verdicts", "sanity"))
+        departures = describe_departures(read_table(counted))
+    else:
+        verdicts, sanity = _read(folder, "verdicts"), _read(folder, "sanity")
     if not verdicts["verdict"].isin(_MARKS).all():
         raise UserError(
             f"{folder / 'verdicts.parquet'}: a verdict must be one of {', '.join(_MARKS)}"
@@ -77,12 +83,12 @@ def summarise(folder: Path) -> Report:
         "study": folder.resolve().name,
         "laws": laws,
         "verdicts": verdicts,
-        "findings": describe_findings(laws, verdicts, sanity),
-        "sanity": {"checks": len(sanity), "failed": sanity[~sanity["holds"]]},
+        "findings": describe_findings(laws, verdicts, sanity) + departures,
+        "sanity": {"checks": len(sanity), "failed": sanity[~sanity["holds"].astype(bool)]},
         "where": {
             "figures": str(folder / "figures"),
             "tables": str(folder / "tables"),
-            "audit": str(folder / "audit.md"),
+            **({"audit": str(folder / "audit.md")} if len(verdicts) else {}),
             **{what: str(page) for what, page in pages.items() if page.is_file()},
         },
     }
@@ -119,8 +125,9 @@ def show(console: Console, report: Report) -> None:
         rows = [law for law in report["laws"] if law["family"] == family]
         title = f"{report['study']}, {family}: error = A N^-alpha V^-beta + D, 95 % intervals"
         print_table(console, title, rows, columns, words=["law", "at a bound"])
-    _show_verdicts(console, report["verdicts"])
-    _show_sanity(console, report["sanity"])
+    if len(report["verdicts"]):
+        _show_verdicts(console, report["verdicts"])
+        _show_sanity(console, report["sanity"])
     console.print("\nWhat was found", style="bold")
     for line, finding in enumerate(report["findings"], 1):
         console.print(f"{line}. {finding}")
