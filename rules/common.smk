@@ -20,7 +20,7 @@ from vlmscale.planning.specs import (
     JobSpecs,
 )
 from vlmscale.planning.trainings import describe_samples
-from vlmscale.report.figures import INPUTS as FIGURE_TABLES, LAW_FIGURES
+from vlmscale.report.figures import INPUTS as FIGURE_TABLES, LAW_FIGURES, name_family
 from vlmscale.resources import find_resource, read_benchmark_rows, read_rows
 from vlmscale.study.evaluated import EvaluatedStudy
 from vlmscale.study.load import load_any_study, validate

@@ -79,7 +79,7 @@ FIGURE_JOBS = {
             "family": w.family,
             "selection": asdict(LAWS[w.series]),
             "text_tokens": list(STUDY.laws.text_tokens),
-            "title": f"{STUDY.study}: {w.family}, {w.series}",
+            "title": f"{STUDY.study}: {name_family(w.family)}, {w.series}",
         },
         {"law": "{series}", "family": "{family}"},
     ),
@@ -97,7 +97,7 @@ FIGURE_JOBS = {
                 exponent: READINGS[f"{w.family}_{exponent}_printed"][0]
                 for exponent in ("alpha", "beta")
             },
-            "title": f"released scores: {w.family}",
+            "title": f"the paper's released scores: {name_family(w.family)}",
         },
         {"family": "{family}"},
     ),

@@ -16,3 +16,8 @@ INPUTS = {
     "side_by_side": ("laws", "intervals", "released_laws", "released_intervals"),
     "latency": ("errors", "latency"),
 }
+
+
+def name_family(family: str) -> str:
+    """Return what a figure calls a family of benchmarks."""
+    return {"ocr": "OCR"}.get(family, family)

@@ -11,6 +11,7 @@ from vlmscale.analysis.collect import select_cells
 from vlmscale.analysis.laws.tables import select_family_means
 from vlmscale.costs.nominal import prefill_gflops
 from vlmscale.errors import UserError
+from vlmscale.report.figures import name_family
 from vlmscale.report.figures.style import DARK, finish, new_figure
 from vlmscale.study.selection import Selection
 
@@ -43,7 +44,7 @@ def draw(
         bars = ax.bar(np.arange(len(families)) + offset, changes, 0.92 * width, label=label)
         ax.bar_label(bars, fmt="%+.2f", padding=2, fontsize="small")
     ax.axhline(0, color=DARK, lw=1)
-    ax.set_xticks(range(len(families)), list(families))
+    ax.set_xticks(range(len(families)), [name_family(name) for name in families])
     ax.grid(visible=False, axis="x")
     ax.margins(y=0.12)
     ax.set_ylabel(f"change of score (%) from\n{reference[0]}, V = {reference[1]}")
