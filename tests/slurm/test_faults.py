@@ -217,6 +217,7 @@ def test_time_limit(copy):
     assert {job["Partition"] for job in jobs} == {"short"}
     assert [job["TimeLimit"] for job in jobs[:2]] == ["00:01:00", "00:02:00"]
     assert {job["JobState"] for job in jobs[:-1]} == {"FAILED"}  # told in time, or it were TIMEOUT
-    # On a slow machine a minute may end before the first checkpoint.
-    assert len(jobs) >= record["attempts"] > 1
+    # On a slow machine a minute may end before the first step, and that attempt leaves no checkpoint.
+    assert len(jobs) > 1
+    assert record["attempts"] <= len(jobs)
     assert record["steps"] == steps

@@ -158,7 +158,7 @@ def training_data(folder, url):
         ("llava_mix665k", "records"): "llava_mix665k/mix.json",
         **{("llava_mix665k", tree): file for tree, (file, _) in TREES.items()},
     }
-    rows = _table("datasets.csv")
+    rows = [row for row in _table("datasets.csv") if row["dataset"].startswith("llava_")]
     for row in rows:
         second = row["file"] == "ocr_vqa/ocr_vqa.zip"
         content = "second.zip" if second else contents[row["dataset"], row["holds"]]

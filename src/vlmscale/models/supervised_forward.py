@@ -55,7 +55,7 @@ def compute_supervised_states(
         return pick_tokens(outputs.last_hidden_state, supervised)
     if position_ids is None:
         position_ids = torch.arange(embeds.shape[1], device=embeds.device).expand_as(supervised)
-    keys = ChosenTokens.of(_find_needed(supervised, attention_mask))
+    keys = ChosenTokens.of(_find_needed(supervised, attention_mask, len(llm.layers)))
     queries = ChosenTokens.of(supervised)
     rows = keys.pick(supervised).nonzero()[:, 0]
     attended = _gather_mask(attention_mask, keys)
@@ -138,12 +138,13 @@ def _attends_to_itself(supervised: Tensor, attention_mask: Tensor | None) -> boo
     return not (supervised & (attention_mask == 0)).any()
 
 
-def _find_needed(supervised: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Return which positions the supervised ones attend to, through layers on any path, (b, t) bool."""
+def _find_needed(supervised: Tensor, attention_mask: Tensor | None, layers: int) -> Tensor:
+    """Return which positions the supervised ones attend to, one step in each layer, (b, t) bool."""
     if attention_mask is not None and attention_mask.ndim == 4:
-        needed, found = supervised, None
-        while found is None or not torch.equal(needed, found):
-            needed, found = (attention_mask[:, 0] & needed[:, :, None]).any(dim=1), needed
+        needed = supervised
+        # Fewer steps may be enough, but to see that, the host would wait for a GPU.
+        for _ in range(layers):
+            needed = (attention_mask[:, 0] & needed[:, :, None]).any(dim=1)
         return needed
     before = supervised.flip(1).cummax(dim=1).values.flip(1)
     return before if attention_mask is None else before & attention_mask.bool()

@@ -17,8 +17,8 @@ def cells(*arguments, config="smoke"):
 def test_cells(tmp_path):
     report = cells("--gpu", "h100", "--utilisation", 0.5, "--results", tmp_path)
     totals = report["totals"]
-    assert totals["runs"] == len(report["runs"]) == 24
-    assert (totals["cells"], totals["trainings"], totals["done"]) == (40, 48, 0)
+    assert totals["runs"] == len(report["runs"]) == 26
+    assert (totals["cells"], totals["trainings"], totals["done"]) == (42, 52, 0)
     run = report["runs"][0]
     assert (run["llm"], run["method"], run["visual_tokens"]) == ("d32", "tokenpacker", 1)
     # two layers: attention 4 x 32 x 32 with 3 x 32 biases, MLP 3 x 32 x 96, two norms; and a last norm
@@ -28,8 +28,8 @@ def test_cells(tmp_path):
     assert run["gpu_hours"] == pytest.approx(flops / (0.5 * 989e12) / 3600)
     assert totals["gpu_hours_left"] == totals["gpu_hours"]
     text = call("cells", "--config", ROOT / "config" / "smoke.yaml", "--results", tmp_path)
-    assert "24 runs serve 40 cells" in text
-    assert "Done: 0 of 48 trainings" in text
+    assert "26 runs serve 42 cells" in text
+    assert "Done: 0 of 52 trainings" in text
     assert "a GPU of the study's `cluster` at 26% (known) of its 312 TFLOP/s" in text
     other = call("cells", "--config", ROOT / "config/smoke.yaml", "--gpu", "h100")
     assert "H100 SXM at 26% (assumed)" in other
@@ -95,7 +95,7 @@ def test_cells_of_budgets_count_a_shared_stage_1_once(tmp_path):
     raw["grid"][0]["budgets"] = ["full", "short"]
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(raw))
     report = call_json("cells", "--config", tmp_path / "x.yaml")
-    assert report["totals"]["runs"] == 24 + 12
+    assert report["totals"]["runs"] == 26 + 12
     full, short = report["runs"][:2]
     assert short["run"] == full["run"] + "__short" == "d32__tokenpacker__v1__s0__short"
     assert (full["budget"], short["budget"]) == ("full", "short")

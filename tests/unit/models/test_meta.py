@@ -69,6 +69,7 @@ def test_every_backbone_has_its_config():
         *CURRENT_LLMS,
         *TOWERS,
         "vicuna-13b-v1.5",
+        "dinov2-small",
     }
 
 

@@ -10,8 +10,8 @@ from vlmscale.study.selection import Selection
 
 def test_elastic_and_training_free_methods_add_cells_but_no_runs(study, tmp_path):
     cells, runs = expand_grid(study)
-    assert len(cells) == 40
-    assert len(runs) == 24
+    assert len(cells) == 42
+    assert len(runs) == 26
     served = {cell.method: cell.run for cell in cells.values() if cell.run != cell.cell}
     assert set(served) == {
         *("m3", "mqt", "prumerge", "prumerge_plus", "random", "divprune", "visionzip"),
@@ -26,7 +26,7 @@ def test_elastic_and_training_free_methods_add_cells_but_no_runs(study, tmp_path
     write_cells(tmp_path / "cells.csv", study.study, cells.values())
     lines = (tmp_path / "cells.csv").read_text().splitlines()
     assert lines[0] == "study,cell,run,llm,method,visual_tokens,seed,budget,role"
-    assert len(lines) == 1 + 40
+    assert len(lines) == 1 + 42
 
 
 def test_excluded_cells_are_gone_and_held_out_llms_have_their_role(raw):
