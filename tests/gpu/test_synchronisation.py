@@ -53,6 +53,10 @@ SITES = {
         {"index_put_"},
         "the mask of tokens that an image lacks",
     ),
+    ("models/projectors/llava_mini.py", "prepare_llm_input"): (
+        {SHAPE},
+        "which sequences have an image",
+    ),
     ("models/layer_pruning.py", "cut"): ({SCALAR}, "whether a token is removed at all"),
     ("models/token_removal.py", "of"): ({SCALAR}, "the most tokens that a sequence keeps"),
     ("models/projectors/visionzip.py", "merge_by_keys"): (
