@@ -6,6 +6,7 @@ python -m tests.fuzz.configs --minutes 10
 import argparse
 import json
 import math
+import os
 import random
 import resource
 import subprocess
@@ -14,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -178,6 +180,31 @@ def dry_run(file: Path) -> str:
     return "" if done.returncode == 0 or ("error: " in text and "Traceback" not in text) else text
 
 
+def try_configs(seed: str, end: float, every: int, keep: Path) -> Counter[str]:
+    """Try configs until `end`, a time of time.time(); print and keep what failed; return how many became what."""
+    resource.setrlimit(resource.RLIMIT_AS, (_BYTES, resource.RLIM_INFINITY))
+    counts: Counter[str] = Counter(dict.fromkeys((*_MEANINGS, "dry runs"), 0))
+    number = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        while time.time() < end:
+            number += 1
+            rng = random.Random(f"{seed} {number}")
+            base, content = damage(rng)
+            outcome, details = judge(content, folder)
+            if outcome == "sound" and every and counts["sound"] % every == 0:
+                counts["dry runs"] += 1
+                if details := dry_run(folder / "x.yaml"):
+                    outcome = "traceback"
+            counts[outcome] += 1
+            if outcome not in ("refused", "sound"):
+                keep.mkdir(parents=True, exist_ok=True)
+                kept = keep / f"{outcome}-{seed}-{number}.yaml"
+                kept.write_bytes(content)
+                print(f"{outcome}: {kept}, from {base}\n{details}\n")
+    return counts
+
+
 def main() -> int:
     """Try configs for some minutes; print counts, and keep what failed in a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -185,33 +212,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--dry-run-every", type=int, default=200, help="accepted configs; 0: never")
     parser.add_argument("--keep", type=Path, default=Path("work/fuzz/configs"))
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (_BYTES, resource.RLIM_INFINITY))
-    counts: Counter[str] = Counter(
-        dict.fromkeys(("refused", "sound", "traceback", "hang", "silent"), 0)
-    )
-    end, dry_runs, number = time.monotonic() + 60 * options.minutes, 0, 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        while time.monotonic() < end:
-            number += 1
-            rng = random.Random(f"{options.seed} {number}")
-            base, content = damage(rng)
-            outcome, details = judge(content, folder)
-            every = options.dry_run_every
-            if outcome == "sound" and every and counts["sound"] % every == 0:
-                dry_runs += 1
-                if details := dry_run(folder / "x.yaml"):
-                    outcome = "traceback"
-            counts[outcome] += 1
-            if outcome not in ("refused", "sound"):
-                options.keep.mkdir(parents=True, exist_ok=True)
-                kept = options.keep / f"{outcome}-{options.seed}-{number}.yaml"
-                kept.write_bytes(content)
-                print(f"{outcome}: {kept}, from {base}\n{details}\n")
-    print(f"configs: {number} inputs (seed {options.seed}), {dry_runs} dry runs")
-    for outcome, times in counts.items():
-        print(f"  {times:7d} {_MEANINGS[outcome]}")
+    end = time.time() + 60 * options.minutes
+    seeds = [f"{options.seed}-{job}" for job in range(options.jobs)]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        rest = (end, options.dry_run_every, options.keep)
+        tried = [pool.submit(try_configs, seed, *rest) for seed in seeds]
+        counts = sum((one.result() for one in tried), Counter[str]())
+    number = sum(counts[outcome] for outcome in _MEANINGS)
+    print(f"configs: {number} inputs (seed {options.seed}), {counts['dry runs']} dry runs")
+    for outcome, meaning in _MEANINGS.items():
+        print(f"  {counts[outcome]:7d} {meaning}")
     return int(counts["refused"] + counts["sound"] < number)
 
 
