@@ -24,7 +24,7 @@ class Shown:
 
 
 class CountedVlm(lmms):
-    """An adapter of lmms-eval that is asked one question at a time, its prompts looked at.
+    """Asks an adapter of lmms-eval one question at a time and counts the visual tokens of each prompt.
 
     The model's `generate` is where every prompt passes, whatever the adapter does before. `shown` has what
     was counted, by task and number of the question.

@@ -77,13 +77,12 @@ def verify(
     for place, checksum in expected.items():
         if checksum not in (None, actual):
             raise DownloadError(f"its SHA-256 is {actual}, not {checksum} as in {place}")
-    if file.suffix == ".deb":
-        pass  # its checksum is in the table
-    elif source.holds != RECORDS and not zipfile.is_zipfile(content):
+    is_package = file.suffix == ".deb"  # neither, and its checksum is in the table
+    if not is_package and source.holds != RECORDS and not zipfile.is_zipfile(content):
         kind = _name_format(content)
         cure = f", but {kind}: pack its images anew by zip -0" if kind else ""
         raise DownloadError(f"it is no zip archive{cure}")
-    elif source.holds == RECORDS and not _is_json_list(content):
+    if not is_package and source.holds == RECORDS and not _is_json_list(content):
         raise DownloadError("it is no JSON list in UTF-8")
     checked_by = next((place for place, checksum in expected.items() if checksum), "first use")
     origin = {"url": url, "revision": revision}

@@ -1,6 +1,6 @@
 """Questions about photographs, and which photographs are held out for them.
 
-Each question is asked as often with yes as with no for an answer, so its text alone tells nothing.
+Half of the answers to each question are yes, so its text alone tells nothing.
 """
 
 import hashlib
